@@ -9,6 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import Amounts, assumed_requests, pod_requests
 from knarr.objects.host_ports import HostPort, host_ports
 from knarr.objects.keys import Key, key_of
+from knarr.objects.volumes import claim_names
 from services.scheduler.likeness import Likeness
 from services.scheduler.parts import Part, Subject
 from services.scheduler.terms import Terms
@@ -27,6 +28,7 @@ class PodFacts:
     """A pod as the plugins see it. ``pod`` is the shared object: read it only.
 
     ``requests`` are in whole units (see ``knarr.objects.amounts``); ``assumed`` are CPU and memory for scoring.
+    ``claims`` are the names of those that its volumes use.
     ``affinity_key`` and ``toleration_key`` are equal for pods that ask the same of nodes.
     """
 
@@ -38,6 +40,7 @@ class PodFacts:
     requests: Amounts
     assumed: tuple[int, int]
     host_ports: Sequence[HostPort]
+    claims: Sequence[str]
     affinity_key: bytes
     toleration_key: bytes
 
@@ -54,6 +57,7 @@ class PodFacts:
             requests=bounded(pod_requests(pod)),
             assumed=(min(cpu, LARGEST_AMOUNT), min(memory, LARGEST_AMOUNT)),
             host_ports=host_ports(spec),
+            claims=tuple(claim_names(pod)),
             affinity_key=_affinity_key(spec),
             toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),
         )
@@ -97,6 +101,7 @@ SOURCES: Mapping[str, Sequence[str]] = {
     "requests": ["spec.containers", "spec.initContainers", "spec.overhead"],
     "assumed": ["spec.containers", "spec.initContainers", "spec.overhead"],
     "host_ports": ["spec.containers", "spec.initContainers"],
+    "claims": ["spec.volumes"],
     "affinity_key": ["spec.affinity.nodeAffinity", "spec.nodeSelector"],
     "toleration_key": ["spec.tolerations"],
 }

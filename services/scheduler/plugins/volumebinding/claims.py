@@ -8,7 +8,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.binding import LOST, NO_PROVISIONER, SELECTED_NODE, is_fully_bound, wanted_storage
 from knarr.objects.keys import is_deleting
-from knarr.objects.volumes import WAIT_FOR_FIRST_CONSUMER, claim_names, ephemeral_claim_name, storage_class_of, strange
+from knarr.objects.volumes import WAIT_FOR_FIRST_CONSUMER, ephemeral_claim_name, storage_class_of, strange
 from services.scheduler.plugin import Cluster
 from services.scheduler.pod_facts import PodFacts
 
@@ -39,10 +39,6 @@ class Claims:
 
     bound: list[core.PersistentVolumeClaim] = field(default_factory=list)
     unbound: list[Unbound] = field(default_factory=list)
-
-
-def has_claims(pod: PodFacts) -> bool:
-    return any(True for _ in claim_names(pod.pod))
 
 
 def claims_of(pod: PodFacts, cluster: Cluster) -> Claims:

@@ -20,7 +20,7 @@ from knarr.objects.copies import copy_of
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
 from services.scheduler.plugin import Cluster, Plugin
-from services.scheduler.plugins.volumebinding.claims import Claims, Impossible, Unbound, claims_of, has_claims
+from services.scheduler.plugins.volumebinding.claims import Claims, Impossible, Unbound, claims_of
 from services.scheduler.plugins.volumebinding.room import Room, has_room, room_for
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation, Spoiled
@@ -93,7 +93,7 @@ class VolumeBinding(Plugin):
         return ""
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        if not has_claims(pod):
+        if not pod.claims:
             return None
         try:
             claims = claims_of(pod, self.cluster)
@@ -117,7 +117,7 @@ class VolumeBinding(Plugin):
         return [_misses(found, offers, nodes.node(int(row))) for row in rows]
 
     def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
-        if not has_claims(pod):
+        if not pod.claims:
             return None
         claims = claims_of(pod, self.cluster)
         choice = _choose(self._offers(claims.unbound), node) if claims.unbound else None
@@ -142,14 +142,14 @@ class VolumeBinding(Plugin):
         """Without the rows where a claim that waits would get nothing. Nodes are looked at one by one only where some volume may suit."""
         offers = self._offers(unbound)
         if not any(offer.volumes for offer in offers):
-            for wanted in unbound:
-                mask &= self._where_made(wanted, nodes)
+            for offer in offers:
+                mask &= self._where_made(offer.wanted, offer.room, nodes)
             return mask
         for row in np.flatnonzero(nodes.alive[: nodes.size] & mask):
             mask[row] = _choose(offers, nodes.node(int(row))) is not None
         return mask
 
-    def _where_made(self, wanted: Unbound, nodes: Nodes) -> Mask:
+    def _where_made(self, wanted: Unbound, room: Room | None, nodes: Nodes) -> Mask:
         """For which nodes a volume is made for a claim."""
         terms = wanted.found.allowed_topologies
         key = b"\0".join(term.SerializeToString(deterministic=True) for term in terms)
@@ -157,7 +157,6 @@ class VolumeBinding(Plugin):
         if not wanted.is_provisioned:
             return np.zeros(nodes.size, np.bool_)
         if not wanted.node:
-            room = room_for(wanted, self.cluster)
             return mask if room is None else mask & self._roomy.get(nodes, room.key, room)
         only = np.zeros(nodes.size, np.bool_)
         if wanted.node in nodes.rows:

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.quantity import Quantity
-from knarr.machinery.selectors import label_selector
+from knarr.machinery.selectors import Selector, stored_label_selector
 from knarr.objects.binding import wanted_storage
 from knarr.objects.totals import exactly
 from services.scheduler.plugin import Cluster
 from services.scheduler.plugins.volumebinding.claims import Unbound
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Room:
-    """The parts of the cluster in which there is enough; none: nowhere. ``key``: equal for equal parts."""
+    """The parts of the cluster in which there is enough; none: nowhere. ``key``: equal for equal parts.
+
+    A driver of disks in nodes tells of a place for each node: they are looked up, not tried one after the other.
+    """
 
     places: Sequence[meta.LabelSelector]
 
     @property
     def key(self) -> bytes:
-        return b"room\0" + b"\0".join(place.SerializeToString(deterministic=True) for place in self.places)
+        return hashlib.sha256(b"\0".join(place.SerializeToString(deterministic=True) for place in self.places)).digest()
+
+    @cached_property
+    def by_labels(self) -> dict[tuple[str, ...], set[tuple[str, ...]]]:
+        """Of the places that labels alone say: their values, by the labels."""
+        found = defaultdict[tuple[str, ...], set[tuple[str, ...]]](set)
+        for place in self.places:
+            if not place.match_expressions:
+                labels = sorted(place.match_labels.items())
+                found[tuple(label for label, _ in labels)].add(tuple(value for _, value in labels))
+        return found
+
+    @cached_property
+    def others(self) -> Sequence[Selector]:
+        return [stored_label_selector(place) for place in self.places if place.match_expressions]
 
 
 def room_for(wanted: Unbound, cluster: Cluster) -> Room | None:
@@ -39,7 +59,10 @@ def room_for(wanted: Unbound, cluster: Cluster) -> Room | None:
 
 
 def has_room(room: Room, node: core.Node) -> bool:
-    return any(label_selector(place).matches(node.metadata.labels) for place in room.places)
+    labels = dict(node.metadata.labels)
+    return any(tuple(map(labels.get, keys)) in values for keys, values in room.by_labels.items()) or any(
+        place.matches(labels) for place in room.others
+    )
 
 
 def _largest(found: storage.CSIStorageCapacity) -> Quantity:

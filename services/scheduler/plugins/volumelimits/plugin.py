@@ -6,7 +6,7 @@ Volumes count once, however many pods of a node use them. A claim that has no vo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -14,11 +14,11 @@ import numpy as np
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.csi import source_of
-from knarr.objects.volumes import claim_names, storage_class_of
+from knarr.objects.volumes import storage_class_of
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_NAME, Part, Subject
 from services.scheduler.plugin import Plugin
-from services.scheduler.pod_facts import PodFacts
+from services.scheduler.pod_facts import PodFacts, facts_of
 
 TOO_MANY = "node(s) exceed max volume count"
 # A driver, and what it calls a volume; of one that is not made yet, the claim.
@@ -27,11 +27,9 @@ Held = tuple[str, str]
 
 class VolumeLimits(Plugin):
     name: ClassVar[str] = "NodeVolumeLimits"
-    reads: ClassVar[frozenset[Part]] = frozenset(
+    reads: ClassVar[frozenset[Part]] = (facts_of(Subject.POD, "claims") | facts_of(Subject.PLACED, "claims")).union(
         {
             NODE_NAME,
-            Part(Subject.POD, "spec.volumes"),
-            Part(Subject.PLACED, "spec.volumes"),
             Part(Subject.CLAIM, "spec"),
             Part(Subject.CLAIM, "metadata.annotations"),
             Part(Subject.VOLUME, "spec.persistentVolumeSource"),
@@ -60,7 +58,12 @@ class VolumeLimits(Plugin):
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return [TOO_MANY]
 
-    def _fits(self, wanted: frozenset[Held], placed: Iterable[PodFacts], limits: Mapping[str, int]) -> bool:
+    def _fits(self, wanted: frozenset[Held], placed: Collection[PodFacts], limits: Mapping[str, int]) -> bool:
+        new = Counter(driver for driver, _ in wanted)
+        # So many claims at most have a volume of a driver: most often that is few enough, whatever they are.
+        most = sum(len(other.claims) for other in placed)
+        if all(most + count <= limits[driver] for driver, count in new.items() if driver in limits):
+            return True
         there = {held for other in placed for held in self._volumes(other)}
         new = Counter(driver for driver, _ in wanted - there)
         had = Counter(driver for driver, _ in there)
@@ -68,7 +71,7 @@ class VolumeLimits(Plugin):
 
     def _volumes(self, pod: PodFacts) -> Iterator[Held]:
         """The volumes of drivers that a pod uses. What is not known is nothing: others say why such a pod must wait."""
-        for name in claim_names(pod.pod):
+        for name in pod.claims:
             claim = self.cluster.get(core.PersistentVolumeClaim, pod.key.namespace, name)
             if claim is None:
                 continue

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.volumes import ONE_POD, claim_names
+from knarr.objects.volumes import ONE_POD
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import Part, Subject
 from services.scheduler.plugin import Change, Plugin
-from services.scheduler.pod_facts import PodFacts
+from services.scheduler.pod_facts import PodFacts, facts_of
 
 TAKEN = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
 
@@ -20,8 +20,8 @@ TAKEN = "node has pod using PersistentVolumeClaim with the same name and ReadWri
 class VolumeRestrictions(Plugin):
     name: ClassVar[str] = "VolumeRestrictions"
     across: ClassVar[bool] = True
-    reads: ClassVar[frozenset[Part]] = frozenset(
-        {Part(Subject.POD, "spec.volumes"), Part(Subject.PLACED, "spec.volumes"), Part(Subject.CLAIM, "spec.accessModes")}
+    reads: ClassVar[frozenset[Part]] = (
+        frozenset({Part(Subject.CLAIM, "spec.accessModes")}) | facts_of(Subject.POD, "claims") | facts_of(Subject.PLACED, "claims")
     )
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
@@ -44,7 +44,7 @@ class VolumeRestrictions(Plugin):
 
     def _wanted(self, pod: PodFacts) -> frozenset[str]:
         """The pod's claims that belong to one pod."""
-        return frozenset(name for name in claim_names(pod.pod) if self._is_of_one_pod(pod, name))
+        return frozenset(name for name in pod.claims if self._is_of_one_pod(pod, name))
 
     def _is_of_one_pod(self, pod: PodFacts, name: str) -> bool:
         claim = self.cluster.get(core.PersistentVolumeClaim, pod.key.namespace, name)
@@ -53,4 +53,4 @@ class VolumeRestrictions(Plugin):
 
 def _uses(other: PodFacts, pod: PodFacts, wanted: frozenset[str]) -> bool:
     """Whether another pod uses one of the claims that a pod wants."""
-    return bool(wanted) and other.key.namespace == pod.key.namespace and not wanted.isdisjoint(claim_names(other.pod))
+    return bool(wanted) and other.key.namespace == pod.key.namespace and not wanted.isdisjoint(other.claims)
