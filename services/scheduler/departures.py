@@ -6,7 +6,8 @@ minds: else it says what it says of the nodes as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -26,12 +27,21 @@ class Departures:
         self.minds: Mapping[str, Callable[[PodFacts], bool]] = {plugin.name: plugin.minded(pod) for plugin in plugins if plugin.across}
         self._reserved = reserved
         # One for all nodes: who judges each by itself does not see that pods have left others before.
-        self.alone = self.view()
-        self._untouched = self.view()
+        self.alone = self._view()
+        # For who would: pods come back to a node before they leave the next one.
+        self.apart = self._view()
+        self._untouched = self._view()
         self._masks: dict[str, Mask | None] = {}
         self._told: dict[str, dict[int, list[str]]] = {}
 
-    def view(self) -> View:
+    @contextmanager
+    def emptied(self, row: int, gone: Sequence[PodFacts]) -> Iterator[Emptied]:
+        """One node which the pods ``gone`` have left."""
+        node = Emptied(self, row, gone)
+        yield node
+        node.restore()
+
+    def _view(self) -> View:
         """The nodes as they are, with those that are reserved."""
         view = View(self.table)
         for facts, node in self._reserved:
@@ -52,13 +62,14 @@ class Departures:
 
 
 class Emptied:
-    """One node which the pods ``gone`` have left. Use one after the other."""
+    """One node which the pods ``gone`` have left, until ``restore``."""
 
     def __init__(self, departures: Departures, row: int, gone: Sequence[PodFacts]) -> None:
         self._all, self._row = departures, row
         self._minding = {name for name, minds in departures.minds.items() if any(map(minds, gone))}
-        # Of this node alone: for those who would see that pods have left others.
-        self._apart = departures.view() if self._minding else None
+        self._name = departures.table.node(row).metadata.name
+        self._views = (departures.alone, departures.apart) if self._minding else (departures.alone,)
+        self._out: dict[str, PodFacts] = {}
         for facts in gone:
             self._take(facts)
 
@@ -77,21 +88,27 @@ class Emptied:
 
     def has_room_for(self, facts: PodFacts) -> bool:
         """Puts one of the pods back if the node would do all the same."""
-        name = self._all.table.node(self._row).metadata.name
-        for view in self._views():
-            view.put_pod(facts, name)
+        self._put(facts, self._views)
         changed = (plugin for plugin in self._all.plugins if not plugin.across or self._all.minds[plugin.name](facts))
         fits = all(plugin.accepts(self._all.pod, self._seen_by(plugin), self._row) for plugin in changed)
         if not fits:
             self._take(facts)
         return fits
 
+    def restore(self) -> None:
+        """Puts back whom other nodes' judges would miss."""
+        for facts in list(self._out.values()):
+            self._put(facts, self._views[1:])
+
+    def _put(self, facts: PodFacts, views: Sequence[View]) -> None:
+        del self._out[facts.uid]
+        for view in views:
+            view.put_pod(facts, self._name)
+
     def _take(self, facts: PodFacts) -> None:
-        for view in self._views():
+        self._out[facts.uid] = facts
+        for view in self._views:
             view.remove_pod(facts.uid)
 
-    def _views(self) -> Sequence[View]:
-        return (self._all.alone,) if self._apart is None else (self._all.alone, self._apart)
-
     def _seen_by(self, plugin: Plugin) -> View:
-        return self._apart if plugin.across and self._apart is not None else self._all.alone
+        return self._all.apart if plugin.across else self._all.alone

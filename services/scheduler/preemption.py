@@ -18,7 +18,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.objects.disruptions import covers
 from knarr.objects.keys import Key, key_of
-from services.scheduler.departures import Departures, Emptied
+from services.scheduler.departures import Departures
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Mask
 from services.scheduler.plugin import Plugin
@@ -112,10 +112,10 @@ class Search:
         lower = [facts for facts in self.table.pods_on(row).values() if facts.priority < self.pod.priority]
         if not lower:
             return NO_VICTIMS
-        emptied = Emptied(departures, row, lower)
-        if (refusal := emptied.refusal()) is not None:
-            return ", ".join(refusal) or NOT_HELPFUL
-        leave = [(facts, violates) for facts, violates in _held_first(lower, self.budgets) if not emptied.has_room_for(facts)]
+        with departures.emptied(row, lower) as node:
+            if (refusal := node.refusal()) is not None:
+                return ", ".join(refusal) or NOT_HELPFUL
+            leave = [(facts, violates) for facts, violates in _held_first(lower, self.budgets) if not node.has_room_for(facts)]
         if not leave:
             return NO_VICTIMS
         victims = tuple(facts for facts, _ in leave)

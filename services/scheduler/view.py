@@ -71,8 +71,7 @@ class View(Nodes):
             return counted if counted is None or len(counted) == self.size else resized(counted, self.size)
         shown = resized(counted if counted is not None else NOTHING, self.size)
         for weight, rows in more:
-            for row, difference in rows.items():
-                shown[row] += weight * difference
+            shown[np.fromiter(rows, np.intp, len(rows))] += weight * np.fromiter(rows.values(), np.int64, len(rows))
         return shown if shown.any() else None
 
     @property
@@ -118,6 +117,10 @@ class View(Nodes):
         if rows is None:
             rows = self._more[likeness] = Counter()
         rows[row] += sign
+        if not rows[row]:
+            del rows[row]
+            if not rows:
+                del self._more[likeness]
 
     def _changed(self, row: int, parts: frozenset[Part]) -> None:
         self._changed_parts[row] = self._changed_parts.get(row, frozenset()) | parts
