@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from services.scheduler.row_cache import RowCache
 
 # Names of nodes come and go; numbers of values that are gone are given up beyond so many.
 NUMBERS_KEPT = 65_536
+# As many labels as pods ask by; more than a row cache keeps answers for are of no use.
+LABELS_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,25 @@ class Domains:
         self._known: dict[str, dict[str, int]] = {}
         self._generation = 0
 
+    def __len__(self) -> int:
+        """Of how many labels something is known."""
+        return len(self._known)
+
     def of(self, nodes: Nodes, label: str) -> Domain:
-        if len(self._known.setdefault(label, {})) > NUMBERS_KEPT:
-            self._known[label] = {}
-            self._generation += 1
+        known = self._known.get(label)
+        if known is None and len(self._known) >= LABELS_KEPT:
+            self._forget(self._known)
+        elif known is not None and len(known) > NUMBERS_KEPT:
+            self._forget(known)
+        self._known.setdefault(label, {})
         key: Hashable = (label, self._generation)
         numbers = self._numbers.get(nodes, key, label)
         return Domain(numbers, len(self._known[label]))
+
+    def _forget(self, numbers: dict[str, Any]) -> None:
+        """Others are given from now on, and what is kept with these holds no more."""
+        numbers.clear()
+        self._generation += 1
 
     def _number(self, label: str, node: core.Node) -> int:
         # Asked before it is read: reading a map of the contracts adds what is missing.
