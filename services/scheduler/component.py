@@ -112,12 +112,12 @@ class Scheduler(ElectedComponent):
         # A pod that has a node is judged as if it had left it.
         free = copy_of(pod)
         free.spec.node_name = ""
-        nodes = View(state.table)
-        nodes.remove_pod(pod.metadata.uid)
-        verdicts = explain(nodes, state.plugins, PodFacts.of(free))
+        facts, nodes = PodFacts.of(free), View(state.table)
+        nodes.remove_pod(facts.uid)
+        verdicts = explain(state.nominations.shown_to(facts, nodes), state.plugins, facts)
         if any(not verdict.refused_by for verdict in verdicts):
             return verdicts, ""
-        if (hopeless := impossible(state.plugins, PodFacts.of(free))) is not None:
+        if (hopeless := impossible(state.plugins, facts)) is not None:
             return verdicts, f"0/{len(verdicts)} nodes are available: {hopeless[1]}."
         return verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons))
 

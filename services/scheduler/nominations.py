@@ -47,11 +47,11 @@ class Nominations:
 
     def seen_by(self, pod: PodFacts, table: NodeTable) -> Nodes:
         """The nodes as a pod is to see them."""
-        before = self.before(pod)
-        if not before:
-            return table
-        view = View(table)
-        for other, node in before:
-            if not table.node_of(other.uid):
+        return self.shown_to(pod, View(table)) if self.before(pod) else table
+
+    def shown_to(self, pod: PodFacts, view: View) -> View:
+        """The view, with those on their nodes whom a pod is not to overtake."""
+        for other, node in self.before(pod):
+            if not view.node_of(other.uid):
                 view.put_pod(other, node)
         return view

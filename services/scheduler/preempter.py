@@ -113,6 +113,8 @@ class Preempter:
             self._state.queue.changed(lambda waiting: waiting.pod.uid in uids)
 
     async def _remove(self, victim: PodFacts, pod: PodFacts, node: str) -> None:
+        if victim.ending:
+            return
         try:
             await disrupt(self._client, victim, self._clock)
             await self._client.delete(core.Pod, victim.key.name, victim.key.namespace, uid=victim.uid)

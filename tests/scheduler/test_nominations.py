@@ -223,3 +223,31 @@ async def test_no_more_go_once_the_pod_itself_is_gone() -> None:
         going = [(await made.pod(name)).metadata.HasField("deletion_timestamp") for name in ("low-1", "low-2")]
         assert not all(going)
         assert not made.scheduler.state.nominations.before(PodFacts.of(pod("any")))
+
+
+@virtual_time
+async def test_who_goes_already_is_not_told_again() -> None:
+    made = fixture()
+    async with made.running():
+        await made.client.create(pod("low", "1"))
+        await asyncio.sleep(1)
+        await made.client.create(classed("urgent", 10))
+        await asyncio.sleep(1)
+        await made.client.create(classed("highest", 20))
+        await asyncio.sleep(1)
+        assert (await made.pod("highest")).status.nominated_node_name == "n1"
+        assert len(made.events("Preempted")) == 1
+        assert [write.key.name for write in made.api.writes if write.verb == "delete"] == ["low"]
+
+
+@virtual_time
+async def test_explain_knows_of_promises() -> None:
+    made = fixture()
+    async with made.running():
+        other = pod("other", "1")
+        other.spec.scheduler_name = "somebody"
+        await made.client.create(other)
+        await asyncio.sleep(1)
+        assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other")[0]] == [""]
+        made.scheduler.state.promise(PodFacts.of(pod("urgent", "1", priority=10)), "n1")
+        assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other")[0]] == ["NodeResourcesFit"]
