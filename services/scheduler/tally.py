@@ -26,16 +26,18 @@ Counts = NDArray[np.int64]
 class Question:
     """``count`` says what a pod counts. Equal keys must mean equal questions: what the answer depends on besides the pod is in the key.
 
-    ``namespaces`` are those whose pods may count, None for all; with ``asking`` only pods count that have terms for other pods.
+    ``namespaces`` are those whose pods may count, None for all; with ``asking``, a node label, only pods count that have terms for
+    other pods in its domains.
     """
 
     key: Hashable
     count: Callable[[Likeness], int]
     namespaces: frozenset[str] | None = None
-    asking: bool = False
+    asking: str = ""
 
     def concerns(self, likeness: Likeness) -> bool:
-        return (self.namespaces is None or likeness.namespace in self.namespaces) and bool(likeness.affinity or not self.asking)
+        asks = not self.asking or self.asking in likeness.terms.labels
+        return asks and (self.namespaces is None or likeness.namespace in self.namespaces)
 
 
 @dataclass(slots=True)
@@ -78,8 +80,8 @@ class Tallies:
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[Likeness, Counter[int]]] = {}
-        # Of those that have terms for other pods.
-        self._asking: dict[Likeness, Counter[int]] = {}
+        # Of those that have terms for other pods, by the labels in whose domains.
+        self._asking: dict[str, dict[Likeness, Counter[int]]] = {}
         self.asked = Asked()
         self._log: list[tuple[Likeness, int, int]] = []
         self._forgotten = 0
@@ -95,16 +97,19 @@ class Tallies:
         rows = known.get(likeness)
         if rows is None:
             rows = known[likeness] = Counter()
-            if likeness.affinity:
-                self._asking[likeness] = rows
-                self.asked.add(likeness, 1)
+            for label in likeness.terms.labels:
+                self._asking.setdefault(label, {})[likeness] = rows
+            self.asked.add(likeness, 1)
         rows[row] += sign
         if not rows[row]:
             del rows[row]
         if not rows:
             del known[likeness]
-            if self._asking.pop(likeness, None) is not None:
-                self.asked.add(likeness, -1)
+            for label in likeness.terms.labels:
+                del self._asking[label][likeness]
+                if not self._asking[label]:
+                    del self._asking[label]
+            self.asked.add(likeness, -1)
             if not known:
                 del self._rows[likeness.namespace]
         self._log.append((likeness, row, sign))
@@ -149,7 +154,7 @@ class Tallies:
 
     def _concerned(self, question: Question) -> Iterable[tuple[Likeness, Mapping[int, int]]]:
         if question.asking:
-            return self._asking.items()
+            return self._asking.get(question.asking, {}).items()
         names = self._rows.keys() if question.namespaces is None else question.namespaces
         return (item for name in names for item in self._rows.get(name, {}).items())
 

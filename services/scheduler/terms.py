@@ -61,6 +61,8 @@ class Terms:
     preferred: tuple[tuple[int, Term], ...] = ()
     # How much a placed pod likes to be joined: its required and preferred terms, by weight.
     liked: tuple[tuple[int, Term], ...] = ()
+    # The labels in whose domains a placed pod asks something of others: away or liked.
+    labels: frozenset[str] = frozenset()
 
 
 NONE = Terms()
@@ -88,12 +90,10 @@ def _parsed(text: bytes) -> Terms:
     near, away = affinity.pod_affinity, affinity.pod_anti_affinity
     required = tuple(_term(term) for term in near.required_during_scheduling_ignored_during_execution)
     preferred = (*_weighted(near, 1), *_weighted(away, -1))
-    return Terms(
-        near=required,
-        away=tuple(_term(term) for term in away.required_during_scheduling_ignored_during_execution),
-        preferred=preferred,
-        liked=(*((REQUIRED_WEIGHT, term) for term in required), *preferred),
-    )
+    unwanted = tuple(_term(term) for term in away.required_during_scheduling_ignored_during_execution)
+    liked = (*((REQUIRED_WEIGHT, term) for term in required), *preferred)
+    labels = frozenset(term.topology_key for term in (*unwanted, *(term for _, term in liked)))
+    return Terms(near=required, away=unwanted, preferred=preferred, liked=liked, labels=labels)
 
 
 def _weighted(affinity: Any, sign: int) -> tuple[tuple[int, Term], ...]:

@@ -46,7 +46,7 @@ class Meant:
         def count(likeness: Likeness) -> int:
             return any(term.topology_key == label and self._means_me(term, likeness) for term in likeness.terms.away)
 
-        return Question(("refused", label, *self._me()), count, asking=True)
+        return Question(("refused", label, *self._me()), count, asking=label)
 
     def liked_by(self, label: str) -> Question:
         """The pods that want to be near the pod in the domains of a label, by weight, less those that prefer to be away."""
@@ -54,7 +54,7 @@ class Meant:
         def count(likeness: Likeness) -> int:
             return sum(weight for weight, term in likeness.terms.liked if term.topology_key == label and self._means_me(term, likeness))
 
-        return Question(("liked", label, *self._me()), count, asking=True)
+        return Question(("liked", label, *self._me()), count, asking=label)
 
     def minds(self, terms: Terms) -> Callable[[Likeness], bool]:
         """Whether required terms of the pod mean another one, or the other's mean the pod."""
