@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,6 @@ from services.scheduler.row_cache import RowCache
 
 # Names of nodes come and go; numbers of values that are gone are given up beyond so many.
 NUMBERS_KEPT = 65_536
-# As many labels as pods ask by; more than a row cache keeps answers for are of no use.
-LABELS_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +46,44 @@ class Domains:
     """By label. A table's answers are kept, and made again for nodes that changed in what the plugin ``reads``: their labels, at least."""
 
     def __init__(self, reads: Iterable[Part]) -> None:
-        self._numbers = RowCache(reads, self._number, np.int64)
+        self._reads = frozenset(reads)
+        self._numbers = RowCache(self._reads, self._number, np.int64)
+        # The labels that nodes of a table have had up to a version.
+        self._table: Nodes | None = None
+        self._labels: set[str] = set()
+        self._version = 0
         self._known: dict[str, dict[str, int]] = {}
         self._generation = 0
 
-    def __len__(self) -> int:
-        """Of how many labels something is known."""
-        return len(self._known)
-
     def of(self, nodes: Nodes, label: str) -> Domain:
-        known = self._known.get(label)
-        if known is None and len(self._known) >= LABELS_KEPT:
-            self._forget(self._known)
-        elif known is not None and len(known) > NUMBERS_KEPT:
-            self._forget(known)
-        self._known.setdefault(label, {})
+        if not self._is_there(nodes, label):
+            # A pod can name any label, and many pods many: what no node has costs nothing.
+            return Domain(np.zeros(nodes.size, np.int64), 0)
+        if len(self._known.setdefault(label, {})) > NUMBERS_KEPT:
+            self._known[label] = {}
+            self._generation += 1
         key: Hashable = (label, self._generation)
         numbers = self._numbers.get(nodes, key, label)
         return Domain(numbers, len(self._known[label]))
 
-    def _forget(self, numbers: dict[str, Any]) -> None:
-        """Others are given from now on, and what is kept with these holds no more."""
-        numbers.clear()
-        self._generation += 1
+    def _is_there(self, nodes: Nodes, label: str) -> bool:
+        """Whether a node may have the label."""
+        table = nodes.table
+        if table is not self._table:
+            self._table, self._version = table, table.version
+            self._labels.clear()
+            self._note(table, range(table.size))
+        elif table.version != self._version:
+            self._note(table, table.changed_since(self._version, self._reads))
+            self._version = table.version
+        changed = (nodes.nodes[row] for row in nodes.changed_rows(self._reads))
+        return label in self._labels or any(node is not None and label in node.metadata.labels for node in changed)
+
+    def _note(self, table: Nodes, rows: Iterable[int]) -> None:
+        for row in rows:
+            node = table.nodes[row]
+            if node is not None:
+                self._labels.update(node.metadata.labels)
 
     def _number(self, label: str, node: core.Node) -> int:
         # Asked before it is read: reading a map of the contracts adds what is missing.
