@@ -11,11 +11,20 @@ from hashlib import sha256
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 
+# The fields of a volume that name Secrets for its driver's part on nodes.
+NODE_SECRETS = ("node_stage_secret_ref", "node_publish_secret_ref", "node_expand_secret_ref")
+
 
 def source_of(volume: core.PersistentVolume) -> core.CSIPersistentVolumeSource | None:
     """What a driver knows the volume by; None where it is no driver's."""
     source = volume.spec.persistent_volume_source
     return source.csi if source.HasField("csi") else None
+
+
+def secret_of(source: core.CSIPersistentVolumeSource, field: str) -> tuple[str, str] | None:
+    """Namespace and name of the Secret that a volume names in a field; None where it names none."""
+    found = getattr(source, field)
+    return (found.namespace, found.name) if source.HasField(field) else None
 
 
 def attachment_name(handle: str, driver: str, node: str) -> str:

@@ -10,6 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.csi.v1 import volume_pb2 as csi
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery import quantity
+from knarr.objects.csi import secret_of
 from knarr.objects.volumes import BLOCK, ONE_POD, STORAGE
 from services.kubelet.csi.client import RPC, DriverError
 
@@ -84,9 +85,9 @@ def persistent(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim,
         options=tuple(volume.spec.mount_options),
         attributes=dict(source.volume_attributes),
         access_modes=tuple(volume.spec.access_modes),
-        stage_secret=_secret(source, "node_stage_secret_ref"),
-        publish_secret=_secret(source, "node_publish_secret_ref"),
-        expand_secret=_secret(source, "node_expand_secret_ref"),
+        stage_secret=secret_of(source, "node_stage_secret_ref"),
+        publish_secret=secret_of(source, "node_publish_secret_ref"),
+        expand_secret=secret_of(source, "node_expand_secret_ref"),
         claim=(claim.metadata.namespace, claim.metadata.name),
         size=volume.spec.capacity[STORAGE].string if STORAGE in volume.spec.capacity else "",
         claimed=claim.status.capacity[STORAGE].string if STORAGE in claim.status.capacity else "",
@@ -107,11 +108,6 @@ def inline(pod: core.Pod, volume: core.Volume) -> DriverVolume:
         attributes=dict(source.volume_attributes),
         publish_secret=(pod.metadata.namespace, secret) if secret else None,
     )
-
-
-def _secret(source: core.CSIPersistentVolumeSource, field_name: str) -> SecretRef | None:
-    found = getattr(source, field_name)
-    return (found.namespace, found.name) if source.HasField(field_name) else None
 
 
 def capability(volume: DriverVolume, can: frozenset[int], group: int | None) -> csi.VolumeCapability:

@@ -313,6 +313,34 @@ async def test_it_sees_the_secrets_that_volumes_of_its_pods_claims_name(api: Api
                     await node.get(core.Secret, name, "vault")
 
 
+@pytest.mark.parametrize(
+    ("field", "is_read"),
+    [
+        ("node_stage_secret_ref", True),
+        ("node_publish_secret_ref", True),
+        ("node_expand_secret_ref", True),
+        ("controller_publish_secret_ref", False),
+        ("controller_expand_secret_ref", False),
+    ],
+)
+async def test_a_volumes_secrets_for_its_drivers_other_part_are_not_a_nodes(
+    api: ApiInMemory, node: Client, field: str, is_read: bool
+) -> None:
+    found = volume("disk", "data-own")
+    source = found.spec.persistent_volume_source.csi
+    source.driver, source.volume_handle = "disks.example.com", "disk"
+    getattr(source, field).MergeFrom(core.SecretReference(namespace="vault", name="key"))
+    bound = core.PersistentVolumeClaim(metadata=meta.ObjectMeta(name="data-own", namespace="shop"))
+    bound.spec.volume_name = "disk"
+    api.seed(found, bound, core.Secret(metadata=meta.ObjectMeta(name="key", namespace="vault")), checked=False)
+    await api.settle()
+    if is_read:
+        await node.get(core.Secret, "key", "vault")
+        return
+    with pytest.raises(Forbidden):
+        await node.get(core.Secret, "key", "vault")
+
+
 async def test_an_inline_volumes_secret_is_named_by_its_pod(api: ApiInMemory, node: Client) -> None:
     named = pod("driven", OWN)
     source = named.spec.volumes.add(name="inline").volume_source.csi

@@ -1,4 +1,5 @@
-"""The Secrets that a node's volumes name for their drivers: of volumes that are bound to claims of its pods. As in Kubernetes."""
+"""The Secrets that a node's volumes name for their drivers' part on nodes: of volumes that are bound to claims of its pods. As in
+Kubernetes, those for the part of the cluster, which may do more, are no node's to read."""
 
 from __future__ import annotations
 
@@ -6,18 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
+from knarr.objects.csi import NODE_SECRETS, secret_of, source_of
 from knarr.objects.pods import MIRROR
 from knarr.objects.volumes import claim_names
 from services.apiserver.cache.watch_cache import WatchCache
 
 CLAIMS, VOLUMES = (version_of(kind).resource for kind in (core.PersistentVolumeClaim, core.PersistentVolume))
-FIELDS = (
-    "controller_publish_secret_ref",
-    "node_stage_secret_ref",
-    "node_publish_secret_ref",
-    "controller_expand_secret_ref",
-    "node_expand_secret_ref",
-)
 
 
 def secrets_of_volumes(cache: WatchCache, pods: Iterable[core.Pod]) -> Iterator[tuple[str, str]]:
@@ -33,12 +28,7 @@ def _of_claim(cache: WatchCache, namespace: str, name: str) -> Iterator[tuple[st
     volume = cache.get(VOLUMES, "", claim.shared_message.spec.volume_name) if claim is not None else None
     if volume is None:
         return
-    spec = volume.shared_message.spec
+    source, owner = source_of(volume.shared_message), volume.shared_message.spec.claim_ref
     # A claim may name any volume; it is the volume that says whose it is.
-    if (spec.claim_ref.namespace, spec.claim_ref.name) != (namespace, name) or not spec.persistent_volume_source.HasField("csi"):
-        return
-    source = spec.persistent_volume_source.csi
-    for field in FIELDS:
-        if source.HasField(field):
-            reference = getattr(source, field)
-            yield reference.namespace, reference.name
+    if source is not None and (owner.namespace, owner.name) == (namespace, name):
+        yield from (found for field in NODE_SECRETS if (found := secret_of(source, field)) is not None)
