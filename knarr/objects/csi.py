@@ -9,8 +9,19 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.csi.v1 import volume_pb2 as csi
 from knarr.api.storage.v1 import storage_pb2 as storage
+from knarr.objects.volumes import ONE_POD
 
+Mode = csi.VolumeCapability.AccessMode
+# What a driver is told of the modes of a volume; one with SINGLE_NODE_MULTI_WRITER tells the writers of one node apart.
+MODES = {
+    "ReadWriteOnce": Mode.SINGLE_NODE_WRITER,
+    ONE_POD: Mode.SINGLE_NODE_WRITER,
+    "ReadOnlyMany": Mode.MULTI_NODE_READER_ONLY,
+    "ReadWriteMany": Mode.MULTI_NODE_MULTI_WRITER,
+}
+FINE_MODES = MODES | {"ReadWriteOnce": Mode.SINGLE_NODE_MULTI_WRITER, ONE_POD: Mode.SINGLE_NODE_SINGLE_WRITER}
 # The fields of a volume that name Secrets for its driver's part on nodes.
 NODE_SECRETS = ("node_stage_secret_ref", "node_publish_secret_ref", "node_expand_secret_ref")
 
@@ -25,6 +36,17 @@ def secret_of(source: core.CSIPersistentVolumeSource, field: str) -> tuple[str, 
     """Namespace and name of the Secret that a volume names in a field; None where it names none."""
     found = getattr(source, field)
     return (found.namespace, found.name) if source.HasField(field) else None
+
+
+def capability(mode: Mode.Mode, fs_type: str, options: Iterable[str], *, block: bool) -> csi.VolumeCapability:
+    """How a volume is to be used, as a driver is told it; a block device has no file system and no options."""
+    told = csi.VolumeCapability(access_mode={"mode": mode})
+    if block:
+        told.block.SetInParent()
+    else:
+        told.mount.fs_type = fs_type
+        told.mount.mount_flags.extend(options)
+    return told
 
 
 def attachment_name(handle: str, driver: str, node: str) -> str:

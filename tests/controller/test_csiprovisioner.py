@@ -14,12 +14,13 @@ from knarr.api.csi.v1 import volume_pb2 as csi
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.binding import PROVISIONED_BY, SELECTED_NODE
+from knarr.objects.csi import Mode
 from services.controller.controllers.csiprovisioner.controller import CsiProvisionerController
 from services.controller.controllers.csiprovisioner.decide import CLONING, DELETION_SECRET, FINALIZER, IN_PROGRESS
 from services.controller.controllers.persistentvolumebinder.controller import PersistentVolumeBinder
 from services.controller.controllers.pvcprotection.controller import ClaimProtectionController
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
-from services.controller.csi.capabilities import Mode, Refused, access_mode
+from services.controller.csi.capabilities import Refused, access_mode
 from services.controller.csi.driver import RPC, Abilities, DriverError
 from services.controller.csi.secrets import reference
 from services.controller.csi.topology import Elsewhere, Places, requirement

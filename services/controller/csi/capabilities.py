@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.csi.v1 import volume_pb2 as csi
 from knarr.client.reconciler import Expected
+from knarr.objects.csi import FINE_MODES, MODES, Mode
+from knarr.objects.csi import capability as told_of
 from knarr.objects.volumes import BLOCK, ONE_POD
 from services.controller.csi.driver import RPC, Abilities
-
-Mode = csi.VolumeCapability.AccessMode
 
 
 class Refused(Expected):
@@ -20,34 +20,23 @@ class Refused(Expected):
 def access_mode(modes: Iterable[str], abilities: Abilities) -> Mode.Mode:
     """The one mode that stands for a volume's. Raises Refused."""
     wanted = frozenset(modes)
-    apart = abilities.can(RPC.SINGLE_NODE_MULTI_WRITER)
-    if ONE_POD in wanted:
-        if len(wanted) > 1:
-            raise Refused("Kubernetes does not support use of ReadWriteOncePod with other access modes on the same PersistentVolume")
-        return Mode.SINGLE_NODE_SINGLE_WRITER if apart else Mode.SINGLE_NODE_WRITER
-    if "ReadWriteMany" in wanted:
-        return Mode.MULTI_NODE_MULTI_WRITER
-    if {"ReadOnlyMany", "ReadWriteOnce"} <= wanted:
+    if ONE_POD in wanted and len(wanted) > 1:
+        raise Refused("Kubernetes does not support use of ReadWriteOncePod with other access modes on the same PersistentVolume")
+    # Who may write everywhere may do all else.
+    counts = frozenset({"ReadWriteMany"}) if "ReadWriteMany" in wanted else wanted & MODES.keys()
+    if len(counts) > 1:
         raise Refused("CSI does not support ReadOnlyMany and ReadWriteOnce on the same PersistentVolume")
-    if "ReadOnlyMany" in wanted:
-        return Mode.MULTI_NODE_READER_ONLY
-    if "ReadWriteOnce" in wanted:
-        return Mode.SINGLE_NODE_MULTI_WRITER if apart else Mode.SINGLE_NODE_WRITER
-    raise Refused(f"unsupported AccessMode combination: {sorted(wanted)}")
+    if not counts:
+        raise Refused(f"unsupported AccessMode combination: {sorted(wanted)}")
+    modes = FINE_MODES if abilities.can(RPC.SINGLE_NODE_MULTI_WRITER) else MODES
+    return modes[next(iter(counts))]
 
 
 def capability(
     modes: Iterable[str], volume_mode: str, fs_type: str, mount_options: Sequence[str], abilities: Abilities
 ) -> csi.VolumeCapability:
     """Raises Refused."""
-    made = csi.VolumeCapability()
-    made.access_mode.mode = access_mode(modes, abilities)
-    if volume_mode == BLOCK:
-        made.block.SetInParent()
-    else:
-        made.mount.fs_type = fs_type
-        made.mount.mount_flags.extend(mount_options)
-    return made
+    return told_of(access_mode(modes, abilities), fs_type, mount_options, block=volume_mode == BLOCK)
 
 
 def capability_of(volume: core.PersistentVolume, abilities: Abilities) -> csi.VolumeCapability:

@@ -11,10 +11,9 @@ import grpc.aio
 from knarr.api.csi.v1 import controller_pb2 as pb
 from knarr.api.csi.v1 import controller_pb2_grpc, identity_pb2, identity_pb2_grpc, node_pb2, node_pb2_grpc
 from knarr.client.channel import open_plain_channel
+from knarr.client.csi import QUESTION_SECONDS
 from services.controller.csi.driver import Abilities, Driver, DriverError
 
-# For what a driver answers without doing anything.
-QUESTION_SECONDS = 15.0
 SERVICE = identity_pb2.PluginCapability.Service
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import grpc
 
 from knarr.api.csi.v1 import controller_pb2 as pb
+from knarr.client.csi import code_name, words_of
 from knarr.client.reconciler import Expected
 
 RPC = pb.ControllerServiceCapability.RPC
@@ -24,9 +25,8 @@ class DriverError(Expected):
     """A driver did not do what it was asked, or could not be asked. As text it is what Kubernetes' sidecars say of the same."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
-        name = "Canceled" if code is grpc.StatusCode.CANCELLED else code.name.title().replace("_", "")
-        super().__init__(f"rpc error: code = {name} desc = {details}")
-        self.code, self.name, self.details = code, name, details
+        super().__init__(words_of(code, details))
+        self.code, self.name, self.details = code, code_name(code), details
 
     @property
     def is_uncertain(self) -> bool:

@@ -6,17 +6,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 import grpc.aio
 
 from knarr.api.csi.v1 import node_pb2 as pb
 from knarr.api.csi.v1 import node_pb2_grpc
 from knarr.client.channel import open_plain_channel
+from knarr.client.csi import QUESTION_SECONDS, words_of
 
 # How long a driver may take for one call, as in Kubernetes.
 CALL_SECONDS = 120.0
-# For what it answers without doing anything.
-QUESTION_SECONDS = 15.0
 RPC = pb.NodeServiceCapability.RPC
 
 
@@ -60,10 +58,4 @@ class DriverClient:
             try:
                 return await call(node_pb2_grpc.NodeStub(channel))
             except grpc.aio.AioRpcError as error:
-                raise DriverError(words_of(error)) from error
-
-
-def words_of(error: grpc.aio.AioRpcError) -> str:
-    """As Kubernetes writes a failed call: ``rpc error: code = NotFound desc = …``."""
-    name = "Canceled" if error.code() is grpc.StatusCode.CANCELLED else error.code().name.title().replace("_", "")
-    return f"rpc error: code = {name} desc = {error.details()}"
+                raise DriverError(words_of(error.code(), error.details())) from error

@@ -10,7 +10,8 @@ import grpc.aio
 from knarr.api.pluginregistration.v1 import registration_pb2 as pb
 from knarr.api.pluginregistration.v1 import registration_pb2_grpc
 from knarr.client.channel import open_plain_channel
-from services.kubelet.csi.client import QUESTION_SECONDS, DriverError, words_of
+from knarr.client.csi import QUESTION_SECONDS, words_of
+from services.kubelet.csi.client import DriverError
 
 DRIVER = "CSIPlugin"
 # The version of the contract that is spoken; of it, whatever comes after the point.
@@ -24,7 +25,7 @@ async def ask(socket: Path) -> pb.PluginInfo:
             info: pb.PluginInfo = await registration_pb2_grpc.RegistrationStub(channel).GetInfo(pb.InfoRequest(), timeout=QUESTION_SECONDS)
             return info
         except grpc.aio.AioRpcError as error:
-            raise DriverError(words_of(error)) from error
+            raise DriverError(words_of(error.code(), error.details())) from error
 
 
 async def tell(socket: Path, refusal: str) -> None:
@@ -34,7 +35,7 @@ async def tell(socket: Path, refusal: str) -> None:
         try:
             await registration_pb2_grpc.RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=QUESTION_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise DriverError(words_of(error)) from error
+            raise DriverError(words_of(error.code(), error.details())) from error
 
 
 def check(info: pb.PluginInfo, socket: Path) -> None:

@@ -10,20 +10,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.csi.v1 import volume_pb2 as csi
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery import quantity
-from knarr.objects.csi import secret_of
+from knarr.objects.csi import FINE_MODES, MODES, Mode, secret_of
+from knarr.objects.csi import capability as told_of
 from knarr.objects.volumes import BLOCK, ONE_POD, STORAGE
 from services.kubelet.csi.client import RPC, DriverError
 
 PERSISTENT, EPHEMERAL = "Persistent", "Ephemeral"
-Mode = csi.VolumeCapability.AccessMode
-# What a driver with SINGLE_NODE_MULTI_WRITER is told, and any other.
-FINE_MODES = {"ReadWriteOnce": Mode.SINGLE_NODE_MULTI_WRITER, ONE_POD: Mode.SINGLE_NODE_SINGLE_WRITER}
-MODES = {
-    "ReadWriteOnce": Mode.SINGLE_NODE_WRITER,
-    ONE_POD: Mode.SINGLE_NODE_WRITER,
-    "ReadOnlyMany": Mode.MULTI_NODE_READER_ONLY,
-    "ReadWriteMany": Mode.MULTI_NODE_MULTI_WRITER,
-}
 # What a pod is told by to a driver that wants to know.
 POD = "csi.storage.k8s.io"
 
@@ -112,16 +104,10 @@ def inline(pod: core.Pod, volume: core.Volume) -> DriverVolume:
 
 def capability(volume: DriverVolume, can: frozenset[int], group: int | None) -> csi.VolumeCapability:
     """How a volume is to be used; ``group`` is told to drivers alone that give files to it by themselves."""
-    said = csi.VolumeCapability()
-    mode = volume.access_modes[0] if volume.access_modes else "ReadWriteOnce"
-    fine = FINE_MODES if RPC.SINGLE_NODE_MULTI_WRITER in can else {}
-    said.access_mode.mode = fine.get(mode, MODES.get(mode, Mode.UNKNOWN))
-    if volume.block:
-        said.block.SetInParent()
-        return said
-    said.mount.fs_type = volume.fs_type
-    said.mount.mount_flags.extend(volume.options)
-    if group is not None and RPC.VOLUME_MOUNT_GROUP in can:
+    modes = FINE_MODES if RPC.SINGLE_NODE_MULTI_WRITER in can else MODES
+    mode = modes.get(volume.access_modes[0] if volume.access_modes else "ReadWriteOnce", Mode.UNKNOWN)
+    said = told_of(mode, volume.fs_type, volume.options, block=volume.block)
+    if group is not None and RPC.VOLUME_MOUNT_GROUP in can and not volume.block:
         said.mount.volume_mount_group = str(group)
     return said
 

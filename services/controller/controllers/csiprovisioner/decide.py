@@ -26,11 +26,11 @@ from knarr.objects.binding import (
     volume_mode,
     wanted_storage,
 )
-from knarr.objects.csi import source_of
+from knarr.objects.csi import Mode, source_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.volumes import BLOCK, STORAGE, WAIT_FOR_FIRST_CONSUMER, storage_class_of
 from services.controller.csi.amounts import binary, in_bytes
-from services.controller.csi.capabilities import Mode, Refused, capability
+from services.controller.csi.capabilities import Refused, capability
 from services.controller.csi.driver import RPC, Abilities
 from services.controller.csi.secrets import KNOWN, MODIFY_SECRET, PREFIX, reference
 from services.controller.csi.topology import node_affinity
