@@ -48,6 +48,11 @@ class Quantity:
     def __str__(self) -> str:
         return _write(self.value, self.notation)
 
+    @property
+    def whole(self) -> int:
+        """The value in whole units, rounded up."""
+        return int(self.value.to_integral_value(ROUND_CEILING, _EXACT))
+
     def __gt__(self, other: Quantity) -> bool:
         """However the two are written."""
         return self.value > other.value
@@ -113,7 +118,7 @@ def in_thousandths(text: str) -> str:
 @lru_cache(maxsize=8192)
 def value(text: str) -> int:
     """The value in whole units, rounded up."""
-    return int(read(text).value.to_integral_value(ROUND_CEILING, _EXACT))
+    return read(text).whole
 
 
 def add(left: str, right: str) -> str:

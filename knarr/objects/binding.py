@@ -6,7 +6,6 @@ that comes second is refused as a conflict, so no volume is ever given to two. S
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -39,7 +38,7 @@ def storage_of(amounts: Mapping[str, meta.Quantity]) -> Quantity:
 
 def size_bytes_of(volume: core.PersistentVolume) -> int:
     """A volume's capacity in whole bytes."""
-    return math.ceil(storage_of(volume.spec.capacity).value)
+    return storage_of(volume.spec.capacity).whole
 
 
 def wanted_storage(claim: core.PersistentVolumeClaim) -> Quantity:

@@ -1,15 +1,10 @@
-"""Storage in bytes, as drivers count it, and as objects write it."""
+"""Storage that drivers count in bytes, as objects write it."""
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 
 from knarr.machinery.quantity import Notation, Quantity
-
-
-def in_bytes(amount: Quantity) -> int:
-    """Rounded up."""
-    return int(amount.value.to_integral_value(ROUND_CEILING))
 
 
 def binary(size_bytes: int) -> str:

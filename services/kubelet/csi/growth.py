@@ -9,16 +9,11 @@ from knarr.api.csi.v1 import node_pb2 as pb
 from knarr.client.client import Client
 from knarr.client.events import WARNING, EventRecorder
 from knarr.machinery.errors import StatusError
-from knarr.objects.conditions import remove_condition
-from knarr.objects.copies import copy_of
-from knarr.objects.volumes import STORAGE
+from knarr.objects.growth import grown
 from services.kubelet.csi.client import DriverClient, DriverError
 from services.kubelet.csi.volume import DriverVolume
 
 log = logging.getLogger(__name__)
-
-# Of a claim, what is over once its volume has grown.
-CONDITIONS = ("FileSystemResizePending", "Resizing", "ControllerResizeError", "NodeResizeError")
 
 
 class Growth:
@@ -50,13 +45,3 @@ class Growth:
             log.info("a claim does not say yet that its volume has grown", extra={"claim": name, "error": str(error)})
             return False
         return True
-
-
-def grown(claim: core.PersistentVolumeClaim, size: str) -> core.PersistentVolumeClaim:
-    """The claim of a volume that has grown to ``size``, a quantity. Pure."""
-    changed = copy_of(claim)
-    changed.status.capacity[STORAGE].string = size
-    changed.status.allocated_resource_statuses.pop(STORAGE, None)
-    for kind in CONDITIONS:
-        remove_condition(changed.status, kind)
-    return changed

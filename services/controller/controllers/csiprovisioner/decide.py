@@ -29,7 +29,7 @@ from knarr.objects.binding import (
 from knarr.objects.csi import Mode, source_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.volumes import BLOCK, STORAGE, WAIT_FOR_FIRST_CONSUMER, storage_class_of
-from services.controller.csi.amounts import binary, in_bytes
+from services.controller.csi.amounts import binary
 from services.controller.csi.capabilities import Refused, capability
 from services.controller.csi.driver import RPC, Abilities
 from services.controller.csi.secrets import KNOWN, MODIFY_SECRET, PREFIX, reference
@@ -126,7 +126,7 @@ def request(wish: Wish) -> pb.CreateVolumeRequest:
     """What the driver is asked. Raises Refused."""
     claim, found = wish.claim, wish.found
     made = pb.CreateVolumeRequest(name=volume_name(claim), parameters=_parameters(found), secrets=dict(wish.secrets))
-    made.capacity_range.required_bytes = in_bytes(wanted_storage(claim))
+    made.capacity_range.required_bytes = wanted_storage(claim).whole
     fs_type = _fs_type(found)
     for mode in claim.spec.access_modes:
         made.volume_capabilities.append(capability([mode], volume_mode(claim), fs_type, found.mount_options, wish.abilities))
@@ -234,9 +234,8 @@ def _handle_of(wish: Wish) -> str:
         raise Refused(f"{name}: the PVC DataSource {there.metadata.name} is currently being deleted")
     if there.status.phase != BOUND:
         raise Refused(f"{name}: the PVC DataSource {there.metadata.name} must have a status of Bound.  Got {there.status.phase}")
-    least = in_bytes(wanted_storage(there))
-    if in_bytes(wanted_storage(claim)) < least:
-        asked = in_bytes(wanted_storage(claim))
+    asked, least = wanted_storage(claim).whole, wanted_storage(there).whole
+    if asked < least:
         words = "error, new PVC request must be greater than or equal in size to the specified PVC data source"
         raise Refused(f"{name}: {words}, requested {asked} but source is {least}")
     known = None if volume is None else source_of(volume)

@@ -12,12 +12,12 @@ from knarr.machinery.errors import NotFound
 from knarr.objects.binding import storage_of, wanted_storage
 from knarr.objects.copies import copy_of
 from knarr.objects.csi import source_of
+from knarr.objects.growth import grown
 from knarr.objects.keys import Key, key_of
 from knarr.objects.volumes import STORAGE
 from services.controller.controller import Context
 from services.controller.controllers.csiresizer import decide
 from services.controller.controllers.csiresizer.decide import Growth
-from services.controller.csi.amounts import in_bytes
 from services.controller.csi.capabilities import Refused, capability_of
 from services.controller.csi.controller import INFEASIBLE_SECONDS, DriverController
 from services.controller.csi.driver import RPC, Abilities, Driver, DriverError
@@ -100,9 +100,9 @@ class CsiResizerController(DriverController):
         source = volume.spec.persistent_volume_source.csi
         if not abilities.can(RPC.EXPAND_VOLUME):
             # Its volumes have no size of their own: the file system of a node alone grows.
-            return pb.ControllerExpandVolumeResponse(capacity_bytes=in_bytes(growth.wanted), node_expansion_required=True)
+            return pb.ControllerExpandVolumeResponse(capacity_bytes=growth.wanted.whole, node_expansion_required=True)
         asked = pb.ControllerExpandVolumeRequest(volume_id=source.volume_handle, volume_capability=capability_of(volume, abilities))
-        asked.capacity_range.required_bytes = in_bytes(growth.wanted)
+        asked.capacity_range.required_bytes = growth.wanted.whole
         asked.secrets.update(await contents(self.client, source.controller_expand_secret_ref))
         return await driver.expand(asked)
 
@@ -132,7 +132,7 @@ class CsiResizerController(DriverController):
             self.tell(claim, "FileSystemResizeRequired", "Require file system resize of volume on node")
             return
         claim = await self._noted(claim, wanted=True)
-        await self.client.update(decide.finished(claim, volume), subresource="status")
+        await self.client.update(grown(claim, volume.spec.capacity[STORAGE].string), subresource="status")
         self.tell(claim, "VolumeResizeSuccessful", "Resize volume succeeded")
 
     async def _noted(self, claim: core.PersistentVolumeClaim, *, wanted: bool) -> core.PersistentVolumeClaim:

@@ -12,18 +12,18 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.quantity import Quantity
-from knarr.objects.binding import BOUND, storage_of, wanted_storage
+from knarr.objects.binding import BOUND, size_bytes_of, storage_of, wanted_storage
 from knarr.objects.conditions import remove_condition, set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.csi import source_of
+from knarr.objects.growth import CONTROLLER_ERROR, PENDING, RESIZING, clear_growth
 from knarr.objects.keys import is_deleting
 from knarr.objects.volumes import STORAGE
-from services.controller.csi.amounts import binary, in_bytes
+from services.controller.csi.amounts import binary
 
 # What a claim's ``allocatedResourceStatuses`` say of its storage.
 CONTROLLER, CONTROLLER_CANNOT = "ControllerResizeInProgress", "ControllerResizeInfeasible"
 NODE_PENDING, NODE, NODE_CANNOT = "NodeResizePending", "NodeResizeInProgress", "NodeResizeInfeasible"
-RESIZING, PENDING, CONTROLLER_ERROR, NODE_ERROR = "Resizing", "FileSystemResizePending", "ControllerResizeError", "NodeResizeError"
 WAITS_FOR_NODE = "Waiting for user to (re-)start a pod to finish file system resize of volume on node."
 # On a claim: its node has nothing to do.
 NO_NODE = "volume.kubernetes.io/node-expansion-not-required"
@@ -74,7 +74,7 @@ def begun(claim: core.PersistentVolumeClaim, growth: Growth, now: datetime) -> c
     """The claim while its driver is at work."""
     told = copy_of(claim)
     if growth.is_new:
-        _clear(told)
+        clear_growth(told.status)
         told.status.allocated_resource_statuses[STORAGE] = CONTROLLER
     told.status.allocated_resources[STORAGE].string = str(growth.wanted)
     set_condition(told.status, RESIZING, True, now=now)
@@ -95,7 +95,7 @@ def grown(
 ) -> core.PersistentVolume | None:
     """The volume of the size that its driver answered; None where it is. A volume does not shrink by what a driver says."""
     changed = copy_of(volume)
-    if size_bytes > in_bytes(storage_of(volume.spec.capacity)):
+    if size_bytes > size_bytes_of(volume):
         changed.spec.capacity[STORAGE].string = binary(size_bytes)
     if on_node and BEFORE not in changed.metadata.annotations:
         changed.metadata.annotations[BEFORE] = str(storage_of(claim.status.capacity))
@@ -109,17 +109,3 @@ def handed_over(claim: core.PersistentVolumeClaim, now: datetime) -> core.Persis
     remove_condition(told.status, CONTROLLER_ERROR)
     set_condition(told.status, PENDING, True, message=WAITS_FOR_NODE, now=now)
     return told
-
-
-def finished(claim: core.PersistentVolumeClaim, volume: core.PersistentVolume) -> core.PersistentVolumeClaim:
-    """The claim when no node has to do anything."""
-    told = copy_of(claim)
-    told.status.capacity[STORAGE].CopyFrom(volume.spec.capacity[STORAGE])
-    told.status.allocated_resource_statuses.pop(STORAGE, None)
-    _clear(told)
-    return told
-
-
-def _clear(told: core.PersistentVolumeClaim) -> None:
-    for kind in (RESIZING, PENDING, CONTROLLER_ERROR, NODE_ERROR):
-        remove_condition(told.status, kind)

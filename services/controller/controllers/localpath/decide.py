@@ -20,6 +20,7 @@ from knarr.objects.binding import (
     wanted_storage,
 )
 from knarr.objects.copies import copy_field, copy_of
+from knarr.objects.growth import clear_growth
 from knarr.objects.keys import is_deleting
 from knarr.objects.labels import HOSTNAME
 from knarr.objects.local_path import (
@@ -127,9 +128,7 @@ def grown_claim(claim: core.PersistentVolumeClaim, volume: core.PersistentVolume
     copy_field("capacity", told.status, volume.spec)
     told.status.allocated_resources[STORAGE].CopyFrom(volume.spec.capacity[STORAGE])
     told.status.allocated_resource_statuses.pop(STORAGE, None)
-    kept = [condition for condition in told.status.conditions if condition.type not in ("Resizing", "FileSystemResizePending")]
-    del told.status.conditions[:]
-    told.status.conditions.extend(kept)
+    clear_growth(told.status)
     return told
 
 
