@@ -68,8 +68,3 @@ def driver_on(node: storage.CSINode | None, driver: str) -> storage.CSINodeDrive
     """What a driver says of the node that it runs on; None where it does not run."""
     found = (one for one in (node.spec.drivers if node is not None else ()) if one.name == driver)
     return next(found, None)
-
-
-def attachments_of(volume: core.PersistentVolume, attachments: Iterable[storage.VolumeAttachment]) -> list[storage.VolumeAttachment]:
-    """Those that name a volume."""
-    return [found for found in attachments if found.spec.source.persistent_volume_name == volume.metadata.name]

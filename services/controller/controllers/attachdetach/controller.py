@@ -25,6 +25,7 @@ from knarr.objects.copies import copy_of
 from knarr.objects.csi import is_attached_first, source_of
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.volumes import uses_claim
+from services.controller.attachments import BY_VOLUME, TO_NODE
 from services.controller.controller import Context, Controller
 from services.controller.controllers.attachdetach.decide import (
     ATTACH_SECONDS,
@@ -48,13 +49,7 @@ def _driver(volume: core.PersistentVolume) -> Iterable[str]:
     return () if source is None else (source.driver,)
 
 
-def _volume(found: storage.VolumeAttachment) -> Iterable[str]:
-    return filter(None, (found.spec.source.persistent_volume_name,))
-
-
 BY_DRIVER: Index[core.PersistentVolume] = Index("driver", _driver)
-BY_VOLUME: Index[storage.VolumeAttachment] = Index("volume", _volume)
-TO_NODE: Index[storage.VolumeAttachment] = Index("to-node", lambda found: (found.spec.node_name,))
 
 
 class AttachDetachController(Controller):

@@ -14,8 +14,9 @@ from knarr.api.csi.v1 import controller_pb2 as pb
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import NotFound
-from knarr.objects.csi import attachments_of, driver_on, source_of
+from knarr.objects.csi import driver_on, source_of
 from knarr.objects.keys import Key, is_deleting, key_of
+from services.controller.attachments import BY_VOLUME, TO_NODE
 from services.controller.controller import Context
 from services.controller.controllers.csiattacher import decide
 from services.controller.csi.capabilities import Refused
@@ -33,7 +34,7 @@ class CsiAttacherController(DriverController):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._attachments = self.hears(storage.VolumeAttachment, self._attachment_changed)
+        self._attachments = self.hears(storage.VolumeAttachment, self._attachment_changed, BY_VOLUME, TO_NODE)
         self._volumes = self.hears(core.PersistentVolume, self._volume_changed)
         self._nodes = self.hears(storage.CSINode, self._node_changed)
 
@@ -51,15 +52,15 @@ class CsiAttacherController(DriverController):
         if new is not None and source is not None and source.driver in self.context.drivers:
             yield Key(VOLUME, new.metadata.name)
             if old is None:
-                yield from map(key_of, attachments_of(new, self._attachments.list()))
+                yield from map(key_of, self._attachments.index(BY_VOLUME, new.metadata.name))
 
     def _node_changed(self, old: storage.CSINode | None, new: storage.CSINode | None) -> Iterable[Key]:
         """A driver that comes to a node says what it calls it."""
         came = {name for name in self.context.drivers if new is not None and driver_on(new, name) != driver_on(old, name)}
         if new is None or not came:
             return
-        for found in self._attachments.list():
-            if found.spec.node_name == new.metadata.name and found.spec.attacher in came:
+        for found in self._attachments.index(TO_NODE, new.metadata.name):
+            if found.spec.attacher in came:
                 yield key_of(found)
 
     async def sync(self, key: Key) -> Again | None:
@@ -132,7 +133,7 @@ class CsiAttacherController(DriverController):
         if volume is None or source is None or not is_deleting(volume):
             return
         finalizer = decide.finalizer_of(source.driver)
-        if finalizer in volume.metadata.finalizers and not attachments_of(volume, self._attachments.list()):
+        if finalizer in volume.metadata.finalizers and not self._attachments.index(BY_VOLUME, name):
             await release(self.client, volume, finalizer)
 
 

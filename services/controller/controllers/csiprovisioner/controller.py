@@ -17,9 +17,10 @@ from knarr.client.reconciler import Again
 from knarr.machinery.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
 from knarr.objects.binding import BIND_COMPLETED, SELECTED_NODE
 from knarr.objects.copies import copy_of
-from knarr.objects.csi import attachments_of, source_of
+from knarr.objects.csi import source_of
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.volumes import storage_class_of
+from services.controller.attachments import BY_VOLUME
 from services.controller.controller import Context
 from services.controller.controllers.csiprovisioner import decide
 from services.controller.controllers.csiprovisioner.decide import CLAIM_KIND, CLONING, FINALIZER, IN_PROGRESS, Source, Wish
@@ -60,7 +61,7 @@ class CsiProvisionerController(DriverController):
         self._claims = self.hears(core.PersistentVolumeClaim, self._claim_changed, BY_SOURCE, BY_STORAGE_CLASS)
         self._volumes = self.hears(core.PersistentVolume, self._volume_changed)
         self._classes = self.hears(storage.StorageClass, self._class_changed)
-        self._attachments = self.hears(storage.VolumeAttachment, self._attachment_changed)
+        self._attachments = self.hears(storage.VolumeAttachment, self._attachment_changed, BY_VOLUME)
         self._nodes = self.reads(core.Node)
         self._places = self.reads(storage.CSINode)
 
@@ -240,7 +241,7 @@ class CsiProvisionerController(DriverController):
             return None
         if not decide.is_to_be_removed(volume):
             return None
-        if nodes := attachments_of(volume, self._attachments.list()):
+        if nodes := self._attachments.index(BY_VOLUME, volume.metadata.name):
             self.warn(volume, FAILED_DELETE, f"persistentvolume {volume.metadata.name} is still attached to node {nodes[0].spec.node_name}")
             return Again(ATTACHED_SECONDS)
         # Somebody may have kept it for another claim since.
