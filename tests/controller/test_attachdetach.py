@@ -26,6 +26,7 @@ from services.controller.controllers.attachdetach.decide import (
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.disks import DRIVER, FakeAttacher, disk, driver, held, id_of, machine, writer
 from tests.controller.storage import sized
+from tests.support.api import FaultyClient
 from tests.support.virtual_time import virtual_time
 
 
@@ -214,6 +215,23 @@ async def test_an_error_of_the_driver_is_told_once() -> None:
         await asyncio.sleep(300)
         assert c.events("FailedAttachVolume") == ['AttachVolume.Attach failed for volume "disk" : the rack is full']
         assert told(c) == []
+
+
+@virtual_time
+async def test_an_answer_that_comes_after_the_news_of_what_was_made_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = FaultyClient.create
+
+    async def slowly(self: FaultyClient, obj: Any, **options: Any) -> Any:
+        made = await create(self, obj, **options)
+        await asyncio.sleep(5 if isinstance(obj, storage.VolumeAttachment) else 0)
+        return made
+
+    monkeypatch.setattr(FaultyClient, "create", slowly)
+    async with attaching() as c:
+        c.api.seed(writer())
+        await asyncio.sleep(300)
+        assert c.events("SuccessfulAttachVolume") == ['AttachVolume.Attach succeeded for volume "disk" ']
+        assert c.events("FailedAttachVolume") == [] and told(c) == [id_of(disk())]
 
 
 @virtual_time

@@ -153,8 +153,10 @@ class AttachDetachController(Controller):
                 # It was made before a crash, or an answer was lost, and it is not in the copy yet.
                 created = await self.client.get(storage.VolumeAttachment, made.metadata.name)
             volume, uid = created.spec.source.persistent_volume_name, created.metadata.uid
-            self._made[volume][uid] = created
             self._awaited[volume][uid] = ""
+            seen = self._attachments.get("", created.metadata.name)
+            if seen is None or seen.metadata.uid != uid:
+                self._made[volume][uid] = created
 
     async def _look_for_made(self, name: str) -> None:
         """Whether what was made is there still, which the copy does not say yet."""
