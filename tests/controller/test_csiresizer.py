@@ -77,6 +77,20 @@ async def test_a_volume_grows_and_its_node_is_told() -> None:
 
 
 @virtual_time
+async def test_what_another_drivers_resizer_notes_is_left_alone() -> None:
+    rack = Rack()
+    async with growing(rack) as c:
+        theirs, volume = held("theirs", "other"), disk("other", claim="theirs")
+        volume.spec.persistent_volume_source.csi.driver = "other.example.com"
+        volume.metadata.annotations[BEFORE] = "1Gi"
+        theirs.status.capacity["storage"].string = "1Gi"
+        c.api.seed(volume, theirs)
+        await asyncio.sleep(5)
+        found = next(one for one in c.api.all(core.PersistentVolume) if one.metadata.name == "other")
+        assert found.metadata.annotations[BEFORE] == "1Gi" and rack.asked == []
+
+
+@virtual_time
 async def test_a_volume_grows_without_its_node() -> None:
     rack = Rack(node_expansion=False)
     async with growing(rack) as c:

@@ -9,11 +9,9 @@ from collections.abc import Collection
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.binding import BOUND
 from knarr.objects.conditions import remove_condition, set_condition
 from knarr.objects.copies import copy_of
-from knarr.objects.csi import source_of
-from knarr.objects.keys import is_deleting
+from services.controller.csi.claims import may_change
 from services.controller.csi.driver import DriverError
 
 PENDING, IN_PROGRESS, INFEASIBLE = "Pending", "InProgress", "Infeasible"
@@ -24,10 +22,7 @@ def target(
     claim: core.PersistentVolumeClaim, volume: core.PersistentVolume | None, drivers: Collection[str], *, surely_failed: bool
 ) -> str:
     """The class whose attributes a driver is to give the volume; empty: none. ``surely_failed``: it was not given the last one."""
-    source = None if volume is None else source_of(volume)
-    if volume is None or source is None or source.driver not in drivers or volume.spec.claim_ref.uid != claim.metadata.uid:
-        return ""
-    if claim.status.phase != BOUND or is_deleting(claim):
+    if not may_change(claim, volume, drivers):
         return ""
     status = claim.status.modify_volume_status
     wanted, begun = claim.spec.volume_attributes_class_name, status.status == IN_PROGRESS

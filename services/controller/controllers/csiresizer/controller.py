@@ -19,6 +19,7 @@ from services.controller.controller import Context
 from services.controller.controllers.csiresizer import decide
 from services.controller.controllers.csiresizer.decide import Growth
 from services.controller.csi.capabilities import Refused, capability_of
+from services.controller.csi.claims import has_volume
 from services.controller.csi.controller import INFEASIBLE_SECONDS, DriverController
 from services.controller.csi.driver import RPC, Abilities, Driver, DriverError
 from services.controller.csi.secrets import contents
@@ -51,7 +52,7 @@ class CsiResizerController(DriverController):
     async def sync(self, key: Key) -> Again | None:
         claim = self._claims.get(*key)
         volume = None if claim is None else self._volumes.get("", claim.spec.volume_name)
-        if claim is None or volume is None:
+        if claim is None or volume is None or not has_volume(claim, volume, self.context.drivers):
             return None
         with contextlib.suppress(NotFound):
             if decide.BEFORE in volume.metadata.annotations and not storage_of(volume.spec.capacity) > storage_of(claim.status.capacity):

@@ -12,14 +12,13 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.quantity import Quantity
-from knarr.objects.binding import BOUND, size_bytes_of, storage_of, wanted_storage
+from knarr.objects.binding import size_bytes_of, storage_of, wanted_storage
 from knarr.objects.conditions import remove_condition, set_condition
 from knarr.objects.copies import copy_of
-from knarr.objects.csi import source_of
 from knarr.objects.growth import CONTROLLER_ERROR, PENDING, RESIZING, clear_growth
-from knarr.objects.keys import is_deleting
 from knarr.objects.volumes import STORAGE
 from services.controller.csi.amounts import binary
+from services.controller.csi.claims import may_change
 
 # What a claim's ``allocatedResourceStatuses`` say of its storage.
 CONTROLLER, CONTROLLER_CANNOT = "ControllerResizeInProgress", "ControllerResizeInfeasible"
@@ -41,11 +40,7 @@ class Growth:
 
 def grows(claim: core.PersistentVolumeClaim, volume: core.PersistentVolume | None, drivers: Collection[str]) -> bool:
     """Whether a claim asks for more than it has, of a volume of one of the drivers."""
-    source = None if volume is None else source_of(volume)
-    if volume is None or source is None or source.driver not in drivers or volume.spec.claim_ref.uid != claim.metadata.uid:
-        return False
-    wants = claim.status.phase == BOUND and wanted_storage(claim) > storage_of(claim.status.capacity)
-    return bool(wants) and not is_deleting(claim)
+    return may_change(claim, volume, drivers) and wanted_storage(claim) > storage_of(claim.status.capacity)
 
 
 def growth(claim: core.PersistentVolumeClaim, volume: core.PersistentVolume, *, surely_failed: bool) -> Growth | None:
