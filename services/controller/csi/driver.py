@@ -34,6 +34,11 @@ class DriverError(Expected):
         return self.code in UNCERTAIN
 
     @property
+    def is_undecided(self) -> bool:
+        """The same of a change of a volume that is there: a driver without room may be at work still, as Kubernetes' resizer counts it."""
+        return self.is_uncertain or self.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    @property
     def is_infeasible(self) -> bool:
         return self.code in INFEASIBLE
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
+import grpc
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.csi.v1 import controller_pb2 as pb
 from knarr.api.storage.v1 import storage_pb2 as storage
@@ -113,13 +115,12 @@ class CsiModifierController(DriverController):
         return None
 
     async def _failed(self, claim: core.PersistentVolumeClaim, name: str, error: DriverError) -> Again | None:
-        uncertain = decide.is_uncertain(error)
-        (self._surely_failed.discard if uncertain else self._surely_failed.add)(claim.metadata.uid)
-        self.warn(claim, FAILED, f"{error}. Still modifying to VAC {name}" if uncertain else str(error))
+        (self._surely_failed.discard if error.is_undecided else self._surely_failed.add)(claim.metadata.uid)
+        self.warn(claim, FAILED, f"{error}. Still modifying to VAC {name}" if error.is_undecided else str(error))
         told = decide.failed(claim, name, error, self.context.clock.now())
         if told != claim:
             await self.client.update(told, subresource="status")
-        if error.name == "InvalidArgument":
+        if error.code is grpc.StatusCode.INVALID_ARGUMENT:
             return Again(INFEASIBLE_SECONDS)
         raise error
 

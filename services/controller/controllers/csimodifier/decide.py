@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
+import grpc
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import remove_condition, set_condition
 from knarr.objects.copies import copy_of
@@ -51,16 +53,11 @@ def begun(claim: core.PersistentVolumeClaim, name: str, now: datetime) -> core.P
 def failed(claim: core.PersistentVolumeClaim, name: str, error: DriverError, now: datetime) -> core.PersistentVolumeClaim:
     """The claim when its driver has not done it, or not told."""
     told = copy_of(claim)
-    told.status.modify_volume_status.status = INFEASIBLE if error.name == "InvalidArgument" else IN_PROGRESS
-    ends = "is still in progress." if is_uncertain(error) else "failed. Waiting for retry."
+    told.status.modify_volume_status.status = INFEASIBLE if error.code is grpc.StatusCode.INVALID_ARGUMENT else IN_PROGRESS
+    ends = "is still in progress." if error.is_undecided else "failed. Waiting for retry."
     set_condition(told.status, MODIFYING, True, message=f'Modifying volume to "{name}" {ends}', now=now)
     set_condition(told.status, FAILED, True, reason=error.name, message=error.details, now=now)
     return told
-
-
-def is_uncertain(error: DriverError) -> bool:
-    """A driver without room may be at work still, as Kubernetes counts it."""
-    return error.is_uncertain or error.name == "ResourceExhausted"
 
 
 def modified(volume: core.PersistentVolume, name: str) -> core.PersistentVolume | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
+import grpc
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.csi.v1 import controller_pb2 as pb
 from knarr.api.storage.v1 import storage_pb2 as storage
@@ -212,9 +214,9 @@ class CsiProvisionerController(DriverController):
             # Nothing was made, and nobody wants it any more.
             await release(self.client, claim, IN_PROGRESS)
             return None
-        if error.name == "ResourceExhausted" and wish.abilities.topology and SELECTED_NODE in claim.metadata.annotations:
+        if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and wish.abilities.topology and SELECTED_NODE in claim.metadata.annotations:
             return await self._choose_anew(claim, str(error))
-        if error.name == "InvalidArgument":
+        if error.code is grpc.StatusCode.INVALID_ARGUMENT:
             self.warn(claim, FAILED, f"Volume provisioning failed with infeasible error. Retries will be delayed. {error}")
             return Again(INFEASIBLE_SECONDS)
         self.warn(claim, FAILED, str(error))

@@ -110,8 +110,7 @@ class CsiResizerController(DriverController):
     async def _failed(self, claim: core.PersistentVolumeClaim, volume: core.PersistentVolume, error: DriverError | Refused) -> Again | None:
         name = volume.spec.persistent_volume_source.csi.driver
         self.warn(claim, FAILED, f'resize volume "{volume.metadata.name}" by resizer "{name}" failed: {error}')
-        # Kubernetes' resizer counts a driver without room among those that may be at work.
-        if not isinstance(error, DriverError) or error.is_uncertain or error.name == "ResourceExhausted":
+        if not isinstance(error, DriverError) or error.is_undecided:
             self._surely_failed.discard(claim.metadata.uid)
             raise error
         self._surely_failed.add(claim.metadata.uid)
