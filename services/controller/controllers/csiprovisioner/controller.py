@@ -190,7 +190,7 @@ class CsiProvisionerController(DriverController):
         try:
             answer = (await driver.create(asked)).volume
             if why := decide.misanswer(wish, asked, answer):
-                await driver.delete(pb.DeleteVolumeRequest(volume_id=answer.volume_id, secrets=asked.secrets))
+                await self._take_back(claim, asked, answer.volume_id, driver)
                 raise Refused(why)
         except DriverError as error:
             return await self._failed(claim, wish, error)
@@ -204,10 +204,16 @@ class CsiProvisionerController(DriverController):
         except (Invalid, BadRequest, Forbidden) as error:
             words = f"Error creating provisioned PV object for claim {key_of(claim)}: {error}. Deleting the volume."
             self.warn(claim, FAILED, words)
-            await driver.delete(pb.DeleteVolumeRequest(volume_id=answer.volume_id, secrets=asked.secrets))
+            await self._take_back(claim, asked, answer.volume_id, driver)
             return Again(INFEASIBLE_SECONDS)
         self.tell(claim, "ProvisioningSucceeded", f"Successfully provisioned volume {asked.name}")
         return None
+
+    async def _take_back(self, claim: core.PersistentVolumeClaim, asked: pb.CreateVolumeRequest, handle: str, driver: Driver) -> None:
+        """Has a volume removed that was just made and cannot be used; a claim that is deleted waits for no other."""
+        await driver.delete(pb.DeleteVolumeRequest(volume_id=handle, secrets=asked.secrets))
+        if is_deleting(claim):
+            await release(self.client, claim, IN_PROGRESS)
 
     async def _failed(self, claim: core.PersistentVolumeClaim, wish: Wish, error: DriverError) -> Again | None:
         if is_deleting(claim) and not error.is_uncertain:
