@@ -29,6 +29,10 @@ class Places:
     nodes: Mapping[str, core.Node]
     drivers: Mapping[str, storage.CSINode]
 
+    @classmethod
+    def of(cls, nodes: Iterable[core.Node], drivers: Iterable[storage.CSINode]) -> Places:
+        return cls({node.metadata.name: node for node in nodes}, {node.metadata.name: node for node in drivers})
+
 
 def requirement(
     driver: str, allowed: Sequence[core.TopologySelectorTerm], selected: str, claim: str, places: Places

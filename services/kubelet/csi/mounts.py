@@ -25,6 +25,7 @@ from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.machinery.errors import Forbidden, NotFound
 from knarr.objects.csi import attachment_name, is_attached_first, volume_id
+from knarr.objects.keys import is_deleting
 from services.kubelet.csi.client import RPC, DriverError
 from services.kubelet.csi.drivers import Driver, Drivers
 from services.kubelet.csi.growth import Growth
@@ -177,7 +178,7 @@ class DriverMounts:
             found = await self._client.get(storage.VolumeAttachment, attachment_name(volume.handle, volume.driver, self._node))
         except (NotFound, Forbidden, TimeoutError) as error:
             raise NotYet(f"volume {volume.name} is not attached to node {self._node}") from error
-        if found.metadata.HasField("deletion_timestamp"):
+        if is_deleting(found):
             raise DriverError("volume attachment is being deleted")
         if not found.status.attached:
             if found.status.attach_error.message:

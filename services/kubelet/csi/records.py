@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.kubelet.csi.places import DATA, Places
-from services.kubelet.csi.volume import PERSISTENT, VolumeKey
+from services.kubelet.csi.volume import EPHEMERAL, PERSISTENT, VolumeKey
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Records:
             "driverName": record.driver,
             "nodeName": self._node,
             "attachmentID": attachment,
-            "volumeLifecycleMode": "Ephemeral" if record.inline else PERSISTENT,
+            "volumeLifecycleMode": EPHEMERAL if record.inline else PERSISTENT,
         }
         _write(folder / DATA, said)
 
@@ -110,7 +110,7 @@ def _published(uid: str, path: Path) -> Published | None:
     said = _read(path)
     if said is None:
         return None
-    is_inline = said.get("volumeLifecycleMode") == "Ephemeral"
+    is_inline = said.get("volumeLifecycleMode") == EPHEMERAL
     return Published(uid, path.parent.name, str(said.get("driverName", "")), str(said.get("volumeHandle", "")), is_inline)
 
 

@@ -61,7 +61,7 @@ class CsiCapacityController(DriverController):
         counts = found is not None and found.spec.storage_capacity and abilities.can(RPC.GET_CAPACITY)
         wanted = dict[str, decide.Place]()
         if counts:
-            known = Places({one.metadata.name: one for one in self._nodes.list()}, {one.metadata.name: one for one in self._places.list()})
+            known = Places.of(self._nodes.list(), self._places.list())
             all_places = decide.places(key.name, self._classes.list(), known, topology=abilities.topology)
             wanted = {place.name: place for place in all_places}
         for place in wanted.values():

@@ -162,9 +162,7 @@ class CsiProvisionerController(DriverController):
         selected = claim.metadata.annotations.get(SELECTED_NODE, "")
         where = None
         if abilities.topology:
-            places = Places(
-                {node.metadata.name: node for node in self._nodes.list()}, {node.metadata.name: node for node in self._places.list()}
-            )
+            places = Places.of(self._nodes.list(), self._places.list())
             where = requirement(found.provisioner, found.allowed_topologies, selected, claim.metadata.name, places)
         attributes = None
         if name := claim.spec.volume_attributes_class_name:
