@@ -133,6 +133,32 @@ async def test_pods_run_on_while_their_driver_and_their_kubelet_start_anew(place
             await w.clean()
 
 
+async def test_a_volume_that_stays_keeps_none_of_its_pods_others(place: Path) -> None:
+    async with world(place, disks=("one", "two")) as w:
+        pod = using(claim="one")
+        pod.spec.volumes.add(name="more").volume_source.persistent_volume_claim.claim_name = "two"
+        await w.c.client.create(pod)
+        await w.c.ready()
+        w.driver.faults.append(Fault("NodeUnpublishVolume"))
+        await w.end_pod()
+        await w.clean()
+        assert [call.volume for call in w.driver.calls if call.method == "NodeUnpublishVolume"] == ["vol-one", "vol-two", "vol-one"]
+
+
+async def test_a_volume_that_nobody_hears_of_holds_up_no_other(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CALL_SECONDS", 60.0)
+    async with world(place, disks=("one", "two")) as w:
+        for name in ("one", "two"):
+            await w.c.client.create(using(name, name))
+            await w.c.ready(name)
+        w.driver.faults.append(Fault("NodeUnstageVolume", When.HANGS))
+        await w.end_pod("one")
+        await w.c.until(lambda: "NodeUnstageVolume" in w.driver.asked())
+        await w.end_pod("two")
+        await w.c.until(lambda: not w.disk("two").staged)
+        assert w.disk("one").staged and w.in_use
+
+
 @pytest.mark.parametrize("write", ["keep_staged", "keep_published", "forget_published", "forget_staged"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_disk_that_takes_nothing_for_a_while(place: Path, write: str, after: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,9 @@ class DriverMounts:
         self._published: set[tuple[str, str]] = set()
         self._users: defaultdict[VolumeKey, set[tuple[str, str]]] = defaultdict(set)
         self._look_at: dict[str, datetime] = {}
+        # Something may be without a pod; what is being taken from the node.
         self._unused = asyncio.Event()
+        self._leaving: set[VolumeKey] = set()
 
     async def load(self) -> None:
         """Finds what a kubelet before this one has left."""
@@ -227,35 +229,49 @@ class DriverMounts:
 
     async def tear_down(self, uid: str) -> None:
         """Takes the volumes from a pod in which nothing runs any more; may be repeated. Raises DriverError and OSError where one of them
-        stays."""
+        stays, once the others are taken."""
         self._look_at.pop(uid, None)
+        stay = dict[VolumeKey, DriverError | OSError]()
         for record in await self._files.call(self._records.of_pod, uid):
-            async with self._lock(record.key):
-                driver = self._drivers.get(record.driver)
-                target = driver.path(self._places.published(uid, record.name))
-                self._published.discard((uid, record.name))
-                await driver.client.unpublish(pb.NodeUnpublishVolumeRequest(volume_id=record.handle, target_path=target))
-                await self._files.call(self._records.forget_published, record)
+            try:
+                async with self._lock(record.key):
+                    await self._unpublish(record)
+            except (DriverError, OSError) as error:
+                stay[record.key] = error
         for key, users in list(self._users.items()):
-            left = {user for user in users if user[0] != uid}
+            left = users if key in stay else {user for user in users if user[0] != uid}
             if left:
                 self._users[key] = left
             else:
                 del self._users[key]
         self._unused.set()
+        if stay:
+            raise next(iter(stay.values()))
+
+    async def _unpublish(self, record: Published) -> None:
+        driver = self._drivers.get(record.driver)
+        target = driver.path(self._places.published(record.uid, record.name))
+        self._published.discard((record.uid, record.name))
+        await driver.client.unpublish(pb.NodeUnpublishVolumeRequest(volume_id=record.handle, target_path=target))
+        await self._files.call(self._records.forget_published, record)
 
     async def run(self) -> None:
-        """Takes from the node what no pod of it has any more. Until cancelled."""
+        """Takes from the node what no pod of it has any more, and waits for no volume with another. Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._unused.wait()
+                self._unused.clear()
+                for key in [key for key in self._known if not self._users.get(key) and key not in self._leaving]:
+                    self._leaving.add(key)
+                    group.create_task(self._leave(key), name=f"kubelet/volume/{key[1]}/gone")
+
+    async def _leave(self, key: VolumeKey) -> None:
+        """Until the volume is off the node, or a pod has it again."""
         failures = 0
-        while True:
-            await self._unused.wait()
-            self._unused.clear()
-            unused = [key for key in self._known if not self._users.get(key)]
-            released = await asyncio.gather(*map(self._released, unused))
-            failures = 0 if all(released) else failures + 1
-            if failures:
-                await self._drivers.wait_change(RETRY.delay(failures))
-                self._unused.set()
+        while not await self._released(key):
+            failures += 1
+            await self._drivers.wait_change(RETRY.delay(failures))
+        self._leaving.discard(key)
 
     async def _released(self, key: VolumeKey) -> bool:
         """Answers False for a volume that is to be let go and cannot be now."""
