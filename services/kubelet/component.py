@@ -19,10 +19,11 @@ from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.kubelet.csi.drivers import Drivers
 from services.kubelet.csi.growth import Growth
-from services.kubelet.csi.mounts import DriverMounts, UnaskedDrivers
+from services.kubelet.csi.mounts import DriverMounts
 from services.kubelet.csi.node_info import NodeInfoKeeper
 from services.kubelet.csi.places import Places
 from services.kubelet.csi.secrets import DriverSecrets
+from services.kubelet.csi.unasked import UnaskedDrivers
 from services.kubelet.node.files import NodeFiles, NoFiles
 from services.kubelet.node.folders import LocalFolders
 from services.kubelet.node.images import Images

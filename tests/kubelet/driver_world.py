@@ -15,7 +15,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.client.backoff import Backoff
-from knarr.objects.csi import attachment_name
+from knarr.objects.csi import attachment_name, volume_id
 from services.kubelet.csi import client, drivers, mounts
 from services.kubelet.node.mounts import mounts_below
 from services.kubelet.pod import sandbox
@@ -73,6 +73,16 @@ class World:
         made.status.attached = True
         made.status.attachment_metadata["device"] = f"{disk.id}@{MACHINE}"
         self.api.seed(made)
+        self.tell_node(name, attached=True)
+
+    def tell_node(self, name: str = "disk", *, attached: bool) -> None:
+        """The Node has a volume or not, as the controllers say it there."""
+        (node,) = self.api.all(core.Node)
+        handle = volume_id(NAME, self.disk(name).id)
+        kept = [one for one in node.status.volumes_attached if one.name != handle]
+        del node.status.volumes_attached[:]
+        node.status.volumes_attached.extend([*kept, core.AttachedVolume(name=handle)] if attached else kept)
+        self.api.seed(node)
 
     def target(self, pod: str = "web", name: str = "disk") -> Path:
         found = self.c.pod(pod)
@@ -164,9 +174,9 @@ async def world(
         for name in disks:
             driver.storage.make(name)
             api.seed(*claim_and_volume(name))
-            if attached:
-                made.attach(name)
         await cluster.until(lambda: registrar.told)
+        for name in disks if attached else ():
+            made.attach(name)
         yield made
 
 

@@ -76,6 +76,18 @@ async def test_two_pods_share_what_is_staged_once(place: Path) -> None:
         assert w.driver.asked(*WAY) == [WAY[0], WAY[1], WAY[1], WAY[2], WAY[2], WAY[3]]
 
 
+async def test_a_volume_that_is_about_to_be_detached_is_not_mounted(place: Path) -> None:
+    """The Node is told before its attachment goes: whoever has said since then that it is in use waits for it to come back."""
+    async with world(place) as w:
+        w.tell_node(attached=False)
+        await w.c.client.create(using())
+        await w.c.until(lambda: w.in_use)
+        await asyncio.sleep(0.2)
+        assert not w.driver.asked(*WAY) and not w.c.events("FailedMount")
+        w.tell_node(attached=True)
+        await w.c.ready()
+
+
 async def test_it_waits_until_the_volume_is_attached_and_says_first_that_it_is_in_use(place: Path) -> None:
     async with world(place, attached=False) as w:
         await w.c.client.create(using())

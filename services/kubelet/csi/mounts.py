@@ -172,19 +172,20 @@ class DriverMounts:
 
     async def _attachment(self, volume: DriverVolume) -> dict[str, str]:
         """What was told when it was attached, which is the controller's to do. The Node says first that it is in use: from then on nobody
-        detaches it."""
+        begins to detach it. Where that has begun before, the Node says no longer to have it."""
         name = volume_id(*volume.key)
         self._in_use.add(name)
         try:
             await self._in_use.reported(name)
+            node = await self._client.get(core.Node, self._node)
             found = await self._client.get(storage.VolumeAttachment, attachment_name(volume.handle, volume.driver, self._node))
         except (NotFound, Forbidden, TimeoutError) as error:
             raise NotYet(f"volume {volume.name} is not attached to node {self._node}") from error
         if is_deleting(found):
             raise DriverError("volume attachment is being deleted")
-        if not found.status.attached:
-            if found.status.attach_error.message:
-                raise DriverError(found.status.attach_error.message)
+        if not found.status.attached and found.status.attach_error.message:
+            raise DriverError(found.status.attach_error.message)
+        if not found.status.attached or all(one.name != name for one in node.status.volumes_attached):
             raise NotYet(f"volume {volume.name} is not attached to node {self._node}")
         return dict(found.status.attachment_metadata)
 
@@ -300,14 +301,3 @@ class DriverMounts:
         if found is None:
             found = self._locks[key] = asyncio.Lock()
         return found
-
-
-class UnaskedDrivers(DriverMounts):
-    """Of a node whose containers see no volumes: no driver is known or asked, and a pod has its volumes at once."""
-
-    async def load(self) -> None: ...
-
-    async def set_up(self, pod: core.Pod, volumes: Iterable[DriverVolume], group: int | None) -> list[Path]:
-        return []
-
-    async def tear_down(self, uid: str) -> None: ...
