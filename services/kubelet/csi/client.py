@@ -22,6 +22,15 @@ class DriverError(Exception):
     """A driver is not there, or did not do what it was asked: for a person."""
 
 
+async def ask_at(socket: Path, call: Callable[[grpc.aio.Channel], Awaitable[Any]]) -> Any:
+    """One call at a socket. Raises DriverError."""
+    async with open_plain_channel(f"unix:{socket}") as channel:
+        try:
+            return await call(channel)
+        except grpc.aio.AioRpcError as error:
+            raise DriverError(words_of(error.code(), error.details())) from error
+
+
 class DriverClient:
     """The node's part of one driver, at a socket. Each call has its own connection: a driver that was started anew is found at once."""
 
@@ -54,8 +63,4 @@ class DriverClient:
         await self._ask(lambda stub: stub.NodeExpandVolume(request, timeout=CALL_SECONDS))
 
     async def _ask(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
-        async with open_plain_channel(f"unix:{self._socket}") as channel:
-            try:
-                return await call(node_pb2_grpc.NodeStub(channel))
-            except grpc.aio.AioRpcError as error:
-                raise DriverError(words_of(error.code(), error.details())) from error
+        return await ask_at(self._socket, lambda channel: call(node_pb2_grpc.NodeStub(channel)))

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import grpc.aio
-
 from knarr.api.pluginregistration.v1 import registration_pb2 as pb
-from knarr.api.pluginregistration.v1 import registration_pb2_grpc
-from knarr.client.channel import open_plain_channel
-from knarr.client.csi import QUESTION_SECONDS, words_of
-from services.kubelet.csi.client import DriverError
+from knarr.api.pluginregistration.v1.registration_pb2_grpc import RegistrationStub
+from knarr.client.csi import QUESTION_SECONDS
+from services.kubelet.csi.client import DriverError, ask_at
 
 DRIVER = "CSIPlugin"
 # The version of the contract that is spoken; of it, whatever comes after the point.
@@ -20,22 +17,15 @@ MAJOR = "1"
 
 async def ask(socket: Path) -> pb.PluginInfo:
     """Raises DriverError."""
-    async with open_plain_channel(f"unix:{socket}") as channel:
-        try:
-            info: pb.PluginInfo = await registration_pb2_grpc.RegistrationStub(channel).GetInfo(pb.InfoRequest(), timeout=QUESTION_SECONDS)
-            return info
-        except grpc.aio.AioRpcError as error:
-            raise DriverError(words_of(error.code(), error.details())) from error
+    request = pb.InfoRequest()
+    info: pb.PluginInfo = await ask_at(socket, lambda channel: RegistrationStub(channel).GetInfo(request, timeout=QUESTION_SECONDS))
+    return info
 
 
 async def tell(socket: Path, refusal: str) -> None:
     """Whether it was taken; ``refusal`` empty: it was. Raises DriverError."""
     status = pb.RegistrationStatus(plugin_registered=not refusal, error=refusal)
-    async with open_plain_channel(f"unix:{socket}") as channel:
-        try:
-            await registration_pb2_grpc.RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=QUESTION_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise DriverError(words_of(error.code(), error.details())) from error
+    await ask_at(socket, lambda channel: RegistrationStub(channel).NotifyRegistrationStatus(status, timeout=QUESTION_SECONDS))
 
 
 def check(info: pb.PluginInfo, socket: Path) -> None:
