@@ -199,9 +199,9 @@ class AttachDetachController(Controller):
         )
 
     def _users(self, volume: core.PersistentVolume | None) -> dict[str, list[core.Pod]]:
-        """By node the pods that want a volume there."""
+        """By node the pods that want a driver's volume there."""
         users = defaultdict[str, list[core.Pod]](list)
-        if volume is None or not volume.spec.HasField("claim_ref"):
+        if volume is None or source_of(volume) is None or not volume.spec.HasField("claim_ref"):
             return users
         reference = volume.spec.claim_ref
         claim = self._claims.get(reference.namespace, reference.name)
