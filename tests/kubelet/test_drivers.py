@@ -82,6 +82,25 @@ async def test_a_driver_that_was_there_before_the_kubelet_is_registered_and_one_
         await c.until(lambda: NAME in csi_node_of(c))
 
 
+@pytest.mark.parametrize("taken", [True, False], ids=["another driver", "no driver"])
+async def test_a_driver_whose_socket_is_another_plugins_now_is_gone(place: Path, taken: bool) -> None:
+    registry, other = place / "plugins_registry", "other.example.com"
+    async with hollow(place) as c, a_driver(place) as driver, Registrar.of(driver, registry) as registrar:
+        await c.until(lambda: NAME in csi_node_of(c))
+        second = Registrar(registry, other, str(driver.socket), kind="CSIPlugin" if taken else "DevicePlugin")
+        second.socket = registry / ".being-made"
+        async with second:
+            second.socket.rename(registrar.socket)
+            await c.until(lambda: second.told)
+            assert second.told[0].plugin_registered is taken
+            if taken:
+                await c.until(lambda: list(csi_node_of(c)) == [other])
+                assert json.loads(node_of(c).metadata.annotations[NODE_IDS]) == {other: MACHINE}
+            else:
+                registrar.socket.unlink()
+                await c.until(lambda: not csi_node_of(c))
+
+
 async def test_a_node_that_is_made_anew_is_told_everything_again(place: Path) -> None:
     async with a_driver(place) as driver, Registrar.of(driver, place / "plugins_registry"), hollow(place) as c:
         await c.until(lambda: NAME in csi_node_of(c))

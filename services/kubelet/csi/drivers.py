@@ -114,31 +114,37 @@ class Drivers:
         if node is None:
             # Nothing can be told of a node that is not registered.
             return
-        if node.metadata.uid != self._node_uid:
+        anew = node.metadata.uid != self._node_uid
+        if anew:
             self._node_uid, self._folder_mark = node.metadata.uid, NEVER
-            for path in list(self._sockets):
-                self._forget(path, gone=False)
-        mark = _mark_of(self._places.registry)
-        if mark == self._folder_mark:
+        folder_mark = _mark_of(self._places.registry)
+        if folder_mark == self._folder_mark:
             return
         # What happens in the same moment leaves the same mark: a young one is looked at again.
-        self._folder_mark = mark if time.time_ns() - mark > SETTLED_NANOSECONDS else NEVER
+        self._folder_mark = folder_mark if time.time_ns() - folder_mark > SETTLED_NANOSECONDS else NEVER
         found = _sockets(self._places.registry)
-        for path, socket in list(self._sockets.items()):
-            if found.get(path) != socket.mark:
-                self._forget(path, gone=path not in found)
-        for path, number in found.items():
-            if path not in self._sockets:
-                self._sockets[path] = _Socket(number, asyncio.create_task(self._register(path), name=f"kubelet/driver/{path.name}"))
+        for path in [path for path in self._sockets if path not in found]:
+            socket = self._sockets.pop(path)
+            socket.task.cancel()
+            self._gone(socket.driver)
+        for path, mark in found.items():
+            known = self._sockets.get(path)
+            if known is None or known.mark != mark or anew:
+                self._begin(path, mark, known)
 
-    def _forget(self, path: Path, *, gone: bool) -> None:
-        """``gone``: the driver has ended; otherwise another is about to be asked in its place."""
-        socket = self._sockets.pop(path)
-        socket.task.cancel()
-        if gone and socket.driver and all(other.driver != socket.driver for other in self._sockets.values()):
-            self._by_name.pop(socket.driver, None)
-            log.info("a volume driver is gone", extra={"driver": socket.driver})
-            task = asyncio.create_task(self._deregister(socket.driver), name=f"kubelet/driver/{path.name}/gone")
+    def _begin(self, path: Path, mark: tuple[int, int], before: _Socket | None) -> None:
+        """Asks who is at a socket; who was there ``before`` is the node's until somebody else says that he is."""
+        if before is not None:
+            before.task.cancel()
+        task = asyncio.create_task(self._register(path), name=f"kubelet/driver/{path.name}")
+        self._sockets[path] = _Socket(mark, task, before.driver if before is not None else "")
+
+    def _gone(self, name: str) -> None:
+        """A socket has no longer the driver of that name, if it had one."""
+        if name and all(other.driver != name for other in self._sockets.values()):
+            self._by_name.pop(name, None)
+            log.info("a volume driver is gone", extra={"driver": name})
+            task = asyncio.create_task(self._deregister(name), name=f"kubelet/driver/{name}/gone")
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
@@ -180,7 +186,10 @@ class Drivers:
         node = NodeInfo(about.node_id, dict(about.accessible_topology.segments), about.max_volumes_per_node)
         driver = Driver(info.name, endpoint, client, node, can, self._places.data_dir)
         async with self._telling:
-            self._sockets[path].driver = driver.name
+            socket = self._sockets[path]
+            before, socket.driver = socket.driver, driver.name
+            if before != driver.name:
+                self._gone(before)
             await self._keeper.add(driver.name, node)
             self._by_name[driver.name] = driver
         self._changed.set()
