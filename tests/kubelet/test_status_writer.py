@@ -115,6 +115,15 @@ async def test_however_long_something_is_being_done_it_is_told_what() -> None:
 
 
 @virtual_time
+async def test_that_a_pod_is_ready_no_more_waits_for_nothing() -> None:
+    async with telling() as told:
+        told.pod.status.conditions.add(type="Ready", status="True")
+        told.writer.publish(core.PodStatus(message="begun anew", conditions=[core.PodCondition(type="Ready", status="False")]), passes=True)
+        await asyncio.sleep(PATIENCE_SECONDS / 8)
+        assert told.written == ["begun anew"]
+
+
+@virtual_time
 async def test_whoever_waits_for_the_write_does_not_wait_for_more() -> None:
     async with telling() as told:
         told.publish("last", passes=True)

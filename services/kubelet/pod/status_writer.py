@@ -1,7 +1,8 @@
 """Writes a pod's status: only when it changed, the newest only, never losing the last one.
 
 Between its first sight and its rest a pod has a status for each thing that was done. Most are over before anybody could read them, and
-each costs a write, and all who watch pods its news. So one that passes waits a moment for the next; one that stays is written at once.
+each costs a write, and all who watch pods its news. So one that passes waits a moment for the next; one that stays is written at once,
+and so is one by which a pod is ready no more: whoever is sent to it meanwhile finds nobody.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.machinery.errors import Conflict, NotFound, StatusError
+from knarr.objects.conditions import is_true
 from knarr.objects.copies import copy_of
 from knarr.service.tasks import cancel
 from services.kubelet.metrics import STATUS_WRITES
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # How long a status waits for what comes of that which is being done.
 PATIENCE_SECONDS = 0.5
+READY = "Ready"
 RETRY = Backoff(first_seconds=0.1, limit_seconds=5.0, jitter=0.5)
 
 
@@ -51,7 +54,7 @@ class StatusWriter:
         What somebody else wrote over our part (the node controller does, while it hears nothing
         from the node) is put right again.
         """
-        if passes:
+        if passes and (is_true(status, READY) or not is_true(self._newest().status, READY)):
             self._due.clear()
         else:
             self._due.set()
