@@ -104,13 +104,16 @@ class Preempter:
 
     async def _take_back(self, behind: Sequence[PodFacts]) -> None:
         """Says of pods that they have no promise any more, unless they have a new one; they are to look for another node at once."""
-        try:
-            for other in behind:
-                if not self._state.nominations.node_of(other.uid):
-                    await promise(self._client, other, "")
-        finally:
-            uids = {other.uid for other in behind}
-            self._state.queue.changed(lambda waiting: waiting.pod.uid in uids)
+        for other in behind:
+            if self._state.nominations.node_of(other.uid):
+                continue
+            try:
+                await promise(self._client, other, "")
+            except StatusError as error:
+                # It is told by the next attempt; until then it is what the pod says, and what nobody goes by.
+                logger.info("promise not taken back", extra={"pod": str(other.key), "error": str(error)})
+        uids = {other.uid for other in behind}
+        self._state.queue.changed(lambda waiting: waiting.pod.uid in uids)
 
     async def _remove(self, victim: PodFacts, pod: PodFacts, node: str) -> None:
         if victim.ending:

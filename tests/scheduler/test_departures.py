@@ -112,6 +112,20 @@ def test_what_is_said_of_one_row_is_what_is_said_of_all(cluster: Any) -> None:
             assert told == [plugin.reasons(facts, table, int(row)) for row in refused] and all(told), plugin.name
 
 
+@given(st.one_of(CLUSTERS, crowds()))
+@settings(max_examples=60, deadline=None)
+def test_who_does_not_look_across_nodes_does_not_see_the_pods_of_others(cluster: Any) -> None:
+    nodes, placed, waiting = cluster
+    table, plugins = table_of(nodes, placed), [plugin(WORLD) for plugin in PLUGINS if not plugin.across]
+    for name, row in table.rows.items():
+        view = View(table)
+        for facts, at in placed:
+            if at != name:
+                view.remove_pod(facts.uid)
+        for plugin in plugins:
+            assert all(plugin.accepts(facts, view, row) == plugin.accepts(facts, table, row) for facts in waiting), plugin.name
+
+
 class Counted(Resources):
     """Counts how often all nodes are judged."""
 

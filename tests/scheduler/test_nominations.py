@@ -12,6 +12,8 @@ from knarr.machinery.errors import status_error
 from knarr.objects.copies import copy_of
 from services.scheduler.decide import decide
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preempter import Plan
+from services.scheduler.preemption import Preemption
 from services.scheduler.queue import State, Waiting
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
@@ -251,3 +253,21 @@ async def test_explain_knows_of_promises() -> None:
         assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other")[0]] == [""]
         made.scheduler.state.promise(PodFacts.of(pod("urgent", "1", priority=10)), "n1")
         assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other")[0]] == ["NodeResourcesFit"]
+
+
+@virtual_time
+async def test_a_promise_that_cannot_be_taken_back_holds_up_nobody() -> None:
+    made = fixture()
+    async with made.running():
+        await made.client.create(pod("low", "1"))
+        await asyncio.sleep(1)
+        await made.client.create(classed("urgent", 11))
+        await asyncio.sleep(1)
+        state, low, urgent = made.scheduler.state, await made.pod("low"), await made.pod("urgent")
+        highest = PodFacts.of(pod("highest", "1", priority=20))
+        state.promise(highest, "n1")
+        made.api.fail_next(status_error("Forbidden", "never"), verb="patch", message_type=core.Pod, subresource="status")
+        plan = Plan(Preemption("n1", (PodFacts.of(low),), 0), behind=[PodFacts.of(urgent)])
+        await made.scheduler.preempter.carry_out(highest, plan)
+        assert (await made.pod("low")).metadata.HasField("deletion_timestamp")
+        state.withdraw(highest.uid)
