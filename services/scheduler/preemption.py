@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.policy.v1 import policy_pb2 as policy
-from knarr.objects.disruptions import covers
+from knarr.machinery.selectors import Selector
+from knarr.objects.disruptions import budget_selector
 from knarr.objects.keys import Key, key_of
 from services.scheduler.departures import Departures
 from services.scheduler.node_table import NodeTable
@@ -86,9 +87,10 @@ class Search:
             told = {NOT_HELPFUL: hopeless, NO_VICTIMS: len(rows) - hopeless}
             return Answer(None, {words: number for words, number in told.items() if number})
         found, reasons = list[Preemption](), Counter[str]()
+        budgets = _by_namespace(self.budgets)
         departures = Departures(self.table, self.plugins, self.pod, self.reserved)
         for row in (*rows[start:], *rows[:start]):
-            judged = NOT_HELPFUL if lasting[row] else self._on(row, departures)
+            judged = NOT_HELPFUL if lasting[row] else self._on(row, departures, budgets)
             if isinstance(judged, str):
                 reasons[judged] += 1
                 continue
@@ -107,7 +109,7 @@ class Search:
                     refused |= ~mask
         return refused
 
-    def _on(self, row: int, departures: Departures) -> Preemption | str:
+    def _on(self, row: int, departures: Departures, budgets: _Budgets) -> Preemption | str:
         """Who is to go from one node, or why it would not do if all of lower priority went."""
         lower = [facts for facts in self.table.pods_on(row).values() if facts.priority < self.pod.priority]
         if not lower:
@@ -115,30 +117,42 @@ class Search:
         with departures.emptied(row, lower) as node:
             if (refusal := node.refusal()) is not None:
                 return ", ".join(refusal) or NOT_HELPFUL
-            leave = [(facts, violates) for facts, violates in _held_first(lower, self.budgets) if not node.has_room_for(facts)]
+            leave = [(facts, violates) for facts, violates in _held_first(lower, budgets) if not node.has_room_for(facts)]
         if not leave:
             return NO_VICTIMS
         victims = tuple(facts for facts, _ in leave)
         return Preemption(self.table.node(row).metadata.name, victims, sum(violates for _, violates in leave))
 
 
-def _held_first(lower: Sequence[PodFacts], budgets: Sequence[policy.PodDisruptionBudget]) -> Iterator[tuple[PodFacts, bool]]:
+_Budgets = Mapping[str, Sequence[tuple[policy.PodDisruptionBudget, Selector]]]
+
+
+def _by_namespace(budgets: Iterable[policy.PodDisruptionBudget]) -> _Budgets:
+    """Those that are about some pods, with what chooses them: each pod is held against all of its namespace."""
+    found = defaultdict[str, list[tuple[policy.PodDisruptionBudget, Selector]]](list)
+    for budget in budgets:
+        selector = budget_selector(budget)
+        if selector is not None:
+            found[budget.metadata.namespace].append((budget, selector))
+    return found
+
+
+def _held_first(lower: Sequence[PodFacts], budgets: _Budgets) -> Iterator[tuple[PodFacts, bool]]:
     """In which order pods are kept if they can be, and whether a budget holds them: those first, then by priority and age."""
     ranked = sorted(lower, key=lambda facts: (-facts.priority, _begun(facts.pod)))
-    left = {key_of(budget): budget.status.disruptions_allowed for budget in budgets}
-    held = [(facts, _takes_too_much(facts.pod, budgets, left)) for facts in ranked]
+    left: dict[Key, int] = {}
+    held = [(facts, _takes_too_much(facts, budgets.get(facts.key.namespace, ()), left)) for facts in ranked]
     return itertools.chain((pair for pair in held if pair[1]), (pair for pair in held if not pair[1]))
 
 
-def _takes_too_much(pod: core.Pod, budgets: Iterable[policy.PodDisruptionBudget], left: dict[Key, int]) -> bool:
+def _takes_too_much(pod: PodFacts, budgets: Iterable[tuple[policy.PodDisruptionBudget, Selector]], left: dict[Key, int]) -> bool:
     """Counts a pod against its budgets; whether one of them allows no more."""
     too_much = False
-    for budget in budgets:
-        key = key_of(budget)
+    for budget, selector in budgets:
         # Who is on its way out already was counted when it was evicted.
-        is_counted = pod.metadata.name in budget.status.disrupted_pods
-        if key.namespace == pod.metadata.namespace and not is_counted and covers(budget, pod):
-            left[key] -= 1
+        if pod.key.name not in budget.status.disrupted_pods and selector.matches(pod.labels):
+            key = key_of(budget)
+            left[key] = left.get(key, budget.status.disruptions_allowed) - 1
             too_much |= left[key] < 0
     return too_much
 

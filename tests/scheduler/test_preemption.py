@@ -15,7 +15,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.api.scheduling.v1 import scheduling_pb2 as scheduling
 from knarr.machinery.errors import status_error
+from knarr.machinery.selectors import Selector
 from knarr.objects.conditions import get_condition
+from knarr.objects.disruptions import budget_selector
+from services.scheduler import preemption
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.component import Scheduler
 from services.scheduler.decide import decide
@@ -94,6 +97,24 @@ def test_budgets_are_kept_where_they_can_be_and_broken_where_they_must() -> None
     both = [placed("held", "n1", app="web"), placed("held-2", "n1", app="web")]
     answer = search(nodes[:1], both, pod("urgent", "2", priority=10), one).preemption
     assert answer is not None and answer.violations == 1
+
+
+def test_budgets_of_other_namespaces_and_empty_ones_hold_nobody_and_each_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [placed("a", "n1", app="web"), placed("b", "n1", 5, app="db"), placed("c", "n2", app="web"), placed("d", "n2", 5)]
+    nodes = [node("n1", cpu="2"), node("n2", cpu="2")]
+    elsewhere, empty = budget("elsewhere", 0, app="web"), budget("empty", 0)
+    elsewhere.metadata.namespace = "other"
+    empty.spec.ClearField("selector")
+    read = list[str]()
+
+    def reading(found: policy.PodDisruptionBudget) -> Selector | None:
+        read.append(found.metadata.name)
+        return budget_selector(found)
+
+    monkeypatch.setattr(preemption, "budget_selector", reading)
+    answer = search(nodes, there, pod("urgent", "1", priority=10), elsewhere, empty, budget("db", 0, app="db")).preemption
+    assert answer is not None and answer.violations == 0 and [victim.priority for victim in answer.victims] == [0]
+    assert read == ["elsewhere", "empty", "db"]
 
 
 def test_what_would_not_help_is_told() -> None:
