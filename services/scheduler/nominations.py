@@ -43,7 +43,11 @@ class Nominations:
 
     def behind(self, pod: PodFacts, node: str) -> Sequence[PodFacts]:
         """Those of lower priority that were promised a node which the pod is promised now."""
-        return [other for other, at in self._promised.values() if at == node and other.priority < pod.priority]
+        return [other for other in self.on(node) if other.priority < pod.priority]
+
+    def on(self, node: str) -> Sequence[PodFacts]:
+        """The pods that were promised a node."""
+        return [pod for pod, at in self._promised.values() if at == node]
 
     def seen_by(self, pod: PodFacts, table: NodeTable) -> Nodes:
         """The nodes as a pod is to see them."""

@@ -7,6 +7,7 @@ confirmed when the pod comes back with its node, or taken back (``forget``) when
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
 from google.protobuf.message import Message
 
@@ -15,12 +16,14 @@ from knarr.objects.keys import is_deleting, key_of
 from knarr.objects.pods import is_finished
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.node_table import NodeTable
+from services.scheduler.nodes import Nodes
 from services.scheduler.nominations import Nominations
 from services.scheduler.parts import Part, Subject, differing
 from services.scheduler.plugin import Change, Cluster, Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.queue import SchedulingQueue, Waiting
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.view import View
 
 
 class SchedulerState:
@@ -127,7 +130,7 @@ class SchedulerState:
             self.promise(facts, written if is_news else self.nominations.node_of(facts.uid))
         changed = differing(self._parts[Subject.POD], before.pod, facts.pod) if before is not None else frozenset()
         if changed:
-            self.queue.changed(lambda waiting: waiting.pod is facts and self._helps(waiting, Change(changed)))
+            self.queue.changed(lambda waiting: waiting.pod is facts and self._helps(waiting, Change(changed), self.table))
 
     def _pod_placed(self, pod: core.Pod) -> None:
         self.withdraw(pod.metadata.uid, pod.spec.node_name)
@@ -166,16 +169,34 @@ class SchedulerState:
         self.queue.changed(lambda waiting: self.nominations.node_of(waiting.pod.uid) == node_name)
 
     def _wake(self, change: Change) -> None:
-        if change.parts:
-            self.queue.changed(lambda waiting: self._helps(waiting, change))
+        if not change.parts:
+            return
+        promised = self.nominations.on(self.table.node(change.row).metadata.name) if change.row is not None else ()
 
-    def _helps(self, waiting: Waiting, change: Change) -> bool:
+        @cache
+        def seen_with(uids: frozenset[str]) -> Nodes:
+            return self._with(pod for pod in promised if pod.uid in uids)
+
+        def helps(waiting: Waiting) -> bool:
+            before = (pod.uid for pod in promised if pod.priority >= waiting.pod.priority and pod.uid != waiting.pod.uid)
+            return self._helps(waiting, change, seen_with(frozenset(before)) if promised else self.table)
+
+        self.queue.changed(helps)
+
+    def _with(self, promised: Iterable[PodFacts]) -> Nodes:
+        """The table, with pods on the nodes that they were promised."""
+        view = View(self.table)
+        for pod in promised:
+            view.put_pod(pod, self.nominations.node_of(pod.uid))
+        return view
+
+    def _helps(self, waiting: Waiting, change: Change, nodes: Nodes) -> bool:
         """Whether one of the filters that refused a pod depends on what changed, and may think otherwise of it now."""
         refusing = (self._by_name[name] for name in waiting.refused_by)
         return any(
             (plugin.helped_by_arrivals or not change.arrival)
             and not plugin.reads.isdisjoint(change.parts)
-            and plugin.mends(waiting.pod, self.table, change)
+            and plugin.mends(waiting.pod, nodes, change)
             for plugin in refusing
         )
 

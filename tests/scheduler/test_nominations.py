@@ -98,6 +98,25 @@ async def test_who_comes_to_the_promised_node_frees_nothing() -> None:
     assert waiting.state is State.UNSCHEDULABLE
 
 
+@pytest.mark.parametrize(("leaves", "tried"), [("1", ["urgent"]), ("2", ["low", "urgent"])])
+def test_room_that_is_promised_wakes_only_whom_it_is_for(leaves: str, tried: list[str]) -> None:
+    @virtual_time
+    async def scenario() -> None:
+        state = SchedulerState(SchedulerSettings(), Objects(), asyncio.get_running_loop().time)
+        state.node_changed(None, node("n1", cpu="2"))
+        victims = [pod("victim", leaves, node_name="n1"), pod("stays", "1" if leaves == "1" else "0", node_name="n1")]
+        for found in (*victims, promised("urgent", "n1"), pod("low", "1", priority=5)):
+            state.pod_changed(None, found)
+        waiting = [await state.queue.take() for _ in range(2)]
+        for one in waiting:
+            nodes = state.nominations.seen_by(one.pod, state.table)
+            state.queue.refuse(one, decide(nodes, state.plugins, one.pod, random.Random(0)).refused_by)
+        state.pod_changed(victims[0], None)
+        assert sorted(one.pod.key.name for one in waiting if one.state is not State.UNSCHEDULABLE) == tried
+
+    scenario()
+
+
 @virtual_time
 async def test_a_promise_that_was_taken_over_does_not_come_back_with_late_news() -> None:
     state, urgent = empty_state(), promised("urgent", "n1")
