@@ -17,9 +17,9 @@ from services.scheduler.preemption import Preemption
 from services.scheduler.queue import State, Waiting
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
+from tests.scheduler.contested import classed, fixture, let_it_wait
 from tests.scheduler.objects import Objects, node, pod
 from tests.scheduler.test_component import Fixture
-from tests.scheduler.test_preemption import classed, fixture
 from tests.support.virtual_time import virtual_time
 
 
@@ -250,10 +250,7 @@ async def test_no_more_go_once_the_pod_itself_is_gone() -> None:
 async def test_who_goes_already_is_not_told_again() -> None:
     made = fixture()
     async with made.running():
-        await made.client.create(pod("low", "1"))
-        await asyncio.sleep(1)
-        await made.client.create(classed("urgent", 10))
-        await asyncio.sleep(1)
+        await let_it_wait(made)
         await made.client.create(classed("highest", 20))
         await asyncio.sleep(1)
         assert (await made.pod("highest")).status.nominated_node_name == "n1"

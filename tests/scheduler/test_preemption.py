@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.policy.v1 import policy_pb2 as policy
-from knarr.api.scheduling.v1 import scheduling_pb2 as scheduling
 from knarr.machinery.errors import status_error
 from knarr.machinery.selectors import Selector
 from knarr.objects.conditions import get_condition
@@ -26,8 +25,8 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL, Answer, Search
 from services.scheduler.settings import SchedulerSettings
 from tests.scheduler.clusters import table_of
+from tests.scheduler.contested import classed, fixture, let_it_wait
 from tests.scheduler.objects import Objects, node, pod
-from tests.scheduler.test_component import Fixture
 from tests.support.rights import SCHEDULER
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -167,22 +166,6 @@ def test_room_is_made_for_higher_ones_by_as_few_as_will_do(there: list[Any], cpu
         assert fits is (back is None)
 
 
-def fixture(cpu: str = "1") -> Fixture:
-    """A node for one pod, and classes of priority."""
-    made = Fixture(node("n1", cpu=cpu), settings=SchedulerSettings(seed=1))
-    for value, policy_of in ((5, ""), (10, ""), (20, ""), (11, "Never")):
-        found = scheduling.PriorityClass(value=value, preemption_policy=policy_of or "PreemptLowerPriority")
-        found.metadata.name = f"p{value}"
-        made.api.seed(found)
-    return made
-
-
-def classed(name: str, priority: int, cpu: str = "1") -> core.Pod:
-    found = pod(name, cpu)
-    found.spec.priority_class_name = f"p{priority}"
-    return found
-
-
 @virtual_time
 async def test_a_pod_preempts_and_takes_the_node_once_it_is_free() -> None:
     made = fixture()
@@ -211,10 +194,7 @@ async def test_a_pod_preempts_and_takes_the_node_once_it_is_free() -> None:
 async def test_who_waits_for_room_is_not_overtaken_by_lower_ones_and_is_by_higher_ones() -> None:
     made = fixture()
     async with made.running():
-        await made.client.create(pod("low", "1"))
-        await asyncio.sleep(1)
-        await made.client.create(classed("urgent", 10))
-        await asyncio.sleep(1)
+        await let_it_wait(made)
         await made.client.create(classed("other", 5))
         await asyncio.sleep(1)
         low = await made.pod("low")
@@ -228,10 +208,7 @@ async def test_who_waits_for_room_is_not_overtaken_by_lower_ones_and_is_by_highe
 async def test_a_higher_one_takes_the_promise_over() -> None:
     made = fixture()
     async with made.running():
-        await made.client.create(pod("low", "1"))
-        await asyncio.sleep(1)
-        await made.client.create(classed("urgent", 10))
-        await asyncio.sleep(1)
+        await let_it_wait(made)
         await made.client.create(classed("highest", 20))
         await asyncio.sleep(1)
         assert (await made.pod("highest")).status.nominated_node_name == "n1"

@@ -16,6 +16,7 @@ from services.scheduler.parts import NODE_LABELS, Part, Subject
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
 from services.scheduler.plugins.interpodaffinity.meant import Meant
 from services.scheduler.pod_facts import PodFacts, facts_of
+from services.scheduler.ruled import Ruled
 from services.scheduler.tally import Question
 
 NOT_NEAR = "node(s) didn't match pod affinity rules"
@@ -23,7 +24,7 @@ NOT_AWAY = "node(s) didn't match pod anti-affinity rules"
 UNWANTED = "node(s) didn't satisfy existing pods anti-affinity rules"
 
 
-class InterPodAffinity(Plugin):
+class InterPodAffinity(Ruled, Plugin):
     name: ClassVar[str] = "InterPodAffinity"
     weight: ClassVar[int] = 2
     reads: ClassVar[frozenset[Part]] = (
@@ -38,22 +39,9 @@ class InterPodAffinity(Plugin):
         super().__init__(cluster)
         self._domains = Domains(self.reads)
 
-    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        accepted: Mask | None = None
-        for _, mask in self._rules(pod, nodes):
-            accepted = mask if accepted is None else accepted & mask
-        return accepted
-
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
         minds = Meant(pod, self.cluster).minds(pod.terms)
         return lambda other: minds(other.likeness)
-
-    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))
-
-    def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
-        rules = list(self._rules(pod, nodes))
-        return ([next(words for words, mask in rules if not mask[row])] for row in rows)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         liked = self._liked(pod, nodes)
@@ -63,8 +51,7 @@ class InterPodAffinity(Plugin):
         least, most = int(found.min()), int(found.max())
         return (found - least) * MAX_SCORE // (most - least) if most > least else None
 
-    def _rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
-        """The rules that may refuse a node, in the order in which they are told of."""
+    def rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
         meant = Meant(pod, self.cluster)
         if pod.terms.near:
             yield NOT_NEAR, self._near(pod, nodes, meant)

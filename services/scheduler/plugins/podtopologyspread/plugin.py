@@ -7,7 +7,7 @@ topology spread constraints.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
 from services.scheduler.plugins.podtopologyspread.constraints import HOSTNAME, Constraint, asked_by, assumed_for
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.row_cache import RowCache
+from services.scheduler.ruled import Ruled
 
 UNEVEN = "node(s) didn't match pod topology spread constraints"
 UNLABELLED = "node(s) didn't match pod topology spread constraints (missing required label)"
@@ -30,7 +31,7 @@ UNLABELLED = "node(s) didn't match pod topology spread constraints (missing requ
 NO_LEAST = 2**31 - 1
 
 
-class PodTopologySpread(Plugin):
+class PodTopologySpread(Ruled, Plugin):
     name: ClassVar[str] = "PodTopologySpread"
     weight: ClassVar[int] = 2
     reads: ClassVar[frozenset[Part]] = (
@@ -48,22 +49,9 @@ class PodTopologySpread(Plugin):
         self._selected = RowCache(self.reads, _is_selected, np.bool_)
         self._tolerated = RowCache(self.reads, _is_tolerated, np.bool_)
 
-    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        accepted: Mask | None = None
-        for _, mask in self._rules(pod, nodes):
-            accepted = mask if accepted is None else accepted & mask
-        return accepted
-
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
         constraints = _forbidding(pod)
         return lambda other: any(one.counts(other.likeness, pod.key.namespace) for one in constraints)
-
-    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))
-
-    def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
-        rules = list(self._rules(pod, nodes))
-        return ([next(words for words, mask in rules if not mask[row])] for row in rows)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         asked = asked_by(pod)
@@ -85,7 +73,7 @@ class PodTopologySpread(Plugin):
         scored: Scores = np.where(judged, scores, 0)[rows]
         return scored
 
-    def _rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
+    def rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
         """Two rules a constraint that forbids: that the node has the label, and that its domain is not too full."""
         constraints = _forbidding(pod)
         if not constraints:
