@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.machinery.errors import bad_request
+from knarr.service.pipe import Pipe
 from services.apiserver.api import Api, Command
 from services.apiserver.request import CREATE
 from services.apiserver.request import Request as Wanted
@@ -15,13 +16,12 @@ from services.apiserver.rest import channels, spdy_channels
 from services.apiserver.rest.channels import SocketPeer
 from services.apiserver.rest.conversation import Conversation
 from services.apiserver.rest.metrics import STREAMS
-from services.apiserver.rest.pipe import Pipe
 from services.apiserver.rest.query import Query
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Receive, Request, Send
 from services.apiserver.rest.response import Response, Upgrade
 from services.apiserver.rest.routing import Target
-from services.apiserver.rest.spdy.negotiation import negotiate, no_protocol
+from services.apiserver.rest.spdy_negotiation import negotiate, no_protocol
 
 Starter = Callable[[Query, Target], face.ExecStart]
 

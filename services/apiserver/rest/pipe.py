@@ -4,28 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from services.apiserver.rest.request import Receive, Send
 
 # What was received and not read yet, before nothing more is received.
 UNREAD_BYTES = 64 * 1024
-
-
-class Pipe(Protocol):
-    """The peer of an upgraded connection."""
-
-    async def read(self) -> bytes:
-        """The next bytes; empty when the peer sends no more."""
-        ...
-
-    async def write(self, data: bytes) -> None:
-        """Waits while the peer does not read; raises OSError when it is gone."""
-        ...
-
-    def close(self) -> None:
-        """Ends the connection once the peer has what was written. Bytes that come afterwards are nobody's."""
-        ...
 
 
 class UpgradedConnection(asyncio.Protocol):

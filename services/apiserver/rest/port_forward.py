@@ -17,20 +17,21 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError, bad_request
+from knarr.service.pipe import Pipe
+from knarr.service.spdy.errors import ProtocolViolation, StreamClosed
+from knarr.service.spdy.session import Session, Stream
 from knarr.service.tasks import cancel
 from services.apiserver.api import Api, Forward
 from services.apiserver.request import CREATE
 from services.apiserver.rest import channels
 from services.apiserver.rest.metrics import STREAMS
-from services.apiserver.rest.pipe import Pipe, SocketPipe
+from services.apiserver.rest.pipe import SocketPipe
 from services.apiserver.rest.query import Query
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Receive, Request, Send
 from services.apiserver.rest.response import Response, Upgrade
 from services.apiserver.rest.routing import Target
-from services.apiserver.rest.spdy.errors import ProtocolViolation, StreamClosed
-from services.apiserver.rest.spdy.negotiation import negotiate, no_protocol
-from services.apiserver.rest.spdy.session import Session, Stream
+from services.apiserver.rest.spdy_negotiation import negotiate, no_protocol
 
 SPDY_PROTOCOLS = ("portforward.k8s.io",)
 TUNNEL = "SPDY/3.1+portforward.k8s.io"

@@ -18,9 +18,9 @@ from services.apiserver.rest import negotiation
 from services.apiserver.rest.query import Query
 
 if TYPE_CHECKING:
+    from knarr.service.pipe import Pipe
     from services.apiserver.audit.event import AuditEvent
     from services.apiserver.fairness.fairness import Ticket
-    from services.apiserver.rest.pipe import Pipe
     from services.apiserver.rest.routing import Target
 
 Scope = MutableMapping[str, Any]

@@ -8,9 +8,9 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from knarr.service.pipe import Pipe
 from services.apiserver.entries import Entries
 from services.apiserver.rest import negotiation
-from services.apiserver.rest.pipe import Pipe
 from services.apiserver.rest.request import HeldConnection, Send
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import asyncio
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request
+from knarr.service.pipe import Pipe
+from knarr.service.spdy.errors import ProtocolViolation, StreamClosed
+from knarr.service.spdy.session import Session, Stream
 from knarr.service.tasks import cancel
 from services.apiserver.api import Command
 from services.apiserver.rest import channels
 from services.apiserver.rest.conversation import Conversation
-from services.apiserver.rest.pipe import Pipe
-from services.apiserver.rest.spdy.errors import ProtocolViolation, StreamClosed
-from services.apiserver.rest.spdy.session import Session, Stream
 
 V4, V3, V2, V1 = PROTOCOLS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 # A client may take so long to open its streams.

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from knarr.machinery.errors import StatusError, internal, status_error
+from knarr.service.pipe import Pipe
 from knarr.service.tasks import cancel
 from services.apiserver.api import Api, Destination
 from services.apiserver.exchange.line import Line, Trust, open_line, untrusted
@@ -20,7 +21,6 @@ from services.apiserver.exchange.passing import Place, request_headers, response
 from services.apiserver.exchange.reply import BadReply, Head, Reply
 from services.apiserver.request import GET
 from services.apiserver.rest.metrics import STREAMS
-from services.apiserver.rest.pipe import Pipe
 from services.apiserver.rest.proxying.pages import is_page, page
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Disconnected, Request, Send

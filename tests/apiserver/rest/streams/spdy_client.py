@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from services.apiserver.rest.pipe import Pipe
-from services.apiserver.rest.spdy.session import Session, Stream
+from knarr.service.pipe import Pipe
+from knarr.service.spdy.session import Session, Stream
 from tests.apiserver.rest.http_client import Answer, HttpClient
 
 

@@ -13,10 +13,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from knarr.service.spdy.session import Session
 from services.apiserver.rest import port_forward
 from services.apiserver.rest.port_forward import TUNNEL
 from services.apiserver.rest.server import RestServer
-from services.apiserver.rest.spdy.session import Session
 from tests.apiserver.rest.conftest import TOKEN, Certificates
 from tests.apiserver.rest.http_client import Answer, HttpClient
 from tests.apiserver.rest.streams.fake_node import PODS, FakeNode

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.apiserver.rest.spdy.connection import (
+from knarr.service.spdy.connection import (
     STREAMS,
     Broken,
     Connection,
@@ -22,8 +22,8 @@ from services.apiserver.rest.spdy.connection import (
     Received,
     Replied,
 )
-from services.apiserver.rest.spdy.errors import ProtocolViolation, StreamClosed
-from services.apiserver.rest.spdy.frames import (
+from knarr.service.spdy.errors import ProtocolViolation, StreamClosed
+from knarr.service.spdy.frames import (
     CONTROL_BYTES,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -40,7 +40,7 @@ from services.apiserver.rest.spdy.frames import (
     SynStream,
     WindowUpdate,
 )
-from services.apiserver.rest.spdy.headers import BLOCK_BYTES, DICTIONARY, PAIRS
+from knarr.service.spdy.headers import BLOCK_BYTES, DICTIONARY, PAIRS
 
 NUMBERS = st.integers(0, 2**31 - 1)
 WORDS = st.integers(0, 2**32 - 1)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from services.apiserver.rest.spdy.errors import ProtocolViolation
-from services.apiserver.rest.spdy.headers import HeaderPacker, HeaderUnpacker
+from knarr.service.spdy.errors import ProtocolViolation
+from knarr.service.spdy.headers import HeaderPacker, HeaderUnpacker
 
 VERSION = 3
 FIN, UNIDIRECTIONAL = 0x01, 0x02

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 
-from services.apiserver.rest.spdy.errors import ProtocolViolation
+from knarr.service.spdy.errors import ProtocolViolation
 
 # A block of so many bytes, unpacked, holds more than any client says of a stream; a packed one that unpacks to more is not read on.
 BLOCK_BYTES = 64 * 1024

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from services.apiserver.rest.spdy.errors import StreamClosed
-from services.apiserver.rest.spdy.frames import (
+from knarr.service.spdy.errors import StreamClosed
+from knarr.service.spdy.frames import (
     CANCEL,
     PROTOCOL_ERROR,
     REFUSED_STREAM,

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from services.apiserver.rest.pipe import Pipe
-from services.apiserver.rest.spdy.connection import Broken, Connection, Event, Finished, Left, Opened, Received, Replied
-from services.apiserver.rest.spdy.errors import StreamClosed
+from knarr.service.pipe import Pipe
+from knarr.service.spdy.connection import Broken, Connection, Event, Finished, Left, Opened, Received, Replied
+from knarr.service.spdy.errors import StreamClosed
 
 # What all streams of a connection hold unread, and how long their connection is kept for the peer to take what was said last.
 UNREAD_BYTES = 1024 * 1024
