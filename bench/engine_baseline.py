@@ -15,10 +15,11 @@ from pathlib import Path
 from services.kubelet.runtime.addresses import PodAddresses
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.engine import Engine
-from services.kubelet.runtime.docker.labels import CLUSTER, NODE
 from services.kubelet.runtime.docker.network import ensure_network, remove_everything
-from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
+from services.kubelet.runtime.docker.pause import ensure_pause_image
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.labels import CLUSTER, NODE
+from services.kubelet.runtime.pause import PAUSE_IMAGE
 from services.kubelet.runtime.plan import ContainerPlan, PodRef, Process, SandboxPlan
 
 URL = "unix:///var/run/docker.sock"

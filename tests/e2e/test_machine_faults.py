@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from services.kubelet.runtime.catalog import bridge_name
-from services.kubelet.runtime.docker.labels import CLUSTER
+from services.kubelet.runtime.labels import CLUSTER
 from tests.e2e.test_faults import etcd_pid
 from tests.support.engine import docker, ensure_image, leftovers
 from tests.support.knarr_cluster import BIN, KnarrCluster

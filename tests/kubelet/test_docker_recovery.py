@@ -14,7 +14,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.runtime.docker import DockerRuntime
 from services.kubelet.runtime.docker.engine import Engine
-from services.kubelet.runtime.docker.pause import PAUSE_IMAGE
+from services.kubelet.runtime.pause import PAUSE_IMAGE
 from tests.kubelet.adoptee import adopted_pod
 from tests.kubelet.docker_support import docker, remove_image, unique_settings
 from tests.kubelet.engine_proxy import EngineProxy

@@ -24,8 +24,8 @@ from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.references import References
 from services.kubelet.pod.sandbox_plan import sandbox_plan
 from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
-from services.kubelet.runtime.docker.labels import CLUSTER, NODE
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.labels import CLUSTER, NODE
 from services.kubelet.runtime.plan import ContainerPlan, SandboxPlan
 from services.kubelet.runtime.port import Image, Sandbox
 from tests.support import golden

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from services.kubelet.runtime.catalog import bridge_name
-from services.kubelet.runtime.docker.labels import CLUSTER
+from services.kubelet.runtime.labels import CLUSTER
 from tests.policy import worlds
 from tests.policy.oracle import Manifest, World, allowed
 from tests.policy.probing import Probe, Prober

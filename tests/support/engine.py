@@ -8,7 +8,7 @@ from pathlib import Path
 
 from docker import APIClient
 
-from services.kubelet.runtime.docker.labels import CLUSTER
+from services.kubelet.runtime.labels import CLUSTER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGE = "hello:1"

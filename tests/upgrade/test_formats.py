@@ -20,7 +20,8 @@ from knarr.service.signing_key import SIGNING_KEY
 from services.apiserver.bootstrap import service_names
 from services.compose import trust
 from services.kubelet.pod.spec import container_hash
-from services.kubelet.runtime.docker.labels import CLUSTER, NODE, container_from, is_sandbox, sandbox_from
+from services.kubelet.runtime.docker.observations import container_from
+from services.kubelet.runtime.labels import CLUSTER, NODE, is_sandbox, sandbox_from
 from services.standalone.settings import ClusterSettings
 from tests.support.cluster_client import run
 from tests.support.knarr_cluster import BIN, KnarrCluster

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.kubelet.runtime.docker.labels import container_labels, sandbox_labels
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.labels import container_labels, sandbox_labels
 from services.kubelet.runtime.plan import ContainerPlan, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
 
 CPU_PERIOD_MICROS = 100_000

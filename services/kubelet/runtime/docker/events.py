@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.kubelet.runtime.docker.labels import from_nanoseconds
+from services.kubelet.runtime.docker.observations import from_nanoseconds
 
 ACTIONS = ("start", "die", "destroy", "oom")
 

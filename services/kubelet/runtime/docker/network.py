@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from services.kubelet.runtime.docker.bodies import network_body
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound, quoted
-from services.kubelet.runtime.docker.labels import CLUSTER
-from services.kubelet.runtime.docker.pause import PAUSE_IMAGE
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.labels import CLUSTER
+from services.kubelet.runtime.pause import PAUSE_IMAGE
 from services.kubelet.runtime.port import RuntimeFailure
 
 REMOVALS_AT_ONCE = 8

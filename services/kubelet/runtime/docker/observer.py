@@ -15,8 +15,9 @@ from typing import Any
 from services.kubelet.runtime.addresses import AddressesExhausted, PodAddresses
 from services.kubelet.runtime.docker.engine import Engine, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, parse_event
-from services.kubelet.runtime.docker.labels import POD_UID, TTY, container_from, is_sandbox, pod_of, sandbox_from
+from services.kubelet.runtime.docker.observations import container_from
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.labels import POD_UID, TTY, is_sandbox, pod_of, sandbox_from
 from services.kubelet.runtime.observations import Observations
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, RuntimeFailure, Sandbox

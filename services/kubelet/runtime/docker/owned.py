@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineNotFound, quoted
-from services.kubelet.runtime.docker.labels import POD_UID
+from services.kubelet.runtime.labels import POD_UID
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import RuntimeFailure
 

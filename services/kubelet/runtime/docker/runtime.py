@@ -16,13 +16,12 @@ from dataclasses import replace
 
 from knarr.service.tasks import run_together
 from services.kubelet.runtime.checks import check_network
+from services.kubelet.runtime.dialing import dial
 from services.kubelet.runtime.docker.bridge import BridgeKeeper
 from services.kubelet.runtime.docker.containers import EngineContainers
-from services.kubelet.runtime.docker.dialing import dial
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.handlers import EngineHandlers
 from services.kubelet.runtime.docker.images import EngineImages
-from services.kubelet.runtime.docker.labels import CLUSTER, NODE
 from services.kubelet.runtime.docker.logs import EngineLogs
 from services.kubelet.runtime.docker.network import ensure_network, renew_network
 from services.kubelet.runtime.docker.observer import EngineObserver
@@ -31,6 +30,7 @@ from services.kubelet.runtime.docker.pause import ensure_pause_image
 from services.kubelet.runtime.docker.processes import EngineProcesses
 from services.kubelet.runtime.docker.sandboxes import EngineSandboxes
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.labels import CLUSTER, NODE
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
     Check,
@@ -181,7 +181,8 @@ class DockerRuntime(Runtime):
         return await self._processes.attach(container_id, stdin=stdin, tty=tty)
 
     async def dial(self, sandbox: Sandbox, port: int) -> socket.socket:
-        return await dial(self._engine, sandbox, port)
+        inspected = await self._engine.request("GET", f"containers/{sandbox.id}/json")
+        return await dial(sandbox, int(inspected["State"]["Pid"]), port)
 
     async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
         if isinstance(check, ExecCheck):

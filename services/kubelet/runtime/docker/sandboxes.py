@@ -10,11 +10,12 @@ from typing import Any
 
 from services.kubelet.runtime.docker.bodies import sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound
-from services.kubelet.runtime.docker.labels import sandbox_from
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
-from services.kubelet.runtime.docker.pause import PAUSE_IMAGE, ensure_pause_image
+from services.kubelet.runtime.docker.pause import ensure_pause_image
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.labels import sandbox_from
+from services.kubelet.runtime.pause import PAUSE_IMAGE
 from services.kubelet.runtime.plan import SandboxPlan
 from services.kubelet.runtime.port import Sandbox
 

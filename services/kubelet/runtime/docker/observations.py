@@ -1,4 +1,4 @@
-"""The labels by which the kubelet finds its own again, and their way back into observations. Pure."""
+"""What the engine tells of a container, as an observation. Pure."""
 
 from __future__ import annotations
 
@@ -6,61 +6,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Sandbox
+from services.kubelet.runtime.labels import ATTEMPT, CONTAINER_NAME, IMAGE, SANDBOX_ATTEMPT, SPEC_HASH
+from services.kubelet.runtime.plan import Limits
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container
 
-CLUSTER, NODE, KIND = "io.knarr.cluster", "io.knarr.node", "io.knarr.kind"
-ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY, HANDLER = (
-    "io.knarr.attempt",
-    "io.knarr.sandbox-attempt",
-    "io.knarr.spec-hash",
-    "io.knarr.ip",
-    "io.knarr.image",
-    "io.knarr.tty",
-    "io.knarr.handler",
-)
-POD_NAME, POD_NAMESPACE, POD_UID, CONTAINER_NAME = (
-    "io.kubernetes.pod.name",
-    "io.kubernetes.pod.namespace",
-    "io.kubernetes.pod.uid",
-    "io.kubernetes.container.name",
-)
-SANDBOX_KIND, CONTAINER_KIND = "sandbox", "container"
 START_FAILED_EXIT_CODE = 128
-
-
-def sandbox_labels(plan: SandboxPlan, ip: str) -> dict[str, str]:
-    return {**_pod_labels(plan.pod), KIND: SANDBOX_KIND, ATTEMPT: str(plan.attempt), IP: ip, HANDLER: plan.handler}
-
-
-def container_labels(plan: ContainerPlan) -> dict[str, str]:
-    return {
-        **_pod_labels(plan.pod),
-        KIND: CONTAINER_KIND,
-        ATTEMPT: str(plan.attempt),
-        CONTAINER_NAME: plan.name,
-        SANDBOX_ATTEMPT: str(plan.sandbox_attempt),
-        SPEC_HASH: plan.spec_hash,
-        IMAGE: plan.image,
-        TTY: "1" if plan.process.tty else "",
-    }
-
-
-def _pod_labels(pod: PodRef) -> dict[str, str]:
-    return {POD_NAME: pod.name, POD_NAMESPACE: pod.namespace, POD_UID: pod.uid}
-
-
-def pod_of(labels: Mapping[str, str]) -> PodRef:
-    return PodRef(labels.get(POD_NAMESPACE, ""), labels.get(POD_NAME, ""), labels[POD_UID])
-
-
-def is_sandbox(labels: Mapping[str, str]) -> bool:
-    return labels.get(KIND) == SANDBOX_KIND
-
-
-def sandbox_from(engine_id: str, labels: Mapping[str, str], *, ready: bool, created_at: datetime | None) -> Sandbox:
-    attempt, handler = int(labels.get(ATTEMPT, "0")), labels.get(HANDLER, "")
-    return Sandbox(engine_id, pod_of(labels), attempt, ready, labels.get(IP, ""), created_at, handler)
 
 
 def container_from(inspected: Mapping[str, Any]) -> Container:
