@@ -12,6 +12,7 @@ from knarr.service.options import address, domain, ipv4, node_name, number, opti
 from services.kubelet.bootstrap import serve_by_requests
 from services.kubelet.component import Kubelet
 from services.kubelet.node.registry_logins import node_config
+from services.kubelet.resource_flags import add_resource_flags, resource_settings
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.settings import EXTERNAL, KubeletSettings
 
@@ -97,12 +98,18 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="external: take no pods before a cloud controller manager has told of this machine",
     )
     made.add_argument("--provider-id", default="", metavar="ID", help="this machine at its provider, if the manager shall not look for it")
+    add_resource_flags(made)
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
 
 
 def main() -> int:
-    arguments = arguments_parser().parse_args()
+    parser = arguments_parser()
+    arguments = parser.parse_args()
+    try:
+        resources = resource_settings(arguments)
+    except ValueError as error:
+        parser.error(str(error))
     settings = KubeletSettings(
         node_name=arguments.node_name,
         data_dir=arguments.data_dir,
@@ -118,6 +125,7 @@ def main() -> int:
         cluster_dns=arguments.cluster_dns,
         cluster_domain=arguments.cluster_domain,
         resolv_conf=arguments.resolv_conf,
+        **resources,
     )
 
     def make(client: Client) -> Kubelet:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
+from pathlib import Path
 from typing import ClassVar
 
 import grpc.aio
@@ -24,6 +26,12 @@ from services.kubelet.csi.node_info import NodeInfoKeeper
 from services.kubelet.csi.places import Places
 from services.kubelet.csi.secrets import DriverSecrets
 from services.kubelet.csi.unasked import UnaskedDrivers
+from services.kubelet.eviction.decide import Rules
+from services.kubelet.eviction.keeper import EvictionKeeper
+from services.kubelet.eviction.local_storage import LocalStorage
+from services.kubelet.eviction.measure import Meter
+from services.kubelet.eviction.reclaim import Reclaimer
+from services.kubelet.eviction.signals import GivenSignals, MachineSignals, SignalReader
 from services.kubelet.node.files import NodeFiles, NoFiles
 from services.kubelet.node.folders import LocalFolders
 from services.kubelet.node.images import Images
@@ -59,7 +67,15 @@ class Kubelet(Component):
 
     name: ClassVar[str] = "kubelet"
 
-    def __init__(self, client: Client, settings: KubeletSettings, runtime: Runtime, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: KubeletSettings,
+        runtime: Runtime,
+        clock: Clock = SYSTEM_CLOCK,
+        signals: SignalReader | None = None,
+    ) -> None:
+        """``signals`` tells what the node is short of; by default that is read of the machine, or of a simulated node nothing."""
         self._settings = settings
         self._runtime = runtime
         self._pods: Informer[core.Pod] = Informer(client, core.Pod, field_selector=f"spec.nodeName={settings.node_name}")
@@ -69,7 +85,7 @@ class Kubelet(Component):
         self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, tokens, clock)
         self._images = Images(runtime)
         machine = read_machine(settings.data_dir)
-        self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock)
+        self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock, lambda: self._evictions.pressure)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
         places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of) if runtime.mounts_files else NoFiles()
         self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
@@ -99,7 +115,14 @@ class Kubelet(Component):
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
-        self.manager = PodManager(self.context, self._pods)
+        self.manager = PodManager(self.context, self._pods, lambda: self._evictions.pressure)
+        self.signals = signals or self._own_signals(files)
+        meter = Meter(runtime, files)
+        reclaimer = Reclaimer(self.manager.all)
+        rules = Rules(settings.thresholds, timedelta(seconds=settings.pressure_transition_seconds), settings.eviction_max_pod_grace_seconds)
+        self._evictions = EvictionKeeper(rules, self.signals, self.manager.all, meter, reclaimer.reclaim, self._recorder, clock)
+        self._evictions.on_change(self._keeper.look)
+        self._local_storage = LocalStorage(self.manager.all, meter, files, lambda: self.signals.apart)
         self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
         self.stats = Stats(runtime, clock)
 
@@ -127,6 +150,8 @@ class Kubelet(Component):
                 "stats": self.stats.run(),
                 "workers": self._work(),
                 "folders": self._folders.run(),
+                "evictions": self._evict(),
+                "local storage": self._local_storage.run(),
             }
             if self._runtime.mounts_files:
                 parts |= {"drivers": self._drivers.run(), "driver mounts": self.context.drivers.run()}
@@ -147,6 +172,18 @@ class Kubelet(Component):
         """Waits for a runtime that answers: before that nothing is known of what already runs."""
         await asyncio.gather(self._start_runtime(), self._pods.wait_synced(), self._services.wait_synced())
         await self.manager.run()
+
+    def _own_signals(self, files: NodeFiles) -> SignalReader:
+        if not self._runtime.uses_machine:
+            return GivenSignals()
+        return MachineSignals(self._settings.data_dir, files, self._images_folder)
+
+    def _images_folder(self) -> Path | None:
+        return Path(folder) if (folder := self._runtime.images_folder) else None
+
+    async def _evict(self) -> None:
+        """Looks from the start: what is short is known before pods are taken. Nobody is ended before the engine is known."""
+        await self._evictions.run(lambda: self._keeper.node)
 
     async def _start_runtime(self) -> None:
         if not self._settings.pod_cidr:

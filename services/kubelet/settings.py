@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from services.kubelet.thresholds import DEFAULT_THRESHOLDS, Threshold
 
 # The `cloud_provider` that is a component of its own, which tells of the node's machine.
 EXTERNAL = "external"
@@ -27,9 +30,14 @@ class KubeletSettings:
     cluster_id: str = "knarr"
     # Most pods the node takes.
     max_pods: int = 110
-    # Taken from the capacity before pods may ask for it: milli-CPU and bytes.
-    reserved_cpu_milli: int = 0
-    reserved_memory_bytes: int = 0
+    # Taken from the capacity before pods may ask for it, for the kubelet and the engine, and for the system: amounts by resource.
+    kube_reserved: Mapping[str, int] = field(default_factory=dict)
+    system_reserved: Mapping[str, int] = field(default_factory=dict)
+    # At how little of what is left the node protects itself; how long its conditions stay true after; and how long the containers of a
+    # pod that it ends for a soft threshold may take, seconds.
+    thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
+    pressure_transition_seconds: float = 300.0
+    eviction_max_pod_grace_seconds: float = 0.0
     # Period of the node's Lease renewal, seconds, and how long the Lease holds, seconds.
     lease_renew_seconds: float = 10.0
     lease_duration_seconds: int = 40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
@@ -14,7 +15,7 @@ from knarr.objects.conditions import TRUE, condition_status
 from knarr.objects.copies import copy_of
 from services.kubelet.node.image_report import ImageReport
 from services.kubelet.node.in_use import VolumesInUse
-from services.kubelet.node.machine import Machine, Pressure, read_pressure
+from services.kubelet.node.machine import Machine, Pressure
 from services.kubelet.node.pod_range import PodRange
 from services.kubelet.node.registration import desired_node, registered_again
 from services.kubelet.node.retry import RETRY
@@ -29,8 +30,17 @@ class NodeKeeper:
     """Keeps one Node."""
 
     def __init__(
-        self, client: Client, settings: KubeletSettings, machine: Machine, runtime: Runtime, recorder: EventRecorder, clock: Clock
+        self,
+        client: Client,
+        settings: KubeletSettings,
+        machine: Machine,
+        runtime: Runtime,
+        recorder: EventRecorder,
+        clock: Clock,
+        pressure: Callable[[], Pressure],
     ) -> None:
+        """``pressure`` answers what the machine is short of now; ``look`` is for when that changes."""
+        self._pressure = pressure
         self._client = client
         self._settings = settings
         self._machine = machine
@@ -44,7 +54,8 @@ class NodeKeeper:
         # As the API has it; None until it is registered.
         self.node: core.Node | None = None
         self.pod_range = PodRange(settings.pod_cidr, self._look.set)
-        self.in_use.on_change(self._look.set)
+        self.look = self._look.set
+        self.in_use.on_change(self.look)
         runtime.on_change(lambda uid: self._look.set() if not uid else None)
 
     async def run(self) -> None:
@@ -100,7 +111,7 @@ class NodeKeeper:
             runtime_handlers=self._runtime.handlers,
             engine_trouble=self._runtime.trouble,
             network_trouble=self.pod_range.trouble,
-            pressure=read_pressure(self._settings.data_dir) if self._runtime.uses_machine else Pressure(),
+            pressure=self._pressure(),
             images=self._images.images,
             now=self._clock.now(),
             volumes_in_use=self.in_use.names,

@@ -6,15 +6,12 @@ import os
 import platform
 import shutil
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 KIB = 1024
-# Below these the node reports pressure.
-MEMORY_EVICTION_BYTES = 100 << 20
-DISK_EVICTION_SHARE = 0.10
-PID_EVICTION_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +27,8 @@ class Machine:
     machine_id: str
     boot_id: str
     system_uuid: str
+    # Of each size in bytes, how many huge pages the kernel keeps.
+    huge_pages: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +44,38 @@ def read_machine(data_dir: Path) -> Machine:
     """Reads them from /proc, /sys and /etc; the disk is the one that ``data_dir`` lies on."""
     return Machine(
         cpus=os.cpu_count() or 1,
-        memory_bytes=_meminfo().get("MemTotal", 0),
-        disk_bytes=shutil.disk_usage(_existing(data_dir)).total,
+        memory_bytes=meminfo().get("MemTotal", 0),
+        disk_bytes=shutil.disk_usage(existing(data_dir)).total,
         kernel=platform.release(),
         os_image=_os_image(),
         architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
         machine_id=_text("/etc/machine-id"),
         boot_id=_text("/proc/sys/kernel/random/boot_id"),
         system_uuid=_text("/sys/class/dmi/id/product_uuid") or str(uuid.uuid5(uuid.NAMESPACE_DNS, platform.node())),
+        huge_pages=read_huge_pages(),
     )
 
 
-def read_pressure(data_dir: Path) -> Pressure:
-    """Reads it now, the disk's at ``data_dir``."""
-    usage = shutil.disk_usage(_existing(data_dir))
-    limit = int(_text("/proc/sys/kernel/pid_max") or 0)
-    running = int(_text("/proc/loadavg").split()[3].partition("/")[2] or 0)
-    return Pressure(
-        memory=_meminfo().get("MemAvailable", MEMORY_EVICTION_BYTES) < MEMORY_EVICTION_BYTES,
-        disk=usage.free < usage.total * DISK_EVICTION_SHARE,
-        pids=bool(limit) and limit - running < limit * PID_EVICTION_SHARE,
-    )
+def read_huge_pages(root: Path = Path("/sys/kernel/mm/hugepages")) -> dict[int, int]:
+    """How many pages of each size in bytes there are; none where the kernel has no such pages."""
+    found: dict[int, int] = {}
+    for folder in root.glob("hugepages-*kB"):
+        size = folder.name.removeprefix("hugepages-").removesuffix("kB")
+        if size.isdigit():
+            found[int(size) * KIB] = int(_text(str(folder / "nr_hugepages")) or 0)
+    return found
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The nearest of a path and those above it that is there."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
 
 
-def _meminfo() -> dict[str, int]:
-    lines = Path("/proc/meminfo").read_text().splitlines()
+def meminfo(proc: Path = Path("/proc")) -> dict[str, int]:
+    """What the kernel says of memory, bytes by its names. Raises OSError."""
+    lines = (proc / "meminfo").read_text().splitlines()
     return {line.partition(":")[0]: int(line.split()[1]) * KIB for line in lines}
 
 

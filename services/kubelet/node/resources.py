@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from knarr.machinery.quantity import canonical
 from services.kubelet.node.machine import Machine
 from services.kubelet.node.view import NodeView
 from services.kubelet.settings import KubeletSettings
+from services.kubelet.thresholds import MEMORY, NODEFS
 
-# Of the disk, so that images and logs of the node itself have room.
-ALLOCATABLE_DISK_SHARE = 0.9
+# What is left for pods of a resource is less by what this threshold keeps free.
+KEPT_FREE = {"memory": MEMORY, "ephemeral-storage": NODEFS}
 
 
 def resources(settings: KubeletSettings, machine: Machine) -> dict[str, tuple[str, str]]:
-    """Capacity and allocatable of what the kubelet itself counts."""
+    """Capacity and allocatable of what the kubelet itself counts: without what is reserved, what the hard thresholds keep free and, of
+    the memory, what lies in huge pages."""
+    pages = {f"hugepages-{canonical(f'{size // 1024}Ki')}": size * count for size, count in sorted(machine.huge_pages.items())}
+    memory = max(_left(settings, "memory", machine.memory_bytes) - sum(pages.values()), 0)
     return {
-        "cpu": (str(machine.cpus), _milli(machine.cpus * 1000 - settings.reserved_cpu_milli)),
-        "memory": (_ki(machine.memory_bytes), _ki(machine.memory_bytes - settings.reserved_memory_bytes)),
-        "ephemeral-storage": (_ki(machine.disk_bytes), str(int(machine.disk_bytes * ALLOCATABLE_DISK_SHARE))),
+        "cpu": (str(machine.cpus), _milli(_left(settings, "cpu", machine.cpus * 1000))),
+        "memory": (_ki(machine.memory_bytes), _ki(memory)),
+        "ephemeral-storage": (_ki(machine.disk_bytes), str(_left(settings, "ephemeral-storage", machine.disk_bytes))),
         "pods": (str(settings.max_pods), str(settings.max_pods)),
+        **{name: (_whole(amount), _whole(amount)) for name, amount in pages.items()},
     }
+
+
+def _left(settings: KubeletSettings, resource: str, capacity: int) -> int:
+    """Never less than nothing, however much is reserved."""
+    kept = [found.amount.of(capacity) for found in settings.thresholds if found.hard and found.signal == KEPT_FREE.get(resource)]
+    return max(capacity - settings.kube_reserved.get(resource, 0) - settings.system_reserved.get(resource, 0) - sum(kept), 0)
 
 
 def node_view(settings: KubeletSettings, machine: Machine) -> NodeView:
     """What pods may learn of the node."""
     allocatable = {name: amount for name, (_, amount) in resources(settings, machine).items()}
     return NodeView(settings.node_name, settings.node_ip, allocatable, str(settings.folders), str(settings.data_dir.absolute()))
+
+
+def _whole(amount: int) -> str:
+    return canonical(f"{amount // 1024}Ki") if amount else "0"
 
 
 def _ki(amount: int) -> str:

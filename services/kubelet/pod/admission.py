@@ -13,11 +13,19 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, pod_requests, whole
 from knarr.objects.host_ports import host_ports
 from knarr.objects.pods import init_and_main_containers
+from knarr.objects.qos import BEST_EFFORT, qos_class
 from knarr.objects.sysctls import dotted
+from knarr.objects.tolerations import MEMORY_PRESSURE, NO_SCHEDULE, untolerated
+from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.allocation import DEFERRED, INFEASIBLE
+from services.kubelet.pod.critical import is_critical
+from services.kubelet.pod.facts import EVICTED
 
 # Everything about a pod is looked at anew after each change of it. The API server takes fewer; one may have been stored before it did.
 MAX_CONTAINERS = 600
+
+# A node's conditions that tell of what it is short of.
+PRESSURES = ["MemoryPressure", "DiskPressure", "PIDPressure"]
 
 # What a pod may set without harm to others on its node; Kubernetes' list.
 SAFE_SYSCTLS = frozenset(
@@ -44,6 +52,19 @@ class Refusal:
 
     reason: str
     message: str
+
+
+def pressed(pod: core.Pod, pressure: Pressure) -> Refusal | None:
+    """Why a node that is short of something does not take a pod; None: it does. For want of memory it refuses those alone that ask for
+    nothing, and do not tolerate it."""
+    short = [name for name, is_short in zip(PRESSURES, (pressure.memory, pressure.disk, pressure.pids), strict=True) if is_short]
+    if not short or is_critical(pod):
+        return None
+    if short == PRESSURES[:1]:
+        untolerating = untolerated(pod.spec.tolerations, (core.Taint(key=MEMORY_PRESSURE, effect=NO_SCHEDULE),), (NO_SCHEDULE,))
+        if not untolerating or (pod.status.qos_class or qos_class(pod.spec)) != BEST_EFFORT:
+            return None
+    return Refusal(EVICTED, f"The node had condition: [{' '.join(short)}]. ")
 
 
 def is_too_large(pod: core.Pod) -> bool:

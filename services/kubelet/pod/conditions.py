@@ -21,8 +21,7 @@ def is_own(condition: core.PodCondition) -> bool:
 
 def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     """Those of others as they stand in the pod, then the kubelet's own. ``status`` has phase and containers already."""
-    evicted = view.facts.verdict is not None and view.facts.verdict[0] == "Evicted"
-    own = (*OWN_CONDITIONS, DISRUPTED) if evicted else OWN_CONDITIONS
+    own = (*OWN_CONDITIONS, DISRUPTED) if view.facts.disrupted else OWN_CONDITIONS
     status.conditions.extend(kept for kept in view.pod.status.conditions if kept.type not in own)
     sandbox = view.observation.sandbox
     _set(view, status, "PodReadyToStartContainers", sandbox is not None and sandbox.ready)
@@ -33,7 +32,7 @@ def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     _set(view, status, "ContainersReady", *ready)
     _set(view, status, "PodScheduled", True)
     _set_resize(view, status)
-    if evicted and view.facts.verdict is not None:
+    if view.facts.disrupted and view.facts.verdict is not None:
         _set(view, status, DISRUPTED, True, BY_KUBELET, view.facts.verdict[1])
 
 

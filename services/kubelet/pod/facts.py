@@ -19,6 +19,8 @@ Grant = dict[str, core.ResourceRequirements]
 AGAIN = Backoff(first_seconds=10.0, limit_seconds=300.0)
 BACKOFF_RESET = timedelta(minutes=10)
 
+# Why a pod failed that the node ended to protect itself.
+EVICTED = "Evicted"
 # How long a failure is shown under its own name before the status speaks of the back-off.
 FAILURE_SHOWN = timedelta(seconds=1.5)
 
@@ -107,6 +109,10 @@ class PodFacts:
     verdict: tuple[str, str] | None = None
     # The node never took it: it has a verdict, and no container was ever made.
     refused: bool = False
+    # The node ended it to protect itself, and tells so as a disruption.
+    disrupted: bool = False
+    # What is left of it when it has ended is given up: its dead containers, its volumes.
+    let_go: bool = False
     # Seconds a stop may take when it is not the API object that says so.
     grace_seconds: float | None = None
     crash: dict[str, Failing] = field(default_factory=dict)
@@ -128,6 +134,7 @@ class PodFacts:
 
     def recall(self, status: core.PodStatus) -> None:
         """Takes over what the kubelet before this one told of the pod: a container that has started has had its postStart hook."""
+        self.let_go = status.phase == "Failed" and status.reason == EVICTED
         for told in (*status.init_container_statuses, *status.container_statuses):
             if told.started and told.container_id:
                 self.of(told.container_id.partition("://")[2]).post_start_done = True

@@ -47,9 +47,11 @@ def stop_grace_seconds(pod: core.Pod, facts: PodFacts) -> float:
 
 
 def stop(view: PodView, decision: Decision, *, remove: bool) -> None:
-    """Ends the app containers, then the sidecars from the last to the first, then the sandbox. ``remove``: then everything there is."""
+    """Ends the app containers, then the sidecars from the last to the first, then the sandbox. ``remove``: then everything there is.
+    So it is with a pod that the node has let go, which its object outlives."""
     pod, observation, facts = view.pod, view.observation, view.facts
     decision.activity = "stopping"
+    away = remove or facts.let_go
     running = [container for container in observation.containers if container.state == RUNNING]
     grace = stop_grace_seconds(pod, facts)
     specs = {spec.name: spec for spec in init_and_main_containers(pod.spec)}
@@ -65,13 +67,13 @@ def stop(view: PodView, decision: Decision, *, remove: bool) -> None:
         return
     if observation.sandboxes:
         decision.actions.append(RemoveSandboxes(observation.sandboxes))
-    elif remove and observation.containers:
+    elif away and observation.containers:
         decision.actions.append(RemoveContainers(observation.containers))
     elif facts.busy:
         return
-    elif remove and not facts.cleaned:
+    elif away and not facts.cleaned:
         decision.actions.append(CleanUp())
-    elif not remove and facts.driven:
+    elif not away and facts.driven:
         decision.actions.append(ReleaseVolumes())
     else:
         decision.activity = "ended"

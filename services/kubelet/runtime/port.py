@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -143,6 +143,23 @@ class Usage:
     container: str
     cpu_nanoseconds: int
     memory_bytes: int
+    # Processes and threads.
+    processes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What a container, running or not, has written: into its own layer, and as its logs.
+
+    ``layer`` and ``logs`` are folders of the node to be measured; where the engine has no folder for the layer, it says what it holds.
+    """
+
+    pod: PodRef
+    container: str
+    layer: str = ""
+    logs: str = ""
+    layer_bytes: int = 0
+    layer_inodes: int = 0
 
 
 class Session(abc.ABC):
@@ -323,3 +340,12 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     async def usage(self) -> list[Usage]:
         """The usage of every running container."""
+
+    @property
+    def images_folder(self) -> str:
+        """Where on the node images and containers lie; empty where that is not known, or on no disk of this machine."""
+        return ""
+
+    async def storage(self, uids: Collection[str]) -> list[Storage]:
+        """What the containers of these pods have written; nothing of what the engine does not tell. Raises RuntimeFailure."""
+        return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
@@ -15,13 +15,13 @@ from knarr.objects.references import config_map_names, names_trust_bundle, secre
 from knarr.service.tasks import cancel
 from services.kubelet.csi.client import DriverError
 from services.kubelet.metrics import ENGINE_WELL, PODS
+from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.actions import VOLUMES
-from services.kubelet.pod.admission import is_too_large, refusal, resize_refusal, too_large
+from services.kubelet.pod.admission import is_too_large, pressed, refusal, resize_refusal, too_large
 from services.kubelet.pod.allocation import order
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import PodDirectory, left_behind
 from services.kubelet.runtime.plan import PodRef
-from services.kubelet.worker.volume_limits import VolumeLimits
 from services.kubelet.worker.worker import PodWorker
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,10 @@ WORKER_RETRY = Backoff(first_seconds=1.0, limit_seconds=300.0)
 class PodManager:
     """Starts and ends the workers, and passes changes of the API and the engine on to them."""
 
-    def __init__(self, context: NodeContext, pods: Informer[core.Pod]) -> None:
+    def __init__(self, context: NodeContext, pods: Informer[core.Pod], pressure: Callable[[], Pressure] = Pressure) -> None:
+        """``pressure`` answers what the node is short of now."""
         self._context = context
+        self._pressure = pressure
         self._pods = pods
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -48,6 +50,10 @@ class PodManager:
     def workers(self) -> dict[str, PodWorker]:
         """By pod uid."""
         return self._workers
+
+    def all(self) -> Collection[PodWorker]:
+        """The workers there are now."""
+        return list(self._workers.values())
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name; the newest when two of that name are here."""
@@ -72,7 +78,8 @@ class PodManager:
             if uid not in self._workers:
                 self._start(_stub(observation.ref), gone=True)
         try:
-            await asyncio.gather(self._remove_orphans(), VolumeLimits(self._workers.values, self._context.files).run())
+            await self._remove_orphans()
+            await asyncio.Event().wait()
         finally:
             # The engine goes on, and whoever follows it next is alone with it.
             self._ran = True
@@ -115,7 +122,7 @@ class PodManager:
         if is_too_large(new) and not is_finished(new):
             refused = too_large()
         elif not self._is_taken(new):
-            refused = refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable)
+            refused = pressed(new, self._pressure()) or refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable)
         if refused is not None:
             worker.refuse(refused.reason, refused.message)
         elif worker.wants_resize:

@@ -25,11 +25,11 @@ from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.decide import deadline_of, decide
 from services.kubelet.pod.directory import PodDirectory, UnmadeDirectory
 from services.kubelet.pod.events import PodEvents
-from services.kubelet.pod.facts import PodFacts
+from services.kubelet.pod.facts import EVICTED, PodFacts
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.status_writer import StatusWriter
-from services.kubelet.pod.stopping import MINIMUM_GRACE_SECONDS, stop_grace_seconds
+from services.kubelet.pod.stopping import stop_grace_seconds
 from services.kubelet.pod.view import PodView, StatusView
 from services.kubelet.pod.volumes import shown_metadata, shows_metadata
 from services.kubelet.runtime.port import EXITED, PodObservation
@@ -57,6 +57,8 @@ class PodWorker:
         apply(self._pod, self.facts.granted)
         self.activity = "new"
         self._wake = asyncio.Event()
+        # Nothing of the pod runs any more, and what it used is given back.
+        self.settled = asyncio.Event()
         self._directory = (PodDirectory if context.runtime.mounts_files else UnmadeDirectory)(context.settings.data_dir, self._ref.uid)
         self._events = PodEvents(context.recorder, self.facts, lambda: self._latest)
         shared = PodContext(context, self._ref, self.facts, self._directory, self._events)
@@ -128,11 +130,18 @@ class PodWorker:
         """Where a volume of the pod lies on the node."""
         return self._directory.volume_path(name)
 
-    def evict(self, message: str) -> None:
-        """The node ends the pod at once, to protect itself."""
-        self.facts.verdict, self.facts.grace_seconds = ("Evicted", message), MINIMUM_GRACE_SECONDS
-        self._events.pod("Warning", "Evicted", message)
+    def evict(self, message: str, grace_seconds: float, *, disrupted: bool) -> None:
+        """The node ends the pod to protect itself, and keeps nothing of it. ``disrupted``: not for what the pod did itself."""
+        self.facts.verdict, self.facts.grace_seconds = (EVICTED, message), grace_seconds
+        self.facts.disrupted, self.facts.let_go = disrupted, True
+        self._events.pod("Warning", EVICTED, message)
         self.wake()
+
+    def let_go(self) -> None:
+        """The node needs the room: of a pod that has ended nothing is kept but its object."""
+        if self.facts.verdict or is_finished(self._pod):
+            self.facts.let_go = True
+            self.wake()
 
     def wake(self) -> None:
         """Makes the worker look at everything anew, now or after what it is doing."""
@@ -153,6 +162,7 @@ class PodWorker:
             while not await self._step():
                 pass
         finally:
+            self.settled.set()
             await self._prober.close()
             await self._actions.close()
             await self._writer.close()
@@ -163,6 +173,8 @@ class PodWorker:
         self._wake.clear()
         now = self._context.clock.now()
         observation = self._context.runtime.observe(self._ref.uid) or PodObservation(self._ref)
+        if self.facts.cleaned and observation.empty:
+            self.settled.set()
         await self._note_ends(observation)
         self._check_deadline(now)
         self._hasten()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Image, RuntimeFailure, Usage
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Image, RuntimeFailure, Storage, Usage
 
 STOP_MARGIN_SECONDS = 60.0
 PRIVILEGE_ADVICE = (
@@ -117,7 +117,26 @@ class EngineContainers:
         details = memory.get("stats") or {}
         cache = details.get("total_inactive_file", details.get("inactive_file", 0))
         used = max(int(memory.get("usage", 0)) - int(cache), 0)
-        return Usage(ref, container.name, int(stats["cpu_stats"]["cpu_usage"]["total_usage"]), used)
+        processes = int((stats.get("pids_stats") or {}).get("current") or 0)
+        return Usage(ref, container.name, int(stats["cpu_stats"]["cpu_usage"]["total_usage"]), used, processes)
+
+    async def storage(self, uids: Collection[str], root: str) -> list[Storage]:
+        """As ``Runtime.storage``; ``root`` is the engine's own folder, empty where it is not known."""
+        pods = [pod for uid in uids if (pod := self._observer.observations.get(uid)) is not None]
+        found = await asyncio.gather(*(self._storage_of(pod.ref, c, root) for pod in pods for c in pod.containers))
+        return [storage for storage in found if storage is not None]
+
+    async def _storage_of(self, ref: PodRef, container: Container, root: str) -> Storage | None:
+        """The engine's driver keeps a layer in a folder, or the engine measures it, which takes longer."""
+        try:
+            inspected = await self._engine.request("GET", f"containers/{container.id}/json")
+            layer = str(((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or "")
+            if not layer:
+                inspected = await self._engine.request("GET", f"containers/{container.id}/json", params={"size": "true"})
+        except EngineNotFound:
+            return None
+        logs = f"{root}/containers/{container.id}/local-logs" if root else ""
+        return Storage(ref, container.name, layer, logs, 0 if layer else int(inspected.get("SizeRw") or 0))
 
 
 def _created(engine_id: str, plan: ContainerPlan, image: Image) -> Container:

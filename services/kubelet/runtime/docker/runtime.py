@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -45,6 +45,7 @@ from services.kubelet.runtime.port import (
     RuntimeFailure,
     Sandbox,
     Session,
+    Storage,
     Usage,
 )
 
@@ -70,6 +71,8 @@ class DockerRuntime(Runtime):
         self._processes = EngineProcesses(self._engine, self._observer)
         self._logs = EngineLogs(self._engine, self._observer)
         self._version = "Unknown"
+        # The engine's own folder, once it has said so.
+        self._root = ""
         self._started = asyncio.Event()
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
@@ -88,6 +91,7 @@ class DockerRuntime(Runtime):
     async def _start(self) -> None:
         version = await self._engine.request("GET", "version", timeout_seconds=VERSION_TIMEOUT_SECONDS)
         self._version = str(version["Version"]).partition("+")[0]
+        self._root = str((await self._engine.request("GET", "info")).get("DockerRootDir") or "")
         await asyncio.gather(
             ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own),
             ensure_pause_image(self._engine, {}),
@@ -191,3 +195,10 @@ class DockerRuntime(Runtime):
 
     async def usage(self) -> list[Usage]:
         return await self._containers.usage()
+
+    @property
+    def images_folder(self) -> str:
+        return self._root
+
+    async def storage(self, uids: Collection[str]) -> list[Storage]:
+        return await self._containers.storage(uids, self._root)

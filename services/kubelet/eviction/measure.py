@@ -1,0 +1,99 @@
+"""Measures what pods use: asks the engine, and walks through what lies on the disk, beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.eviction.ranking import MEMORY_SIGNALS
+from services.kubelet.eviction.usage import Candidate, ContainerUsage, PodUsage, Space
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.pod.disk_usage import used
+from services.kubelet.runtime.port import Runtime, RuntimeFailure, Storage
+from services.kubelet.thresholds import PIDS
+
+log = logging.getLogger(__name__)
+
+
+class Evictable(Protocol):
+    """A pod on the node that may be ended."""
+
+    @property
+    def pod(self) -> core.Pod: ...
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is to run on: nobody ends it, and it has not ended."""
+
+    @property
+    def settled(self) -> asyncio.Event:
+        """Set when nothing of it runs any more, and what it used is given back."""
+
+    def volume_path(self, name: str) -> Path: ...
+
+    def evict(self, message: str, grace_seconds: float, *, disrupted: bool) -> None: ...
+
+    def let_go(self) -> None:
+        """The dead containers of one that has ended are to be removed."""
+
+
+class Meter:
+    """Of one node."""
+
+    def __init__(self, runtime: Runtime, files: NodeFiles) -> None:
+        self._runtime, self._files = runtime, files
+
+    async def candidates(self, pods: Sequence[Evictable], signal: str) -> list[Candidate]:
+        """The pods with what matters for a signal. Where the engine does not answer, nothing is known of any."""
+        try:
+            if signal in MEMORY_SIGNALS or signal == PIDS:
+                usages = await self._by_engine()
+            else:
+                usages = await self.disks(pods)
+        except RuntimeFailure as error:
+            log.warning("what pods use cannot be seen", extra={"error": str(error)})
+            usages = {}
+        return [Candidate(found.pod, usages.get(found.pod.metadata.uid)) for found in pods]
+
+    async def _by_engine(self) -> dict[str, PodUsage]:
+        """Memory and processes, by pod uid."""
+        found: dict[str, PodUsage] = {}
+        for usage in await self._runtime.usage():
+            before = found.get(usage.pod.uid, PodUsage())
+            containers = {**before.containers, usage.container: ContainerUsage(memory_bytes=usage.memory_bytes)}
+            found[usage.pod.uid] = PodUsage(before.memory_bytes + usage.memory_bytes, before.processes + usage.processes, containers)
+        return found
+
+    async def disks(self, pods: Collection[Evictable]) -> dict[str, PodUsage]:
+        """Disk space, by pod uid. Raises RuntimeFailure."""
+        stored: dict[str, list[Storage]] = {}
+        for storage in await self._runtime.storage([found.pod.metadata.uid for found in pods]):
+            stored.setdefault(storage.pod.uid, []).append(storage)
+        return {found.pod.metadata.uid: await self._disk(found, stored.get(found.pod.metadata.uid, [])) for found in pods}
+
+    async def _disk(self, pod: Evictable, stored: Sequence[Storage]) -> PodUsage:
+        containers: dict[str, ContainerUsage] = {}
+        for storage in stored:
+            layer = await self._walk(Path(storage.layer)) if storage.layer else Space(storage.layer_bytes, storage.layer_inodes)
+            logs = await self._walk(Path(storage.logs)) if storage.logs else Space()
+            before = containers.get(storage.container, ContainerUsage(root=Space(), logs=Space()))
+            # One that was started again has left what its predecessors wrote.
+            containers[storage.container] = ContainerUsage(root=(before.root or Space()) + layer, logs=(before.logs or Space()) + logs)
+        volumes = {name: await self._walk(pod.volume_path(name)) for name in _on_disk(pod.pod)}
+        return PodUsage(containers=containers, volumes=volumes)
+
+    async def _walk(self, root: Path) -> Space:
+        try:
+            return Space(*await self._files.call(used, root))
+        except OSError as error:
+            log.info("a folder was not measured", extra={"path": str(root), "error": str(error)})
+            return Space()
+
+
+def _on_disk(pod: core.Pod) -> list[str]:
+    """The volumes that end with the pod and lie on the node's disk."""
+    return [v.name for v in pod.spec.volumes if v.volume_source.HasField("empty_dir") and not v.volume_source.empty_dir.medium]

@@ -1,0 +1,95 @@
+"""How much is left of what a node may run short of. A thin reader of /proc, the file systems and the pods' control group."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from services.kubelet.eviction.usage import Observation
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.machine import existing, meminfo
+from services.kubelet.thresholds import ALLOCATABLE_MEMORY, IMAGEFS, IMAGEFS_INODES, MEMORY, NODEFS, NODEFS_INODES, PIDS
+
+log = logging.getLogger(__name__)
+PROC = Path("/proc")
+
+
+class SignalReader(Protocol):
+    """Where a node's signals come from."""
+
+    async def read(self) -> dict[str, Observation]:
+        """By signal; one that cannot be read is not there."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether images and containers lie on another disk than the pods' volumes, as it was when they were last read."""
+
+
+class GivenSignals:
+    """Of a node that has no machine of its own: nothing, but for what somebody says that it has."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, Observation] = {}
+        self.apart = False
+
+    def give(self, signal: str, available: int, capacity: int) -> None:
+        """From now on so much is available."""
+        self.given[signal] = Observation(available, capacity)
+
+    async def read(self) -> dict[str, Observation]:
+        return dict(self.given)
+
+
+class MachineSignals:
+    """Of this machine. ``images`` answers where the engine keeps images and containers, None where that is not known or not here;
+    ``pods_memory`` answers how much memory all pods together use and may use, None where that is not known."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        files: NodeFiles,
+        images: Callable[[], Path | None],
+        pods_memory: Callable[[], tuple[int, int] | None] = lambda: None,
+    ) -> None:
+        self._data_dir, self._files, self._images, self._pods_memory = data_dir, files, images, pods_memory
+        self.apart = False
+
+    async def read(self) -> dict[str, Observation]:
+        found = dict(machine_signals())
+        images = self._images()
+        try:
+            disks, self.apart = await self._files.call(disk_signals, self._data_dir, images)
+        except OSError as error:
+            log.warning("the node's disk cannot be looked at", extra={"error": str(error)})
+            disks = {}
+        used = self._pods_memory()
+        if used is not None:
+            found[ALLOCATABLE_MEMORY] = Observation(used[1] - used[0], used[1])
+        return found | disks
+
+
+def machine_signals(proc: Path = PROC) -> Mapping[str, Observation]:
+    """Memory that the kernel says may be had without swapping, and processes that may be begun. Raises OSError."""
+    memory = meminfo(proc)
+    running = int((proc / "loadavg").read_text().split()[3].partition("/")[2])
+    most = min(int((proc / "sys/kernel" / name).read_text()) for name in ("pid_max", "threads-max"))
+    return {MEMORY: Observation(memory["MemAvailable"], memory["MemTotal"]), PIDS: Observation(most - running, most)}
+
+
+def disk_signals(data_dir: Path, images: Path | None) -> tuple[dict[str, Observation], bool]:
+    """Of the node's disk and of that with the images, and whether they are two. A file system that does not count files is never short
+    of them. Raises OSError."""
+    found = _of(os.statvfs(existing(data_dir)), NODEFS, NODEFS_INODES)
+    if images is None or not images.exists():
+        return found, False
+    found |= _of(os.statvfs(images), IMAGEFS, IMAGEFS_INODES)
+    return found, images.stat().st_dev != existing(data_dir).stat().st_dev
+
+
+def _of(disk: os.statvfs_result, space: str, inodes: str) -> dict[str, Observation]:
+    """What is kept for root is not available, as Kubernetes counts."""
+    found = {space: Observation(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)}
+    return found | ({inodes: Observation(disk.f_ffree, disk.f_files)} if disk.f_files else {})

@@ -1,0 +1,16 @@
+"""Pods that a node does not end to protect itself, and takes while it does. Pure; Kubernetes' rule."""
+
+from __future__ import annotations
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.pods import MIRROR
+
+# Where the kubelet has a pod from, as it notes on those that do not come from the API.
+SOURCE = "kubernetes.io/config.source"
+SYSTEM_CRITICAL = 2_000_000_000
+
+
+def is_critical(pod: core.Pod) -> bool:
+    """A node's own pods, and those of a priority that only the system gives."""
+    annotations = pod.metadata.annotations
+    return MIRROR in annotations or annotations.get(SOURCE, "api") != "api" or pod.spec.priority >= SYSTEM_CRITICAL

@@ -1,0 +1,115 @@
+"""The command line's flags about a node's resources, named as kubelet's, and the settings they make."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from knarr.machinery import quantity
+from knarr.objects.amounts import whole
+from knarr.service.options import duration, number
+from services.kubelet.thresholds import DEFAULT_HARD, parse_amounts, parse_graces, thresholds_of
+
+RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
+MONTH_SECONDS = 30 * 24 * 3600.0
+T = TypeVar("T")
+
+
+def add_resource_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds them; ``resource_settings`` reads them."""
+    group = parser.add_argument_group("resources of the node", "named as kubelet's, with its defaults")
+    for name, whose in (("--kube-reserved", "the kubelet and the engine"), ("--system-reserved", "the machine's other processes")):
+        group.add_argument(
+            name, type=reserved, default={}, metavar="NAME=AMOUNT,…", help=f"kept for {whose}: {', '.join(RESERVABLE)} (default: nothing)"
+        )
+    group.add_argument("--max-pods", type=number(0, 1 << 20), default=110, metavar="N", help="most pods (default: %(default)s)")
+    hard = _checked(lambda text: parse_amounts(text, "<", zero=True))
+    group.add_argument(
+        "--eviction-hard",
+        type=hard,
+        default=DEFAULT_HARD,
+        metavar="SIGNAL<AMOUNT,…",
+        help="at how little of what is left pods are ended at once (default: " + DEFAULT_HARD.replace("%", "%%") + ")",
+    )
+    group.add_argument(
+        "--eviction-soft",
+        type=_checked(lambda text: parse_amounts(text, "<", zero=False)),
+        default={},
+        metavar="SIGNAL<AMOUNT,…",
+        help="and at how little after a while (default: none)",
+    )
+    group.add_argument(
+        "--eviction-soft-grace-period",
+        type=_checked(parse_graces),
+        default={},
+        metavar="SIGNAL=TIME,…",
+        help="how long that while is; each soft threshold needs one",
+    )
+    group.add_argument(
+        "--eviction-minimum-reclaim",
+        type=_checked(lambda text: parse_amounts(text, "=", zero=True)),
+        default={},
+        metavar="SIGNAL=AMOUNT,…",
+        help="how much more is to be left before it ends (default: nothing)",
+    )
+    group.add_argument(
+        "--eviction-max-pod-grace-period",
+        type=number(0, 1 << 31),
+        default=0,
+        metavar="SECONDS",
+        help="how long the containers of a pod may take to end for a soft threshold (default: %(default)s)",
+    )
+    group.add_argument(
+        "--eviction-pressure-transition-period",
+        type=duration(0.0, MONTH_SECONDS),
+        default=300.0,
+        metavar="TIME",
+        help="how long a condition stays true after its cause has gone (default: 5m0s)",
+    )
+
+
+def resource_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fields of KubeletSettings. Raises ValueError where flags contradict one another."""
+    return {
+        "kube_reserved": arguments.kube_reserved,
+        "system_reserved": arguments.system_reserved,
+        "max_pods": arguments.max_pods,
+        "thresholds": thresholds_of(
+            arguments.eviction_hard,
+            arguments.eviction_soft,
+            arguments.eviction_soft_grace_period,
+            arguments.eviction_minimum_reclaim,
+        ),
+        "pressure_transition_seconds": arguments.eviction_pressure_transition_period,
+        "eviction_max_pod_grace_seconds": float(arguments.eviction_max_pod_grace_period),
+    }
+
+
+def reserved(text: str) -> dict[str, int]:
+    """``cpu=100m,memory=1Gi`` in whole units: milli-CPU, bytes, processes."""
+    found: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, _, amount = part.partition("=")
+        if name not in RESERVABLE:
+            raise argparse.ArgumentTypeError(f"{name!r} cannot be reserved; only {', '.join(RESERVABLE)}")
+        try:
+            quantity.parse(amount)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{amount!r} is no amount of {name}, like 100m or 1Gi") from None
+        found[name] = whole(name, amount)
+        if found[name] < 0:
+            raise argparse.ArgumentTypeError(f"{part!r} must not be negative")
+    return found
+
+
+def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """With the parser's own words as the flag's error."""
+
+    def checked(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
