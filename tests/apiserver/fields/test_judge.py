@@ -70,7 +70,6 @@ PROTECTING = [
     ("spec.containers[0].livenessProbe.grpc.mode", {}, {"livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}),
 ]
 HARMLESS = [
-    ("spec.containers[0].resources.limits[ephemeral-storage]", {}, {"resources": {"limits": {"cpu": "1", "ephemeral-storage": "1Gi"}}}),
     ("spec.securityContext.appArmorProfile.type", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, {}),
 ]
 
