@@ -69,7 +69,7 @@ PROTECTING = [
     ("spec.volumes[0].emptyDir.medium", {"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, {}),
     ("spec.containers[0].livenessProbe.grpc.mode", {}, {"livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}),
 ]
-HARMLESS = [
+HARMLESS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("spec.securityContext.appArmorProfile.type", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, {}),
 ]
 
