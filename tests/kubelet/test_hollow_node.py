@@ -24,7 +24,7 @@ from services.kubelet.pod.contents import File, Files
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan
-from services.kubelet.runtime.port import RUNNING, Check, ExecCheck, LocalImage, ProbeResult
+from services.kubelet.runtime.port import RUNNING, Check, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
 from tests.kubelet.support import NODE, FiledRuntime, condition, make_pod, running
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
@@ -256,6 +256,30 @@ async def test_a_probe_that_raises_is_a_failure_and_the_probes_own_grace_counts(
             assert pod is not None
             ended = pod.status.container_statuses[0].last_state.terminated
             assert ended.finished_at.seconds - ended.started_at.seconds < 30
+
+
+class AbsentEngine(HollowRuntime):
+    """Its containers cannot be asked."""
+
+    asked = 0
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        self.asked += 1
+        raise RuntimeUnavailable("the engine is away")
+
+
+@virtual_time
+async def test_a_container_that_cannot_be_asked_is_neither_well_nor_ill() -> None:
+    clock = VirtualClock()
+    runtime = AbsentEngine(CIDR, clock=clock)
+    with TemporaryDirectory() as folder:
+        async with running(runtime, Path(folder), clock=clock) as cluster:
+            await cluster.client.create(probed())
+            await cluster.until(lambda: runtime.asked > 5)
+            (words,) = set(cluster.events("Unhealthy"))
+            assert words == "Liveness probe errored and resulted in unknown state: the engine is away"
+            pod = await cluster.ready()
+            assert pod.status.container_statuses[0].restart_count == 0
 
 
 async def test_a_warning_of_a_probe_is_told_and_a_success(tmp_path: Path) -> None:

@@ -120,3 +120,9 @@ def test_the_host_name() -> None:
     assert hostname_of(make_pod("web", set_hostname_as_fqdn=True), "cluster.local") == "web"
     with pytest.raises(NameTooLong, match="is too long"):
         hostname_of(make_pod("w" * 60, subdomain="s", set_hostname_as_fqdn=True), "cluster.local")
+
+
+def test_a_host_name_of_its_own_goes_before_all_others() -> None:
+    pod = make_pod(hostname="other", subdomain="sub", hostname_override="db.corp.example")
+    assert hostname_of(pod, "cluster.local") == "db.corp.example"
+    assert "10.244.0.5\tdb.corp.example\n" in hosts_file(pod, "10.244.0.5", "cluster.local")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.container.env_files import BadEnvFile, value_in
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
 from services.kubelet.pod.references import References
@@ -54,9 +55,31 @@ def _value(variable: core.EnvVar, inputs: ContainerInputs, known: Mapping[str, s
             return resource_value(pod, source.resource_field_ref, inputs.spec.name, inputs.node)
     except UnknownField as error:
         raise ConfigError(str(error)) from error
+    if source.HasField("file_key_ref"):
+        return _file_key(source.file_key_ref, inputs)
     if source.HasField("config_map_key_ref"):
         return _config_map_key(pod, source.config_map_key_ref, inputs.references)
     return _secret_key(pod, source.secret_key_ref, inputs.references)
+
+
+def _file_key(selector: core.FileKeySelector, inputs: ContainerInputs) -> str | None:
+    """What an earlier container wrote, or None; also where nobody can have written anything."""
+    if inputs.env_files is None:
+        return None
+    volume = next((found for found in inputs.pod.spec.volumes if found.name == selector.volume_name), core.Volume())
+    if not volume.volume_source.HasField("empty_dir"):
+        raise ConfigError(f'the volume "{selector.volume_name}" of a fileKeyRef is no emptyDir of the pod')
+    where = f'file "{selector.path}" of volume "{selector.volume_name}"'
+    data = inputs.env_files.get((selector.volume_name, selector.path))
+    if isinstance(data, str):
+        raise ConfigError(f"couldn't read {where}: {data}")
+    try:
+        found = value_in(data, selector.key) if data is not None else None
+    except BadEnvFile as error:
+        raise ConfigError(f"couldn't parse {where}: {error}") from error
+    if found is None and not selector.optional:
+        raise ConfigError(f"{where} not found" if data is None else f'environment variable key "{selector.key}" not found in {where}')
+    return found
 
 
 def _config_map_key(pod: core.Pod, selector: core.ConfigMapKeySelector, references: References) -> str | None:

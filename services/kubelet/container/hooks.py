@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.probes import UnknownPort, check_of
 from services.kubelet.pod.context import PodContext
 from services.kubelet.runtime.port import Container, RuntimeFailure
+
+log = logging.getLogger(__name__)
 
 # A postStart hook has no deadline of its own in Kubernetes; this bounds a hanging one.
 POST_START_SECONDS = 3600.0
@@ -29,14 +32,17 @@ class HookRunner:
         finally:
             self.running.discard(spec.name)
         if failure:
-            self._event("Warning", "FailedPostStartHook", f"PostStartHook failed: {failure}", spec.name)
+            # What it said is for the log alone: it may be a secret of the container's.
+            log.warning("a postStart hook failed", extra={"container": spec.name, "error": failure})
+            self._event("Warning", "FailedPostStartHook", "PostStartHook failed", spec.name)
         return failure
 
     async def pre_stop(self, spec: core.Container, container: Container, ip: str, grace_seconds: float) -> None:
         """Runs the hook within the grace period; a failure is told and the stop goes on."""
         failure = await self._run(spec.lifecycle.pre_stop, spec, container, ip, grace_seconds)
         if failure:
-            self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failure}", spec.name)
+            log.warning("a preStop hook failed", extra={"container": spec.name, "error": failure})
+            self._event("Warning", "FailedPreStopHook", "PreStopHook failed", spec.name)
 
     async def _run(self, handler: core.LifecycleHandler, spec: core.Container, container: Container, ip: str, limit_seconds: float) -> str:
         try:

@@ -29,8 +29,8 @@ class ImageFetcher:
         found = await self._shared.images.present(spec.image, pull_policy(spec))
         if found is None:
             return await self._pull(pod, spec, references)
-        if spec.name not in self._facts.crash:
-            self._event("Normal", "Pulled", f'Container image "{spec.image}" already present on machine', spec.name)
+        words = f'Container image "{spec.image}" already present on machine and can be accessed by the pod'
+        self._event("Normal", "Pulled", words, spec.name)
         return found
 
     async def _pull(self, pod: core.Pod, spec: core.Container, references: References) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.container.env_files import EnvFiles
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.references import References
@@ -34,6 +35,8 @@ class ContainerInputs:
     lowest_oom_score: int = -1000
     # The container whose processes an ephemeral one is to see; empty: none.
     target_id: str = ""
+    # What lies in the files that its variables come from; None on a node whose containers see no files.
+    env_files: EnvFiles | None = None
 
     @property
     def pod_ip(self) -> str:

@@ -32,6 +32,7 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         limits=limits(inputs),
         namespaces=_namespaces(pod.spec, inputs.target_id),
         handler=sandbox.handler,
+        stop_signal=spec.lifecycle.stop_signal,
     )
 
 

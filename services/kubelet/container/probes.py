@@ -56,9 +56,10 @@ def check_of(handler: core.ProbeHandler | core.LifecycleHandler, spec: core.Cont
         get = handler.http_get
         headers = tuple((header.name, header.value) for header in get.http_headers)
         path = get.path if get.path.startswith("/") else f"/{get.path}"
-        return HttpCheck(get.host or pod_ip, port_number(get.port, spec), path, get.scheme or "HTTP", headers)
+        port, scheme = port_number(get.port, spec), get.scheme or "HTTP"
+        return HttpCheck(get.host or pod_ip, port, path, scheme, headers, get.protocol == "HTTP2")
     if isinstance(handler, core.ProbeHandler) and handler.HasField("grpc"):
-        return GrpcCheck(pod_ip, handler.grpc.port, handler.grpc.service)
+        return GrpcCheck(pod_ip, handler.grpc.port, handler.grpc.service, handler.grpc.mode == "TLS")
     return TcpCheck(handler.tcp_socket.host or pod_ip, port_number(handler.tcp_socket.port, spec))
 
 
@@ -70,7 +71,7 @@ class Prober:
         self._runtime = context.shared.runtime
         self._clock = context.shared.clock
         self._facts = context.facts
-        self._event = context.events.pod
+        self._event = context.events.container
         self._wake = wake
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -107,12 +108,16 @@ class Prober:
         successes = failures = 0
         period = probe.period_seconds or 10
         while True:
-            result = await self._ask(spec, container, probe, ip)
+            result = await self._ask(kind, spec, container, probe, ip)
+            if result is None:
+                # Nobody knows: neither did it succeed nor fail.
+                await asyncio.sleep(period)
+                continue
             successes, failures = (successes + 1, 0) if result.success else (0, failures + 1)
             if not result.success:
-                self._event("Warning", "Unhealthy", f"{kind} probe failed: {result.output}")
+                self._event("Warning", "Unhealthy", f"{kind} probe failed: {result.output}", spec.name)
             elif result.warning:
-                self._event("Warning", "ProbeWarning", f"{kind} probe warning: {result.output}")
+                self._event("Warning", "ProbeWarning", f"{kind} probe warning: {result.output}", spec.name)
             if successes == max(probe.success_threshold, 1):
                 self._tell(kind, container.id, spec, probe, True)
                 if kind == STARTUP:
@@ -121,12 +126,14 @@ class Prober:
                 self._tell(kind, container.id, spec, probe, False)
             await asyncio.sleep(period)
 
-    async def _ask(self, spec: core.Container, container: Container, probe: core.Probe, ip: str) -> ProbeResult:
+    async def _ask(self, kind: str, spec: core.Container, container: Container, probe: core.Probe, ip: str) -> ProbeResult | None:
+        """None where the container could not be asked: an engine that is away must not end containers that are well."""
         timeout = float(probe.timeout_seconds or 1)
         try:
             return await self._runtime.check(container.id, check_of(probe.handler, spec, ip), timeout)
         except (RuntimeFailure, UnknownPort) as error:
-            return ProbeResult(False, str(error))
+            self._event("Warning", "Unhealthy", f"{kind} probe errored and resulted in unknown state: {error}", spec.name)
+            return None
         except Exception as error:
             # A probe that ended here would leave its container unwatched.
             log.exception("a probe failed in a way nobody thought of", extra={"container": spec.name})
@@ -142,7 +149,7 @@ class Prober:
                 known.started = True
                 known.has_started.set()
         else:
-            known.unhealthy = f"Container {spec.name} failed {kind.lower()} probe, will be restarted"
+            known.unhealthy = f"Container {spec.name} failed {kind.lower()} probe"
             if probe.HasField("termination_grace_period_seconds"):
                 known.grace_seconds = min(float(probe.termination_grace_period_seconds), MAXIMUM_GRACE_SECONDS)
         if before != (known.started, known.ready, known.unhealthy):

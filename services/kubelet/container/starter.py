@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
+from services.kubelet.container.env_files import EnvFiles, read_files, wanted_files
 from services.kubelet.container.files import bind_sub_paths, release_sub_paths
 from services.kubelet.container.image_fetcher import ImageFetcher
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
@@ -19,6 +20,7 @@ from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
+from services.kubelet.pod.spec import container_hash
 from services.kubelet.runtime.plan import ContainerPlan
 from services.kubelet.runtime.port import RUNNING, Container, RuntimeFailure, RuntimeUnavailable, Sandbox
 
@@ -57,10 +59,12 @@ class ContainerStarter:
             references = await self._shared.references.read(pod)
             image = await self._images.fetch(pod, spec, references)
             if action.after is not None:
-                self._facts.crash[spec.name] = next_backoff(crashes, action.after.finished_at or now, self._shared.clock.now())
+                # Of another definition nothing is known yet.
+                before = crashes if action.after.spec_hash == container_hash(spec) else None
+                self._facts.crash[spec.name] = next_backoff(before, action.after.finished_at or now, self._shared.clock.now())
             node, lowest = self._shared.node, lowest_possible()
-            target = self._target(pod, spec.name)
-            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, self._directory, lowest, target)
+            target, files = self._target(pod, spec.name), await self._env_files(spec)
+            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, self._directory, lowest, target, files)
             await self._create_and_start(inputs)
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:
@@ -94,6 +98,14 @@ class ContainerStarter:
             raise ConfigError(f"unable to find target container {wanted}")
         return target.id
 
+    async def _env_files(self, spec: core.Container) -> EnvFiles | None:
+        """Of the pod's own volumes; the plan says where another one is asked for."""
+        wanted = wanted_files(spec)
+        if not wanted or not self._shared.runtime.mounts_files:
+            return None
+        places = {name: self._directory.volume_path(name) for name, _ in wanted}
+        return await self._shared.files.call(read_files, wanted, places)
+
     async def _create_and_start(self, inputs: ContainerInputs) -> None:
         plan = container_plan(inputs)
         self._prepare_files(plan, inputs)
@@ -106,12 +118,12 @@ class ContainerStarter:
                 # Not after an answer that was lost: the engine may look there still. The next start or the pod's end clears it away.
                 await self._shared.files.call(release_sub_paths, sub_paths)
         if started:
-            self._event("Normal", "Started", f"Started container {plan.name}", plan.name)
+            self._event("Normal", "Started", "Container started", plan.name)
 
     async def _run(self, plan: ContainerPlan) -> bool:
         """Whether it was started; one that was not is observed as one that ended. Raises CreateFailure and RuntimeUnavailable."""
         container = await self._create(plan)
-        self._event("Normal", "Created", f"Created container: {plan.name}", plan.name)
+        self._event("Normal", "Created", "Container created", plan.name)
         try:
             await self._shared.runtime.start_container(container, plan.pod)
         except RuntimeUnavailable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.pod.directory import PodDirectory
@@ -22,6 +23,8 @@ async def termination_message(runtime: Runtime, directory: PodDirectory, spec: c
     path = directory.termination_log(container.name, container.attempt)
     try:
         with path.open("rb") as file:
+            # Of more than that the end is kept: what a program says last is why it ended.
+            file.seek(max(os.fstat(file.fileno()).st_size - MAX_MESSAGE_BYTES, 0))
             text = file.read(MAX_MESSAGE_BYTES).decode(errors="replace")
     except OSError:
         text = ""

@@ -12,6 +12,9 @@ from services.kubelet.runtime.port import Container, Sandbox
 # What an action occupies that is not a container.
 SANDBOX, VOLUMES, CLEANUP = "/sandbox", "/volumes", "/cleanup"
 
+# Why a container waits that was removed because its whole pod starts anew, and how it ended by that.
+RESTARTING_ALL = "RestartingAllContainers"
+
 
 @dataclass(frozen=True, slots=True)
 class PrepareVolumes:

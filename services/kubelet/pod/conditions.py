@@ -7,10 +7,23 @@ from collections.abc import Iterable, Sequence
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import is_true, set_condition
 from knarr.objects.pods import is_sidecar
+from knarr.objects.restarts import may_restart_all
 from services.kubelet.pod.allocation import ERROR, IN_PROGRESS, PENDING
-from services.kubelet.pod.view import StatusView
+from services.kubelet.pod.phase import starts_anew
+from services.kubelet.pod.view import ALL_RESTARTING, StatusView
 
-OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", PENDING, IN_PROGRESS)
+OWN_CONDITIONS = (
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    PENDING,
+    IN_PROGRESS,
+    ALL_RESTARTING,
+)
+# Why a pod that is over is not ready.
+ENDED = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
 DISRUPTED, BY_KUBELET = "DisruptionTarget", "TerminationByKubelet"
 
 
@@ -32,6 +45,8 @@ def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     _set(view, status, "ContainersReady", *ready)
     _set(view, status, "PodScheduled", True)
     _set_resize(view, status)
+    if may_restart_all(view.pod.spec):
+        _set_starting_anew(view, status)
     if view.facts.disrupted and view.facts.verdict is not None:
         _set(view, status, DISRUPTED, True, BY_KUBELET, view.facts.verdict[1])
 
@@ -44,10 +59,20 @@ def _set_initialized(view: StatusView, status: core.PodStatus) -> None:
     ]
     if status.phase == "Succeeded":
         _set(view, status, "Initialized", True, "PodCompleted")
-    elif uninitialized and not _any_app_seen(view):
+    elif uninitialized and not _any_app_seen(view) and not _was_initialized(view):
         _set(view, status, "Initialized", False, "ContainersNotInitialized", _names("incomplete", uninitialized))
     else:
         _set(view, status, "Initialized", True)
+
+
+def _set_starting_anew(view: StatusView, status: core.PodStatus) -> None:
+    ended = ENDED.get(status.phase)
+    if ended is not None:
+        _set(view, status, ALL_RESTARTING, False, ended)
+    elif starts_anew(view.pod, view.observation):
+        _set(view, status, ALL_RESTARTING, True, "RestartAllContainersStarted", "container exited with restart policy rule")
+    else:
+        _set(view, status, ALL_RESTARTING, False)
 
 
 def _set_resize(view: StatusView, status: core.PodStatus) -> None:
@@ -61,7 +86,7 @@ def _set_resize(view: StatusView, status: core.PodStatus) -> None:
 
 def _readiness(view: StatusView, status: core.PodStatus) -> tuple[bool, str, str]:
     """Whether all containers are ready, with reason and message where not."""
-    ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(status.phase)
+    ended = ENDED.get(status.phase)
     if ended is not None:
         return False, ended, ""
     unready = [found.name for found in status.container_statuses if not found.ready]
@@ -75,6 +100,11 @@ def _readiness(view: StatusView, status: core.PodStatus) -> tuple[bool, str, str
 
 def _any_app_seen(view: StatusView) -> bool:
     return any(view.observation.latest(spec.name) is not None for spec in view.pod.spec.containers)
+
+
+def _was_initialized(view: StatusView) -> bool:
+    """One that starts anew stays initialized while its init containers run once more."""
+    return may_restart_all(view.pod.spec) and is_true(view.pod.status, "Initialized")
 
 
 def _names(what: str, names: Iterable[str]) -> str:

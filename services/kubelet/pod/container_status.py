@@ -7,7 +7,7 @@ from knarr.machinery.times import to_time
 from knarr.objects.images import with_tag
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, is_finished, is_sidecar
-from services.kubelet.pod.actions import Waiting
+from services.kubelet.pod.actions import RESTARTING_ALL, Waiting
 from services.kubelet.pod.readiness import is_ready, is_started
 from services.kubelet.pod.resources import told_resources
 from services.kubelet.pod.view import StatusView
@@ -22,7 +22,10 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
     previous = _previous_status(view.pod, spec.name)
     result = core.ContainerStatus(name=spec.name, image=with_tag(spec.image), started=False)
     if container is None:
-        _never_seen(view, spec, previous, result)
+        if init and not is_sidecar(spec) and not view.starting_anew and is_initialized(view):
+            _forgotten(previous, result)
+        else:
+            _never_seen(view, spec, previous, result)
         return result
     # What it runs, not what a changed spec asks for.
     result.image = with_tag(container.image or spec.image)
@@ -30,6 +33,8 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
     result.image_id = container.image_id
     result.container_id = f"{view.scheme}://{container.id}"
     _tell_resources(spec, container, result)
+    if container.stop_signal:
+        result.stop_signal = container.stop_signal
     earlier = _attempt(view.observation, spec.name, container.attempt - 1)
     if earlier is not None and earlier.state == EXITED:
         result.last_state.terminated.CopyFrom(_terminated(view, earlier))
@@ -97,6 +102,9 @@ def _never_seen(view: StatusView, spec: core.Container, previous: core.Container
             result.state.Clear()
             result.state.terminated.CopyFrom(_lost(previous.container_id))
         return
+    if previous is not None and view.starting_anew and not previous.state.HasField("waiting"):
+        _removed(previous, result)
+        return
     if previous is not None:
         result.restart_count = previous.restart_count
         _keep_last_state(previous, result)
@@ -107,9 +115,38 @@ def _never_seen(view: StatusView, spec: core.Container, previous: core.Container
     _wait(result, view.waiting.get(spec.name) or Waiting("PodInitializing" if view.pod.spec.init_containers else "ContainerCreating"))
 
 
+def _forgotten(previous: core.ContainerStatus | None, result: core.ContainerStatus) -> None:
+    """An init container that somebody removed from the engine while the app containers run: it has ended well, else they would not."""
+    if previous is not None:
+        result.CopyFrom(previous)
+    if not result.state.HasField("terminated"):
+        result.state.Clear()
+        result.state.terminated.reason = "Completed"
+        result.state.terminated.message = (
+            "Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally"
+        )
+    result.ready, result.started = True, False
+
+
+def is_initialized(view: StatusView) -> bool:
+    """Whether app containers were made in the sandbox that there is."""
+    sandbox = view.observation.sandbox
+    made = (view.observation.latest(spec.name) for spec in view.pod.spec.containers)
+    return sandbox is not None and any(found is not None and found.sandbox_attempt == sandbox.attempt for found in made)
+
+
+def _removed(previous: core.ContainerStatus, result: core.ContainerStatus) -> None:
+    """The whole pod starts anew: its predecessor was removed for it, and the next one counts already."""
+    message = "The container is removed because RestartAllContainers in place"
+    result.restart_count = previous.restart_count + 1
+    result.last_state.terminated.exit_code = LOST_EXIT_CODE
+    result.last_state.terminated.reason, result.last_state.terminated.message = RESTARTING_ALL, message
+    _wait(result, Waiting(RESTARTING_ALL, message))
+
+
 def _lost(container_id: str) -> core.ContainerStateTerminated:
     """How a container ended that ran when it was last seen."""
-    message = "The container could not be located any more; it used to run"
+    message = "The container could not be located when the pod was deleted.  The container used to be Running"
     return core.ContainerStateTerminated(
         exit_code=LOST_EXIT_CODE, reason="ContainerStatusUnknown", message=message, container_id=container_id
     )

@@ -6,13 +6,16 @@ when to look again. An action whose target is busy is left out: the worker calls
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, ephemeral_containers, init_and_main_containers, is_finished, is_sidecar
+from knarr.objects.restarts import NEVER, policy_of
 from services.kubelet.pod.actions import (
+    RESTARTING_ALL,
     SANDBOX,
     VOLUMES,
     CreateSandbox,
@@ -29,7 +32,7 @@ from services.kubelet.pod.actions import (
 )
 from services.kubelet.pod.allocation import restarts_for
 from services.kubelet.pod.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, wait_until
-from services.kubelet.pod.phase import has_finished, restarts
+from services.kubelet.pod.phase import has_finished, restarts, starts_anew
 from services.kubelet.pod.readiness import is_started
 from services.kubelet.pod.resources import differs, resource_limits
 from services.kubelet.pod.spec import container_hash, describe
@@ -74,6 +77,9 @@ def _run(view: PodView, decision: Decision) -> None:
     if sandbox is None or not sandbox.ready:
         _renew_sandbox(view, decision)
         return
+    if sources := starts_anew(view.pod, view.observation):
+        _start_anew(view, sources, decision)
+        return
     # Also while init containers fail: to see why is what they are for.
     _run_ephemeral(view, decision)
     if _run_init(view, sandbox, decision):
@@ -110,6 +116,20 @@ def _renew_sandbox(view: PodView, decision: Decision) -> None:
             return
         attempts = [container.sandbox_attempt for container in observation.containers]
         decision.actions.append(CreateSandbox(max(attempts, default=-1) + 1))
+
+
+def _start_anew(view: PodView, sources: Sequence[Container], decision: Decision) -> None:
+    """All containers end at once, without their hooks, and go: what caused it last, so that a kubelet that comes meanwhile goes on."""
+    decision.activity = "restarting all containers"
+    grace = termination_grace_seconds(view.pod)
+    observation, names = view.observation, {spec.name for spec in init_and_main_containers(view.pod.spec)}
+    running = [container for container in observation.containers if container.state == RUNNING]
+    decision.actions += [KillContainer(None, container, grace, f"Stopping container {container.name}") for container in running]
+    if running or view.facts.busy:
+        return
+    causes = {source.id for source in sources}
+    ended = sorted((c for c in observation.containers if c.name in names), key=lambda container: container.id in causes)
+    decision.actions.append(RemoveContainers(tuple(ended)))
 
 
 def _run_init(view: PodView, sandbox: Sandbox, decision: Decision) -> bool:
@@ -156,8 +176,11 @@ def _run_container(view: PodView, spec: core.Container, decision: Decision, *, a
 def _restart(view: PodView, spec: core.Container, container: Container, decision: Decision) -> None:
     """Starts the successor of a container that exited, when its back-off is over."""
     backoff = view.facts.crash.get(spec.name)
-    until = wait_until(backoff, container.finished_at or view.now, view.now)
+    changed = container.spec_hash != container_hash(spec)
+    until = None if changed else wait_until(backoff, container.finished_at or view.now, view.now)
     if until is None or backoff is None:
+        if failure := _start_failure(container, view.facts):
+            decision.waiting[spec.name] = failure
         _start(view, spec, container.attempt + 1, container, decision)
         return
     message = f"back-off {_go_duration(backoff.delay)} restarting failed container={spec.name} pod={describe(view.pod)}"
@@ -170,8 +193,19 @@ def _first_attempt(pod: core.Pod, spec: core.Container) -> int:
     previous = next((status for status in container_statuses(pod.status) if status.name == spec.name), None)
     if previous is None:
         return 0
+    if previous.state.HasField("waiting") and previous.last_state.terminated.reason == RESTARTING_ALL:
+        # It was counted when its predecessor was removed.
+        return int(previous.restart_count)
     ran = previous.container_id or previous.last_state.HasField("terminated")
     return int(previous.restart_count) + (1 if ran else 0)
+
+
+def _start_failure(container: Container, facts: PodFacts) -> Waiting | None:
+    """Why a container that was made did not come to run, in the words of one that waits for its next start; None: it ran."""
+    known = facts.containers.get(container.id)
+    if container.error:
+        return Waiting("RunContainerError", container.error)
+    return Waiting("PostStartHookError", known.hook_failure) if known is not None and known.hook_failure else None
 
 
 def _start(view: PodView, spec: core.Container, attempt: int, after: Container | None, decision: Decision) -> None:
@@ -197,7 +231,9 @@ def _watch(view: PodView, spec: core.Container, container: Container, decision: 
     grace = termination_grace_seconds(view.pod)
     if known.unhealthy:
         own = grace if known.grace_seconds is None else known.grace_seconds
-        decision.actions.append(KillContainer(spec, container, own, known.unhealthy, again=view.pod.spec.restart_policy != "Never"))
+        again = not known.hook_failure and policy_of(spec, view.pod.spec.restart_policy) != NEVER
+        message = f"{known.unhealthy}, will be restarted" if again else known.unhealthy
+        decision.actions.append(KillContainer(spec, container, own, message, again=again))
     elif container.spec_hash != container_hash(spec):
         message = f"Container {spec.name} definition changed, will be restarted"
         decision.actions.append(KillContainer(spec, container, grace, message, again=True))

@@ -76,8 +76,10 @@ class ContainerFacts:
 
     started: bool | None = None
     ready: bool | None = None
-    # Why it must be killed: the words of the Killing event.
+    # Why it must be killed: the words of the Killing event, which adds whether it will be restarted.
     unhealthy: str = ""
+    # Why its postStart hook failed.
+    hook_failure: str = ""
     # How long it may take to end then, seconds, where the probe that failed says so.
     grace_seconds: float | None = None
     # It was killed for a successor to start: what it exits with says nothing of its work.

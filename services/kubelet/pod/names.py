@@ -36,6 +36,8 @@ def full_name(pod: core.Pod, domain: str) -> str:
 
 def hostname_of(pod: core.Pod, domain: str) -> str:
     """What `hostname` answers in the pod. Raises NameTooLong where it asks for its full name and the kernel cannot have that."""
+    if pod.spec.HasField("hostname_override"):
+        return str(pod.spec.hostname_override)
     name = full_name(pod, domain)
     if not pod.spec.set_hostname_as_fqdn or not name:
         return short_name(pod)
@@ -51,7 +53,8 @@ def hosts_file(pod: core.Pod, pod_ip: str, domain: str, node_text: str = "") -> 
     """What a pod's containers find in /etc/hosts. A pod in the node's network has the node's, which is ``node_text``."""
     if pod.spec.host_network:
         return f"# Kubernetes-managed hosts file (host network).\n{node_text}" + _aliases(pod.spec.host_aliases)
-    names = [name for name in (full_name(pod, domain), short_name(pod)) if name]
+    own = (pod.spec.hostname_override,) if pod.spec.HasField("hostname_override") else (full_name(pod, domain), short_name(pod))
+    names = [name for name in own if name]
     return _HOSTS + (f"{pod_ip}\t" + "\t".join(names) + "\n" if pod_ip else "") + _aliases(pod.spec.host_aliases)
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
 from knarr.objects.keys import is_deleting
-from knarr.objects.pods import ephemeral_containers, is_finished
+from knarr.objects.pods import container_statuses, ephemeral_containers, is_finished
 from knarr.objects.qos import qos_class
-from services.kubelet.pod.conditions import set_conditions
+from services.kubelet.pod.conditions import ENDED, set_conditions
 from services.kubelet.pod.container_status import container_status, ephemeral_status
 from services.kubelet.pod.phase import failed_init, has_finished
 from services.kubelet.pod.view import StatusView
+from services.kubelet.runtime.port import RUNNING
+
+MAX_MESSAGES_BYTES = 12 * 1024
 
 
 def pod_status(view: StatusView) -> core.PodStatus:
@@ -34,8 +37,10 @@ def pod_status(view: StatusView) -> core.PodStatus:
     status.init_container_statuses.extend(container_status(view, spec, init=True) for spec in pod.spec.init_containers)
     status.container_statuses.extend(container_status(view, spec, init=False) for spec in pod.spec.containers)
     status.ephemeral_container_statuses.extend(ephemeral_status(view, spec) for spec in ephemeral_containers(pod.spec))
+    _shorten_messages(status)
     _phase(view, status)
     set_conditions(view, status)
+    _hold(view, status)
     return status
 
 
@@ -67,18 +72,26 @@ def _addresses(view: StatusView, status: core.PodStatus) -> None:
 
 
 def _phase(view: StatusView, status: core.PodStatus) -> None:
-    pod, facts = view.pod, view.facts
-    if facts.verdict is not None:
-        status.phase, status.reason, status.message = "Failed", *facts.verdict
-    elif is_finished(pod):
-        status.phase, status.reason, status.message = pod.status.phase, pod.status.reason, pod.status.message
+    old = view.pod.status
+    if is_finished(view.pod):
+        status.phase, status.reason, status.message = old.phase, old.reason, old.message
+        return
+    if view.facts.verdict is not None:
+        status.phase, status.reason, status.message = "Failed", *view.facts.verdict
     else:
         status.phase = _computed_phase(view, status)
 
 
+def _hold(view: StatusView, status: core.PodStatus) -> None:
+    """No pod is over while something of it runs: whoever replaces it relies on that. That it is not ready any more is told at once."""
+    old = view.pod.status
+    if status.phase in ENDED and not is_finished(view.pod) and any(c.state == RUNNING for c in view.observation.containers):
+        status.phase, status.reason, status.message = old.phase or "Pending", old.reason, old.message
+
+
 def _computed_phase(view: StatusView, status: core.PodStatus) -> str:
     pod, observation = view.pod, view.observation
-    if failed_init(pod, observation):
+    if not view.starting_anew and failed_init(pod, observation):
         return "Failed"
     if has_finished(pod, observation, view.facts) or (is_deleting(pod) and _all_ended(status)):
         return "Failed" if any(found.state.terminated.exit_code for found in status.container_statuses) else "Succeeded"
@@ -91,3 +104,13 @@ def _computed_phase(view: StatusView, status: core.PodStatus) -> str:
 def _all_ended(status: core.PodStatus) -> bool:
     """Nothing is started again in a pod that is being deleted: what has ended is final."""
     return all(found.state.HasField("terminated") for found in status.container_statuses)
+
+
+def _shorten_messages(status: core.PodStatus) -> None:
+    """What all containers of a pod say at their ends has room for 12 KiB: each gets its part of it."""
+    told = container_statuses(status)
+    limit = MAX_MESSAGES_BYTES // max(len(told), 1)
+    for found in told:
+        for state in (found.state, found.last_state):
+            if len(state.terminated.message) * 4 > limit and state.HasField("terminated"):
+                state.terminated.message = state.terminated.message.encode()[:limit].decode(errors="ignore")

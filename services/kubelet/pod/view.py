@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.conditions import is_true
 from services.kubelet.pod.actions import Waiting
 from services.kubelet.pod.facts import PodFacts
+from services.kubelet.pod.phase import starts_anew
 from services.kubelet.runtime.port import PodObservation
+
+# The condition of a pod that starts anew by a rule of one of its containers.
+ALL_RESTARTING = "AllContainersRestarting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +34,8 @@ class StatusView(PodView):
     host_ip: str = ""
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     scheme: str = "docker"
+
+    @property
+    def starting_anew(self) -> bool:
+        """All its containers are removed, or were just now, to start once more."""
+        return bool(starts_anew(self.pod, self.observation)) or is_true(self.pod.status, ALL_RESTARTING)

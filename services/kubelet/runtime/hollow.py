@@ -181,6 +181,7 @@ class HollowRuntime(Runtime):
             plan.sandbox_attempt,
             self._clock.now(),
             limits=plan.limits,
+            stop_signal=plan.stop_signal or image.stop_signal or "SIGTERM",
         )
         self._plans[container.id] = plan
         self._observations.put_container(plan.pod, container)

@@ -124,3 +124,5 @@ class ContainerPlan:
     namespaces: Namespaces = Namespaces()
     # As its sandbox's.
     handler: str = ""
+    # By which it is asked to end, as SIGUSR1; empty for the image's.
+    stop_signal: str = ""

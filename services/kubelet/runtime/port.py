@@ -77,6 +77,8 @@ class Container:
     error: str = ""
     # What it may use now; None where the engine does not say.
     limits: Limits | None = None
+    # By which it is asked to end; empty where the engine does not say.
+    stop_signal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ class HttpCheck:
     path: str = "/"
     scheme: str = "HTTP"
     headers: tuple[tuple[str, str], ...] = ()
+    http2: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +223,7 @@ class GrpcCheck:
     host: str
     port: int
     service: str = ""
+    tls: bool = False
 
 
 Check = ExecCheck | HttpCheck | TcpCheck | GrpcCheck

@@ -162,7 +162,7 @@ class ActionRunner:
         failure = await self._hooks.post_start(action.spec, action.container, self._ip())
         known.post_start_done = True
         if failure:
-            known.unhealthy = f"FailedPostStartHook: {failure}"
+            known.unhealthy, known.hook_failure = "FailedPostStartHook", failure
 
     async def _resize(self, action: ResizeContainer) -> None:
         """What the engine refuses is told in the pod's condition and tried again: memory that is in use now may not be later."""

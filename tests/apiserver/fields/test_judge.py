@@ -63,11 +63,9 @@ PROTECTING = [
     ),
     ("spec.containers[0].volumeMounts[0].recursiveReadOnly", {}, {"volumeMounts": [{"name": "v", "recursiveReadOnly": "Enabled"}]}),
     ("spec.containers[0].volumeMounts[0].bindMountOptions", {}, {"volumeMounts": [{"name": "v", "bindMountOptions": ["noexec"]}]}),
-    ("spec.containers[0].restartPolicy", {}, {"restartPolicy": "OnFailure"}),
     ("spec.containers[0].resources.claims", {}, {"resources": {"claims": [{"name": "r"}]}}),
     ("spec.volumes[1].flexVolume", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "flexVolume": {"driver": "d/d"}}]}, {}),
     ("spec.volumes[0].emptyDir.medium", {"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, {}),
-    ("spec.containers[0].livenessProbe.grpc.mode", {}, {"livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}),
 ]
 HARMLESS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("spec.securityContext.appArmorProfile.type", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, {}),
@@ -110,16 +108,16 @@ def test_an_update_is_judged_by_what_it_adds() -> None:
     new = copy_of(old)
     new.spec.replicas = 3
     assert judge(ref, new, old) == Judgement([], [])
-    new.spec.template.spec.hostname_override = "other"
-    assert warned(judge(ref, new, old)) == ["spec.template.spec.hostnameOverride"]
+    new.spec.template.spec.scheduling_group.SetInParent()
+    assert warned(judge(ref, new, old)) == ["spec.template.spec.schedulingGroup"]
 
 
 def test_a_list_in_another_order_adds_nothing_and_one_more_does() -> None:
-    ref, old = pod({"lifecycle": {"stopSignal": "SIGUSR1"}})
+    ref, old = pod({"securityContext": {"seLinuxOptions": {"level": "s0"}}})
     new = copy_of(old)
     new.spec.containers.insert(0, type(new.spec.containers[0])(name="first"))
     assert warned(judge(ref, new, old)) == []
-    new.spec.containers[0].lifecycle.stop_signal = "SIGUSR1"
+    new.spec.containers[0].security_context.se_linux_options.level = "s0"
     assert len(judge(ref, new, old).warnings) == 1
 
 

@@ -14,9 +14,7 @@ from knarr.machinery.validation import (
     check_port_number,
     dns1123_label,
     duplicate,
-    forbidden,
     invalid,
-    not_supported,
     port_name,
     required,
 )
@@ -24,6 +22,7 @@ from knarr.objects.pods import is_sidecar
 from services.apiserver.strategies.pod.environment import validate_env, validate_env_from
 from services.apiserver.strategies.pod.probes import forbid_probes, validate_probes
 from services.apiserver.strategies.pod.resources import validate_resize_policy, validate_resources
+from services.apiserver.strategies.pod.restarts import validate_restarts
 from services.apiserver.strategies.pod.security import validate_container_security
 from services.apiserver.strategies.pod.volumes import validate_mounts
 
@@ -41,6 +40,8 @@ class PodFacts:
     host_network: bool
     names: set[str] = field(default_factory=set)
     restart_policy: str = "Always"
+    # Its `spec.os.name`; empty where it does not say.
+    os: str = ""
 
 
 def validate_containers(containers: Sequence[core.Container], facts: PodFacts, path: Path) -> list[Cause]:
@@ -51,9 +52,8 @@ def validate_containers(containers: Sequence[core.Container], facts: PodFacts, p
     for index, container in enumerate(containers):
         here = path.index(index)
         causes += _common(container, facts, here)
-        causes += validate_probes(container, facts.grace_seconds, here)
-        if container.HasField("restart_policy"):
-            causes.append(forbidden(here.child("restartPolicy"), "may not be set for non-init containers"))
+        causes += validate_probes(container, facts.grace_seconds, facts.os, here)
+        causes += validate_restarts(container, here)
         causes += _host_ports(container, host_ports, here.child("ports"))
     return causes
 
@@ -63,10 +63,9 @@ def validate_init_containers(containers: Sequence[core.Container], facts: PodFac
     for index, container in enumerate(containers):
         here = path.index(index)
         causes += _common(container, facts, here)
-        if container.HasField("restart_policy") and container.restart_policy != "Always":
-            causes.append(not_supported(here.child("restartPolicy"), container.restart_policy, ("Always",)))
+        causes += validate_restarts(container, here)
         if is_sidecar(container):
-            causes += validate_probes(container, facts.grace_seconds, here)
+            causes += validate_probes(container, facts.grace_seconds, facts.os, here)
         else:
             causes += forbid_probes(container, here)
         causes += _host_ports(container, set(), here.child("ports"))
@@ -78,7 +77,7 @@ def _common(container: core.Container, facts: PodFacts, path: Path) -> list[Caus
     causes += _image(container.image, path.child("image"))
     causes += check_choice(path.child("terminationMessagePolicy"), container.termination_message_policy, MESSAGE_POLICIES)
     causes += _ports(container.ports, facts.host_network, path.child("ports"))
-    causes += validate_env(container.env, path.child("env"))
+    causes += validate_env(container.env, facts.volumes, path.child("env"))
     causes += validate_env_from(container.env_from, path.child("envFrom"))
     causes += validate_mounts(container, facts.volumes, path.child("volumeMounts"))
     causes += check_choice(path.child("imagePullPolicy"), container.image_pull_policy, PULL_POLICIES)

@@ -70,6 +70,8 @@ def _default_container(container: core.Container) -> None:
         port.protocol = port.protocol or "TCP"
     for variable in container.env:
         _default_field_ref(variable.value_from)
+        if variable.value_from.HasField("file_key_ref") and not variable.value_from.file_key_ref.HasField("optional"):
+            variable.value_from.file_key_ref.optional = False
     for name in ("liveness_probe", "readiness_probe", "startup_probe"):
         if container.HasField(name):
             _default_probe(getattr(container, name))

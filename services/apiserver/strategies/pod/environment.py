@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -15,10 +15,13 @@ from knarr.machinery.validation import (
     dns1123_subdomain,
     env_var_name,
     invalid,
+    not_found,
     not_supported,
     qualified_name,
     required,
+    too_long,
 )
+from services.apiserver.strategies.volumes import check_relative
 
 ENV_FIELDS = frozenset(
     {
@@ -40,22 +43,25 @@ SOURCES = (
     ("resource_field_ref", "resourceFieldRef"),
     ("config_map_key_ref", "configMapKeyRef"),
     ("secret_key_ref", "secretKeyRef"),
+    ("file_key_ref", "fileKeyRef"),
 )
+MAX_FILE_KEY = 128
 SUBSCRIPT = re.compile(r"(metadata\.(?:annotations|labels))\['(.*)'\]")
 MORE_THAN_ONE = "may not have more than one field specified at a time"
 
 
-def validate_env(variables: Iterable[core.EnvVar], path: Path) -> list[Cause]:
+def validate_env(variables: Iterable[core.EnvVar], volumes: Container[str], path: Path) -> list[Cause]:
+    """``volumes`` are the names of the pod's."""
     causes: list[Cause] = []
     for index, variable in enumerate(variables):
         here = path.index(index)
         causes += check_format(here.child("name"), variable.name, env_var_name) if variable.name else [required(here.child("name"))]
         if variable.HasField("value_from"):
-            causes += _value_from(variable, here.child("valueFrom"))
+            causes += _value_from(variable, volumes, here.child("valueFrom"))
     return causes
 
 
-def _value_from(variable: core.EnvVar, path: Path) -> list[Cause]:
+def _value_from(variable: core.EnvVar, volumes: Container[str], path: Path) -> list[Cause]:
     source = variable.value_from
     given = [(field, name) for field, name in SOURCES if source.HasField(field)]
     causes: list[Cause] = []
@@ -65,10 +71,13 @@ def _value_from(variable: core.EnvVar, path: Path) -> list[Cause]:
             causes += validate_field_ref(reference, ENV_FIELDS, here)
         elif field == "resource_field_ref":
             causes += validate_resource_field_ref(reference, here, in_volume=False)
+        elif field == "file_key_ref":
+            causes += _file_key_ref(reference, volumes, here)
         else:
             causes += _key_ref(reference, here)
     if not given:
-        causes.append(invalid(path, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"))
+        one_of = "`fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        causes.append(invalid(path, "", f"must specify one of: {one_of}"))
     elif variable.value:
         causes.append(invalid(path, "", "may not be specified when `value` is not empty"))
     elif len(given) > 1:
@@ -79,6 +88,25 @@ def _value_from(variable: core.EnvVar, path: Path) -> list[Cause]:
 def _key_ref(reference: Any, path: Path) -> list[Cause]:
     causes = check_format(path.child("name"), reference.local_object_reference.name, dns1123_subdomain)
     return causes + (check_format(path.child("key"), reference.key, config_key) if reference.key else [required(path.child("key"))])
+
+
+def _file_key_ref(reference: core.FileKeySelector, volumes: Container[str], path: Path) -> list[Cause]:
+    """A key of a file that lies on a volume of the pod, whether or not the container mounts it."""
+    key = path.child("key")
+    if not reference.key:
+        causes = [required(key)]
+    elif len(reference.key) > MAX_FILE_KEY:
+        causes = [too_long(key, MAX_FILE_KEY)]
+    else:
+        causes = check_format(key, reference.key, env_var_name)
+    name = path.child("volumeName")
+    if not reference.volume_name:
+        causes.append(required(name))
+    elif reference.volume_name not in volumes:
+        causes.append(not_found(name, reference.volume_name))
+    return causes + (
+        check_relative(reference.path, path.child("path"), reserved=True) if reference.path else [required(path.child("path"))]
+    )
 
 
 def validate_field_ref(reference: core.ObjectFieldSelector, fields: frozenset[str], path: Path) -> list[Cause]:

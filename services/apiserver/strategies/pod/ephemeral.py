@@ -14,7 +14,10 @@ from services.apiserver.strategies.pod.validation import too_many_of
 
 EPHEMERAL = SPEC.child("ephemeralContainers")
 # What an ephemeral container has in common with others and may not set.
-UNSET = ("ports", "resources", "liveness_probe", "readiness_probe", "startup_probe", "lifecycle", "resize_policy", "restart_policy")
+UNSET = (
+    *("ports", "resources", "liveness_probe", "readiness_probe", "startup_probe"),
+    *("lifecycle", "resize_policy", "restart_policy", "restart_policy_rules"),
+)
 NOT_FOR_EPHEMERAL = "cannot be set for an Ephemeral Container"
 
 

@@ -11,9 +11,11 @@ from knarr.machinery.validation import (
     check_choice,
     check_format,
     dns1123_subdomain,
+    forbidden,
     invalid,
     ip_address,
     required,
+    too_long,
     underscored_subdomain,
 )
 
@@ -21,6 +23,8 @@ DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 MAX_NAMESERVERS = 3
 MAX_SEARCH_PATHS, MAX_SEARCH_CHARACTERS = 32, 2048
 ROOT = "."
+# The most that the kernel takes as a host name.
+MAX_HOSTNAME = 64
 
 
 def validate_dns(spec: core.PodSpec, path: Path) -> list[Cause]:
@@ -71,4 +75,17 @@ def validate_host_aliases(aliases: Iterable[core.HostAlias], path: Path) -> list
         causes += check_format(path.index(index).child("ip"), alias.ip, ip_address)
         for position, hostname in enumerate(alias.hostnames):
             causes += check_format(path.index(index).child("hostnames").index(position), hostname, dns1123_subdomain)
+    return causes
+
+
+def validate_hostname_override(spec: core.PodSpec, path: Path) -> list[Cause]:
+    """It is a name as the kernel takes it, and nothing else may say how the pod is called. ``path`` is that of the spec."""
+    if not spec.HasField("hostname_override"):
+        return []
+    here, name = path.child("hostnameOverride"), spec.hostname_override
+    causes = [too_long(here, MAX_HOSTNAME)] if len(name) > MAX_HOSTNAME else check_format(here, name, dns1123_subdomain)
+    if spec.set_hostname_as_fqdn:
+        causes.append(forbidden(path.child("setHostnameAsFQDN"), "may not be true when `hostnameOverride` is set"))
+    if spec.host_network:
+        causes.append(forbidden(here, "may not be set when `hostNetwork` is true"))
     return causes

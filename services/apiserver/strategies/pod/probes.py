@@ -31,11 +31,25 @@ COUNTS = (
     ("failure_threshold", "failureThreshold"),
 )
 
+REAL_TIME = ("", *(f"+{number}" for number in range(1, 16)))
+_NAMES = """
+ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS TERM TRAP TSTP TTIN TTOU URG USR1
+USR2 VTALRM WINCH XCPU XFSZ
+"""
+LINUX_SIGNALS = (
+    *(f"SIG{name}" for name in _NAMES.split()),
+    *(f"SIGRTMIN{offset}" for offset in REAL_TIME),
+    *(f"SIGRTMAX{offset.replace('+', '-')}" for offset in REAL_TIME[:15]),
+)
+WINDOWS_SIGNALS = ("SIGKILL", "SIGTERM")
 
-def validate_probes(container: core.Container, grace_seconds: int, path: Path) -> list[Cause]:
-    """The probes and hooks of a container that runs beside others."""
+
+def validate_probes(container: core.Container, grace_seconds: int, os: str, path: Path) -> list[Cause]:
+    """The probes and hooks of a container that runs beside others. ``os`` is its pod's, empty where that does not say."""
     causes: list[Cause] = []
     if container.HasField("lifecycle"):
+        if container.lifecycle.HasField("stop_signal"):
+            causes += _stop_signal(container.lifecycle.stop_signal, os, path.child("lifecycle", "stopSignal"))
         for field, name in HOOKS:
             if container.lifecycle.HasField(field):
                 causes += _handler(getattr(container.lifecycle, field), grace_seconds, path.child("lifecycle", name))
@@ -43,6 +57,12 @@ def validate_probes(container: core.Container, grace_seconds: int, path: Path) -
         if container.HasField(field):
             causes += _probe(getattr(container, field), name, grace_seconds, path.child(name))
     return causes
+
+
+def _stop_signal(signal: str, os: str, path: Path) -> list[Cause]:
+    if not os:
+        return [forbidden(path, "may not be set for containers with empty `spec.os.name`")]
+    return check_choice(path, signal, WINDOWS_SIGNALS if os == "windows" else LINUX_SIGNALS)
 
 
 def forbid_probes(container: core.Container, path: Path) -> list[Cause]:

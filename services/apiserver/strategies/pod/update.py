@@ -9,6 +9,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_immutable, forbidden, invalid, range_error
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import init_and_main_containers
+from knarr.objects.restarts import may_restart_all, runs_again
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.validation import MAX_SECONDS
 
@@ -40,25 +41,26 @@ def validate_pod_update(new: core.Pod, old: core.Pod) -> list[Cause]:
 
 def validate_pod_status_update(new: core.Pod, old: core.Pod) -> list[Cause]:
     """A binding is final, and so is a container's end where nothing restarts it."""
-    causes = check_immutable(Path("status.qosClass"), new.status.qos_class, old.status.qos_class or new.status.qos_class)
-    kept = (
-        ("ephemeral_container_statuses", "ephemeralContainerStatuses", "Never"),
-        ("container_statuses", "containerStatuses", new.spec.restart_policy),
-    )
-    for field, name, restart_policy in kept:
-        causes += _ends(getattr(new.status, field), getattr(old.status, field), restart_policy, Path("status").child(name))
-    return causes
+    path = Path("status")
+    causes = check_immutable(path.child("qosClass"), new.status.qos_class, old.status.qos_class or new.status.qos_class)
+    if may_restart_all(new.spec):
+        return causes
+    ephemeral = [status.name for status in old.status.ephemeral_container_statuses if status.state.HasField("terminated")]
+    ended = [status.name for status in old.status.container_statuses if _is_final(status, new.spec)]
+    causes += _ends(new.status.ephemeral_container_statuses, ephemeral, path.child("ephemeralContainerStatuses"))
+    return causes + _ends(new.status.container_statuses, ended, path.child("containerStatuses"))
 
 
-def _ends(new: Sequence[core.ContainerStatus], old: Sequence[core.ContainerStatus], restart_policy: str, path: Path) -> list[Cause]:
-    """That none goes on that has ended and is not started again."""
-    if restart_policy == "Always":
-        return []
-    ended = {
-        status.name
-        for status in old
-        if status.state.HasField("terminated") and (restart_policy != "OnFailure" or status.state.terminated.exit_code == 0)
-    }
+def _is_final(status: core.ContainerStatus, spec: core.PodSpec) -> bool:
+    """Whether one of the main containers has ended and does not run again."""
+    if not status.state.HasField("terminated"):
+        return False
+    container = next((found for found in spec.containers if found.name == status.name), core.Container())
+    return not runs_again(container, spec.restart_policy, status.state.terminated.exit_code)
+
+
+def _ends(new: Sequence[core.ContainerStatus], ended: Sequence[str], path: Path) -> list[Cause]:
+    """That none goes on that has ended for good."""
     return [
         forbidden(path.index(index).child("state"), "may not be transitioned to non-terminated state")
         for index, status in enumerate(new)

@@ -21,7 +21,7 @@ from knarr.machinery.validation import (
 )
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
 from services.apiserver.strategies.pod.containers import PodFacts, validate_containers, validate_init_containers
-from services.apiserver.strategies.pod.names import validate_dns, validate_host_aliases
+from services.apiserver.strategies.pod.names import validate_dns, validate_host_aliases, validate_hostname_override
 from services.apiserver.strategies.pod.scheduling import validate_affinity, validate_tolerations, validate_topology_spread
 from services.apiserver.strategies.pod.security import validate_pod_security
 from services.apiserver.strategies.pod.volumes import validate_volumes
@@ -49,7 +49,8 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
     if too_large := list(_too_large(spec, path)):
         return too_large
     causes, volumes = validate_volumes(spec.volumes, path.child("volumes"))
-    facts = PodFacts(volumes, spec.termination_grace_period_seconds, spec.host_network, restart_policy=spec.restart_policy)
+    grace_seconds = spec.termination_grace_period_seconds
+    facts = PodFacts(volumes, grace_seconds, spec.host_network, restart_policy=spec.restart_policy, os=spec.os.name)
     causes += validate_containers(spec.containers, facts, path.child("containers"))
     causes += validate_init_containers(spec.init_containers, facts, path.child("initContainers"))
     causes += check_choice(path.child("restartPolicy"), spec.restart_policy, RESTART_POLICIES)
@@ -61,6 +62,7 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
         causes += validate_affinity(spec.affinity, path.child("affinity"))
     causes += validate_tolerations(spec.tolerations, path.child("tolerations"))
     causes += _names(spec, path)
+    causes += validate_hostname_override(spec, path)
     causes += validate_host_aliases(spec.host_aliases, path.child("hostAliases"))
     for index, gate in enumerate(spec.readiness_gates):
         causes += check_format(path.child("readinessGates").index(index).child("conditionType"), gate.condition_type, qualified_name)

@@ -68,6 +68,8 @@ def container_body(plan: ContainerPlan, image: str, settings: DockerSettings, ow
         body["WorkingDir"] = process.working_dir
     if plan.security.user:
         body["User"] = plan.security.user
+    if plan.stop_signal:
+        body["StopSignal"] = plan.stop_signal
     return body
 
 

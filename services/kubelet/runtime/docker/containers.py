@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from services.kubelet.runtime.docker.bodies import container_body, container_name, update_body
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.images import EngineImages
-from services.kubelet.runtime.docker.observations import START_FAILED_EXIT_CODE, container_from, image_id
+from services.kubelet.runtime.docker.observations import START_FAILED_EXIT_CODE, container_from, image_id, signal_name
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
 from services.kubelet.runtime.docker.settings import DockerSettings
@@ -151,6 +151,7 @@ def _created(engine_id: str, plan: ContainerPlan, image: Image) -> Container:
         sandbox_attempt=plan.sandbox_attempt,
         created_at=datetime.now(UTC),
         limits=plan.limits,
+        stop_signal=signal_name(plan.stop_signal or image.stop_signal),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -37,7 +38,16 @@ def container_from(inspected: Mapping[str, Any]) -> Container:
         oom_killed=bool(state.get("OOMKilled")) and status == EXITED,
         error=error if exit_code == START_FAILED_EXIT_CODE else "",
         limits=_limits_from(inspected.get("HostConfig") or {}),
+        stop_signal=signal_name(inspected["Config"].get("StopSignal") or ""),
     )
+
+
+def signal_name(text: str) -> str:
+    """As ``SIGTERM``, which is what an engine sends where nobody says otherwise; images may say ``TERM`` or ``15``."""
+    try:
+        return signal.Signals(int(text)).name if text.isdecimal() else f"SIG{(text or 'TERM').upper().removeprefix('SIG')}"
+    except ValueError:
+        return text
 
 
 def _limits_from(host: Mapping[str, Any]) -> Limits:
