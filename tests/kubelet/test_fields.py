@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,13 @@ import yaml
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from knarr.machinery.errors import StatusError
+from services.kubelet.node.beneath import opened
+from services.kubelet.node.mounts import bind, mount_tmpfs, mounts_below, share, unmount_all
 from services.kubelet.pod.admission import refusal
 from services.kubelet.runtime.hollow import HollowRuntime
+from services.kubelet.runtime.port import Runtime
 from tests.kubelet.docker_support import docker
-from tests.kubelet.support import NODE, running
+from tests.kubelet.support import NODE, Cluster, running
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,22 @@ class Refused:
     container: str = "{}"
 
 
+NODE_FOLDER = "{volumes: [{name: v, hostPath: {path: ROOT/outer, type: Directory}}]}"
+EMPTY = """
+volumes:
+- {name: v, emptyDir: {}}
+- {name: sticky, emptyDir: {mode: 01777}}
+- {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+- {name: m, configMap: {name: m}}
+- {name: labels, downwardAPI: {items: [{path: tier, fieldRef: {fieldPath: "metadata.labels['tier']"}}]}}
+- name: owned
+  projected:
+    defaultUser: 1234
+    sources:
+    - secret: {name: s, items: [{key: p, path: secret, mode: 0400, user: 77}, {key: p, path: plain}]}
+    - configMap: {name: m, items: [{key: k, path: config, mode: 0440}]}
+    - downwardAPI: {items: [{path: labels, user: 77, fieldRef: {fieldPath: metadata.labels}}]}
+"""
 FIELDS = [
     Seen(
         "run-as-user",
@@ -104,9 +125,73 @@ FIELDS = [
         "{securityContext: {runAsUser: 1100}, volumes: [{name: v, emptyDir: {}}]}",
         "{volumeMounts: [{name: v, mountPath: /a, subPath: made/here}, {name: v, mountPath: /b}]}",
     ),
+    Seen(
+        "node-folder-read-only",
+        "echo x > /v/x || echo refused; echo x > /v/inner/x && echo taken",
+        "^refused.*taken",
+        NODE_FOLDER,
+        "{volumeMounts: [{name: v, mountPath: /v, readOnly: true}]}",
+    ),
+    Seen(
+        "node-folder-read-only-throughout",
+        "cat /v/inner/x; echo x > /v/x || echo refused; echo x > /v/inner/x || echo refused; cat /proc/mounts",
+        r"refused.*refused.* /v/inner tmpfs ro,",
+        NODE_FOLDER,
+        "{volumeMounts: [{name: v, mountPath: /v, readOnly: true, recursiveReadOnly: Enabled}]}",
+    ),
+    Seen(
+        "read-only-if-possible",
+        "cat /proc/mounts",
+        r" /v/inner tmpfs ro,",
+        NODE_FOLDER,
+        "{volumeMounts: [{name: v, mountPath: /v, readOnly: true, recursiveReadOnly: IfPossible}]}",
+    ),
+    Seen("told-mounts", "ls /v/later", "^$", NODE_FOLDER, "{volumeMounts: [{name: v, mountPath: /v, mountPropagation: HostToContainer}]}"),
+    Seen(
+        "bind-options",
+        "cat /proc/mounts",
+        r" /v \S+ rw,nosuid,nodev,noexec",
+        EMPTY,
+        "{volumeMounts: [{name: v, mountPath: /v, bindMountOptions: [noexec, nosuid, nodev]}]}",
+    ),
+    Seen(
+        "bind-options-read-only",
+        "cat /proc/mounts; echo x > /v/x || echo refused",
+        r" /v \S+ ro,[a-z,]*noexec.* /deep \S+ rw,[a-z,]*noexec.*refused",
+        EMPTY,
+        "{volumeMounts: [{name: v, mountPath: /v, readOnly: true, bindMountOptions: [noexec]}, "
+        "{name: v, mountPath: /deep, subPath: deep, bindMountOptions: [noexec]}]}",
+    ),
+    Seen("sticky", "ls -ld /v", "^drwxrwxrwt", EMPTY, "{volumeMounts: [{name: sticky, mountPath: /v}]}"),
+    Seen(
+        "memory-volume",
+        "cat /proc/mounts; head -c 2000000 /dev/zero > /v/x || echo full",
+        r"tmpfs /v tmpfs \S*size=1024k.*full",
+        EMPTY,
+        "{volumeMounts: [{name: memory, mountPath: /v}]}",
+    ),
+    Seen(
+        "owners",
+        "cd /v; ls -lnL secret plain config labels",
+        r"-r--r----- +1 1234 .* config$.*-rw-r--r-- +1 77 .* labels$.*-rw-r--r-- +1 1234 .* plain$.*-r-------- +1 77 .* secret$",
+        EMPTY,
+        "{volumeMounts: [{name: owned, mountPath: /v}]}",
+    ),
+    Seen(
+        "follows",
+        "cat /labels/tier /m/k",
+        "^frontv$",
+        EMPTY,
+        "{volumeMounts: [{name: labels, mountPath: /labels}, {name: m, mountPath: /m}]}",
+    ),
     Seen("name-files", "cat /etc/hosts /etc/resolv.conf", "Kubernetes-managed", "{securityContext: {runAsUser: 1100}}"),
 ]
 
+# What the same containers show once the node and the API have changed.
+LATER = [
+    Seen("follows", "cat /labels/tier /m/k", "^backw$"),
+    Seen("told-mounts", "ls /v/later", "^new$"),
+]
 LOCALHOST = "{type: Localhost, localhostProfile: nope}"
 REFUSED = [
     Refused(
@@ -134,14 +219,6 @@ REFUSED = [
         "SupplementalGroupsPolicy=Strict is not supported in this node",
         "{securityContext: {supplementalGroupsPolicy: Strict}}",
     ),
-    Refused(
-        "recursive-read-only",
-        "stay writable",
-        "RecursiveReadOnlyNotSupported",
-        'volume "h" requested recursive read-only mode',
-        "{volumes: [{name: h, hostPath: {path: /srv}}]}",
-        "{volumeMounts: [{name: h, mountPath: /h, readOnly: true, recursiveReadOnly: Enabled}]}",
-    ),
     Refused("windows", "no node runs Windows", "PodOSNotSupported", "OS field doesn't match node OS", "{os: {name: windows}}"),
 ]
 
@@ -149,7 +226,12 @@ REFUSED = [
 def pod_of(row: Seen | Refused, image: str = "app:1") -> core.Pod:
     container: dict[str, Any] = {"name": "app", "image": image, "command": ["sleep", "1000"], **yaml.safe_load(row.container)}
     spec = {"nodeName": NODE, "terminationGracePeriodSeconds": 0, **yaml.safe_load(row.pod), "containers": [container]}
-    found = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": row.name, "namespace": "default"}, "spec": spec}
+    found = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": row.name, "namespace": "default", "labels": {"tier": "front"}},
+        "spec": spec,
+    }
     return codec.from_json(core.Pod, found, codec.UnknownFields.REJECT).message
 
 
@@ -178,24 +260,82 @@ async def test_a_sysctl_that_is_not_safe_fails_the_pod(tmp_path: Path) -> None:
         )
 
 
+def pods_of(rows: Iterable[Seen], image: str, root: Path) -> list[core.Pod]:
+    """Rows that ask the same of their pod are containers of one. ``ROOT`` in a row is a folder of the test's own."""
+    found: dict[str, core.Pod] = {}
+    for row in rows:
+        pod = pod_of(replace(row, pod=row.pod.replace("ROOT", str(root))), image)
+        pod.spec.containers[0].name = row.name
+        known = found.setdefault(row.pod, pod)
+        if known is not pod:
+            known.spec.containers.append(pod.spec.containers[0])
+    return list(found.values())
+
+
+async def output(runtime: Runtime, pod: core.Pod, row: Seen) -> str:
+    """What a row's command says in its container."""
+    status = next(status for status in pod.status.container_statuses if status.name == row.name)
+    session = await runtime.exec(status.container_id.partition("://")[2], ("sh", "-c", row.command), stdin=False, tty=False)
+    said = b""
+    async with asyncio.timeout(20):
+        while (piece := await session.read()) is not None:
+            said += piece[1]
+    await session.close()
+    return said.decode(errors="replace").strip()
+
+
+def is_shown(row: Seen, text: str) -> bool:
+    return re.search(row.shows, text, re.DOTALL | re.MULTILINE) is not None
+
+
+@contextmanager
+def folders(root: Path) -> Iterator[Path]:
+    """Of the node: one with another file system mounted in it, which tells its mounts on."""
+    outer = root / "outer"
+    (outer / "inner").mkdir(parents=True)
+    (outer / "later").mkdir()
+    with opened(outer) as handle:
+        bind(handle, outer)
+    share(outer)
+    mount_tmpfs(outer / "inner", 0o777)
+    try:
+        yield root
+    finally:
+        unmount_all(root)
+
+
 @pytest.mark.docker
 async def test_what_a_field_says_is_so_in_the_container(tmp_path: Path) -> None:
-    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
-        for obj in (core.ConfigMap(data={"k": "v\n"}), core.Secret(data={"p": b"hidden\n"})):
-            obj.metadata.name, obj.metadata.namespace = ("m" if isinstance(obj, core.ConfigMap) else "s"), "default"
-            await cluster.client.create(obj)
-        for row in FIELDS:
-            await cluster.client.create(pod_of(row, image))
-        wrong = {}
-        for row in FIELDS:
-            container = (await cluster.ready(row.name)).status.container_statuses[0].container_id.partition("://")[2]
-            session = await runtime.exec(container, ("sh", "-c", row.command), stdin=False, tty=False)
-            out = b""
-            async with asyncio.timeout(10):
-                while (piece := await session.read()) is not None:
-                    out += piece[1]
-            await session.close()
-            text = out.decode(errors="replace").strip()
-            if not re.search(row.shows, text, re.DOTALL | re.MULTILINE):
-                wrong[row.name] = text
-        assert not wrong
+    async with docker() as (runtime, _, image), running(runtime, tmp_path / "kubelet") as cluster:
+        with folders(tmp_path / "node") as root:
+            for obj in (core.ConfigMap(data={"k": "v\n"}), core.Secret(data={"p": b"hidden\n"})):
+                obj.metadata.name, obj.metadata.namespace = ("m" if isinstance(obj, core.ConfigMap) else "s"), "default"
+                await cluster.client.create(obj)
+            made = pods_of(FIELDS, image, root)
+            for pod in made:
+                await cluster.client.create(pod)
+            ready = [await cluster.ready(pod.metadata.name) for pod in made]
+            holders = {status.name: pod for pod in ready for status in pod.status.container_statuses}
+            told = await asyncio.gather(*(output(runtime, holders[row.name], row) for row in FIELDS))
+            assert not {row.name: text for row, text in zip(FIELDS, told, strict=True) if not is_shown(row, text)}
+            await _changes_are_seen(cluster, runtime, holders, root)
+            for pod in made:
+                await cluster.client.delete(core.Pod, pod.metadata.name, "default", grace_period_seconds=0)
+            await cluster.until(lambda: not runtime.observed() and not cluster.kubelet.manager.workers)
+        assert not mounts_below(tmp_path)
+
+
+async def _changes_are_seen(cluster: Cluster, runtime: Runtime, holders: Mapping[str, core.Pod], root: Path) -> None:
+    """What is told a running container later: labels and objects that change, mounts of the node."""
+    pod = await cluster.client.get(core.Pod, holders["follows"].metadata.name, "default")
+    pod.metadata.labels["tier"] = "back"
+    await cluster.client.update(pod)
+    config = await cluster.client.get(core.ConfigMap, "m", "default")
+    config.data["k"] = "w"
+    await cluster.client.update(config)
+    mount_tmpfs(root / "outer" / "later", 0o777)
+    (root / "outer" / "later" / "new").touch()
+    for row in LATER:
+        async with asyncio.timeout(2):
+            while not is_shown(row, await output(runtime, holders[row.name], row)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)

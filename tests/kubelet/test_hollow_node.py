@@ -19,6 +19,7 @@ from services.kubelet.container.inputs import ContainerInputs
 from services.kubelet.container.plan import container_plan
 from services.kubelet.eviction import local_storage, signals
 from services.kubelet.eviction.usage import Observation
+from services.kubelet.node.mounts import mounts_below
 from services.kubelet.pod import admission
 from services.kubelet.pod.contents import File, Files
 from services.kubelet.pod.directory import PodDirectory
@@ -395,6 +396,34 @@ async def test_where_nobody_sees_files_none_are_made_and_no_tokens_asked_for(tmp
         await cluster.client.delete(core.Pod, "web", "default")
         await cluster.until(lambda: cluster.pod() is None and not cluster.kubelet.manager.workers)
         assert not laid(tmp_path)
+
+
+async def test_what_a_pod_names_itself_is_laid_where_nobody_sees_files_too(tmp_path: Path) -> None:
+    """For whoever looks at the node, as long as the pod is there; closed to all others, and mounted nowhere."""
+    secret, shown = core.Secret(data={"p": b"hidden"}), core.VolumeProjection()
+    secret.metadata.name, secret.metadata.namespace = "s", "default"
+    shown.secret.local_object_reference.name = "s"
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        await cluster.client.create(secret)
+        pod = showing("web", shown)
+        pod.spec.security_context.fs_group = 4000
+        pod.spec.volumes.add(name="s").volume_source.secret.MergeFrom(
+            core.SecretVolumeSource(secret_name="s", default_mode=0o400, default_user=7)
+        )
+        pod.spec.volumes.add(name="empty").volume_source.empty_dir.SetInParent()
+        await cluster.client.create(pod)
+        directory = PodDirectory(tmp_path, (await cluster.ready()).metadata.uid)
+        file = directory.volume_path("s") / "p"
+        assert (file.read_text(), file.stat().st_mode & 0o777) == ("hidden", 0o400)
+        assert sorted(path.name for path in (directory.root / "volumes").iterdir()) == ["s", "shown"]
+        assert directory.root.stat().st_mode & 0o777 == 0o750 and not mounts_below(tmp_path)
+        changed = copy_of(cluster.api.all(core.Secret)[0])
+        changed.data["p"] = b"other"
+        await cluster.client.update(changed)
+        await cluster.until(lambda: file.read_text() == "other")
+        await cluster.client.delete(core.Pod, "web", "default")
+        await cluster.until(lambda: cluster.pod() is None and not cluster.kubelet.manager.workers)
+        assert not directory.root.exists()
 
 
 async def test_what_cannot_be_shown_is_missed_where_nobody_sees_files_too(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.node.v1 import node_pb2 as nodes
 from knarr.machinery.errors import status_error
+from services.kubelet.node.mounts import can_set_attributes
 from services.kubelet.pod.sandbox_plan import sandbox_plan
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.docker_support import docker
@@ -125,7 +126,7 @@ async def test_the_node_says_what_it_can_run_pods_by(tmp_path: Path) -> None:
         assert [handler.name for handler in node.status.runtime_handlers] == ["", "kata", "runc"]
         features = node.status.runtime_handlers[0].features
         assert features.HasField("user_namespaces") and not features.user_namespaces
-        assert features.HasField("recursive_read_only_mounts") and not features.recursive_read_only_mounts
+        assert features.HasField("recursive_read_only_mounts") and features.recursive_read_only_mounts is can_set_attributes()
         cluster.runtime.handlers = ("runc",)
         await cluster.until(lambda: [one.name for one in cluster.api.all(core.Node)[0].status.runtime_handlers] == ["", "runc"])
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.container.files import bind_sub_paths, release_sub_paths
+from services.kubelet.container.files import bind_places, release_places
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.plan import container_plan
 from services.kubelet.node import beneath, mounts
@@ -205,7 +205,7 @@ def test_a_sub_path_that_leads_out_says_so(tmp_path: Path) -> None:
     (tmp_path / "escape").symlink_to("/")
     wanted = Mount(str(tmp_path / "place"), "/data", volume=str(tmp_path), sub_path="escape")
     with pytest.raises(ConfigError, match="failed to prepare subPath 'escape' for /data: it leads out of the volume"):
-        bind_sub_paths([wanted])
+        bind_places([wanted])
 
 
 @pytest.mark.net
@@ -220,7 +220,7 @@ def test_the_very_file_is_mounted_whatever_its_name_becomes(tmp_path: Path) -> N
         Mount(str(directory.sub_path("v", "app", 1)), "/b", volume=str(volume), sub_path="sub/mine"),
     ]
     directory.make()
-    bind_sub_paths(wanted)
+    bind_places(wanted)
     try:
         (volume / "sub").rename(volume / "elsewhere")
         (volume / "sub").symlink_to(outside)
@@ -233,9 +233,9 @@ def test_the_very_file_is_mounted_whatever_its_name_becomes(tmp_path: Path) -> N
     directory.make()
     (volume / "sub").unlink()
     (volume / "sub").touch()
-    bind_sub_paths(wanted[:1])
+    bind_places(wanted[:1])
     assert Path(wanted[0].source).is_file()
-    release_sub_paths(wanted[:1])
+    release_places(wanted[:1])
     assert not mounts_below(tmp_path)
     directory.remove()
 
@@ -247,7 +247,7 @@ def test_a_directory_that_is_still_mounted_is_not_deleted(tmp_path: Path, monkey
     (outside / "precious").mkdir(parents=True)
     wanted = [Mount(str(directory.sub_path("v", "app", 0)), "/a", volume=str(outside), sub_path="precious")]
     directory.make()
-    bind_sub_paths(wanted)
+    bind_places(wanted)
     try:
         with monkeypatch.context() as patch:
             patch.setattr(mounts, "MNT_DETACH", 1 << 20)

@@ -10,53 +10,61 @@ from pathlib import Path
 
 from services.kubelet.container.inputs import ConfigError
 from services.kubelet.node.beneath import make_directories_beneath, open_beneath
-from services.kubelet.node.mounts import bind, unmount_all
+from services.kubelet.node.mounts import bind, set_attributes, unmount_all
 from services.kubelet.runtime.plan import Mount
 
 REASONS = {
     errno.EXDEV: "it leads out of the volume",
     errno.ELOOP: "it leads out of the volume, or round in a circle",
     errno.EPERM: "a kubelet that is not root may not mount it",
+    errno.ENOSYS: "bindMountOptions and recursiveReadOnly need Linux 5.12",
 }
 
 
-def bind_sub_paths(mounts: Iterable[Mount]) -> None:
-    """Opens each subPath below its volume, and mounts the very file or directory at the mount's source. Raises ConfigError.
+def bind_places(mounts: Iterable[Mount]) -> None:
+    """Opens what each mount shows of its volume, and mounts that very file or directory at the mount's source. Raises ConfigError.
 
-    A missing one is made as a directory with the volume's mode. Whatever a container does with its volume's names afterwards,
-    the engine mounts what was opened. ``release_sub_paths`` ends the mounts.
+    A subPath that is missing is made as a directory with the volume's mode. Whatever a container does with its volume's names afterwards,
+    the engine mounts what was opened. ``release_places`` ends the mounts.
     """
     for mount in mounts:
-        if mount.sub_path:
+        if mount.volume:
+            what = f"subPath {mount.sub_path!r}" if mount.sub_path else f"volume {mount.volume}"
             try:
-                _bind_sub_path(mount)
+                _bind_place(mount)
             except OSError as error:
                 words = REASONS.get(error.errno or 0) or error.strerror or str(error)
-                raise ConfigError(f"failed to prepare subPath {mount.sub_path!r} for {mount.target}: {words}") from error
+                raise ConfigError(f"failed to prepare {what} for {mount.target}: {words}") from error
 
 
-def release_sub_paths(mounts: Iterable[Mount]) -> None:
-    """Ends what ``bind_sub_paths`` mounted: a container that has started holds its own. Raises OSError where a mount stays."""
+def release_places(mounts: Iterable[Mount]) -> None:
+    """Ends what ``bind_places`` mounted: a container that has started holds its own. Raises OSError where a mount stays."""
     for mount in mounts:
-        if mount.sub_path:
+        if mount.volume:
             unmount_all(Path(mount.source))
 
 
-def _bind_sub_path(mount: Mount) -> None:
-    volume = os.open(mount.volume, os.O_PATH | os.O_CLOEXEC)
+def _bind_place(mount: Mount) -> None:
+    place, volume = Path(mount.source), os.open(mount.volume, os.O_PATH | os.O_CLOEXEC)
     try:
-        try:
-            found = open_beneath(volume, mount.sub_path, os.O_PATH, links=True)
-        except FileNotFoundError:
-            make_directories_beneath(volume, mount.sub_path, stat.S_IMODE(os.fstat(volume).st_mode))
-            found = open_beneath(volume, mount.sub_path, os.O_PATH, links=True)
+        found = _opened(volume, mount.sub_path) if mount.sub_path else os.dup(volume)
     finally:
         os.close(volume)
     try:
-        _make_place(Path(mount.source), stat.S_ISDIR(os.fstat(found).st_mode))
-        bind(found, Path(mount.source))
+        _make_place(place, stat.S_ISDIR(os.fstat(found).st_mode))
+        bind(found, place, recursive=not mount.sub_path)
+        if mount.attributes:
+            set_attributes(place, mount.attributes, recursive=mount.recursive)
     finally:
         os.close(found)
+
+
+def _opened(volume: int, sub_path: str) -> int:
+    try:
+        return open_beneath(volume, sub_path, os.O_PATH, links=True)
+    except FileNotFoundError:
+        make_directories_beneath(volume, sub_path, stat.S_IMODE(os.fstat(volume).st_mode))
+        return open_beneath(volume, sub_path, os.O_PATH, links=True)
 
 
 def _make_place(place: Path, directory: bool) -> None:

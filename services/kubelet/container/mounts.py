@@ -8,8 +8,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.environment import expand, missing
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.csi.volume import DriverVolume
+from services.kubelet.node.view import NodeView
 from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory
 from services.kubelet.pod.directory import PodDirectory
+from services.kubelet.pod.mount_status import NotRecursive, is_recursively_read_only
 from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.plan import Mount
 
@@ -42,17 +44,37 @@ def _mount(wanted: core.VolumeMount, index: int, volumes: Mapping[str, Content],
         raise ConfigError(f'volume "{wanted.name}" of volumeMounts is not among the pod\'s volumes')
     content, directory = volumes[wanted.name], inputs.directory
     volume = _source(wanted.name, content, directory)
+    sub_path = _sub_path(wanted, env)
+    # What the kubelet writes into a volume, its containers never change.
+    read_only = wanted.read_only or isinstance(content, Files) or (not isinstance(content, EmptyDirectory) and content.read_only)
+    recursive = _is_recursive(wanted, inputs.node)
+    attributes = tuple(wanted.bind_mount_options)
+    if recursive or (attributes and read_only):
+        attributes, read_only = ("ro", *attributes), False
+    own = bool(sub_path or attributes)
+    return Mount(
+        source=str(directory.sub_path(wanted.name, inputs.spec.name, index)) if own else volume,
+        target=wanted.mount_path if wanted.mount_path.startswith("/") else f"/{wanted.mount_path}",
+        read_only=read_only,
+        propagation=PROPAGATIONS.get(wanted.mount_propagation, ""),
+        volume=volume if own else "",
+        sub_path=sub_path,
+        attributes=attributes,
+        recursive=recursive,
+    )
+
+
+def _is_recursive(wanted: core.VolumeMount, node: NodeView) -> bool:
+    try:
+        return is_recursively_read_only(wanted, can=node.recursive_read_only)
+    except NotRecursive as error:
+        raise ConfigError(str(error)) from error
+
+
+def _sub_path(wanted: core.VolumeMount, env: Mapping[str, str]) -> str:
     if unknown := missing(wanted.sub_path_expr, env):
         raise ConfigError(f"failed to prepare subPathExpr of volume {wanted.name}: missing value for {', '.join(unknown)}")
     sub_path = expand(wanted.sub_path_expr, env) if wanted.sub_path_expr else wanted.sub_path
     if sub_path.startswith("/") or ".." in sub_path.split("/") or "\0" in sub_path:
         raise ConfigError(f"subPath {sub_path!r} of volume {wanted.name} must be relative and may not contain '..'")
-    return Mount(
-        source=str(directory.sub_path(wanted.name, inputs.spec.name, index)) if sub_path else volume,
-        target=wanted.mount_path if wanted.mount_path.startswith("/") else f"/{wanted.mount_path}",
-        # What the kubelet writes into a volume, its containers never change.
-        read_only=wanted.read_only or isinstance(content, Files) or (not isinstance(content, EmptyDirectory) and content.read_only),
-        propagation=PROPAGATIONS.get(wanted.mount_propagation, ""),
-        volume=volume if sub_path else "",
-        sub_path=sub_path,
-    )
+    return sub_path

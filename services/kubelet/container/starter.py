@@ -8,7 +8,7 @@ from datetime import timedelta
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from services.kubelet.container.env_files import EnvFiles, read_files, wanted_files
-from services.kubelet.container.files import bind_sub_paths, release_sub_paths
+from services.kubelet.container.files import bind_places, release_places
 from services.kubelet.container.image_fetcher import ImageFetcher
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.oom import lowest_possible
@@ -109,14 +109,14 @@ class ContainerStarter:
     async def _create_and_start(self, inputs: ContainerInputs) -> None:
         plan = container_plan(inputs)
         self._prepare_files(plan, inputs)
-        sub_paths = [mount for mount in plan.mounts if mount.sub_path] if self._shared.runtime.mounts_files else []
+        places = [mount for mount in plan.mounts if mount.volume] if self._shared.runtime.mounts_files else []
         async with self._shared.starts:
-            if sub_paths:
-                await self._shared.files.call(bind_sub_paths, sub_paths)
+            if places:
+                await self._shared.files.call(bind_places, places)
             started = await self._run(plan)
-            if sub_paths:
+            if places:
                 # Not after an answer that was lost: the engine may look there still. The next start or the pod's end clears it away.
-                await self._shared.files.call(release_sub_paths, sub_paths)
+                await self._shared.files.call(release_places, places)
         if started:
             self._event("Normal", "Started", "Container started", plan.name)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.kubelet.node.mounts import can_set_attributes
+
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 KIB = 1024
 
@@ -29,6 +31,10 @@ class Machine:
     system_uuid: str
     # Of each size in bytes, how many huge pages the kernel keeps.
     huge_pages: Mapping[int, int] = field(default_factory=dict)
+    # What its kernel can: of mounts, and which of the modules for security are switched on.
+    recursive_read_only: bool = False
+    app_armor: bool = False
+    selinux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,9 @@ def read_machine(data_dir: Path) -> Machine:
         boot_id=_text("/proc/sys/kernel/random/boot_id"),
         system_uuid=_text("/sys/class/dmi/id/product_uuid") or str(uuid.uuid5(uuid.NAMESPACE_DNS, platform.node())),
         huge_pages=read_huge_pages(),
+        recursive_read_only=can_set_attributes(),
+        app_armor=_text("/sys/module/apparmor/parameters/enabled") == "Y",
+        selinux=Path("/sys/fs/selinux/enforce").exists(),
     )
 
 

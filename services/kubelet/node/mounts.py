@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import functools
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
-MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x4000, 0x40000, 0x100000
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
+# mount_setattr(2), Linux 5.12; the number is the same on all architectures.
+SYS_MOUNT_SETATTR = 442
+AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
+# By the names that `mount` has for them.
+ATTRIBUTES = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}
 # The kernel numbers the mounts that it starts with 0xEFFFFFF8, before 6.18 0xF0000000 or the next one; all others lie above.
 LAST_FIRST_MOUNTS = 0xF0000001
 # More than one mount may lie on a point.
@@ -39,10 +47,38 @@ def are_private() -> bool:
         return False
 
 
-def bind(handle: int, target: Path) -> None:
-    """Mounts the very file or directory that ``handle`` is open on at ``target``, whatever its name leads to now; raises OSError."""
+def bind(handle: int, target: Path, *, recursive: bool = False) -> None:
+    """Mounts the very file or directory that ``handle`` is open on at ``target``, whatever its name leads to now; raises OSError.
+    ``recursive``: with what is mounted below it."""
     source = f"/proc/thread-self/fd/{handle}"
-    _check(_libc.mount(source.encode(), os.fsencode(target), None, MS_BIND, None), str(target))
+    flags = MS_BIND | (MS_REC if recursive else 0)
+    _check(_libc.mount(source.encode(), os.fsencode(target), None, flags, None), str(target))
+
+
+class _Attributes(ctypes.Structure):
+    """struct mount_attr of mount_setattr(2)."""
+
+    _fields_ = (("set", ctypes.c_uint64), ("clear", ctypes.c_uint64), ("propagation", ctypes.c_uint64), ("users", ctypes.c_uint64))
+
+
+def set_attributes(target: Path, names: Iterable[str], *, recursive: bool = False) -> None:
+    """Adds attributes of ``ATTRIBUTES`` to the mount at ``target``; ``recursive``: and to all below it. Raises OSError, ENOSYS on a kernel
+    before 5.12."""
+    wanted = _Attributes(set=sum(ATTRIBUTES[name] for name in set(names)))
+    flags = AT_RECURSIVE if recursive else 0
+    _check(_libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, os.fsencode(target), flags, ctypes.byref(wanted), ctypes.sizeof(wanted)), str(target))
+
+
+@functools.cache
+def can_set_attributes() -> bool:
+    """Whether the kernel knows the call: asked with nothing to set, it says what is wrong with that."""
+    _libc.syscall(SYS_MOUNT_SETATTR, -1, b"", AT_EMPTY_PATH, None, 0)
+    return ctypes.get_errno() != errno.ENOSYS
+
+
+def share(point: Path) -> None:
+    """Lets those that have it mounted too see what is mounted below it; raises OSError."""
+    _check(_libc.mount(None, os.fsencode(point), None, MS_SHARED, None), str(point))
 
 
 def unmount_all(root: Path) -> None:

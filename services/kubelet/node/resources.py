@@ -35,7 +35,8 @@ def _left(settings: KubeletSettings, resource: str, capacity: int) -> int:
 def node_view(settings: KubeletSettings, machine: Machine) -> NodeView:
     """What pods may learn of the node."""
     allocatable = {name: amount for name, (_, amount) in resources(settings, machine).items()}
-    return NodeView(settings.node_name, settings.node_ip, allocatable, str(settings.folders), str(settings.data_dir.absolute()))
+    root = str(settings.data_dir.absolute())
+    return NodeView(settings.node_name, settings.node_ip, allocatable, str(settings.folders), root, machine.recursive_read_only)
 
 
 def _whole(amount: int) -> str:

@@ -54,13 +54,14 @@ def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
     # The controller's, who attaches them.
     status.volumes_attached.extend(old.volumes_attached)
     status.images.extend(facts.images)
-    status.runtime_handlers.extend(_handler(name) for name in ("", *facts.runtime_handlers))
+    status.runtime_handlers.extend(_handler(name, facts.machine) for name in ("", *facts.runtime_handlers))
     return status
 
 
-def _handler(name: str) -> core.NodeRuntimeHandler:
-    """What may run pods, the engine's default without a name. Pods get no user namespaces, and no mount is read-only throughout."""
-    return core.NodeRuntimeHandler(name=name, features={"recursive_read_only_mounts": False, "user_namespaces": False})
+def _handler(name: str, machine: Machine) -> core.NodeRuntimeHandler:
+    """What may run pods, the engine's default without a name. Pods get no user namespaces; mounts are the kubelet's own work."""
+    features = {"recursive_read_only_mounts": machine.recursive_read_only, "user_namespaces": False}
+    return core.NodeRuntimeHandler(name=name, features=features)
 
 
 def _node_info(facts: NodeFacts) -> core.NodeSystemInfo:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """The node in a pod's environment and volumes. ``allocatable``, quantities by resource, stands in for limits that are not set.
-    ``folders`` is where its volumes of the class local-path lie, ``root`` the kubelet's own folder: paths; empty: it has none."""
+    ``folders`` is where its volumes of the class local-path lie, ``root`` the kubelet's own folder: paths; empty: it has none.
+    ``recursive_read_only``: what is mounted below a volume can be made read-only with it."""
 
     name: str
     ip: str
     allocatable: Mapping[str, str]
     folders: str = ""
     root: str = ""
+    recursive_read_only: bool = False

@@ -97,11 +97,6 @@ def _unprotected(pod: core.Pod) -> Refusal | None:
             )
         if context.app_armor_profile.type == "Localhost":
             return Refusal("AppArmor", f'Cannot enforce AppArmor: profile "{context.app_armor_profile.localhost_profile}" is not loaded')
-    for container in init_and_main_containers(spec):
-        for mount in container.volume_mounts:
-            if mount.recursive_read_only == "Enabled":
-                words = f'volume "{mount.name}" requested recursive read-only mode, but it is not supported by the runtime'
-                return Refusal("RecursiveReadOnlyNotSupported", words)
     return None
 
 

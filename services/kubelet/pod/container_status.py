@@ -8,6 +8,7 @@ from knarr.objects.images import with_tag
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, is_finished, is_sidecar
 from services.kubelet.pod.actions import RESTARTING_ALL, Waiting
+from services.kubelet.pod.mount_status import mount_statuses
 from services.kubelet.pod.readiness import is_ready, is_started
 from services.kubelet.pod.resources import told_resources
 from services.kubelet.pod.view import StatusView
@@ -21,6 +22,7 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
     container = _latest_started(view.observation, spec.name)
     previous = _previous_status(view.pod, spec.name)
     result = core.ContainerStatus(name=spec.name, image=with_tag(spec.image), started=False)
+    result.volume_mounts.extend(mount_statuses(spec, can=view.recursive_read_only))
     if container is None:
         if init and not is_sidecar(spec) and not view.starting_anew and is_initialized(view):
             _forgotten(previous, result)

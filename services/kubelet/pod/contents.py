@@ -48,18 +48,21 @@ class NetworkDirectory:
 
 @dataclass(frozen=True, slots=True)
 class EmptyDirectory:
-    """``size_bytes`` 0: no limit, meant for ``memory`` only."""
+    """``size_bytes`` 0: no limit, meant for ``memory`` only. ``mode`` None: any user of the pod may write."""
 
     memory: bool = False
     size_bytes: int = 0
+    mode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Content that is written and kept current; a container only reads it. ``secret``: it belongs on no disk."""
+    """Content that is written and kept current; a container only reads it. ``secret``: it belongs on no disk. ``token``: one of the pod's
+    account is among it."""
 
     files: tuple[File, ...] = field(default=())
     secret: bool = False
+    token: bool = False
 
 
 Content = HostDirectory | EmptyDirectory | NetworkDirectory | DriverVolume | Files

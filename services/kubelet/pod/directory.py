@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from services.kubelet.csi.places import POD_FOLDER
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 # Nobody on the node but root looks into the pods' directories; what containers may do is said by the modes within volumes.
 PRIVATE_MODE = 0o750
 FILES_MODE, EMPTY_MODE, GROUP_MODE = 0o755, 0o777, 0o2777
+# What a pod's group may always do in a folder of its own.
+GROUP_BITS = 0o2070
 
 
 def pods_directory(data_dir: Path) -> Path:
@@ -109,7 +112,7 @@ class PodDirectory:
             path.chmod(FILES_MODE)
             write_files(path, content.files, group)
         else:
-            _set_up_empty(path, content, group)
+            _set_up_empty(path, content, group, giving)
 
     def prepare_container(self, container: str, attempt: int) -> None:
         """Makes the file for a container's termination message, empty; any user of the container may write it."""
@@ -137,27 +140,47 @@ class PodDirectory:
 
 
 class UnmadeDirectory(PodDirectory):
-    """Where a pod's files would lie, if its containers saw any: nothing is made, and nothing has to be removed."""
+    """Where a pod's files would lie, if its containers saw any. Of them only those are laid by which somebody may look at what the API
+    says: ConfigMaps, Secrets and the downward API. Nothing is mounted, owned or made for a token, so that nobody's leave is needed."""
 
     has_names = True
 
-    def make(self) -> None: ...
+    def __init__(self, data_dir: Path, uid: str) -> None:
+        super().__init__(data_dir, uid)
+        self._laid = False
 
-    def set_up(self, volumes: Mapping[str, Content], group: int | None = None, giving: Giving = Giving.ALWAYS) -> None: ...
+    def set_up(self, volumes: Mapping[str, Content], group: int | None = None, giving: Giving = Giving.ALWAYS) -> None:
+        named = {name: _plain(content) for name, content in volumes.items() if isinstance(content, Files) and not content.token}
+        if named:
+            self._laid = True
+            super().set_up(named)
 
     def prepare_container(self, container: str, attempt: int) -> None: ...
 
     def write(self, path: Path, text: str) -> None: ...
 
-    def remove(self) -> None: ...
+    def remove(self) -> None:
+        if self._laid:
+            shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _set_up_empty(path: Path, content: EmptyDirectory, group: int | None) -> None:
+def _plain(content: Files) -> Files:
+    """As whoever may neither mount nor give files away can lay it: in the pod's own closed directory."""
+    return Files(tuple(replace(file, owner=None) for file in content.files))
+
+
+def _set_up_empty(path: Path, content: EmptyDirectory, group: int | None, giving: Giving) -> None:
+    """Its mode is that of its making: what its containers do to it afterwards is theirs."""
+    if giving is Giving.NEVER:
+        return
     if content.memory:
         mount_memory(path, content.size_bytes)
     if group is not None:
         os.chown(path, -1, group)
-    path.chmod(EMPTY_MODE if group is None else GROUP_MODE)
+    if content.mode is None:
+        path.chmod(EMPTY_MODE if group is None else GROUP_MODE)
+    else:
+        path.chmod(content.mode if group is None else content.mode | GROUP_BITS)
 
 
 def make_folder(path: Path, size_bytes: int = 0) -> None:

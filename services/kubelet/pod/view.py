@@ -29,11 +29,13 @@ class PodView:
 
 @dataclass(frozen=True, slots=True)
 class StatusView(PodView):
-    """With what the status says beside: the node's address, why containers wait, and the engine's ``scheme``, as ``docker``."""
+    """With what the status says beside: the node's address, why containers wait, the engine's ``scheme``, as ``docker``, and whether the
+    node can make mounts read-only throughout."""
 
     host_ip: str = ""
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
     scheme: str = "docker"
+    recursive_read_only: bool = False
 
     @property
     def starting_anew(self) -> bool:

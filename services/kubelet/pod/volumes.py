@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
@@ -67,65 +68,83 @@ def _content(pod: core.Pod, volume: core.Volume, references: References, node: N
     if source.HasField("nfs"):
         return network_directory(source.nfs)
     if source.HasField("empty_dir"):
-        limit = source.empty_dir.size_limit.string
-        return EmptyDirectory(source.empty_dir.medium == "Memory", quantity.value(limit) if limit else 0)
+        limit, mode = source.empty_dir.size_limit.string, source.empty_dir.mode if source.empty_dir.HasField("mode") else None
+        return EmptyDirectory(source.empty_dir.medium == "Memory", quantity.value(limit) if limit else 0, mode)
     if source.HasField("host_path"):
         return HostDirectory(seen_here(source.host_path.path, node.root), source.host_path.type)
     if source.HasField("config_map"):
         config = source.config_map
         name = config.local_object_reference.name
-        return Files(_config_map(references, name, config.items, _mode(config), config.optional, pod.metadata.namespace))
+        return Files(_config_map(references, name, config.items, _given(config), config.optional, pod.metadata.namespace))
     if source.HasField("secret"):
         secret = source.secret
-        return Files(_secret(references, secret.secret_name, secret.items, _mode(secret), secret.optional, pod.metadata.namespace), True)
+        return Files(_secret(references, secret.secret_name, secret.items, _given(secret), secret.optional, pod.metadata.namespace), True)
     if source.HasField("downward_api"):
-        return Files(_downward(pod, source.downward_api.items, _mode(source.downward_api), node, pod_ip))
+        return Files(_downward(pod, source.downward_api.items, _given(source.downward_api), node, pod_ip))
     if source.HasField("projected"):
-        secret_parts = any(part.HasField(kind) for part in source.projected.sources for kind in SECRET_PARTS)
-        return Files(_projected(pod, volume.name, source.projected, references, node, pod_ip), secret_parts)
+        parts = {kind for part in source.projected.sources for kind in SECRET_PARTS if part.HasField(kind)}
+        return Files(
+            _projected(pod, volume.name, source.projected, references, node, pod_ip), bool(parts), "service_account_token" in parts
+        )
     kinds = [descriptor.json_name for descriptor, _ in source.ListFields()]
     raise VolumeError(f"no volume plugin matched: this kubelet has none for {', '.join(kinds) or 'an empty source'}")
 
 
-def _mode(source: core.ConfigMapVolumeSource | core.SecretVolumeSource | core.DownwardAPIVolumeSource | core.ProjectedVolumeSource) -> int:
-    return int(source.default_mode) if source.HasField("default_mode") else DEFAULT_MODE
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Mode and owner of the files of a volume that say nothing else."""
+
+    mode: int
+    owner: int | None
+
+    def file(self, path: str, data: bytes, item: core.KeyToPath | core.DownwardAPIVolumeFile | None = None) -> File:
+        mode = item.mode if item is not None and item.HasField("mode") else self.mode
+        owner = item.user if item is not None and item.HasField("user") else self.owner
+        return File(_safe(path), data, mode, owner)
+
+
+def _given(
+    source: core.ConfigMapVolumeSource | core.SecretVolumeSource | core.DownwardAPIVolumeSource | core.ProjectedVolumeSource,
+) -> _Given:
+    mode = int(source.default_mode) if source.HasField("default_mode") else DEFAULT_MODE
+    return _Given(mode, int(source.default_user) if source.HasField("default_user") else None)
 
 
 def _projected(
     pod: core.Pod, volume: str, source: core.ProjectedVolumeSource, references: References, node: NodeView, pod_ip: str
 ) -> tuple[File, ...]:
-    mode = _mode(source)
+    given = _given(source)
     files: list[File] = []
     for position, part in enumerate(source.sources):
         if part.HasField("config_map"):
             one = part.config_map
-            files += _config_map(references, one.local_object_reference.name, one.items, mode, one.optional, pod.metadata.namespace)
+            files += _config_map(references, one.local_object_reference.name, one.items, given, one.optional, pod.metadata.namespace)
         elif part.HasField("secret"):
             other = part.secret
-            files += _secret(references, other.local_object_reference.name, other.items, mode, other.optional, pod.metadata.namespace)
+            files += _secret(references, other.local_object_reference.name, other.items, given, other.optional, pod.metadata.namespace)
         elif part.HasField("downward_api"):
-            files += _downward(pod, part.downward_api.items, mode, node, pod_ip)
+            files += _downward(pod, part.downward_api.items, given, node, pod_ip)
         elif part.HasField("service_account_token"):
-            files.append(_token(pod, part.service_account_token, mode, references))
+            files.append(_token(pod, part.service_account_token, given, references))
         elif part.HasField("cluster_trust_bundle"):
             bundle = part.cluster_trust_bundle
-            files.append(_closed(pod, bundle, bundle.path, references.anchors.of(bundle), mode))
+            files.append(_closed(pod, bundle, bundle.path, references.anchors.of(bundle), given))
         elif part.HasField("pod_certificate"):
-            files += _credential(pod, part.pod_certificate, references.credentials.get((volume, position)), mode)
+            files += _credential(pod, part.pod_certificate, references.credentials.get((volume, position)), given)
         else:
             kinds = [descriptor.json_name for descriptor, _ in part.ListFields()]
             raise VolumeError(f"this kubelet cannot project {', '.join(kinds) or 'an empty source'}")
     return tuple({file.path: file for file in files}.values())
 
 
-def _token(pod: core.Pod, wanted: core.ServiceAccountTokenProjection, mode: int, references: References) -> File:
+def _token(pod: core.Pod, wanted: core.ServiceAccountTokenProjection, given: _Given, references: References) -> File:
     text = references.tokens.get(Wanted.of(wanted))
     if text is None:
         raise VolumeError("there is no token of the service account yet")
-    return _closed(pod, wanted, wanted.path, text.encode(), mode)
+    return _closed(pod, wanted, wanted.path, text.encode(), given)
 
 
-def _credential(pod: core.Pod, wanted: core.PodCertificateProjection, found: Credential | None, mode: int) -> Iterator[File]:
+def _credential(pod: core.Pod, wanted: core.PodCertificateProjection, found: Credential | None, given: _Given) -> Iterator[File]:
     """Key and certificates in one file, which is read as a whole, or each in one of its own."""
     if found is None:
         raise VolumeError("credential bundle is not issued yet")
@@ -136,14 +155,14 @@ def _credential(pod: core.Pod, wanted: core.PodCertificateProjection, found: Cre
     }
     for path, text in written.items():
         if path:
-            yield _closed(pod, wanted, path, text.encode(), mode)
+            yield _closed(pod, wanted, path, text.encode(), given)
 
 
-def _closed(pod: core.Pod, wanted: HasUser, path: str, data: bytes, mode: int) -> File:
+def _closed(pod: core.Pod, wanted: HasUser, path: str, data: bytes, given: _Given) -> File:
     """Closed to all but those who are to read it, as in Kubernetes: the one user of all containers, the group of the pod's volumes."""
-    owner = wanted.user if wanted.HasField("user") else _only_user(pod)
+    owner = wanted.user if wanted.HasField("user") else given.owner if given.owner is not None else _only_user(pod)
     closed = owner is not None or pod.spec.security_context.HasField("fs_group")
-    return File(_safe(path), data, CLOSED_MODE if closed else mode, owner)
+    return File(_safe(path), data, CLOSED_MODE if closed else given.mode, owner)
 
 
 def _only_user(pod: core.Pod) -> int | None:
@@ -160,7 +179,7 @@ def _user(pod: core.Pod, spec: core.Container) -> int | None:
 
 
 def _config_map(
-    references: References, name: str, items: Iterable[core.KeyToPath], mode: int, optional: bool, namespace: str
+    references: References, name: str, items: Iterable[core.KeyToPath], given: _Given, optional: bool, namespace: str
 ) -> tuple[File, ...]:
     found = references.config_maps.get(name)
     if found is None:
@@ -168,41 +187,41 @@ def _config_map(
             return ()
         raise VolumeError(f'configmap "{name}" not found')
     data = {**{key: found.data[key].encode() for key in found.data}, **{key: found.binary_data[key] for key in found.binary_data}}
-    return _chosen(data, items, mode, optional, f"configmap {namespace}/{name}")
+    return _chosen(data, items, given, optional, f"configmap {namespace}/{name}")
 
 
 def _secret(
-    references: References, name: str, items: Iterable[core.KeyToPath], mode: int, optional: bool, namespace: str
+    references: References, name: str, items: Iterable[core.KeyToPath], given: _Given, optional: bool, namespace: str
 ) -> tuple[File, ...]:
     found = references.secrets.get(name)
     if found is None:
         if optional:
             return ()
         raise VolumeError(f'secret "{name}" not found')
-    return _chosen({key: found.data[key] for key in found.data}, items, mode, optional, f"secret {namespace}/{name}")
+    return _chosen({key: found.data[key] for key in found.data}, items, given, optional, f"secret {namespace}/{name}")
 
 
-def _chosen(data: Mapping[str, bytes], items: Iterable[core.KeyToPath], mode: int, optional: bool, owner: str) -> tuple[File, ...]:
+def _chosen(data: Mapping[str, bytes], items: Iterable[core.KeyToPath], given: _Given, optional: bool, owner: str) -> tuple[File, ...]:
     wanted = list(items)
     if not wanted:
-        return tuple(File(_safe(key), data[key], mode) for key in sorted(data))
+        return tuple(given.file(key, data[key]) for key in sorted(data))
     files = []
     for item in wanted:
         if item.key in data:
-            files.append(File(_safe(item.path), data[item.key], item.mode if item.HasField("mode") else mode))
+            files.append(given.file(item.path, data[item.key], item))
         elif not optional:
             raise VolumeError(f"references non-existent config key: {item.key} of {owner}")
     return tuple(files)
 
 
-def _downward(pod: core.Pod, items: Iterable[core.DownwardAPIVolumeFile], mode: int, node: NodeView, pod_ip: str) -> tuple[File, ...]:
+def _downward(pod: core.Pod, items: Iterable[core.DownwardAPIVolumeFile], given: _Given, node: NodeView, pod_ip: str) -> tuple[File, ...]:
     files = []
     for item in items:
         if item.HasField("field_ref"):
             text = field_value(pod, item.field_ref.field_path, node, pod_ip)
         else:
             text = resource_value(pod, item.resource_field_ref, "", node)
-        files.append(File(_safe(item.path), text.encode(), item.mode if item.HasField("mode") else mode))
+        files.append(given.file(item.path, text.encode(), item))
     return tuple(files)
 
 

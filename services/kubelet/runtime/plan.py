@@ -42,7 +42,9 @@ class SandboxPlan:
 class Mount:
     """A path of the node seen inside a container.
 
-    ``sub_path`` lies below the path ``volume``; whoever carries the plan out mounts it at ``source`` before the engine looks there.
+    Where ``volume`` is given, whoever carries the plan out mounts it at ``source`` before the engine looks there: what of it lies at
+    ``sub_path``, with ``attributes`` (``ro``, ``nosuid``, ``nodev``, ``noexec``), ``recursive`` for all that is mounted below it too. The
+    engine then sets none, since it would take them away where it sets another.
     """
 
     source: str
@@ -51,6 +53,8 @@ class Mount:
     propagation: str = ""
     volume: str = ""
     sub_path: str = ""
+    attributes: tuple[str, ...] = ()
+    recursive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

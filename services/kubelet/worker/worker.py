@@ -226,7 +226,8 @@ class PodWorker:
         if self.facts.gone:
             return
         scheme = self._context.runtime.version.partition(":")[0]
-        view = StatusView(self._pod, observation, self.facts, now, self._context.settings.node_ip, decision.waiting, scheme)
+        own, node = self._context.settings.node_ip, self._context.node
+        view = StatusView(self._pod, observation, self.facts, now, own, decision.waiting, scheme, node.recursive_read_only)
         status = pod_status(view)
         self._pod.status.CopyFrom(status)
         self._writer.publish(status, passes=bool(decision.actions or self.facts.busy))

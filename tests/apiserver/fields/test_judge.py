@@ -61,8 +61,6 @@ PROTECTING = [
         {},
         {"securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": "p"}}},
     ),
-    ("spec.containers[0].volumeMounts[0].recursiveReadOnly", {}, {"volumeMounts": [{"name": "v", "recursiveReadOnly": "Enabled"}]}),
-    ("spec.containers[0].volumeMounts[0].bindMountOptions", {}, {"volumeMounts": [{"name": "v", "bindMountOptions": ["noexec"]}]}),
     ("spec.containers[0].resources.claims", {}, {"resources": {"claims": [{"name": "r"}]}}),
     ("spec.volumes[1].flexVolume", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "flexVolume": {"driver": "d/d"}}]}, {}),
     ("spec.volumes[0].emptyDir.medium", {"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, {}),

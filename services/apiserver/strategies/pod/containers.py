@@ -42,6 +42,8 @@ class PodFacts:
     restart_policy: str = "Always"
     # Its `spec.os.name`; empty where it does not say.
     os: str = ""
+    # Users are those of the node.
+    host_users: bool = True
 
 
 def validate_containers(containers: Sequence[core.Container], facts: PodFacts, path: Path) -> list[Cause]:
@@ -84,7 +86,8 @@ def _common(container: core.Container, facts: PodFacts, path: Path) -> list[Caus
     causes += validate_resources(container.resources, path.child("resources"))
     causes += validate_resize_policy(container.resize_policy, facts.restart_policy, path.child("resizePolicy"))
     if container.HasField("security_context"):
-        causes += validate_container_security(container.security_context, path.child("securityContext"))
+        here = path.child("securityContext")
+        causes += validate_container_security(container.security_context, here, host_users=facts.host_users)
     return causes
 
 

@@ -9,6 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import GoSyntax, Path, check_choice, check_given_choice, duplicate, invalid, range_error, required
 from knarr.objects.sysctls import IPC, NETWORK, dotted, namespace_of
+from services.apiserver.strategies.volumes import check_relative
 
 LARGEST_ID = 2**31 - 1
 POLICIES = (
@@ -21,9 +22,12 @@ SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*([a-z0-9][-_a-z0-9]*
 PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 
 
-def validate_container_security(context: core.SecurityContext, path: Path) -> list[Cause]:
+def validate_container_security(context: core.SecurityContext, path: Path, *, host_users: bool = True) -> list[Cause]:
+    """``host_users``: the pod has those of its node."""
     causes = _ids(context, path) + _profiles(context, path)
     causes += check_given_choice(path.child("procMount"), context, "proc_mount", ("Default", "Unmasked"))
+    if context.proc_mount == "Unmasked" and host_users:
+        causes.append(invalid(path.child("procMount"), context.proc_mount, "`hostUsers` must be false to use `Unmasked`"))
     if context.HasField("allow_privilege_escalation") and not context.allow_privilege_escalation:
         shown_context = GoSyntax("core.SecurityContext{…}")
         if context.privileged:
@@ -38,9 +42,9 @@ def validate_pod_security(spec: core.PodSpec, path: Path) -> list[Cause]:
     context, here = spec.security_context, path.child("securityContext")
     causes = _ids(context, here) + _profiles(context, here)
     if context.HasField("fs_group"):
-        causes += _id(context.fs_group, here.child("fsGroup"))
+        causes += validate_id(context.fs_group, here.child("fsGroup"))
     for index, group in enumerate(context.supplemental_groups):
-        causes += _id(group, here.child("supplementalGroups").index(index))
+        causes += validate_id(group, here.child("supplementalGroups").index(index))
     for field, name, choices in POLICIES:
         causes += check_given_choice(here.child(name), context, field, choices)
     causes += _sysctls(spec, here.child("sysctls"))
@@ -73,11 +77,12 @@ def _ids(context: Any, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     for field, name in (("run_as_user", "runAsUser"), ("run_as_group", "runAsGroup")):
         if context.HasField(field):
-            causes += _id(getattr(context, field), path.child(name))
+            causes += validate_id(getattr(context, field), path.child(name))
     return causes
 
 
-def _id(value: int, path: Path) -> list[Cause]:
+def validate_id(value: int, path: Path) -> list[Cause]:
+    """Of a user or a group."""
     return [] if 0 <= value <= LARGEST_ID else [invalid(path, value, range_error(0, LARGEST_ID))]
 
 
@@ -95,4 +100,6 @@ def _profiles(context: Any, path: Path) -> list[Cause]:
         if profile.type != "Localhost" and profile.HasField("localhost_profile"):
             sentence = f"can only be set when {word} type is Localhost"
             causes.append(invalid(here.child("localhostProfile"), profile.localhost_profile, sentence))
+        elif word == "seccomp" and profile.localhost_profile:
+            causes += check_relative(profile.localhost_profile, here.child("localhostProfile"))
     return causes

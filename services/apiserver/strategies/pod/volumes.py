@@ -22,10 +22,13 @@ from knarr.machinery.validation import (
 from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.pod.environment import VOLUME_FIELDS, validate_field_ref, validate_resource_field_ref
 from services.apiserver.strategies.pod.projections import paths_given_twice, validate_pod_certificate, validate_trust_bundle
+from services.apiserver.strategies.pod.security import validate_id
 from services.apiserver.strategies.volumes import check_relative
 
 HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 MODE_SENTENCE = "must be a number between 0 and 0777 (octal), both inclusive"
+FOLDER_MODE_SENTENCE = "must be a number between 0 and 01777 (octal), both inclusive"
+BIND_OPTIONS = ("nodev", "noexec", "nosuid")
 RECURSIVE = ("Disabled", "Enabled", "IfPossible")
 PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 SHORTEST_TOKEN_SECONDS = 600
@@ -66,23 +69,26 @@ def validate_host_path(source: core.HostPathVolumeSource, path: Path) -> list[Ca
 
 
 def _empty_dir(source: core.EmptyDirVolumeSource, path: Path) -> list[Cause]:
+    causes = []
     if source.HasField("size_limit") and check_amount(source.size_limit, path):
-        return [forbidden(path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity")]
-    return []
+        causes.append(forbidden(path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity"))
+    if source.HasField("mode") and not 0 <= source.mode <= 0o1777:
+        causes.append(invalid(path.child("mode"), source.mode, FOLDER_MODE_SENTENCE))
+    return causes
 
 
 def _secret(source: core.SecretVolumeSource, path: Path) -> list[Cause]:
     causes = [] if source.secret_name else [required(path.child("secretName"))]
-    return causes + _mode(source, "default_mode", path.child("defaultMode")) + _items(source.items, path.child("items"))
+    return causes + _defaults(source, path) + _items(source.items, path.child("items"))
 
 
 def _config_map(source: core.ConfigMapVolumeSource, path: Path) -> list[Cause]:
     causes = [] if source.local_object_reference.name else [required(path.child("name"))]
-    return causes + _mode(source, "default_mode", path.child("defaultMode")) + _items(source.items, path.child("items"))
+    return causes + _defaults(source, path) + _items(source.items, path.child("items"))
 
 
 def _downward_api(source: core.DownwardAPIVolumeSource, path: Path) -> list[Cause]:
-    return _mode(source, "default_mode", path.child("defaultMode")) + _downward_items(source.items, path)
+    return _defaults(source, path) + _downward_items(source.items, path)
 
 
 def _downward_items(items: Iterable[core.DownwardAPIVolumeFile], path: Path) -> list[Cause]:
@@ -97,7 +103,7 @@ def _downward_items(items: Iterable[core.DownwardAPIVolumeFile], path: Path) -> 
             causes += validate_resource_field_ref(item.resource_field_ref, path.child("resourceFieldRef"), in_volume=True)
         else:
             causes.append(required(path, "one of fieldRef and resourceFieldRef is required"))
-        causes += _mode(item, "mode", path.child("mode"))
+        causes += _mode(item, "mode", path.child("mode")) + _user(item, "user", path.child("user"))
     return causes
 
 
@@ -116,7 +122,7 @@ def validate_nfs(source: core.NFSVolumeSource, path: Path) -> list[Cause]:
 
 
 def _projected(source: core.ProjectedVolumeSource, path: Path) -> list[Cause]:
-    causes = _mode(source, "default_mode", path.child("defaultMode"))
+    causes = _defaults(source, path)
     for index, projection in enumerate(source.sources):
         here = path.child("sources").index(index)
         given = [(field.name, field.json_name) for field, _ in projection.ListFields()]
@@ -153,8 +159,17 @@ def _items(items: Iterable[core.KeyToPath], path: Path) -> list[Cause]:
         here = path.index(index)
         causes += [] if item.key else [required(here.child("key"))]
         causes += check_relative(item.path, here.child("path"), reserved=True) if item.path else [required(here.child("path"))]
-        causes += _mode(item, "mode", here.child("mode"))
+        causes += _mode(item, "mode", here.child("mode")) + _user(item, "user", here.child("user"))
     return causes
+
+
+def _defaults(source: Any, path: Path) -> list[Cause]:
+    """Mode and owner of files that say nothing else."""
+    return _mode(source, "default_mode", path.child("defaultMode")) + _user(source, "default_user", path.child("defaultUser"))
+
+
+def _user(source: Any, field: str, path: Path) -> list[Cause]:
+    return validate_id(getattr(source, field), path) if source.HasField(field) else []
 
 
 def _mode(source: Any, field: str, path: Path) -> list[Cause]:
@@ -180,6 +195,7 @@ def validate_mounts(container: core.Container, names: Collection[str], path: Pat
         # Kubernetes leaves the index out of this one too.
         causes += _propagation(mount, container, path.child("mountPropagation"))
         causes += _recursive(mount, here.child("recursiveReadOnly"))
+        causes += _options(mount, here.child("bindMountOptions"))
     return causes
 
 
@@ -199,6 +215,15 @@ def _recursive(mount: core.VolumeMount, path: Path) -> list[Cause]:
         causes.append(forbidden(path, "may only be specified when readOnly is true"))
     if mount.mount_propagation not in ("", "None"):
         causes.append(forbidden(path, "may only be specified when mountPropagation is None or not specified"))
+    return causes
+
+
+def _options(mount: core.VolumeMount, path: Path) -> list[Cause]:
+    causes: list[Cause] = []
+    for index, option in enumerate(mount.bind_mount_options):
+        causes += check_choice(path.index(index), option, BIND_OPTIONS)
+        if option in mount.bind_mount_options[:index]:
+            causes.append(duplicate(path.index(index), option))
     return causes
 
 
