@@ -6,6 +6,7 @@ export PYTHONPATH=.
 .venv/bin/buf format --write proto
 .venv/bin/python -m tools.generate
 .venv/bin/python -m tools.fields
+.venv/bin/python -m tools.pods
 .venv/bin/ruff check --no-cache --fix --quiet . || true
 .venv/bin/ruff format --no-cache --quiet .
 git status --short
