@@ -64,14 +64,16 @@ class ReviewedAccess:
         self._asking: dict[tuple[User, Right], asyncio.Task[str]] = {}
 
     async def __call__(self, user: User, method: str) -> None:
-        if MASTERS in user.groups or method.startswith(FOR_ALL):
-            return
-        key = user, self._right(method)
-        refusal = self._known.get(key)
-        if refusal is None:
-            refusal = await self._ask(key)
-        if refusal:
+        if not method.startswith(FOR_ALL) and (refusal := await self.refusal(user, self._right(method))):
             raise status_error("Forbidden", refusal)
+
+    async def refusal(self, user: User, right: Right) -> str:
+        """Why a user has no such right; empty where he has it. Raises ServiceUnavailable."""
+        if MASTERS in user.groups:
+            return ""
+        key = user, right
+        known = self._known.get(key)
+        return known if known is not None else await self._ask(key)
 
     async def _ask(self, key: tuple[User, Right]) -> str:
         """Asks once, however many wait for the answer."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import grpc.aio
 
 from knarr.service.access import Right, right_of
+from knarr.service.authentication import TokenAuthenticator
+
+if TYPE_CHECKING:
+    from knarr.service.web.message import WebFace
 
 
 class Component(abc.ABC):
@@ -27,6 +31,11 @@ class Component(abc.ABC):
     def right(self, method: str) -> Right:
         """What a caller must be permitted for a call, as gRPC names it: like `/knarr.api.dns.v1.DnsService/Resolve`."""
         return right_of(method)
+
+    def web(self, tokens: TokenAuthenticator | None) -> WebFace | None:
+        """What the component serves by HTTP at its port, if anything. ``tokens`` knows callers of its gRPC by their tokens; None: nobody is
+        known by one."""
+        return None
 
     @property
     @abc.abstractmethod

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -26,6 +28,10 @@ from knarr.service.file_marks import FileMarks
 from knarr.service.interceptor import Pace, ServerInterceptor, at_once
 from knarr.service.keypair import KeptPair, KeyPair
 from knarr.service.tasks import cancel
+
+if TYPE_CHECKING:
+    from knarr.service.web.message import WebFace
+    from knarr.service.web.shared_port import SharedPort
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +69,8 @@ class ServerSettings:
     mutual_listen: str = ""
     # Who may make which call; by default the server itself asks with each.
     access: Access = anybody
+    # The authorities of certificates that clients of HTTP may show, PEM, where the component serves that too. None: those of `client_ca`.
+    web_client_ca: Path | None = None
 
 
 def _credentials(pair: KeyPair | KeptPair, client_ca: Path | None = None) -> grpc.ServerCredentials:
@@ -87,13 +95,14 @@ def _configuration(pair: KeyPair, client_ca: Path | None) -> Any:
 
 
 class Host:
-    """One component behind its own gRPC port."""
+    """One component behind its own gRPC port, at which it may be spoken to by HTTP, too."""
 
     def __init__(self, component: Component, settings: ServerSettings) -> None:
         self.component = component
         self._settings = settings
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._shared: SharedPort | None = None
         # The port that is bound; 0 before `start`.
         self.port = 0
         # The one at which callers show a certificate.
@@ -117,13 +126,36 @@ class Host:
         names = self.component.register(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-        self.port = self._bind(server, settings.listen, None if settings.mutual_listen else settings.client_ca)
+        face = self.component.web(settings.tokens)
+        own = f"knarr-{self.component.name}-{os.getpid()}-{secrets.token_hex(8)}" if face is not None else ""
+        listen = f"unix-abstract:{own}" if own else settings.listen
+        self.port = self._bind(server, listen, None if settings.mutual_listen else settings.client_ca)
         self.mutual_port = self.port
         if settings.mutual_listen:
             self.mutual_port = self._bind(server, settings.mutual_listen, settings.client_ca)
         await server.start()
         self._server = server
+        if face is not None:
+            self.port = self.mutual_port = await self._share(own, face)
         log.info("listening", extra={"component": self.component.name, "port": self.port})
+
+    async def _share(self, grpc_name: str, face: WebFace) -> int:
+        """Listens at the port for both; ends the server where it cannot. Raises OSError."""
+        from knarr.service.tls import ServerContext
+        from knarr.service.web.shared_port import SharedPort
+
+        settings = self._settings
+        authorities = settings.web_client_ca or settings.client_ca
+        shared = SharedPort(grpc_name, face, ServerContext(settings.pair, str(authorities) if authorities is not None else ""))
+        try:
+            port = await shared.start(settings.listen)
+        except BaseException:
+            server, self._server = self._server, None
+            if server is not None:
+                await server.stop(0)
+            raise
+        self._shared = shared
+        return port
 
     def _bind(self, server: grpc.aio.Server, listen: str, client_ca: Path | None) -> int:
         port: int = server.add_secure_port(listen, _credentials(self._settings.pair, client_ca))
@@ -144,9 +176,14 @@ class Host:
                 raise RuntimeError(f"{self.component.name} ended although it should run for ever")
         finally:
             await self._set_health(serving=False)
+            if self._shared is not None:
+                await self._shared.close_door()
             if self._server is not None:
                 await self._server.stop(CALL_GRACE_SECONDS)
                 self._server = None
+            if self._shared is not None:
+                await self._shared.stop(CALL_GRACE_SECONDS)
+                self._shared = None
             await cancel([work, watch])
 
     async def _watch_health(self) -> None:

@@ -14,6 +14,7 @@ from knarr.service.errors import CommandError
 from knarr.service.host import Host
 from knarr.service.options import address, cidr_for, duration, ipv4, readable_file
 from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY
+from knarr.service.tls import tls_context
 from services.apiserver import shown
 from services.apiserver.admission.catalog import NAMES
 from services.apiserver.admission.configuration import read_admission
@@ -24,7 +25,7 @@ from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.named import authorization_modes, check_plugins, plugins
 from services.apiserver.rest.application import create_app
-from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.server import RestServer
 from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, IdentitySettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.values import OLDER

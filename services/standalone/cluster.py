@@ -28,6 +28,7 @@ from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeptPair
 from knarr.service.tasks import cancel
+from knarr.service.tls import tls_context
 from services.apiserver.aggregation.front_proxy import FrontProxy
 from services.apiserver.bootstrap import service_names
 from services.apiserver.component import ApiServer
@@ -35,7 +36,7 @@ from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.named import authorization_modes, plugins
 from services.apiserver.rest.application import create_app
-from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.server import RestServer
 from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, IdentitySettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.tokens.keys import SigningKeys

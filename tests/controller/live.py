@@ -15,9 +15,10 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.tls import tls_context
 from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
-from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.server import RestServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.controller.component import ControllerManager

@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from knarr.service.file_marks import FileMarks
-from knarr.service.keypair import KeptPair, KeyPair
+from knarr.service.tls import ServerContext
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
@@ -37,8 +33,6 @@ WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 BACKLOG = 2048
 # The kernel asks a client of which nothing came for so long whether it is there, and gives it up after so many unanswered questions.
 PROBE_SECONDS, PROBE_PAUSE_SECONDS, PROBES = 30, 10, 3
-# OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name.
-NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 
 
 class RestServer:
@@ -142,62 +136,6 @@ class RestServer:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=self._grace_seconds)
-
-
-class ServerContext:
-    """What a server shows and whom it trusts by what lies in its files when a connection begins; see ``tls_context``."""
-
-    def __init__(self, certificate: str, key: str, client_ca: str = "") -> None:
-        """Raises OSError or ssl.SSLError for files that are none."""
-        self._pair = KeptPair(Path(certificate), Path(key))
-        self._shown = self._pair.latest()
-        self._authorities = FileMarks([Path(client_ca)] if client_ca else [])
-        self._certificate, self._client_ca = certificate, client_ca
-        # Counts how often other authorities were taken over.
-        self.generation = 0
-        self._made = _context(self._shown, client_ca)
-
-    def latest(self) -> ssl.SSLContext:
-        """The context for a connection that begins now; the same object for as long as the files are the same. Files that are no good
-        change nothing.
-
-        Another authority makes another context: one forgets none that it has trusted, nor the sessions of whom that let in.
-        """
-        latest, has_others = self._pair.latest(), self._authorities.changed()
-        if latest is not self._shown or has_others:
-            self._shown = latest
-            try:
-                self._made = _context(latest, self._client_ca)
-                self.generation += has_others
-            except (OSError, ssl.SSLError) as error:
-                logger.warning("cannot take over certificates that were replaced", extra={"path": self._certificate, "error": error})
-        return self._made
-
-
-def tls_context(certificate: str, key: str, client_ca: str = "") -> ServerContext:
-    """A server's; with ``client_ca`` a client may name itself by a certificate of that CA.
-
-    Whether such a certificate has expired is left to who asks for its user: a refusal in the handshake
-    reaches the client as a connection that breaks, without a reason.
-    """
-    return ServerContext(certificate, key, client_ca)
-
-
-def _context(pair: KeyPair, client_ca: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # The library reads files only; those of the pair may be half replaced by now.
-    with os.fdopen(os.memfd_create("pair"), "wb", buffering=0) as file:
-        file.write(b"\n".join((pair.certificate, pair.key)))
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # All that are left are good: the client knows what its processor is quick at. Go's, which are most, prefer AES with the shorter key.
-    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.set_alpn_protocols(["http/1.1"])
-    if client_ca:
-        context.load_verify_locations(cafile=client_ca)
-        context.verify_mode = ssl.CERT_OPTIONAL
-        context.verify_flags |= NO_CHECK_TIME
-    return context
 
 
 def keep_asking(listener: socket.socket) -> None:

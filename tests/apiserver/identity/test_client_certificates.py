@@ -28,10 +28,11 @@ from knarr.service.certificates import CertificateAuthority
 from knarr.service.client_certificates import UID_ATTRIBUTE, certified
 from knarr.service.interceptor import ServerInterceptor
 from knarr.service.keypair import KeptPair, KeyPair
+from knarr.service.tls import tls_context
 from services.apiserver.authorization import ALLOW_AUTHENTICATED
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rest.application import create_app
-from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.http_client import HttpClient
 from tests.support.faces import TOKEN, TOKENS, callers
 

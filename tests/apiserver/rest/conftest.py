@@ -13,8 +13,9 @@ import pytest
 from knarr.machinery.catalog import registry
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.tls import ServerContext, tls_context
 from services.apiserver.rest.application import Application, create_app
-from services.apiserver.rest.server import RestServer, ServerContext, tls_context
+from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
 from tests.apiserver.rest.kubectl import Kubectl

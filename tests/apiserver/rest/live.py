@@ -21,11 +21,12 @@ from knarr.client.client import Client
 from knarr.machinery.errors import status_error
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.tls import tls_context
 from services.apiserver.admission.catalog import PLUGINS, Factory
 from services.apiserver.api import Api
 from services.apiserver.component import ApiServer
 from services.apiserver.rest.application import create_app
-from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.server import RestServer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdSettings, EtcdStore
 from services.apiserver.storage.memory import MemoryStore

@@ -14,8 +14,9 @@ from cryptography import x509
 from knarr.machinery.catalog import registry
 from knarr.service.authentication import TokenTable
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.tls import tls_context
 from services.apiserver.rest.application import create_app
-from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.fake_api import FakeApi
 from tests.apiserver.rest.http_client import HttpClient
 from tests.support.loops import new_uvloop

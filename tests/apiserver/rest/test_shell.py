@@ -17,9 +17,10 @@ from knarr.machinery.catalog import registry
 from knarr.machinery.envelope import unwrap, wrap
 from knarr.service import certificates as issuing
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.tls import tls_context
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.request import BODY_LIMIT_BYTES
-from services.apiserver.rest.server import RestServer, tls_context
+from services.apiserver.rest.server import RestServer
 from tests.apiserver.pipeline.world import running
 from tests.apiserver.rest.conftest import TOKEN, TOKENS, Certificates
 from tests.apiserver.rest.fake_api import FakeApi

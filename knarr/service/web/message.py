@@ -1,0 +1,49 @@
+"""A request by HTTP and its answer, as a component sees them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qs
+
+from knarr.service.client_certificates import CertifiedUser
+
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class WebRequest:
+    """``path`` is decoded, ``query`` as it was sent, header names are in small letters; ``certified`` is whom the connection's verified
+    certificate names."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    certified: CertifiedUser | None = None
+
+    def parameters(self) -> dict[str, list[str]]:
+        """Those of the query."""
+        return parse_qs(self.query, keep_blank_values=True, max_num_fields=1000)
+
+
+@dataclass(slots=True)
+class WebAnswer:
+    """``body`` is whole, or comes in pieces until its end; one that raises breaks the connection off."""
+
+    body: bytes | AsyncIterator[bytes]
+    status: int = 200
+    content_type: str = TEXT
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+# Answers each request; what it raises is an error of its own.
+Application = Callable[[WebRequest], Awaitable[WebAnswer]]
+
+
+class WebFace(Protocol):
+    """What a component serves by HTTP beside its gRPC."""
+
+    async def __call__(self, request: WebRequest) -> WebAnswer: ...

@@ -1,0 +1,248 @@
+"""HTTP/1.1 on one connection, for few clients that ask seldom: scrapers, and who passes requests on.
+
+The API server's REST face has a protocol of its own, for thousands of requests a second. This one keeps a request whole, answers one after
+the other, and imports nothing but a parser. What a client may take is bounded: the size of head and body, the time for them to come, the
+time that an answer is not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import aclosing
+from http import HTTPStatus
+from urllib.parse import unquote
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
+
+from knarr.service.client_certificates import CertifiedUser, of_connection
+from knarr.service.web.message import TEXT, Application, WebAnswer, WebRequest
+
+log = logging.getLogger(__name__)
+
+HEAD_BYTES, HEAD_FIELDS, BODY_BYTES = 64 * 1024, 256, 1024 * 1024
+# For a request to come whole, for the next one to begin, and for what was written to be read.
+REQUEST_SECONDS, IDLE_SECONDS, STALL_SECONDS = 30.0, 120.0, 60.0
+# Requests that are sent ahead of their answers.
+MAX_AHEAD = 8
+# Of a longer body what a client takes packed is packed.
+PACKED_BYTES = 16 * 1024
+LINGER_SECONDS = 2.0
+
+
+class TooMuch(Exception):
+    """A client sends more than is taken; with the status that says so."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
+class _Head:
+    """A request while it comes."""
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: dict[str, str] = {}
+        self.bytes = 0
+        self.body = bytearray()
+
+    def take(self, count: int) -> None:
+        self.bytes += count
+        if self.bytes > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
+            raise TooMuch(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+
+class WebProtocol(asyncio.Protocol):
+    """``ended`` is called once with the protocol when its connection is over."""
+
+    def __init__(self, application: Application, ended: Callable[[WebProtocol], None]) -> None:
+        self._application, self._ended = application, ended
+        self._parser = HttpRequestParser(self)
+        self._head = _Head()
+        # Whole ones with whether the connection goes on behind them, in their order.
+        self._asked: deque[tuple[WebRequest, bool]] = deque()
+        self._arrived, self._writable = asyncio.Event(), asyncio.Event()
+        self._writable.set()
+        self._certified: CertifiedUser | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self.transport: asyncio.Transport
+        self.task: asyncio.Task[None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._certified = of_connection(transport.get_extra_info("ssl_object"))
+        self._wait(REQUEST_SECONDS)
+        self.task = asyncio.create_task(self._serve(), name="web")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._wait(None)
+        self._writable.set()
+        self.task.cancel()
+        self._ended(self)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def stop(self) -> None:
+        """Ends the connection when what was asked by it is answered; nothing more is taken."""
+        self._stopping = True
+        self._arrived.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._stopping:
+            return
+        try:
+            self._parser.feed_data(data)
+        except TooMuch as error:
+            self._refuse(error.status)
+        except HttpParserUpgrade:
+            # Answered like any other request; whatever follows it is in another language.
+            self._stopping = True
+        except HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause.status if isinstance(cause, TooMuch) else HTTPStatus.BAD_REQUEST)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Says what is wrong, behind the answers that are due; the client may send on for a while, so that it reads this."""
+        self._asked.append((WebRequest("", "", headers={"status": str(status.value)}), False))
+        self._stopping = True
+        self._arrived.set()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        if len(self._asked) >= MAX_AHEAD:
+            raise TooMuch(HTTPStatus.TOO_MANY_REQUESTS)
+        self._head = _Head()
+        self._wait(REQUEST_SECONDS)
+
+    def on_url(self, url: bytes) -> None:
+        self._head.url += url
+        self._head.take(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+        self._head.take(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        if self._head.headers.get("expect", "").lower() == "100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._head.body += body
+        if len(self._head.body) > BODY_BYTES:
+            raise TooMuch(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def on_message_complete(self) -> None:
+        self._wait(None)
+        head = self._head
+        url = parse_url(head.url)
+        request = WebRequest(
+            self._parser.get_method().decode("ascii"),
+            unquote((url.path or b"/").decode("latin-1"), "utf-8"),
+            (url.query or b"").decode("latin-1"),
+            head.headers,
+            bytes(head.body),
+            self._certified,
+        )
+        self._asked.append((request, self._parser.should_keep_alive()))
+        self._arrived.set()
+
+    # What answers.
+
+    async def _serve(self) -> None:
+        try:
+            while await self._answer_next():
+                pass
+            self.transport.close()
+            # A client that reads nothing would keep it for ever.
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self.transport.abort)
+        except (TimeoutError, ConnectionError):
+            self.transport.abort()
+        except Exception:
+            log.exception("an answer broke off")
+            self.transport.abort()
+
+    async def _answer_next(self) -> bool:
+        """Whether there may be another one."""
+        if not self._asked:
+            if self._stopping:
+                return False
+            self._arrived.clear()
+            await self._arrived.wait()
+            return True
+        request, goes_on = self._asked.popleft()
+        answer = await self._answer(request)
+        await self._write(request, answer, goes_on and not (self._stopping and not self._asked))
+        if goes_on and not self._asked:
+            self._wait(IDLE_SECONDS)
+        return goes_on
+
+    async def _answer(self, request: WebRequest) -> WebAnswer:
+        if not request.method:
+            status = HTTPStatus(int(request.headers["status"]))
+            return WebAnswer(f"{status.phrase}\n".encode(), status)
+        try:
+            return await self._application(request)
+        except Exception as error:
+            log.exception("a request failed", extra={"method": request.method, "path": request.path})
+            return WebAnswer(f"Internal Server Error: {type(error).__name__}\n".encode(), HTTPStatus.INTERNAL_SERVER_ERROR, TEXT)
+
+    async def _write(self, request: WebRequest, answer: WebAnswer, goes_on: bool) -> None:
+        headers = [("Content-Type", answer.content_type), *answer.headers]
+        if not goes_on:
+            headers.append(("Connection", "close"))
+        with_body = request.method != "HEAD" and answer.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+        if isinstance(answer.body, bytes):
+            body = answer.body
+            if len(body) > PACKED_BYTES and _takes_gzip(request.headers.get("accept-encoding", "")):
+                body = await asyncio.to_thread(gzip.compress, body, 1)
+                headers.append(("Content-Encoding", "gzip"))
+            headers.append(("Content-Length", str(len(body))))
+            self.transport.write(_head(answer.status, headers) + (body if with_body else b""))
+            await self._drain()
+            return
+        async with aclosing(answer.body) as pieces:  # type: ignore[type-var]
+            self.transport.write(_head(answer.status, [*headers, ("Transfer-Encoding", "chunked")]))
+            if not with_body:
+                return
+            async for piece in pieces:
+                if piece:
+                    self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    await self._drain()
+        self.transport.write(b"0\r\n\r\n")
+        await self._drain()
+
+    async def _drain(self) -> None:
+        """Waits while the client does not read. Raises TimeoutError when it takes too long."""
+        if not self._writable.is_set():
+            async with asyncio.timeout(STALL_SECONDS):
+                await self._writable.wait()
+
+    def _wait(self, seconds: float | None) -> None:
+        """Ends the connection in so many seconds, unless this is called again."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.transport.abort) if seconds is not None else None
+
+
+def _head(status: int, headers: list[tuple[str, str]]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for part in accepted.split(","):
+        name, _, quality = part.partition(";")
+        if name.strip().lower() == "gzip":
+            return quality.replace(" ", "") not in ("q=0", "q=0.0")
+    return False
