@@ -146,7 +146,8 @@ def server_settings(arguments: argparse.Namespace) -> ServerSettings:
     if arguments.client_ca_file is not None:
         read_ca(arguments.client_ca_file, "--client-ca-file")
     tokens = read_tokens(arguments.tokens) if arguments.tokens is not None else None
-    return ServerSettings(arguments.listen, pair, tokens, client_ca=arguments.client_ca_file)
+    authorities = arguments.client_ca_file or getattr(arguments, "ca", None)
+    return ServerSettings(arguments.listen, pair, tokens, client_ca=arguments.client_ca_file, web_client_ca=authorities)
 
 
 def read_tokens(path: Path) -> TokenTable:

@@ -1,4 +1,4 @@
-"""TLS of what is served by HTTP: the context of a connection by the files as they are when it begins."""
+"""TLS of HTTP: the context of a connection by the files as they are when it begins."""
 
 from __future__ import annotations
 
@@ -57,10 +57,7 @@ def tls_context(certificate: str, key: str, client_ca: str = "") -> ServerContex
 
 def _context(pair: KeyPair, client_ca: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # The library reads files only; those of the pair may be half replaced by now.
-    with os.fdopen(os.memfd_create("pair"), "wb", buffering=0) as file:
-        file.write(b"\n".join((pair.certificate, pair.key)))
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+    _show(context, pair)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # All that are left are good: the client knows what its processor is quick at. Go's, which are most, prefer AES with the shorter key.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -70,3 +67,21 @@ def _context(pair: KeyPair, client_ca: str) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= NO_CHECK_TIME
     return context
+
+
+def client_context(ca: bytes, pair: KeyPair | None) -> ssl.SSLContext:
+    """A client's that trusts ``ca`` alone, PEM, and shows ``pair`` where it has one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=ca.decode("ascii"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if pair is not None:
+        _show(context, pair)
+    return context
+
+
+def _show(context: ssl.SSLContext, pair: KeyPair) -> None:
+    # The library reads files only; those of the pair may be half replaced by now.
+    with os.fdopen(os.memfd_create("pair"), "wb", buffering=0) as file:
+        file.write(b"\n".join((pair.certificate, pair.key)))
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")

@@ -233,6 +233,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         front_proxy=shown.front_proxy(arguments),
         keys=signing_keys(arguments),
         auditor=audit.auditor_of(arguments),
+        kubelet_credentials=kubelets.credentials,
     )
     client_ca = arguments.client_ca_file or arguments.ca
     app = create_app(

@@ -59,7 +59,7 @@ from services.apiserver.identity.impersonation import Impersonation
 from services.apiserver.identity.known import Known
 from services.apiserver.local import LocalClient
 from services.apiserver.node_stats import GrpcNodeStats
-from services.apiserver.node_streams import ChannelFactory, GrpcNodeStreams
+from services.apiserver.node_streams import ChannelFactory, CredentialsOf, GrpcNodeStreams
 from services.apiserver.pipeline.pipeline import Pipeline, nobody
 from services.apiserver.policy_types import PolicyTypes
 from services.apiserver.rbac.bootstrap import reconcile_roles
@@ -96,6 +96,7 @@ class ApiServer(Component):
     may ask for them, ``authenticate`` whose a token is that is no service account's. ``keys`` sign those; without them none are issued.
     ``registry`` is what is served, the built-in resources unless given; it may change while the server runs. By ``front_proxy`` it is known
     to the API servers of others; without one they are not told who asks. ``auditor`` keeps the audit log, where one is kept.
+    ``kubelet_credentials`` are those by which requests are passed on to the kubelet of a node.
     """
 
     name: ClassVar[str] = "apiserver"
@@ -115,6 +116,7 @@ class ApiServer(Component):
         front_proxy: FrontProxy | None = None,
         keys: SigningKeys | None = None,
         auditor: Auditor | None = None,
+        kubelet_credentials: CredentialsOf = lambda node: None,
     ) -> None:
         self.auditor = auditor
         self._settings, self._front_proxy = settings, front_proxy
@@ -166,6 +168,7 @@ class ApiServer(Component):
                 node_streams=GrpcNodeStreams(kubelet_channel),
                 conversions=conversions,
                 node_stats=GrpcNodeStats(kubelet_channel),
+                kubelet_credentials=kubelet_credentials,
                 auditor=auditor,
                 fairness=Fairness(Flows(cache, settings.requests_at_once)) if settings.requests_at_once else None,
             )

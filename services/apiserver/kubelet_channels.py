@@ -8,13 +8,16 @@ by those, is good for that kubelet alone.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import OrderedDict
 
 import grpc.aio
 
 from knarr.client.channel import open_channel
 from knarr.service.authentication import bound_token
-from knarr.service.keypair import KeptPair
+from knarr.service.keypair import KeptPair, KeyPair
+from knarr.service.tls import client_context
+from services.apiserver.node_streams import KubeletCredentials
 
 # So many are kept open; of more nodes those that were not asked for the longest time are connected to anew.
 KEPT = 1024
@@ -31,6 +34,8 @@ class KubeletChannels:
         self._pairs, self._shown = pairs, pairs.latest() if pairs is not None else None
         self._channels: OrderedDict[str, tuple[str, grpc.aio.Channel]] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
+        # That of HTTPS, with the pair that it was made for.
+        self._context: tuple[KeyPair | None, ssl.SSLContext] | None = None
 
     def __call__(self, node: str, address: str) -> grpc.aio.Channel:
         """An open channel to the kubelet of ``node`` at ``host:port``."""
@@ -50,6 +55,15 @@ class KubeletChannels:
         if len(self._channels) > KEPT:
             self._let_go(self._channels.popitem(last=False)[1][1])
         return known[1]
+
+    def credentials(self, node: str) -> KubeletCredentials:
+        """For one request to the kubelet of ``node`` by HTTPS: who it must be, and what this server shows it, and it alone."""
+        pair = self._pairs.latest() if self._pairs is not None else None
+        if self._context is None or self._context[0] is not pair:
+            self._context = pair, client_context(self._ca, pair)
+        token = bound_token(self._token, node) if self._token else ""
+        headers = ((b"authorization", f"Bearer {token}".encode()),) if token else ()
+        return KubeletCredentials(self._context[1], node, headers)
 
     def _let_go(self, channel: grpc.aio.Channel) -> None:
         """Closes it once its streams have ended, or had time to."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 
@@ -26,6 +27,19 @@ STATUS_METADATA = "knarr-status-bin"
 
 # Given a node's name and ``host:port`` of its kubelet, answers an open channel; the caller of it does not close it.
 ChannelFactory = Callable[[str, str], grpc.aio.Channel]
+
+
+class KubeletCredentials(NamedTuple):
+    """How this server speaks to one kubelet by HTTPS: whom ``context`` trusts and what it shows, the ``name`` that the kubelet's
+    certificate is of, and the headers that say who this server is."""
+
+    context: ssl.SSLContext
+    name: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+# Given a node's name, answers those for its kubelet; None: this server has none.
+CredentialsOf = Callable[[str], KubeletCredentials | None]
 
 
 class NodeStreams(Protocol):

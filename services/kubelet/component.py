@@ -16,9 +16,11 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import EventRecorder
 from knarr.client.informer import Informer
-from knarr.service.access import Right
+from knarr.service.access import ReviewedAccess, Right
+from knarr.service.authentication import TokenAuthenticator
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
+from knarr.service.web.message import WebFace
 from services.kubelet.csi.drivers import Drivers
 from services.kubelet.csi.growth import Growth
 from services.kubelet.csi.mounts import DriverMounts
@@ -46,6 +48,11 @@ from services.kubelet.pod.tokens import TokenKeeper, UnreadTokens
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
 from services.kubelet.servicer import KubeletServicer
 from services.kubelet.settings import KubeletSettings
+from services.kubelet.web.callers import Callers
+from services.kubelet.web.disks import Disks
+from services.kubelet.web.face import KubeletFace
+from services.kubelet.web.pages import Pages
+from services.kubelet.web.survey import Surveyor
 from services.kubelet.worker.manager import PodManager
 
 log = logging.getLogger(__name__)
@@ -84,7 +91,7 @@ class Kubelet(Component):
         tokens = (TokenKeeper if runtime.mounts_files else UnreadTokens)(client, clock)
         self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, tokens, clock)
         self._images = Images(runtime)
-        machine = read_machine(settings.data_dir)
+        machine = self._machine = read_machine(settings.data_dir)
         self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock, lambda: self._evictions.pressure)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
         places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of) if runtime.mounts_files else NoFiles()
@@ -125,6 +132,8 @@ class Kubelet(Component):
         self._local_storage = LocalStorage(self.manager.all, meter, files, lambda: self.signals.apart)
         self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
         self.stats = Stats(runtime, clock)
+        self._servicer = KubeletServicer(self.manager, runtime, self.stats, settings.node_ip)
+        self._disks = Disks(self.context, self.manager)
 
     def right(self, method: str) -> Right:
         """By sub-resources of the Node, as Kubernetes' kubelet has it permitted."""
@@ -132,9 +141,27 @@ class Kubelet(Component):
         return Right(verb, resource="nodes", subresource=subresource, name=self._settings.node_name)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        servicer = KubeletServicer(self.manager, self._runtime, self.stats, self._settings.node_ip)
-        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(servicer, server)
+        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(self._servicer, server)
         return [kubelet_service_pb2.DESCRIPTOR.services_by_name["KubeletService"].full_name]
+
+    def web(self, tokens: TokenAuthenticator | None) -> WebFace:
+        context = self.context
+        surveyor = Surveyor(self._runtime, self.stats, self.manager, self._settings.data_dir, context.clock)
+        checks = {"ping": lambda: True, "log": lambda: True, "syncloop": lambda: self._works}
+        pages = Pages(
+            self._settings,
+            self._machine,
+            self.manager,
+            self._runtime,
+            self._servicer,
+            surveyor,
+            self._disks,
+            self._keeper.images,
+            checks,
+            context.clock.now(),
+        )
+        callers, access = Callers(context.client, tokens), ReviewedAccess(context.client)
+        return KubeletFace(self._settings.node_name, callers, access, pages.all)
 
     async def run(self) -> None:
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -159,6 +186,7 @@ class Kubelet(Component):
                 parts["own-node"] = self._own_node.run()
             await run_together(self.name, parts)
         finally:
+            await self._disks.close()
             await self._references.close()
             await self._images.close()
             await self._runtime.close()
@@ -167,6 +195,11 @@ class Kubelet(Component):
     @property
     def ready(self) -> bool:
         return self._keeper.node is not None and self._pods.synced and not self._runtime.trouble
+
+    @property
+    def _works(self) -> bool:
+        """Whether pods are being worked on, as far as that is the kubelet's own affair."""
+        return self._pods.synced and self._services.synced
 
     async def _work(self) -> None:
         """Waits for a runtime that answers: before that nothing is known of what already runs."""

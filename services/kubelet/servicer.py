@@ -43,6 +43,17 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             response.pods.add(pod=worker.pod, sandbox_id=sandbox.id if sandbox else "", activity=worker.activity)
         return response
 
+    def check_logs(self, request: pb.LogsRequest) -> None:
+        """Raises what ``Logs`` raises before it reads."""
+        self._container(request.container, previous=request.previous)
+        _since(request)
+
+    def running_container(self, ref: pb.ContainerRef, uid: str = "") -> Container:
+        """One that runs; ``uid``, if any, is its pod's. Raises StatusError."""
+        if uid and self._pod(ref.namespace, ref.pod).metadata.uid != uid:
+            raise not_found("pods", ref.pod)
+        return self._running(ref)
+
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:
         container = self._container(request.container, previous=request.previous)
         options = LogOptions(

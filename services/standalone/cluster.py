@@ -140,6 +140,7 @@ class Cluster:
             front_proxy=FrontProxy(front_proxy_files(self._files.front_proxy, self._files.pki / "ca.crt")),
             keys=self._keys,
             auditor=auditor(settings),
+            kubelet_credentials=kubelets.credentials,
         )
         # As this process itself, which looks after the components and is asked who may call them.
         self._client = apiserver.client(User("system:knarr", groups=(MASTERS,)))
@@ -182,7 +183,8 @@ class Cluster:
     def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
         settings = ServerSettings(f"{address}:{port}", self._shown, credentials.tokens)
         if component.name == "kubelet":
-            settings = replace(settings, tokens=credentials.kubelet_tokens(self._settings.node))
+            tokens, authorities = credentials.kubelet_tokens(self._settings.node), self._files.pki / "ca.crt"
+            settings = replace(settings, tokens=tokens, web_client_ca=authorities)
         if isinstance(component, ApiServer):
             mutual = f"{address}:{self._settings.ports.mutual}"
             settings = replace(

@@ -99,7 +99,7 @@ class Ports:
     rest: int = _port(6443, "the Kubernetes REST API")
     apiserver: int = _port(6444, "the API server's gRPC service")
     mutual: int = _port(6445, "the same for callers that show a client certificate, beside that one unless given")
-    kubelet: int = _port(10250, "the kubelet's gRPC service")
+    kubelet: int = _port(10250, "the kubelet's gRPC service and its HTTPS")
     proxy: int = _port(10256, "the proxy's gRPC service")
     controller: int = _port(10257, "the controller manager's gRPC service")
     scheduler: int = _port(10259, "the scheduler's gRPC service")

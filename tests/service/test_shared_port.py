@@ -14,6 +14,7 @@ from typing import ClassVar
 import grpc
 import grpc.aio
 import pytest
+import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from knarr.service.authentication import TokenAuthenticator, TokenTable, User, hash_token
@@ -103,7 +104,16 @@ def _get(path: str, *headers: str) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", "host: x", "connection: close", *headers, "", ""]).encode()
 
 
+def test_with_the_loop_of_components(tmp_path: Path) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_both_are_spoken(tmp_path))
+
+
 async def test_both_are_spoken(tmp_path: Path) -> None:
+    await _both_are_spoken(tmp_path)
+
+
+async def _both_are_spoken(tmp_path: Path) -> None:
     async with served(tmp_path) as both:
         credentials = grpc.ssl_channel_credentials(both.authority.pair.certificate)
         async with grpc.aio.secure_channel(f"127.0.0.1:{both.port}", credentials) as channel:

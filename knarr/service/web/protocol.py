@@ -73,8 +73,7 @@ class WebProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport
         self.task: asyncio.Task[None]
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self._certified = of_connection(transport.get_extra_info("ssl_object"))
         self._wait(REQUEST_SECONDS)

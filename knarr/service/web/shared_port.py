@@ -134,6 +134,8 @@ class SharedPort:
                     connection.send(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
         except (OSError, TimeoutError) as error:
             log.debug("a connection ended before it began", extra={"error": str(error)})
+        except Exception:
+            log.exception("a connection was not led anywhere")
         finally:
             if not taken:
                 connection.close()
@@ -144,14 +146,10 @@ class SharedPort:
             connection.close()
             return
         loop = asyncio.get_running_loop()
-
-        def made() -> WebProtocol:
-            protocol = WebProtocol(self._application, lambda ended: self._web.pop(ended, None))
-            return protocol
-
+        protocol = WebProtocol(self._application, lambda ended: self._web.pop(ended, None))
         try:
-            _, protocol = await loop.connect_accepted_socket(
-                made, connection, ssl=self._context.latest(), ssl_handshake_timeout=HANDSHAKE_SECONDS
+            await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self._context.latest(), ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
         except BaseException:
             connection.close()
@@ -216,8 +214,7 @@ class _Side(asyncio.Protocol):
         self._early: list[bytes] = []
         self._ended = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._relays.add(self)
         transport.set_write_buffer_limits(high=UNREAD_BYTES)

@@ -15,7 +15,7 @@ from services.apiserver.elsewhere import Elsewhere
 from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.identity.callers import Callers
 from services.apiserver.node_stats import NodeStats, NoNodeStats
-from services.apiserver.node_streams import NodeStreams, NoNodeStreams
+from services.apiserver.node_streams import CredentialsOf, NodeStreams, NoNodeStreams
 from services.apiserver.strategies import Strategies, strategy_for
 from services.apiserver.turns import Turns
 
@@ -23,6 +23,10 @@ from services.apiserver.turns import Turns
 def nobody(authorization: str) -> User:
     """Of a server that knows no tokens."""
     raise unauthorized()
+
+
+def _none(node: str) -> None:
+    """Of a server that shows kubelets nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Pipeline:
     conversions: Conversions = field(default_factory=Conversions)
     turns: Turns = field(default_factory=Turns)
     node_stats: NodeStats = field(default_factory=NoNodeStats)
+    # By which requests are passed on to the kubelet of a node.
+    kubelet_credentials: CredentialsOf = _none
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     # What keeps the audit log, where one is kept.
     auditor: Auditor | None = None

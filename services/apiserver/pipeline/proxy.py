@@ -6,14 +6,14 @@ Addresses that only their own machine means are refused: nobody reaches this ser
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError, bad_request, status_error
-from services.apiserver.node_streams import node_address
+from services.apiserver.node_streams import KubeletCredentials, node_address
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import cached
 from services.apiserver.pipeline.streams import NODES, connect, node_of
@@ -36,11 +36,15 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """``scheme`` is http or https; ``host`` is as it stands in a URL there. Each connection is one call of ``connect``."""
+    """``scheme`` is http or https; ``host`` is as it stands in a URL there. Each connection is one call of ``connect``.
+
+    ``credentials`` are this server's own, for a kubelet: whose certificate is taken there, and who it is told that it is.
+    """
 
     scheme: str
     host: str
     connect: Connect
+    credentials: KubeletCredentials | None = None
 
 
 async def destination(pipeline: Pipeline, request: Request) -> Destination:
@@ -110,10 +114,19 @@ async def _behind(pipeline: Pipeline, request: Request, address: core.EndpointAd
 async def _node(pipeline: Pipeline, request: Request) -> Destination:
     wanted = asked(request.name, "node")
     node: core.Node = (await cached(pipeline, request, Ref(NODES, name=wanted.name))).shared_message
-    if wanted.port in ("", str(node.status.daemon_endpoints.kubelet_endpoint.port)):
-        raise bad_request(f"the kubelet of node {wanted.name} speaks gRPC only; ask for another port: {wanted.name}:<port>")
-    address, number = allowed_address(node_address(node)), _number(wanted.port)
-    return Destination(wanted.scheme or "http", _host(address, number), lambda data: pipeline.node_streams.connect(address, number, data))
+    kubelet_port = str(node.status.daemon_endpoints.kubelet_endpoint.port or "")
+    is_kubelet = wanted.port in ("", kubelet_port)
+    if is_kubelet and not kubelet_port:
+        raise status_error("ServiceUnavailable", f"node {wanted.name} has not said yet where its kubelet listens")
+    address, number = allowed_address(node_address(node)), _number(wanted.port or kubelet_port)
+
+    def connected(data: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        return pipeline.node_streams.connect(address, number, data)
+
+    if is_kubelet:
+        # As itself, whatever the caller said of the scheme: he may reach the kubelet through here, not show it what is his.
+        return Destination("https", _host(address, number), connected, pipeline.kubelet_credentials(wanted.name))
+    return Destination(wanted.scheme or "http", _host(address, number), connected)
 
 
 def _number(port: str) -> int:

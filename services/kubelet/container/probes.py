@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
@@ -74,6 +75,8 @@ class Prober:
         self._event = context.events.container
         self._wake = wake
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        # How often they ended how: by container, kind and result.
+        self.results: Counter[tuple[str, str, str]] = Counter()
 
     def follow(self, pod: core.Pod, observation: PodObservation, *, stopping: bool) -> None:
         """Starts probes of containers that run now and ends the others'. A stopping pod keeps its readiness probes only."""
@@ -109,6 +112,7 @@ class Prober:
         period = probe.period_seconds or 10
         while True:
             result = await self._ask(kind, spec, container, probe, ip)
+            self.results[spec.name, kind, _told(result)] += 1
             if result is None:
                 # Nobody knows: neither did it succeed nor fail.
                 await asyncio.sleep(period)
@@ -160,3 +164,10 @@ def _remaining(started_at: datetime | None, delay_seconds: int, now: datetime) -
     if started_at is None:
         return float(delay_seconds)
     return max(delay_seconds - (now - started_at).total_seconds(), 0.0)
+
+
+def _told(result: ProbeResult | None) -> str:
+    """As metrics name it."""
+    if result is None:
+        return "unknown"
+    return "successful" if result.success else "failed"

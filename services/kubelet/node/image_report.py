@@ -24,6 +24,8 @@ class ImageReport:
         self._runtime = runtime
         self._looked_at = float("-inf")
         self.images: list[core.ContainerImage] = []
+        # What all images take, in bytes.
+        self.total_bytes = 0
 
     async def look(self) -> None:
         """Asks the engine if it is time; one that does not answer leaves the images as they were."""
@@ -37,7 +39,7 @@ class ImageReport:
             log.info("images not listed", extra={"error": str(error) or "the engine took too long"})
             return
         self._looked_at = now
-        self.images = largest(found)
+        self.images, self.total_bytes = largest(found), sum(image.size_bytes for image in found)
 
 
 def largest(images: Iterable[LocalImage]) -> list[core.ContainerImage]:

@@ -50,7 +50,7 @@ class NodeKeeper:
         self.in_use = VolumesInUse()
         self._look = asyncio.Event()
         self._reported_at = float("-inf")
-        self._images = ImageReport(runtime)
+        self.images = ImageReport(runtime)
         # As the API has it; None until it is registered.
         self.node: core.Node | None = None
         self.pod_range = PodRange(settings.pod_cidr, self._look.set)
@@ -79,7 +79,7 @@ class NodeKeeper:
 
     async def _report(self) -> None:
         node = self.node or await self._register()
-        await self._images.look()
+        await self.images.look()
         status = self._status(node.status)
         loop_time = asyncio.get_running_loop().time()
         due = loop_time - self._reported_at >= self._settings.status_report_seconds
@@ -112,7 +112,7 @@ class NodeKeeper:
             engine_trouble=self._runtime.trouble,
             network_trouble=self.pod_range.trouble,
             pressure=self._pressure(),
-            images=self._images.images,
+            images=self.images.images,
             now=self._clock.now(),
             volumes_in_use=self.in_use.names,
         )

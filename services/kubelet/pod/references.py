@@ -98,7 +98,7 @@ class ReferenceReader:
             self.tokens.read(pod),
             self._bundles.read(pod),
             self._certificates.read(pod),
-            self._claims(pod),
+            self.claims(pod),
             *map(self._find, named, informers),
         )
         services = tuple(self._services.store.list())
@@ -154,7 +154,7 @@ class ReferenceReader:
                 return None
         return obj
 
-    async def _claims(self, pod: core.Pod) -> tuple[dict[str, core.PersistentVolumeClaim], dict[str, core.PersistentVolume]]:
+    async def claims(self, pod: core.Pod) -> tuple[dict[str, core.PersistentVolumeClaim], dict[str, core.PersistentVolume]]:
         """Asked for each time: a node may not follow them, and what a claim has once been bound to stays."""
         namespace = pod.metadata.namespace
         claims = [await self._get(core.PersistentVolumeClaim, name, namespace) for name in sorted(set(claim_names(pod)))]

@@ -138,6 +138,53 @@ class LogOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkUse:
+    """What has come in and gone out by a network interface since it was made."""
+
+    interface: str
+    received_bytes: int = 0
+    received_packets: int = 0
+    received_errors: int = 0
+    received_dropped: int = 0
+    sent_bytes: int = 0
+    sent_packets: int = 0
+    sent_errors: int = 0
+    sent_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDetails:
+    """What else an engine tells of a container's use: since its start, or now. 0 where it does not; ``memory_limit_bytes`` 0: none.
+
+    ``networks`` are those of a sandbox, which its containers share.
+    """
+
+    cpu_user_nanoseconds: int = 0
+    cpu_system_nanoseconds: int = 0
+    cpu_periods: int = 0
+    cpu_throttled_periods: int = 0
+    cpu_throttled_nanoseconds: int = 0
+    memory_usage_bytes: int = 0
+    memory_most_bytes: int = 0
+    memory_limit_bytes: int = 0
+    memory_failures: int = 0
+    cache_bytes: int = 0
+    rss_bytes: int = 0
+    mapped_bytes: int = 0
+    swap_bytes: int = 0
+    page_faults: int = 0
+    major_page_faults: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
+    networks: tuple[NetworkUse, ...] = ()
+
+
+NO_DETAILS = UsageDetails()
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What a container used: CPU since its start, memory now (without reclaimable cache)."""
 
@@ -147,6 +194,7 @@ class Usage:
     memory_bytes: int
     # Processes and threads.
     processes: int = 0
+    details: UsageDetails = NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,4 +400,9 @@ class Runtime(abc.ABC):
 
     async def storage(self, uids: Collection[str]) -> list[Storage]:
         """What the containers of these pods have written; nothing of what the engine does not tell. Raises RuntimeFailure."""
+        return []
+
+    async def sandbox_usage(self) -> list[Usage]:
+        """The usage of every sandbox that is ready, its networks among it, without a container's name; of none where the engine does not
+        tell."""
         return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -129,6 +130,15 @@ class PodWorker:
     def volume_path(self, name: str) -> Path:
         """Where a volume of the pod lies on the node."""
         return self._directory.volume_path(name)
+
+    def driver_path(self, name: str) -> Path:
+        """Where the volume of a driver lies; ``name`` is its PersistentVolume's, or its own."""
+        return self._directory.driver_path(name)
+
+    @property
+    def probed(self) -> Mapping[tuple[str, str, str], int]:
+        """How often probes ended how: by container, kind and result."""
+        return self._prober.results
 
     def evict(self, message: str, grace_seconds: float, *, disrupted: bool) -> None:
         """The node ends the pod to protect itself, and keeps nothing of it. ``disrupted``: not for what the pod did itself."""

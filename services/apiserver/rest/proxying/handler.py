@@ -47,8 +47,10 @@ class Proxy:
         if not target.path and not request.upgrade_to and request.method in ("GET", "HEAD"):
             return _to_directory(request)
         prefix = request.path[: len(request.path) - len(target.path)]
-        place = Place(prefix, target.path or "/", destination.host)
-        return await Passed(request, place, destination, self._ending).answer(ANSWER_SECONDS)
+        known = destination.credentials
+        place = Place(prefix, target.path or "/", destination.host, caller=known.headers if known is not None else ())
+        trust = Trust(known.context, known.name) if known is not None else None
+        return await Passed(request, place, destination, self._ending, trust).answer(ANSWER_SECONDS)
 
 
 def _to_directory(request: Request) -> Response:

@@ -15,6 +15,7 @@ from services.kubelet.runtime.docker.observations import START_FAILED_EXIT_CODE,
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.docker.usage import details_of
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Image, RuntimeFailure, Storage, Usage
 
@@ -105,12 +106,18 @@ class EngineContainers:
     async def usage(self) -> list[Usage]:
         """As ``Runtime.usage``."""
         running = [(pod.ref, c) for pod in self._observer.observations.pods.values() for c in pod.containers if c.state == RUNNING]
-        found = await asyncio.gather(*(self._usage_of(ref, container) for ref, container in running))
+        found = await asyncio.gather(*(self._usage_of(ref, container.id, container.name) for ref, container in running))
         return [usage for usage in found if usage is not None]
 
-    async def _usage_of(self, ref: PodRef, container: Container) -> Usage | None:
+    async def sandbox_usage(self) -> list[Usage]:
+        """As ``Runtime.sandbox_usage``."""
+        ready = [(pod.ref, s) for pod in self._observer.observations.pods.values() for s in pod.sandboxes if s.ready]
+        found = await asyncio.gather(*(self._usage_of(ref, sandbox.id, "") for ref, sandbox in ready))
+        return [usage for usage in found if usage is not None]
+
+    async def _usage_of(self, ref: PodRef, engine_id: str, name: str) -> Usage | None:
         try:
-            stats = await self._engine.request("GET", f"containers/{container.id}/stats", params={"stream": "false", "one-shot": "true"})
+            stats = await self._engine.request("GET", f"containers/{engine_id}/stats", params={"stream": "false", "one-shot": "true"})
         except EngineError:
             return None
         memory = stats.get("memory_stats") or {}
@@ -118,7 +125,7 @@ class EngineContainers:
         cache = details.get("total_inactive_file", details.get("inactive_file", 0))
         used = max(int(memory.get("usage", 0)) - int(cache), 0)
         processes = int((stats.get("pids_stats") or {}).get("current") or 0)
-        return Usage(ref, container.name, int(stats["cpu_stats"]["cpu_usage"]["total_usage"]), used, processes)
+        return Usage(ref, name, int(stats["cpu_stats"]["cpu_usage"]["total_usage"]), used, processes, details_of(stats))
 
     async def storage(self, uids: Collection[str], root: str) -> list[Storage]:
         """As ``Runtime.storage``; ``root`` is the engine's own folder, empty where it is not known."""

@@ -202,3 +202,6 @@ class DockerRuntime(Runtime):
 
     async def storage(self, uids: Collection[str]) -> list[Storage]:
         return await self._containers.storage(uids, self._root)
+
+    async def sandbox_usage(self) -> list[Usage]:
+        return await self._containers.sandbox_usage()

@@ -20,8 +20,10 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry
 from knarr.objects.copies import copy_of
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.tls import client_context
 from services.apiserver.api import Api
 from services.apiserver.exchange.passing import Place, rewritten
+from services.apiserver.node_streams import KubeletCredentials
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.rest.application import Application, create_app
 from services.apiserver.rest.proxying import handler
@@ -43,8 +45,18 @@ def node() -> LeadingNode:
 
 
 @pytest.fixture
-def application(pipeline: Pipeline, node: LeadingNode) -> Application:
-    return create_app(Api(dataclasses.replace(pipeline, node_streams=node)), TOKENS, registry())
+def kubelets() -> CertificateAuthority:
+    """Signs their certificates."""
+    return CertificateAuthority.create()
+
+
+@pytest.fixture
+def application(pipeline: Pipeline, node: LeadingNode, kubelets: CertificateAuthority) -> Application:
+    def credentials(name: str) -> KubeletCredentials:
+        context = client_context(kubelets.pair.certificate, None)
+        return KubeletCredentials(context, name, ((b"authorization", f"Bearer for-{name}".encode()),))
+
+    return create_app(Api(dataclasses.replace(pipeline, node_streams=node, kubelet_credentials=credentials)), TOKENS, registry())
 
 
 @pytest.fixture
@@ -68,6 +80,8 @@ async def placed(world: World) -> None:
     near = core.Node(metadata=meta.ObjectMeta(name="near"))
     near.status.addresses.add(type="InternalIP", address="10.0.0.9")
     near.status.daemon_endpoints.kubelet_endpoint.port = 10250
+    new = core.Node(metadata=meta.ObjectMeta(name="new"))
+    new.status.addresses.add(type="InternalIP", address="10.0.0.8")
     here = core.Node(metadata=meta.ObjectMeta(name="here"))
     here.status.addresses.add(type="InternalIP", address="127.0.0.1")
     service = core.Service(metadata=meta.ObjectMeta(name="svc"))
@@ -83,7 +97,7 @@ async def placed(world: World) -> None:
     nothing = core.Endpoints(metadata=meta.ObjectMeta(name="idle"))
     pods = [with_address("web", "10.0.0.1", 8080), with_address("bare", "10.0.0.2"), with_address("loop", "127.0.0.1", 8080)]
     pods.append(with_address("local", "169.254.169.254", 80))
-    await fill(world, [near, here, service, endpoints, idle, nothing, *map(copy_of, pods)])
+    await fill(world, [near, new, here, service, endpoints, idle, nothing, *map(copy_of, pods)])
     for found in pods:
         await world.caller.update(ref(core.Pod, found.metadata.name, "status"), found, meta.UpdateOptions())
     world.forget()
@@ -256,6 +270,22 @@ class TestPlaces:
         assert (await client.get("/api/v1/nodes/near:8080/proxy/x")).status == 200
         assert node.asked == [("10.0.0.9", 8080)]
 
+    async def test_a_kubelet_is_spoken_to_as_this_server(
+        self, client: HttpClient, node: LeadingNode, kubelets: CertificateAuthority, tmp_path: Path
+    ) -> None:
+        for whose, status in (("near", 200), ("far", 503)):
+            kubelets.issue(whose, hosts=[whose]).save(tmp_path, whose)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tmp_path / f"{whose}.crt", tmp_path / f"{whose}.key")
+            async with running_backend(context) as backend:
+                node.ports = {10250: backend.port}
+                for name in ("near", "near:10250", "http:near:10250"):
+                    answer = await client.get(f"/api/v1/nodes/{name}/proxy/stats/summary?x=1")
+                    assert answer.status == status, answer.body
+                # Not what its caller has shown, and nothing at all to whoever only has the kubelet's address.
+                shown = [(target, headers["authorization"]) for _, target, headers, _ in backend.heard]
+                assert shown == [("/stats/summary?x=1", "Bearer for-near")] * (3 if status == 200 else 0)
+
     @pytest.mark.parametrize(
         ("path", "status", "words"),
         [
@@ -278,8 +308,8 @@ class TestPlaces:
             ),
             ("nodes/none", 404, 'nodes "none" not found'),
             ("nodes/here:80", 400, "address not allowed"),
-            ("nodes/near", 400, "the kubelet of node near speaks gRPC only; ask for another port: near:<port>"),
-            ("nodes/near:10250", 400, "the kubelet of node near speaks gRPC only"),
+            ("nodes/new", 503, "node new has not said yet where its kubelet listens"),
+            ("nodes/near", 503, "error trying to reach service: dial tcp 10.0.0.9:10250: connect: connection refused"),
         ],
     )
     async def test_refusals(self, client: HttpClient, backend: Backend, path: str, status: int, words: str) -> None:

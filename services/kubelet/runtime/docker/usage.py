@@ -1,0 +1,64 @@
+"""What the engine says of the use of one container, in the runtime port's words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.kubelet.runtime.port import NetworkUse, UsageDetails
+
+# Of cgroups v1 where such numbers are of the container with what is below it, else of v1 alone or v2.
+_CACHE, _RSS, _MAPPED = ("total_cache", "cache", "file"), ("total_rss", "rss", "anon"), ("total_mapped_file", "mapped_file", "file_mapped")
+_FAULTS, _MAJOR, _SWAP = ("total_pgfault", "pgfault"), ("total_pgmajfault", "pgmajfault"), ("total_swap", "swap")
+# What the engine tells for no limit.
+UNLIMITED = 1 << 62
+
+
+def details_of(stats: Mapping[str, Any]) -> UsageDetails:
+    """``stats`` is an answer of ``/containers/ID/stats``; what an engine does not tell is 0."""
+    cpu = _part(stats, "cpu_stats")
+    used, throttled = _part(cpu, "cpu_usage"), _part(cpu, "throttling_data")
+    memory = _part(stats, "memory_stats")
+    told = _part(memory, "stats")
+    limit = int(memory.get("limit") or 0)
+    return UsageDetails(
+        cpu_user_nanoseconds=int(used.get("usage_in_usermode") or 0),
+        cpu_system_nanoseconds=int(used.get("usage_in_kernelmode") or 0),
+        cpu_periods=int(throttled.get("periods") or 0),
+        cpu_throttled_periods=int(throttled.get("throttled_periods") or 0),
+        cpu_throttled_nanoseconds=int(throttled.get("throttled_time") or 0),
+        memory_usage_bytes=int(memory.get("usage") or 0),
+        memory_most_bytes=int(memory.get("max_usage") or 0),
+        memory_limit_bytes=limit if limit < UNLIMITED else 0,
+        memory_failures=int(memory.get("failcnt") or 0),
+        cache_bytes=_first(told, _CACHE),
+        rss_bytes=_first(told, _RSS),
+        mapped_bytes=_first(told, _MAPPED),
+        swap_bytes=_first(told, _SWAP),
+        page_faults=_first(told, _FAULTS),
+        major_page_faults=_first(told, _MAJOR),
+        read_bytes=_blocks(stats, "io_service_bytes_recursive", "read"),
+        written_bytes=_blocks(stats, "io_service_bytes_recursive", "write"),
+        reads=_blocks(stats, "io_serviced_recursive", "read"),
+        writes=_blocks(stats, "io_serviced_recursive", "write"),
+        networks=tuple(_network(name, found) for name, found in sorted(_part(stats, "networks").items())),
+    )
+
+
+def _part(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = told.get(name) or {}
+    return found
+
+
+def _first(told: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    return next((int(told[name]) for name in names if name in told), 0)
+
+
+def _blocks(stats: Mapping[str, Any], kind: str, operation: str) -> int:
+    entries = _part(stats, "blkio_stats").get(kind) or ()
+    return sum(int(entry.get("value") or 0) for entry in entries if str(entry.get("op", "")).lower() == operation)
+
+
+def _network(name: str, told: Mapping[str, Any]) -> NetworkUse:
+    names = ("rx_bytes", "rx_packets", "rx_errors", "rx_dropped", "tx_bytes", "tx_packets", "tx_errors", "tx_dropped")
+    return NetworkUse(name, *(int(told.get(key) or 0) for key in names))

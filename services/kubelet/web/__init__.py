@@ -1,0 +1,1 @@
+"""What a kubelet serves by HTTPS, as Kubernetes' does: metrics, statistics, pods, logs."""

@@ -1,0 +1,92 @@
+"""Who asks a kubelet by HTTPS: whom the certificate names that the connection has shown, or whom the API server knows by the token."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from knarr.api.authentication.v1 import authentication_pb2 as authentication
+from knarr.client.client import Client
+from knarr.machinery.errors import StatusError, Unauthorized, status_error
+from knarr.service.answers import Answers
+from knarr.service.authentication import TokenAuthenticator, User, bearer_token, hash_token, unauthorized
+from knarr.service.web.message import WebRequest
+
+# How long the API server's word about a token holds, as in Kubernetes; and how long its no.
+REMEMBERED_SECONDS, REFUSED_SECONDS = 120.0, 10.0
+REMEMBERED = 1024
+ASK_SECONDS = 10.0
+# No token is longer.
+MOST_LETTERS = 16 * 1024
+
+
+class Callers:
+    """``tokens`` knows the API server itself, where it shows a token."""
+
+    def __init__(self, client: Client, tokens: TokenAuthenticator | None, now: Callable[[], float] = time.time) -> None:
+        """``client`` is one that may create TokenReviews."""
+        self._client, self._tokens, self._now = client, tokens, now
+        # By the hash of a token: who it is, or a word that nobody is.
+        self._known: Answers[str, User | str] = Answers(REMEMBERED)
+        self._asking: dict[str, asyncio.Task[User | str]] = {}
+
+    async def user(self, request: WebRequest) -> User:
+        """Raises Unauthorized, ServiceUnavailable where the API server cannot be asked. A token that is wrong is refused even beside a good
+        certificate."""
+        authorization = request.headers.get("authorization", "")
+        if authorization:
+            return await self._by_token(authorization)
+        user = request.certified.at(self._now()) if request.certified is not None else None
+        if user is None:
+            raise unauthorized()
+        return user
+
+    async def _by_token(self, authorization: str) -> User:
+        token = bearer_token(authorization)
+        if not token or len(token) > MOST_LETTERS:
+            raise unauthorized()
+        if self._tokens is not None:
+            try:
+                found: Any = self._tokens.authenticate(authorization)
+                user: User = await found if isinstance(found, Coroutine) else found
+                return user
+            except Unauthorized:
+                pass
+        key = hash_token(token)
+        known = self._known.get(key)
+        if known is None:
+            known = await self._ask(key, token)
+        if isinstance(known, str):
+            raise unauthorized()
+        return known
+
+    async def _ask(self, key: str, token: str) -> User | str:
+        """Asks once, however many wait for the answer."""
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._review(token), name="token review")
+            task.add_done_callback(lambda done: self._learn(key, done))
+        return await asyncio.shield(task)
+
+    def _learn(self, key: str, task: asyncio.Task[User | str]) -> None:
+        del self._asking[key]
+        if not task.cancelled() and task.exception() is None:
+            answer = task.result()
+            self._known.learn(key, answer, REFUSED_SECONDS if isinstance(answer, str) else REMEMBERED_SECONDS)
+
+    async def _review(self, token: str) -> User | str:
+        review = authentication.TokenReview()
+        review.spec.token = token
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                status = (await self._client.create(review)).status
+        except (StatusError, TimeoutError) as error:
+            words = error.status.message if isinstance(error, StatusError) else "it does not answer"
+            raise status_error("ServiceUnavailable", f"cannot ask the API server whose token this is: {words}") from error
+        if not status.authenticated:
+            return status.error or "not authenticated"
+        told = status.user
+        extra = tuple((name, tuple(told.extra[name].items)) for name in sorted(told.extra))
+        return User(told.username, told.uid, tuple(told.groups), extra)
