@@ -12,6 +12,7 @@ from knarr.service.options import address, domain, ipv4, node_name, number, opti
 from services.kubelet.bootstrap import serve_by_requests
 from services.kubelet.component import Kubelet
 from services.kubelet.node.registry_logins import node_config
+from services.kubelet.pod.protection import check_unsafe_sysctls
 from services.kubelet.resource_flags import add_resource_flags, resource_settings
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.settings import EXTERNAL, KubeletSettings
@@ -22,6 +23,13 @@ MAX_PROCESS_ID = 1 << 22
 
 # What a kubelet that asks for its certificates need not be given.
 ASKED_FOR = ("cert", "key", "tokens", "token")
+
+
+def unsafe_sysctls(text: str) -> tuple[str, ...]:
+    names = tuple(filter(None, text.split(",")))
+    if words := check_unsafe_sysctls(names):
+        raise argparse.ArgumentTypeError(words)
+    return names
 
 
 def arguments_parser() -> argparse.ArgumentParser:
@@ -98,6 +106,14 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="external: take no pods before a cloud controller manager has told of this machine",
     )
     made.add_argument("--provider-id", default="", metavar="ID", help="this machine at its provider, if the manager shall not look for it")
+    made.add_argument(
+        "--allowed-unsafe-sysctls",
+        type=unsafe_sysctls,
+        default=(),
+        metavar="NAMES",
+        help="parameters of the kernel that pods may set although others on the node may feel it, separated by commas; "
+        "a * at the end stands for whatever follows (default: none, only the safe ones)",
+    )
     add_resource_flags(made)
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
@@ -125,6 +141,7 @@ def main() -> int:
         cluster_dns=arguments.cluster_dns,
         cluster_domain=arguments.cluster_domain,
         resolv_conf=arguments.resolv_conf,
+        allowed_unsafe_sysctls=arguments.allowed_unsafe_sysctls,
         **resources,
     )
 

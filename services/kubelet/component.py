@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -91,7 +92,11 @@ class Kubelet(Component):
         tokens = (TokenKeeper if runtime.mounts_files else UnreadTokens)(client, clock)
         self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, tokens, clock)
         self._images = Images(runtime)
-        machine = self._machine = read_machine(settings.data_dir)
+        machine = read_machine(settings.data_dir)
+        if not runtime.uses_machine:
+            # What is simulated stands for machines of all kinds.
+            machine = replace(machine, app_armor=True, selinux=True)
+        self._machine = machine
         self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock, lambda: self._evictions.pressure)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
         places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of) if runtime.mounts_files else NoFiles()

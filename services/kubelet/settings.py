@@ -62,6 +62,8 @@ class KubeletSettings:
     cloud_provider: str = ""
     # The machine at its provider, like `aws:///zone/i-0123`; empty to let the cloud controller manager find it.
     provider_id: str = ""
+    # Parameters of the kernel that pods may set although others on the node may feel it: names, or how they begin before `*`.
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
     # Extra node labels.
     labels: dict[str, str] = field(default_factory=dict)
     # Taints the node registers with, as `key=value:effect`.

@@ -15,6 +15,11 @@ from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 
 URL = "unix:///var/run/docker.sock"
 BUSYBOX = Path("/bin/busybox")
+# Of a user who is in a group beside his own.
+ACCOUNTS = {
+    "etc/passwd": b"root:x:0:0:root:/:/bin/sh\napp:x:1500:1501::/:/bin/sh\n",
+    "etc/group": b"root:x:0:\napp:x:1501:\nwheel:x:1600:other,app\n",
+}
 CIDR = "10.254.77.0/24"
 
 
@@ -32,6 +37,10 @@ async def import_busybox(engine: Engine, tag: str) -> None:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o777
             archive.addfile(entry)
         archive.add(BUSYBOX, "bin/busybox")
+        for name, text in ACCOUNTS.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text), 0o644
+            archive.addfile(entry, io.BytesIO(text))
         for name in ("sh", "sleep", "cat", "echo", "httpd", "nc", "ls", "hostname", "id", "stty", "true", "wc", "head", "tr", "printf"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"

@@ -8,7 +8,9 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK
+from services.kubelet.node.view import HostSecurity
 from services.kubelet.pod.admission import refusal
+from services.kubelet.pod.protection import check_unsafe_sysctls
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.support import make_pod, running
 from tests.support.api import FaultyApi
@@ -83,6 +85,31 @@ def test_only_safe_sysctls_are_taken(name: str, message: str) -> None:
     pod.spec.security_context.sysctls.add(name=name, value="1")
     found = refusal(pod, [], {})
     assert ((found.reason, found.message) if found else ("", "")) == ("SysctlForbidden" if message else "", message)
+
+
+@pytest.mark.parametrize(
+    ("name", "shared", "message"),
+    [
+        ("net.core.somaxconn", "", ""),
+        ("net/core/somaxconn", "", ""),
+        ("kernel.msgmax", "", ""),
+        ("kernel.sem", "", 'forbidden sysctl: "kernel.sem" not allowlisted'),
+        ("net.core.somaxconn", "host_network", 'forbidden sysctl: "net.core.somaxconn" not allowed with host net enabled'),
+        ("kernel.msgmax", "host_ipc", 'forbidden sysctl: "kernel.msgmax" not allowed with host ipc enabled'),
+    ],
+)
+def test_a_node_may_allow_more_sysctls(name: str, shared: str, message: str) -> None:
+    pod = asking("web")
+    pod.spec.security_context.sysctls.add(name=name, value="1")
+    if shared:
+        setattr(pod.spec, shared, True)
+    found = refusal(pod, [], {}, HostSecurity(unsafe_sysctls=("net.core.*", "kernel.msgmax")))
+    assert (found.message if found else "") == message
+
+
+def test_what_the_kernel_keeps_once_for_all_cannot_be_allowed() -> None:
+    assert check_unsafe_sysctls(("net.*", "kernel.msg*", "kernel.sem")) == ""
+    assert 'the sysctl "vm.swappiness" is not known to be namespaced' in check_unsafe_sysctls(("net.*", "vm.swappiness"))
 
 
 async def test_a_refused_pod_fails_and_its_room_is_free(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every field that protects: seen inside a real container, or refused.
+"""Every field of a pod's surroundings and volumes: seen inside a real container, or refused.
 
 One table. `FIELDS` says what a command in the container shows; `REFUSED` what the API server says, and what a kubelet says, in
 Kubernetes' words, that is handed such a pod all the same.
@@ -7,6 +7,7 @@ Kubernetes' words, that is handed such a pod all the same.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +53,8 @@ class Refused:
     container: str = "{}"
 
 
+OWN_PROFILE = "{type: Localhost, localhostProfile: deep/p.json}"
+FS_GROUP = "{securityContext: {runAsUser: 1100, fsGroup: 2000}, volumes: [{name: v, emptyDir: {}}]}"
 NODE_FOLDER = "{volumes: [{name: v, hostPath: {path: ROOT/outer, type: Directory}}]}"
 EMPTY = """
 volumes:
@@ -78,6 +81,37 @@ FIELDS = [
     ),
     Seen(
         "groups", "id -G", r"\b3000 2000$|\b2000 3000$", "{securityContext: {runAsUser: 1100, fsGroup: 2000, supplementalGroups: [3000]}}"
+    ),
+    Seen("image-groups", "id -G", "^1501 1600 3000$", "{securityContext: {runAsUser: 1500, supplementalGroups: [3000]}}"),
+    Seen("image-groups-beside-another", "id -G", "^7 1600$", container="{securityContext: {runAsUser: 1500, runAsGroup: 7}}"),
+    Seen(
+        "strict-groups",
+        "id -G",
+        "^1501 3000$",
+        "{securityContext: {runAsUser: 1500, supplementalGroups: [3000], supplementalGroupsPolicy: Strict}}",
+    ),
+    Seen(
+        "own-seccomp",
+        "busybox mkdir /x || echo refused",
+        "refused",
+        container=f"{{securityContext: {{seccompProfile: {OWN_PROFILE}}}}}",
+    ),
+    Seen("terminal", "ls -l /proc/1/fd/0", "/dev/(pts/|console)", container="{tty: true, stdin: true}"),
+    Seen("host-processes", "cat /proc/1/comm", f"^{re.escape(Path('/proc/1/comm').read_text().strip())}$", "{hostPID: true}"),
+    Seen("host-ipc", "busybox readlink /proc/self/ns/ipc", f"^{re.escape(str(Path('/proc/self/ns/ipc').readlink()))}$", "{hostIPC: true}"),
+    Seen(
+        "names",
+        "cat /etc/hosts /etc/resolv.conf",
+        r"192\.0\.2\.7\talias other.*search corp\.example\nnameserver 192\.0\.2\.53\noptions ndots:2",
+        "{hostAliases: [{ip: 192.0.2.7, hostnames: [alias, other]}], dnsPolicy: None, "
+        "dnsConfig: {nameservers: [192.0.2.53], searches: [corp.example], options: [{name: ndots, value: '2'}]}}",
+    ),
+    Seen(
+        "group-of-volumes",
+        "ls -ldn /v; touch /v/x; ls -ln /v",
+        r"^drwxrwsrwx +\d+ 0 +2000 .* 1100 +2000 .*x$",
+        FS_GROUP,
+        "{volumeMounts: [{name: v, mountPath: /v}]}",
     ),
     Seen("non-root", "id -u", "^7$", "{securityContext: {runAsNonRoot: true, runAsUser: 7}}"),
     Seen("drop-all", "cat /proc/self/status", r"CapBnd:\s0000000000000000", container="{securityContext: {capabilities: {drop: [ALL]}}}"),
@@ -192,32 +226,19 @@ LATER = [
     Seen("follows", "cat /labels/tier /m/k", "^backw$"),
     Seen("told-mounts", "ls /v/later", "^new$"),
 ]
+PROFILE = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}
 LOCALHOST = "{type: Localhost, localhostProfile: nope}"
+APP_ARMOR = "Cannot enforce AppArmor: AppArmor is not enabled on the host"
 REFUSED = [
-    Refused(
-        "seccomp",
-        "profiles of the node",
-        "Seccomp",
-        'cannot load seccomp profile "nope"',
-        f"{{securityContext: {{seccompProfile: {LOCALHOST}}}}}",
-    ),
-    Refused(
-        "seccomp-of-one", "profiles of the node", "Seccomp", '"nope"', container=f"{{securityContext: {{seccompProfile: {LOCALHOST}}}}}"
-    ),
-    Refused(
-        "apparmor", "profiles of the node", "AppArmor", "Cannot enforce AppArmor", f"{{securityContext: {{appArmorProfile: {LOCALHOST}}}}}"
-    ),
-    Refused(
-        "apparmor-of-one", "profiles of the node", "AppArmor", "nope", container=f"{{securityContext: {{appArmorProfile: {LOCALHOST}}}}}"
-    ),
-    Refused("host-users", "user namespace", "UserNamespacesNotSupported", "does not support user namespaces", "{hostUsers: false}"),
+    Refused("apparmor", "", "AppArmor", APP_ARMOR, f"{{securityContext: {{appArmorProfile: {LOCALHOST}}}}}"),
+    Refused("apparmor-of-one", "", "AppArmor", APP_ARMOR, container="{securityContext: {appArmorProfile: {type: RuntimeDefault}}}"),
+    Refused("selinux", "", "SELinux", "SELinux is not enabled on the host", container="{securityContext: {seLinuxOptions: {type: spc_t}}}"),
     Refused("runtime-class", 'RuntimeClass "gvisor" not found', pod="{runtimeClassName: gvisor}"),
+    Refused("proc-mount", "`hostUsers` must be false to use `Unmasked`", container="{securityContext: {procMount: Unmasked}}"),
     Refused(
-        "groups-policy",
-        "groups that the image gives",
-        "SupplementalGroupsPolicyNotSupported",
-        "SupplementalGroupsPolicy=Strict is not supported in this node",
-        "{securityContext: {supplementalGroupsPolicy: Strict}}",
+        "seccomp-elsewhere",
+        "must not contain '..'",
+        pod="{securityContext: {seccompProfile: {type: Localhost, localhostProfile: ../pki/key}}}",
     ),
     Refused("windows", "no node runs Windows", "PodOSNotSupported", "OS field doesn't match node OS", "{os: {name: windows}}"),
 ]
@@ -244,9 +265,33 @@ def test_a_kubelet_does_not_run_what_it_cannot_protect(row: Refused) -> None:
 
 async def test_the_api_server_refuses_what_no_kubelet_does(tmp_path: Path) -> None:
     async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as cluster:
-        for row in REFUSED:
+        for row in (row for row in REFUSED if row.api):
             with pytest.raises(StatusError, match=re.escape(row.api)):
                 await cluster.client.create(pod_of(row))
+
+
+def waits(pod: core.Pod | None) -> list[core.ContainerStateWaiting]:
+    return [status.state.waiting for status in pod.status.container_statuses] if pod is not None else []
+
+
+async def test_a_profile_that_the_node_has_not_is_told_and_waited_for(tmp_path: Path) -> None:
+    row = Refused("web", "", pod=f"{{securityContext: {{seccompProfile: {LOCALHOST}}}}}")
+    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as cluster:
+        await cluster.client.create(pod_of(row))
+        waiting = await cluster.until(lambda: [found for found in waits(cluster.pod()) if found.message])
+        path = tmp_path / "seccomp" / "nope"
+        words = f'cannot load seccomp profile "{path}": open {path}: no such file or directory'
+        assert (waiting[0].reason, waiting[0].message) == ("CreateContainerError", words)
+        assert cluster.events("Failed")[0] == f"Error: {words}"
+
+
+async def test_a_pod_that_wants_users_of_its_own_never_runs_without(tmp_path: Path) -> None:
+    row = Refused("web", "", pod="{hostUsers: false}")
+    words = "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as cluster:
+        await cluster.client.create(pod_of(row))
+        await cluster.until(lambda: words in cluster.events("FailedCreatePodSandBox"))
+        assert cluster.observed() is None and cluster.pod().status.phase == "Pending"  # type: ignore[union-attr]
 
 
 async def test_a_sysctl_that_is_not_safe_fails_the_pod(tmp_path: Path) -> None:
@@ -314,8 +359,13 @@ async def test_what_a_field_says_is_so_in_the_container(tmp_path: Path) -> None:
             made = pods_of(FIELDS, image, root)
             for pod in made:
                 await cluster.client.create(pod)
+            profile = tmp_path / "kubelet" / "seccomp" / "deep" / "p.json"
+            profile.parent.mkdir(parents=True)
+            profile.write_text(json.dumps(PROFILE))
             ready = [await cluster.ready(pod.metadata.name) for pod in made]
             holders = {status.name: pod for pod in ready for status in pod.status.container_statuses}
+            users = {status.name: status.user.linux for pod in ready for status in pod.status.container_statuses}
+            assert (users["strict-groups"].uid, list(users["strict-groups"].supplemental_groups)) == (1500, [1501, 3000])
             told = await asyncio.gather(*(output(runtime, holders[row.name], row) for row in FIELDS))
             assert not {row.name: text for row, text in zip(FIELDS, told, strict=True) if not is_shown(row, text)}
             await _changes_are_seen(cluster, runtime, holders, root)

@@ -44,7 +44,13 @@ async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Pat
         def now(self) -> datetime:
             return NOW
 
-    shared = SimpleNamespace(references=Nothing(), images=Nothing(), clock=Nothing(), node=NodeView("node-1", "192.0.2.1", {}))
+    shared = SimpleNamespace(
+        references=Nothing(),
+        images=Nothing(),
+        clock=Nothing(),
+        runtime=HollowRuntime("10.244.0.0/24"),
+        node=NodeView("node-1", "192.0.2.1", {}),
+    )
     facts = PodFacts(NOW)
     starter = starter_of(shared, facts, tmp_path, [])
     answers: list[Exception | None] = [RuntimeUnavailable("away"), None, RuntimeUnavailable("away again")]

@@ -9,11 +9,21 @@ from services.kubelet.container.env_files import EnvFiles
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.references import References
-from services.kubelet.runtime.port import Image, Sandbox
+from services.kubelet.runtime.plan import SeccompProfile
+from services.kubelet.runtime.port import Accounts, Image, Sandbox
 
 
 class ConfigError(Exception):
     """The container cannot be configured: the message of CreateContainerConfigError, in Kubernetes' words."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityFacts:
+    """What was looked up for a container's security: the accounts of its image, None where its engine goes by them itself, and the profile
+    of seccomp that it names."""
+
+    accounts: Accounts | None = None
+    seccomp: SeccompProfile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class ContainerInputs:
     target_id: str = ""
     # What lies in the files that its variables come from; None on a node whose containers see no files.
     env_files: EnvFiles | None = None
+    security: SecurityFacts = SecurityFacts()
 
     @property
     def pod_ip(self) -> str:

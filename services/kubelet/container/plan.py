@@ -28,7 +28,7 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         sandbox_attempt=sandbox.attempt,
         process=_process(spec, env),
         mounts=mounts(inputs, env),
-        security=security(spec, pod.spec.security_context, inputs.image),
+        security=security(spec, pod.spec.security_context, inputs.image, inputs.security),
         limits=limits(inputs),
         namespaces=_namespaces(pod.spec, inputs.target_id),
         handler=sandbox.handler,

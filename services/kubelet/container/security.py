@@ -2,43 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.container.inputs import ConfigError
-from services.kubelet.runtime.plan import Security
+from services.kubelet.container.identity import STRICT, chosen, identity
+from services.kubelet.container.inputs import ConfigError, SecurityFacts
+from services.kubelet.container.profiles import LOCALHOST, UNCONFINED, app_armor_of, seccomp_of
+from services.kubelet.runtime.plan import Identity, Security
 from services.kubelet.runtime.port import Image
 
 
-def security(spec: core.Container, pod_context: core.PodSecurityContext, image: Image) -> Security:
+@dataclass(frozen=True, slots=True)
+class Whom:
+    """``user[:group]``, empty for the image's, and the groups beside; ``identity`` where the numbers are known."""
+
+    user: str
+    groups: tuple[int, ...]
+    identity: Identity | None = None
+
+
+def security(spec: core.Container, pod_context: core.PodSecurityContext, image: Image, facts: SecurityFacts) -> Security:
     """The container's settings before the pod's; raises ConfigError where the image would break ``runAsNonRoot``."""
     context = spec.security_context
+    whom = _whom(context, pod_context, image, facts)
     return Security(
-        user=_user(spec, pod_context, image),
-        supplemental_groups=_groups(pod_context),
+        user=whom.user,
+        supplemental_groups=whom.groups,
         privileged=context.privileged,
         cap_add=tuple(context.capabilities.add),
         cap_drop=tuple(context.capabilities.drop),
         no_new_privileges=context.HasField("allow_privilege_escalation") and not context.allow_privilege_escalation,
-        unconfined_seccomp=(context.seccomp_profile.type or pod_context.seccomp_profile.type) == "Unconfined",
+        unconfined_seccomp=seccomp_of(context, pod_context).type == UNCONFINED,
         read_only_root=context.read_only_root_filesystem,
+        identity=whom.identity,
+        strict_groups=pod_context.supplemental_groups_policy == STRICT,
+        seccomp=facts.seccomp,
+        app_armor=_app_armor(context, pod_context),
+        selinux=selinux_of(context, pod_context),
+        unmasked_proc=context.proc_mount == "Unmasked",
     )
 
 
-def _user(spec: core.Container, pod_context: core.PodSecurityContext, image: Image) -> str:
-    context = spec.security_context
-    user = _first("run_as_user", context, pod_context)
-    group = _first("run_as_group", context, pod_context)
-    non_root = context.run_as_non_root if context.HasField("run_as_non_root") else pod_context.run_as_non_root
-    if non_root:
+def selinux_of(context: core.SecurityContext, pod_context: core.PodSecurityContext) -> tuple[str, ...]:
+    """The parts of the label that the container asks for, or else its pod."""
+    options = (context if context.HasField("se_linux_options") else pod_context).se_linux_options
+    return tuple(f"{name}:{getattr(options, name)}" for name in ("user", "role", "type", "level") if getattr(options, name))
+
+
+def _app_armor(context: core.SecurityContext, pod_context: core.PodSecurityContext) -> str:
+    profile = app_armor_of(context, pod_context)
+    if profile.type == LOCALHOST:
+        return str(profile.localhost_profile)
+    return UNCONFINED.lower() if profile.type == UNCONFINED else ""
+
+
+def _whom(context: core.SecurityContext, pod_context: core.PodSecurityContext, image: Image, facts: SecurityFacts) -> Whom:
+    user, group = chosen("run_as_user", context, pod_context), chosen("run_as_group", context, pod_context)
+    if context.run_as_non_root if context.HasField("run_as_non_root") else pod_context.run_as_non_root:
         _refuse_root(user, image)
+    known = identity(context, pod_context, image, facts.accounts) if facts.accounts is not None else None
+    if known is not None:
+        return Whom(f"{known.uid}:{known.gid}", known.groups, known)
+    own = (pod_context.fs_group,) if pod_context.HasField("fs_group") else ()
+    groups = (*pod_context.supplemental_groups, *own)
     if user is None and group is None:
-        return ""
-    return f"{user if user is not None else image.user.partition(':')[0] or 0}" + (f":{group}" if group is not None else "")
-
-
-def _first(name: str, context: core.SecurityContext, pod_context: core.PodSecurityContext) -> int | None:
-    """The container's setting, else the pod's, else None."""
-    owner = context if context.HasField(name) else pod_context
-    return int(getattr(owner, name)) if owner.HasField(name) else None
+        return Whom("", groups)
+    return Whom(f"{user if user is not None else image.user.partition(':')[0] or 0}" + (f":{group}" if group is not None else ""), groups)
 
 
 def _refuse_root(user: int | None, image: Image) -> None:
@@ -53,8 +82,3 @@ def _refuse_root(user: int | None, image: Image) -> None:
 
 def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit()
-
-
-def _groups(pod_context: core.PodSecurityContext) -> tuple[int, ...]:
-    own = (pod_context.fs_group,) if pod_context.HasField("fs_group") else ()
-    return (*pod_context.supplemental_groups, *own)

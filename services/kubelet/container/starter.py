@@ -9,10 +9,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from services.kubelet.container.env_files import EnvFiles, read_files, wanted_files
 from services.kubelet.container.files import bind_places, release_places
+from services.kubelet.container.identity import STRICT
 from services.kubelet.container.image_fetcher import ImageFetcher
-from services.kubelet.container.inputs import ConfigError, ContainerInputs
+from services.kubelet.container.inputs import ConfigError, ContainerInputs, SecurityFacts
 from services.kubelet.container.oom import lowest_possible
 from services.kubelet.container.plan import container_plan
+from services.kubelet.container.profiles import LOCALHOST, NoProfile, read_seccomp, seccomp_of
 from services.kubelet.node.images import ImageFailure
 from services.kubelet.pod.actions import StartContainer
 from services.kubelet.pod.contents import VolumeError
@@ -22,7 +24,7 @@ from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.spec import container_hash
 from services.kubelet.runtime.plan import ContainerPlan
-from services.kubelet.runtime.port import RUNNING, Container, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.runtime.port import RUNNING, Container, Image, RuntimeFailure, RuntimeUnavailable, Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,9 @@ class ContainerStarter:
                 self._facts.crash[spec.name] = next_backoff(before, action.after.finished_at or now, self._shared.clock.now())
             node, lowest = self._shared.node, lowest_possible()
             target, files = self._target(pod, spec.name), await self._env_files(spec)
-            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, self._directory, lowest, target, files)
+            facts = await self._security(pod, spec, image)
+            own = self._directory
+            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, own, lowest, target, files, facts)
             await self._create_and_start(inputs)
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:
@@ -97,6 +101,25 @@ class ContainerStarter:
         if target is None or target.state != RUNNING:
             raise ConfigError(f"unable to find target container {wanted}")
         return target.id
+
+    async def _security(self, pod: core.Pod, spec: core.Container, image: Image) -> SecurityFacts:
+        """Raises CreateFailure where the node has no profile of that name, or groups of the image that are to be left out are unknown."""
+        context, pod_context = spec.security_context, pod.spec.security_context
+        profile, found = seccomp_of(context, pod_context), None
+        if profile.type == LOCALHOST:
+            try:
+                found = await self._shared.files.call(read_seccomp, self._shared.node.root, profile.localhost_profile)
+            except NoProfile as error:
+                raise CreateFailure(str(error)) from error
+        try:
+            return SecurityFacts(await self._shared.runtime.accounts(image), found)
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            if pod_context.supplemental_groups_policy == STRICT:
+                raise CreateFailure(f"the groups of image {image.reference} cannot be told: {error}") from error
+            log.warning("the accounts of an image cannot be read", extra={"image": image.reference, "error": str(error)})
+            return SecurityFacts(None, found)
 
     async def _env_files(self, spec: core.Container) -> EnvFiles | None:
         """Of the pod's own volumes; the plan says where another one is asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.machinery.quantity import canonical
 from services.kubelet.node.machine import Machine
-from services.kubelet.node.view import NodeView
+from services.kubelet.node.view import HostSecurity, NodeView
 from services.kubelet.settings import KubeletSettings
 from services.kubelet.thresholds import MEMORY, NODEFS
 
@@ -36,7 +36,8 @@ def node_view(settings: KubeletSettings, machine: Machine) -> NodeView:
     """What pods may learn of the node."""
     allocatable = {name: amount for name, (_, amount) in resources(settings, machine).items()}
     root = str(settings.data_dir.absolute())
-    return NodeView(settings.node_name, settings.node_ip, allocatable, str(settings.folders), root, machine.recursive_read_only)
+    host = HostSecurity(machine.app_armor, machine.selinux, settings.allowed_unsafe_sysctls)
+    return NodeView(settings.node_name, settings.node_ip, allocatable, str(settings.folders), root, machine.recursive_read_only, host)
 
 
 def _whole(amount: int) -> str:

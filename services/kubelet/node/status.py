@@ -55,6 +55,7 @@ def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
     status.volumes_attached.extend(old.volumes_attached)
     status.images.extend(facts.images)
     status.runtime_handlers.extend(_handler(name, facts.machine) for name in ("", *facts.runtime_handlers))
+    status.features.supplemental_groups_policy = True
     return status
 
 

@@ -35,6 +35,10 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
     result.image_id = container.image_id
     result.container_id = f"{view.scheme}://{container.id}"
     _tell_resources(spec, container, result)
+    if container.identity is not None:
+        known = container.identity
+        groups = (known.gid, *known.groups)
+        result.user.linux.MergeFrom(core.LinuxContainerUser(uid=known.uid, gid=known.gid, supplemental_groups=groups))
     if container.stop_signal:
         result.stop_signal = container.stop_signal
     earlier = _attempt(view.observation, spec.name, container.attempt - 1)

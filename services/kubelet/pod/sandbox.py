@@ -104,6 +104,7 @@ class SandboxMaker:
         """Makes the sandbox and the pod's name files."""
         settings = self._shared.settings
         try:
+            self._check_users(pod)
             handler = await self._handler(pod.spec.runtime_class_name)
             async with self._shared.starts:
                 sandbox = await self._shared.runtime.create_sandbox(sandbox_plan(pod, attempt, settings.cluster_domain, handler))
@@ -117,6 +118,15 @@ class SandboxMaker:
         self._facts.failures.pop(SANDBOX, None)
         for words in write_name_files(pod, sandbox, self._directory, settings):
             self._event("Warning", "DNSConfigForming", words)
+
+    def _check_users(self, pod: core.Pod) -> None:
+        """Raises RuntimeFailure, in Kubernetes' words, where users of its own cannot be had: the pod is never run without."""
+        wanted = pod.spec.HasField("host_users") and not pod.spec.host_users
+        if not wanted or self._shared.runtime.user_namespaces:
+            return
+        name = pod.spec.runtime_class_name
+        who = f'RuntimeClass handler "{name}"' if name else "runtime"
+        raise RuntimeFailure(f"can't set `spec.hostUsers: false`, {who} does not support user namespaces")
 
     async def _handler(self, class_name: str) -> str:
         """By what of the engine a pod of a RuntimeClass runs; empty for its default. Raises StatusError, NotFound where there is no such

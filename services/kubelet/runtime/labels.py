@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from services.kubelet.runtime.plan import ContainerPlan, PodRef, SandboxPlan
+from services.kubelet.runtime.plan import ContainerPlan, Identity, PodRef, SandboxPlan
 from services.kubelet.runtime.port import Sandbox
 
 CLUSTER, NODE, KIND = "io.knarr.cluster", "io.knarr.node", "io.knarr.kind"
+IDENTITY = "io.knarr.identity"
 ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY, HANDLER = (
     "io.knarr.attempt",
     "io.knarr.sandbox-attempt",
@@ -41,7 +42,19 @@ def container_labels(plan: ContainerPlan) -> dict[str, str]:
         SPEC_HASH: plan.spec_hash,
         IMAGE: plan.image,
         TTY: "1" if plan.process.tty else "",
+        **_identity_label(plan.security.identity),
     }
+
+
+def _identity_label(known: Identity | None) -> dict[str, str]:
+    return {} if known is None else {IDENTITY: f"{known.uid}:{known.gid}:{','.join(map(str, known.groups))}"}
+
+
+def identity_of(labels: Mapping[str, str]) -> Identity | None:
+    """None where it was not known, as in a container that an earlier kubelet made."""
+    uid, _, rest = labels.get(IDENTITY, "").partition(":")
+    gid, _, groups = rest.partition(":")
+    return Identity(int(uid), int(gid), tuple(int(group) for group in groups.split(",") if group)) if uid else None
 
 
 def _pod_labels(pod: PodRef) -> dict[str, str]:

@@ -72,8 +72,30 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """The user and groups of a container's first process; ``groups`` are those beside ``gid``."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeccompProfile:
+    """One of the node's: where it lies, and what it says, as JSON."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Security:
-    """As whom a container runs and what it may. ``user`` is ``user[:group]``, empty to keep the image's."""
+    """As whom a container runs and what it may.
+
+    ``user`` is ``user[:group]``, empty to keep the image's; ``identity`` where that is known to the number. ``strict_groups``: the image's
+    own groups are not added. ``app_armor`` is ``unconfined`` or a profile of the node, empty for the engine's own; ``selinux`` the parts
+    of a label, as ``type:spc_t``.
+    """
 
     user: str = ""
     supplemental_groups: tuple[int, ...] = ()
@@ -83,6 +105,13 @@ class Security:
     no_new_privileges: bool = False
     unconfined_seccomp: bool = False
     read_only_root: bool = False
+    identity: Identity | None = None
+    strict_groups: bool = False
+    seccomp: SeccompProfile | None = None
+    app_armor: str = ""
+    selinux: tuple[str, ...] = ()
+    # Nothing of /proc is hidden or read-only.
+    unmasked_proc: bool = False
 
 
 @dataclass(frozen=True, slots=True)

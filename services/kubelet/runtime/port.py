@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
+from services.kubelet.runtime.plan import ContainerPlan, Identity, Limits, PodRef, SandboxPlan
 
 RUNNING, EXITED, CREATED = "running", "exited", "created"
 
@@ -79,6 +79,8 @@ class Container:
     limits: Limits | None = None
     # By which it is asked to end; empty where the engine does not say.
     stop_signal: str = ""
+    # As whom it began; None where that is not known.
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,14 @@ class Image:
     digest: str = ""
     stop_signal: str = ""
     size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What an image has in /etc/passwd and /etc/group; empty where it has none."""
+
+    passwd: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +293,8 @@ class Runtime(abc.ABC):
     # Whether the containers see what their plans mount. Where they do not, the kubelet makes no files and no mounts for them, and asks
     # for no tokens; what it would refuse or miss it does refuse and miss.
     mounts_files: ClassVar[bool] = True
+    # Whether a pod can have users of its own that are others on the node.
+    user_namespaces: ClassVar[bool] = False
     # Whether what containers use is used of the machine that the kubelet runs on.
     uses_machine: ClassVar[bool] = True
 
@@ -340,6 +352,10 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     async def image(self, reference: str) -> Image:
         """An image on the node; raises NoSuchImage."""
+
+    async def accounts(self, image: Image) -> Accounts | None:
+        """The users and groups that an image knows; None: the engine goes by them itself, as ``strict_groups`` asks it to."""
+        return None
 
     @abc.abstractmethod
     async def images(self) -> list[LocalImage]:

@@ -122,7 +122,9 @@ class PodManager:
         if is_too_large(new) and not is_finished(new):
             refused = too_large()
         elif not self._is_taken(new):
-            refused = pressed(new, self._pressure()) or refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable)
+            refused = pressed(new, self._pressure()) or refusal(
+                new, self._taken(new.metadata.uid), self._context.node.allocatable, self._context.node.host
+            )
         if refused is not None:
             worker.refuse(refused.reason, refused.message)
         elif worker.wants_resize:
@@ -134,7 +136,7 @@ class PodManager:
         waiting = [worker for uid in list(self._resizes) if (worker := self._resizing(uid)) is not None]
         for worker in sorted(waiting, key=lambda found: order(found.asked, found.pod, self._resizes[found.pod.metadata.uid])):
             uid = worker.pod.metadata.uid
-            refused = resize_refusal(worker.asked, self._taken(uid), self._context.node.allocatable)
+            refused = resize_refusal(worker.asked, self._taken(uid), self._context.node.allocatable, self._context.node.host)
             if refused is None:
                 del self._resizes[uid]
                 worker.grant()

@@ -48,25 +48,13 @@ def warned(judged: Judgement) -> list[str]:
 
 
 PROTECTING = [
-    ("spec.hostUsers", {"hostUsers": False}, {}),
     ("spec.os.name", {"os": {"name": "windows"}}, {}),
-    (
-        "spec.securityContext.seccompProfile.type",
-        {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}},
-        {},
-    ),
-    ("spec.securityContext.supplementalGroupsPolicy", {"securityContext": {"supplementalGroupsPolicy": "Strict"}}, {}),
-    (
-        "spec.containers[0].securityContext.appArmorProfile.type",
-        {},
-        {"securityContext": {"appArmorProfile": {"type": "Localhost", "localhostProfile": "p"}}},
-    ),
     ("spec.containers[0].resources.claims", {}, {"resources": {"claims": [{"name": "r"}]}}),
     ("spec.volumes[1].flexVolume", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "flexVolume": {"driver": "d/d"}}]}, {}),
     ("spec.volumes[0].emptyDir.medium", {"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, {}),
 ]
 HARMLESS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("spec.securityContext.appArmorProfile.type", {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}, {}),
+    ("spec.securityContext.seLinuxChangePolicy", {"securityContext": {"seLinuxChangePolicy": "Recursive"}}, {}),
 ]
 
 
@@ -97,12 +85,12 @@ def test_other_values_are_honoured(spec: dict[str, Any], container: dict[str, An
 
 
 def test_templates_are_judged_where_they_stand() -> None:
-    assert refused(judge(*deployment(hostUsers=False))) == ["spec.template.spec.hostUsers"]
+    assert refused(judge(*deployment(os={"name": "windows"}))) == ["spec.template.spec.os.name"]
 
 
 def test_an_update_is_judged_by_what_it_adds() -> None:
     whole = {"resources": {"limits": {"cpu": "1"}}}
-    ref, old = deployment(hostUsers=False, **whole)
+    ref, old = deployment(os={"name": "windows"}, **whole)
     new = copy_of(old)
     new.spec.replicas = 3
     assert judge(ref, new, old) == Judgement([], [])
@@ -111,11 +99,11 @@ def test_an_update_is_judged_by_what_it_adds() -> None:
 
 
 def test_a_list_in_another_order_adds_nothing_and_one_more_does() -> None:
-    ref, old = pod({"securityContext": {"seLinuxOptions": {"level": "s0"}}})
+    ref, old = pod({"securityContext": {"windowsOptions": {"hostProcess": True}}})
     new = copy_of(old)
     new.spec.containers.insert(0, type(new.spec.containers[0])(name="first"))
     assert warned(judge(ref, new, old)) == []
-    new.spec.containers[0].security_context.se_linux_options.level = "s0"
+    new.spec.containers[0].security_context.windows_options.host_process = True
     assert len(judge(ref, new, old).warnings) == 1
 
 
@@ -134,8 +122,8 @@ def test_the_examples_ask_for_nothing_that_is_missing(path: Path) -> None:
 async def test_the_api_server_judges_creates_and_updates() -> None:
     async with ApiInMemory() as api:
         client = api.client()
-        _, bad = deployment(hostUsers=False)
-        with pytest.raises(Invalid, match=r"spec\.template\.spec\.hostUsers: Forbidden: pods have the user namespace of their node"):
+        _, bad = deployment(os={"name": "windows"})
+        with pytest.raises(Invalid, match=r"spec\.template\.spec\.os\.name: Forbidden: no node runs Windows"):
             await client.create(bad)
         api.seed(bad)
         await api.settle()

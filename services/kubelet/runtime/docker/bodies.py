@@ -110,8 +110,16 @@ def _processes(wanted: Namespaces, sandbox: str) -> str:
 
 
 def _security(wanted: Security) -> dict[str, Any]:
-    options = (["no-new-privileges"] if wanted.no_new_privileges else []) + (["seccomp=unconfined"] if wanted.unconfined_seccomp else [])
+    options = ["no-new-privileges"] if wanted.no_new_privileges else []
+    if wanted.seccomp is not None:
+        options.append(f"seccomp={wanted.seccomp.text}")
+    elif wanted.unconfined_seccomp:
+        options.append("seccomp=unconfined")
+    options += [f"apparmor={wanted.app_armor}"] if wanted.app_armor else []
+    options += [f"label={part}" for part in wanted.selinux]
+    proc: dict[str, list[str]] = {"MaskedPaths": [], "ReadonlyPaths": []} if wanted.unmasked_proc else {}
     return {
+        **proc,
         "Privileged": wanted.privileged,
         "CapAdd": list(wanted.cap_add),
         "CapDrop": list(wanted.cap_drop),

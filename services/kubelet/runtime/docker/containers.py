@@ -158,6 +158,7 @@ def _created(engine_id: str, plan: ContainerPlan, image: Image) -> Container:
         sandbox_attempt=plan.sandbox_attempt,
         created_at=datetime.now(UTC),
         limits=plan.limits,
+        identity=plan.security.identity,
         stop_signal=signal_name(plan.stop_signal or image.stop_signal),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kubelet.runtime.labels import ATTEMPT, CONTAINER_NAME, IMAGE, SANDBOX_ATTEMPT, SPEC_HASH
+from services.kubelet.runtime.labels import ATTEMPT, CONTAINER_NAME, IMAGE, SANDBOX_ATTEMPT, SPEC_HASH, identity_of
 from services.kubelet.runtime.plan import Limits
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container
 
@@ -38,6 +38,7 @@ def container_from(inspected: Mapping[str, Any]) -> Container:
         oom_killed=bool(state.get("OOMKilled")) and status == EXITED,
         error=error if exit_code == START_FAILED_EXIT_CODE else "",
         limits=_limits_from(inspected.get("HostConfig") or {}),
+        identity=identity_of(labels),
         stop_signal=signal_name(inspected["Config"].get("StopSignal") or ""),
     )
 

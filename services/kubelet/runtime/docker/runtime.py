@@ -17,6 +17,7 @@ from dataclasses import replace
 from knarr.service.tasks import run_together
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.dialing import dial
+from services.kubelet.runtime.docker.accounts import EngineAccounts
 from services.kubelet.runtime.docker.bridge import BridgeKeeper
 from services.kubelet.runtime.docker.containers import EngineContainers
 from services.kubelet.runtime.docker.engine import Engine
@@ -33,6 +34,7 @@ from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.labels import CLUSTER, NODE
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
+    Accounts,
     Check,
     Container,
     ExecCheck,
@@ -65,6 +67,7 @@ class DockerRuntime(Runtime):
         self._observer = EngineObserver(self._engine, settings, self._own)
         owned = OwnContainers(self._engine, self._own)
         self._images = EngineImages(self._engine)
+        self._accounts = EngineAccounts(self._engine, self._own)
         self._handlers = EngineHandlers(self._engine)
         self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._observer)
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
@@ -153,6 +156,9 @@ class DockerRuntime(Runtime):
 
     async def image(self, reference: str) -> Image:
         return await self._images.get(reference)
+
+    async def accounts(self, image: Image) -> Accounts | None:
+        return await self._accounts.get(image.id)
 
     async def images(self) -> list[LocalImage]:
         return await self._images.all()
