@@ -12,7 +12,15 @@ from knarr.objects.keys import is_deleting
 
 # The annotation of a pod that shows one which its node runs by itself: the node has made it.
 MIRROR = "kubernetes.io/config.mirror"
+# Of a pod that a node runs by itself: where it has it from (`api` for all others), and what tells it from one that says something else.
+CONFIG_SOURCE, CONFIG_HASH = "kubernetes.io/config.source", "kubernetes.io/config.hash"
 PENDING, RUNNING, SUCCEEDED, FAILED, UNKNOWN = "Pending", "Running", "Succeeded", "Failed", "Unknown"
+
+
+def is_static(pod: core.Pod) -> bool:
+    """Whether it is a pod that a node runs by itself, and not the mirror that shows it."""
+    annotations = pod.metadata.annotations
+    return MIRROR not in annotations and annotations.get(CONFIG_SOURCE, "api") != "api"
 
 
 def is_finished(pod: core.Pod) -> bool:

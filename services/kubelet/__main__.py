@@ -100,6 +100,12 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="the node's logins to registries, as `docker login` writes them, credential helpers included (default: %(default)s)",
     )
     made.add_argument(
+        "--pod-manifest-path",
+        type=Path,
+        metavar="PATH",
+        help="a folder of files, or one file, each with a pod that this node runs by itself, whether or not the API server is there",
+    )
+    made.add_argument(
         "--cloud-provider",
         choices=("", EXTERNAL),
         default="",
@@ -136,6 +142,7 @@ def main() -> int:
         mounts_of=arguments.mounts_of,
         pull_advice=arguments.pull_advice,
         registry_config=arguments.registry_config,
+        manifest_path=arguments.pod_manifest_path,
         cloud_provider=arguments.cloud_provider,
         provider_id=arguments.provider_id,
         cluster_dns=arguments.cluster_dns,

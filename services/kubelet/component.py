@@ -41,7 +41,9 @@ from services.kubelet.node.images import Images
 from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
 from services.kubelet.node.machine import read_machine
+from services.kubelet.node.mirrors import MirrorKeeper
 from services.kubelet.node.resources import node_view
+from services.kubelet.node.static_pods import StaticPods
 from services.kubelet.node.stats import Stats
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.references import ReferenceReader
@@ -128,6 +130,10 @@ class Kubelet(Component):
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
         self.manager = PodManager(self.context, self._pods, lambda: self._evictions.pressure)
+        self._begun = asyncio.Event()
+        self._statics = StaticPods(settings.manifest_path, settings.node_name, self._complain)
+        self._statics.on_change(self.manager.static_changed)
+        self._mirrors = MirrorKeeper(client, self._statics, self._pods, lambda: self._keeper.node)
         self.signals = signals or self._own_signals(files)
         meter = Meter(runtime, files)
         reclaimer = Reclaimer(self.manager.all)
@@ -181,6 +187,8 @@ class Kubelet(Component):
                 "lease": self._lease.run(),
                 "stats": self.stats.run(),
                 "workers": self._work(),
+                "static pods": self._run_statics(),
+                "mirrors": self._mirrors.run(),
                 "folders": self._folders.run(),
                 "evictions": self._evict(),
                 "local storage": self._local_storage.run(),
@@ -208,8 +216,25 @@ class Kubelet(Component):
 
     async def _work(self) -> None:
         """Waits for a runtime that answers: before that nothing is known of what already runs."""
-        await asyncio.gather(self._start_runtime(), self._pods.wait_synced(), self._services.wait_synced())
-        await self.manager.run()
+        try:
+            await self._start_runtime()
+            self.manager.begin()
+            self._begun.set()
+            await asyncio.gather(self._statics.read.wait(), self._pods.wait_synced(), self._services.wait_synced())
+            await self.manager.run()
+        finally:
+            await self.manager.close()
+
+    async def _run_statics(self) -> None:
+        """They wait for no API."""
+        await self._begun.wait()
+        await self._statics.run()
+
+    def _complain(self, words: str) -> None:
+        """Of a file that describes no pod: on the Node, which is all that there is of it in the API."""
+        node = core.Node()
+        node.metadata.name = node.metadata.uid = self._settings.node_name
+        self._recorder.event(node, "Warning", "FailedValidation", words)
 
     def _own_signals(self, files: NodeFiles) -> SignalReader:
         if not self._runtime.uses_machine:

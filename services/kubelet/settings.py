@@ -54,6 +54,8 @@ class KubeletSettings:
     pull_advice: str = ""
     # The node's own logins to registries, as `docker login` writes them; None, or a file that is not there: it has none.
     registry_config: Path | None = None
+    # A folder of files, or one file, with the pods that the node runs by itself; None: there are none.
+    manifest_path: Path | None = None
     # How many pods start at once.
     start_concurrency: int = 8
     # A process with the mounts that the engine sees, where those are not the kubelet's own; 0: they are.

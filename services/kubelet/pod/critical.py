@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.pods import MIRROR
+from knarr.objects.pods import MIRROR, is_static
 
-# Where the kubelet has a pod from, as it notes on those that do not come from the API.
-SOURCE = "kubernetes.io/config.source"
 SYSTEM_CRITICAL = 2_000_000_000
 
 
 def is_critical(pod: core.Pod) -> bool:
     """A node's own pods, and those of a priority that only the system gives."""
-    annotations = pod.metadata.annotations
-    return MIRROR in annotations or annotations.get(SOURCE, "api") != "api" or pod.spec.priority >= SYSTEM_CRITICAL
+    return MIRROR in pod.metadata.annotations or is_static(pod) or pod.spec.priority >= SYSTEM_CRITICAL

@@ -33,8 +33,8 @@ RETRY = Backoff(first_seconds=0.1, limit_seconds=5.0, jitter=0.5)
 class StatusWriter:
     """Writes the status of one pod. While one write is under way a newer status waits; older ones are skipped."""
 
-    def __init__(self, client: Client, latest: Callable[[], core.Pod]) -> None:
-        """``latest`` answers the pod as the API last told it."""
+    def __init__(self, client: Client, latest: Callable[[], core.Pod | None]) -> None:
+        """``latest`` answers the pod as the API last told it; None while it has none that would show the status."""
         self._client = client
         self._latest = latest
         self._wanted: core.PodStatus | None = None
@@ -54,17 +54,20 @@ class StatusWriter:
         What somebody else wrote over our part (the node controller does, while it hears nothing
         from the node) is put right again.
         """
-        if passes and (is_true(status, READY) or not is_true(self._newest().status, READY)):
+        newest = self._newest()
+        if newest is None:
+            return
+        if passes and (is_true(status, READY) or not is_true(newest.status, READY)):
             self._due.clear()
         else:
             self._due.set()
         writing = self._task is not None and not self._task.done()
-        if status == self._wanted if writing else _merged(newest := self._newest().status, status) == newest:
+        if status == self._wanted if writing else _merged(newest.status, status) == newest.status:
             return
         self._wanted, self._written = status, None
         self._idle.clear()
         if self._task is None or self._task.done():
-            name = f"kubelet/status/{self._latest().metadata.namespace}/{self._latest().metadata.name}"
+            name = f"kubelet/status/{newest.metadata.namespace}/{newest.metadata.name}"
             self._task = asyncio.create_task(self._write(), name=name)
 
     def has_written(self, pod: core.Pod, before: core.Pod) -> bool:
@@ -88,6 +91,10 @@ class StatusWriter:
         while self._wanted is not None and self._written != self._wanted:
             await self._wait()
             wanted, base = self._wanted, self._newest()
+            if base is None:
+                # Whoever comes to show the pod is told of it anew.
+                self._wanted = None
+                break
             try:
                 self._base = await self._update(base, wanted)
                 self._made_of, self._made = base.metadata.resource_version, self._base.metadata.resource_version
@@ -111,10 +118,10 @@ class StatusWriter:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._due.wait()
 
-    def _newest(self) -> core.Pod:
+    def _newest(self) -> core.Pod | None:
         """What the last write answered, unless the informer has seen a newer one."""
         latest = self._latest()
-        if self._base is None or _revision(latest) >= _revision(self._base):
+        if latest is None or self._base is None or _revision(latest) >= _revision(self._base):
             return latest
         return self._base
 

@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.informer import Informer
 from knarr.objects.keys import Key, is_deleting, key_of
-from knarr.objects.pods import is_finished
+from knarr.objects.pods import CONFIG_HASH, MIRROR, is_finished, is_static
 from knarr.objects.references import config_map_names, names_trust_bundle, secret_names
 from knarr.service.tasks import cancel
 from services.kubelet.csi.client import DriverError
@@ -44,6 +44,11 @@ class PodManager:
         self._failures: dict[str, int] = {}
         # Pods that ask for other amounts than they were granted, and since when, in the loop's seconds.
         self._resizes: dict[str, float] = {}
+        # The pods that the node runs by itself, by uid, and those of them that wait for one of their name to end.
+        self._statics: dict[str, core.Pod] = {}
+        self._awaited: dict[Key, core.Pod] = {}
+        # The API has told of all of the node's pods.
+        self._told = False
         self._ran = False
 
     @property
@@ -67,23 +72,27 @@ class PodManager:
         path = volume.spec.persistent_volume_source.local.path
         return any(path in worker.facts.folders for worker in self._workers.values())
 
-    async def run(self) -> None:
-        """Until cancelled. Needs a synced informer and a runtime that has started."""
+    def begin(self) -> None:
+        """Once, with a runtime that has started: from here on pods are run that come from the node itself, with or without an API."""
         ENGINE_WELL.set(not self._context.runtime.trouble)
-        self._pods.on_change(self._pod_changed)
         self._context.runtime.on_change(self._engine_changed)
         self._context.references.on_change(self._reference_changed)
         self._context.drivers.on_driver(self._driver_came)
+
+    async def run(self) -> None:
+        """Until cancelled. Needs a synced informer, and to have begun."""
+        self._told = True
+        self._pods.on_change(self._pod_changed)
         for uid, observation in list(self._context.runtime.observed().items()):
             if uid not in self._workers:
                 self._start(_stub(observation.ref), gone=True)
-        try:
-            await self._remove_orphans()
-            await asyncio.Event().wait()
-        finally:
-            # The engine goes on, and whoever follows it next is alone with it.
-            self._ran = True
-            await cancel(self._tasks.values())
+        await self._remove_orphans()
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Ends the workers. The engine goes on, and whoever follows it next is alone with it."""
+        self._ran = True
+        await cancel(self._tasks.values())
 
     async def _remove_orphans(self) -> None:
         """Removes the directories, mounts included, of pods that ended while no kubelet ran: neither the API nor the engine knows them."""
@@ -105,7 +114,44 @@ class PodManager:
             return False
         return True
 
+    def static_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
+        """A pod that the node runs by itself has come or gone; one of the same name waits for the other to end."""
+        if old is not None:
+            self._statics.pop(old.metadata.uid, None)
+            self._awaited.pop(key_of(old), None)
+            if (worker := self._workers.get(old.metadata.uid)) is not None:
+                worker.end()
+        if new is not None:
+            self._statics[new.metadata.uid] = self._awaited[key_of(new)] = new
+        self._take_awaited()
+
+    def _take_awaited(self) -> None:
+        for key, pod in list(self._awaited.items()):
+            for observation in list(self._context.runtime.observed().values()):
+                ref = observation.ref
+                if (ref.namespace, ref.name) == key and ref.uid != pod.metadata.uid and ref.uid not in self._workers:
+                    # What ran here by that name before this kubelet came.
+                    self._start(_stub(ref), gone=True)
+            if not any(key_of(worker.pod) == key for worker in self._workers.values()):
+                del self._awaited[key]
+                self._take(pod)
+
+    def _mirror(self, pod: core.Pod) -> core.Pod | None:
+        """The mirror by which the API shows a pod that the node runs by itself."""
+        found = self._pods.store.get(*key_of(pod))
+        return found if found is not None and found.metadata.annotations.get(MIRROR) == pod.metadata.annotations[CONFIG_HASH] else None
+
+    def _mirror_changed(self, mirror: core.Pod) -> None:
+        """Whoever runs what it shows has its status told."""
+        worker = self._workers.get(mirror.metadata.annotations[MIRROR])
+        if worker is not None:
+            worker.wake()
+
     def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
+        shown = new if new is not None else old
+        if shown is not None and MIRROR in shown.metadata.annotations:
+            self._mirror_changed(shown)
+            return
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid) and old.metadata.uid in self._workers:
             self._workers[old.metadata.uid].update(None)
         if new is None:
@@ -117,6 +163,10 @@ class PodManager:
                 self._resizes.setdefault(new.metadata.uid, asyncio.get_running_loop().time())
             self._settle_resizes()
             return
+        self._take(new)
+
+    def _take(self, new: core.Pod) -> None:
+        """Begins with a pod that is new here."""
         worker = self._start(new, gone=False)
         refused = None
         if is_too_large(new) and not is_finished(new):
@@ -157,7 +207,9 @@ class PodManager:
 
     def _taken(self, newcomer: str) -> Iterator[core.Pod]:
         """The pods that hold resources of the node, but for one uid."""
-        for pod in self._pods.store.list():
+        own = [worker.pod for worker in self._workers.values() if worker.is_static]
+        shown = (pod for pod in self._pods.store.list() if MIRROR not in pod.metadata.annotations)
+        for pod in (*own, *shown):
             uid = pod.metadata.uid
             worker = self._workers.get(uid)
             counted = self._is_taken(pod) if worker is None else not worker.facts.refused
@@ -174,7 +226,7 @@ class PodManager:
                 worker.wake()
         elif uid in self._workers:
             self._workers[uid].wake()
-        else:
+        elif self._told:
             observation = self._context.runtime.observe(uid)
             if observation is not None:
                 self._start(_stub(observation.ref), gone=True)
@@ -192,7 +244,8 @@ class PodManager:
 
     def _start(self, pod: core.Pod, *, gone: bool) -> PodWorker:
         uid = pod.metadata.uid
-        worker = PodWorker(pod, self._context, gone=gone)
+        mirror = (lambda: self._mirror(pod)) if is_static(pod) else None
+        worker = PodWorker(pod, self._context, gone=gone, mirror=mirror)
         self._workers[uid] = worker
         PODS.set(len(self._workers))
         task = asyncio.create_task(worker.run(), name=f"kubelet/pod/{pod.metadata.namespace}/{pod.metadata.name}")
@@ -207,6 +260,7 @@ class PodManager:
         if task.cancelled() or worker is None:
             return
         self._settle_resizes()
+        self._take_awaited()
         error = task.exception()
         if error is None:
             self._failures.pop(uid, None)
@@ -219,6 +273,11 @@ class PodManager:
     def _restart(self, pod: core.Pod) -> None:
         """As a kubelet that comes anew would: what the worker knew better may not be written, and it was not told that the pod went."""
         if self._ran or pod.metadata.uid in self._workers:
+            return
+        if is_static(pod):
+            if (wanted := self._statics.get(pod.metadata.uid)) is not None:
+                self._awaited[key_of(wanted)] = wanted
+                self._take_awaited()
             return
         found = self._pods.store.get(*key_of(pod))
         if found is not None and found.metadata.uid == pod.metadata.uid:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Conflict, NotFound, StatusError
+from knarr.machinery.times import to_time
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import every_container, is_finished
@@ -30,7 +31,7 @@ from services.kubelet.pod.facts import EVICTED, PodFacts
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.status_writer import StatusWriter
-from services.kubelet.pod.stopping import stop_grace_seconds
+from services.kubelet.pod.stopping import stop_grace_seconds, termination_grace_seconds
 from services.kubelet.pod.view import PodView, StatusView
 from services.kubelet.pod.volumes import shown_metadata, shows_metadata
 from services.kubelet.runtime.port import EXITED, PodObservation
@@ -46,7 +47,10 @@ DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadlin
 class PodWorker:
     """Runs one pod from its first sight to its last trace."""
 
-    def __init__(self, pod: core.Pod, context: NodeContext, *, gone: bool = False) -> None:
+    def __init__(
+        self, pod: core.Pod, context: NodeContext, *, gone: bool = False, mirror: Callable[[], core.Pod | None] | None = None
+    ) -> None:
+        """``mirror`` answers the pod by which the API shows one that the node runs by itself; None: the pod is the API's."""
         self._context = context
         self._latest = pod
         self._pod = _copy(pod)
@@ -64,7 +68,8 @@ class PodWorker:
         self._events = PodEvents(context.recorder, self.facts, lambda: self._latest)
         shared = PodContext(context, self._ref, self.facts, self._directory, self._events)
         self._waiting_events = WaitingEvents(self._events.container)
-        self._writer = StatusWriter(context.client, lambda: self._latest)
+        self.is_static = mirror is not None
+        self._writer = StatusWriter(context.client, mirror or (lambda: self._latest))
         self._prober = Prober(shared, self.wake)
         self._actions = ActionRunner(shared, lambda: self._pod, self._writer, self.wake)
 
@@ -88,6 +93,13 @@ class PodWorker:
                 self.facts.pending = None
         if not echo:
             self.wake()
+
+    def end(self) -> None:
+        """The node runs it by itself no more: it ends as if it had been deleted."""
+        pod = copy_of(self._latest)
+        pod.metadata.deletion_timestamp.CopyFrom(to_time(self._context.clock.now()))
+        pod.metadata.deletion_grace_period_seconds = int(termination_grace_seconds(pod))
+        self.update(pod)
 
     @property
     def asked(self) -> core.Pod:
@@ -273,6 +285,10 @@ class PodWorker:
     async def _delete_object(self) -> None:
         """Writes the final status, then deletes the object."""
         await self._writer.flush()
+        if self.is_static:
+            self.facts.gone = True
+            self.wake()
+            return
         metadata = self._pod.metadata
         try:
             await self._context.client.delete(core.Pod, metadata.name, metadata.namespace, grace_period_seconds=0, uid=metadata.uid)

@@ -1,0 +1,99 @@
+"""The mirror pods by which the API shows what a node runs by itself.
+
+A mirror is made for each static pod, made anew when somebody deletes it or its pod is another one now, and deleted with it. The kubelet
+runs nothing for it; its status is that of the static pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
+from knarr.client.client import Client
+from knarr.client.informer import Informer
+from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
+from knarr.objects.copies import copy_of
+from knarr.objects.keys import is_deleting, key_of
+from knarr.objects.owners import owner_reference
+from knarr.objects.pods import CONFIG_HASH, MIRROR
+from services.kubelet.node.static_pods import StaticPods
+
+log = logging.getLogger(__name__)
+
+RETRY = Backoff(first_seconds=0.5, limit_seconds=30.0, jitter=0.2)
+# How long a Node that is not registered yet is waited for.
+NODE_SECONDS = 0.5
+
+
+def mirror_of(pod: core.Pod, node: core.Node) -> core.Pod:
+    """How the API shows a static pod: owned by its node, and marked as what it is."""
+    made = core.Pod(spec=copy_of(pod.spec))
+    metadata, shown = made.metadata, pod.metadata
+    metadata.name, metadata.namespace = shown.name, shown.namespace
+    for name, value in shown.labels.items():
+        metadata.labels[name] = value
+    for name, value in shown.annotations.items():
+        metadata.annotations[name] = value
+    metadata.annotations[MIRROR] = shown.annotations[CONFIG_HASH]
+    metadata.owner_references.append(owner_reference(node, block_owner_deletion=False))
+    return made
+
+
+def shows(mirror: core.Pod, pod: core.Pod | None) -> bool:
+    """Whether a mirror is that of a static pod as it is now."""
+    return pod is not None and not is_deleting(mirror) and mirror.metadata.annotations[MIRROR] == pod.metadata.annotations[CONFIG_HASH]
+
+
+class MirrorKeeper:
+    """Keeps the mirrors of one node's static pods."""
+
+    def __init__(self, client: Client, statics: StaticPods, pods: Informer[core.Pod], node: Callable[[], core.Node | None]) -> None:
+        """``pods`` are those of the node, ``node`` is the Node as the API has it."""
+        self._client, self._statics, self._pods, self._node = client, statics, pods, node
+        self._changed = asyncio.Event()
+        statics.on_change(lambda old, new: self._changed.set())
+        pods.on_change(lambda old, new: self._changed.set())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await asyncio.gather(self._statics.read.wait(), self._pods.wait_synced())
+        failures = 0
+        while True:
+            self._changed.clear()
+            try:
+                delay = 0.0 if await self._keep() else NODE_SECONDS
+                failures = 0
+            except StatusError as error:
+                failures += 1
+                delay = RETRY.delay(failures)
+                log.warning("mirror pods are not as they should be", extra={"error": str(error)})
+            if delay:
+                await asyncio.sleep(delay)
+            else:
+                await self._changed.wait()
+
+    async def _keep(self) -> bool:
+        """Makes all mirrors as they should be; False where the Node is not there yet."""
+        for mirror in self._pods.store.list():
+            if MIRROR in mirror.metadata.annotations and not shows(mirror, self._statics.find(key_of(mirror))):
+                await self._delete(mirror)
+        node = self._node()
+        wanted = [pod for pod in self._statics.pods.values() if self._pods.store.get(*key_of(pod)) is None]
+        if node is None:
+            return not wanted
+        for pod in wanted:
+            try:
+                await self._client.create(mirror_of(pod, node))
+            except AlreadyExists:
+                # By a mirror that the informer has yet to tell of, or by somebody's pod of that name.
+                log.info("a mirror pod is there already", extra={"pod": str(key_of(pod))})
+        return True
+
+    async def _delete(self, mirror: core.Pod) -> None:
+        metadata = mirror.metadata
+        with contextlib.suppress(NotFound, Conflict):
+            await self._client.delete(core.Pod, metadata.name, metadata.namespace, grace_period_seconds=0, uid=metadata.uid)
