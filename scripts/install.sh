@@ -22,8 +22,10 @@ apt_install() {
         fail "apt-get could not install $*; its message is above"
 }
 
-# need COMMAND PACKAGE...: installs the packages when the command is missing.
-need() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || apt_install "${@:2}"; }
+# need COMMAND PACKAGE...: the packages are to be installed when the command is missing; install_needed does it, all at once.
+needed=()
+need() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || needed+=("${@:2}"); }
+install_needed() { [ ${#needed[@]} -eq 0 ] || apt_install "${needed[@]}"; }
 
 python_ok() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
@@ -98,7 +100,10 @@ install_venv
 compile_modules
 # The checks of `make lint` need no more.
 [ "${1:-}" = "--venv" ] && exit
-[ "${1:-}" = "--tests" ] && install_clients && need mkfs.btrfs btrfs-progs
+if [ "${1:-}" = "--tests" ]; then
+    install_clients
+    need mkfs.btrfs btrfs-progs
+fi
 need etcd etcd-server
 need etcdctl etcd-client
 need nft nftables
@@ -110,11 +115,14 @@ if [ "${1:-}" = "--bench" ]; then
     need dnsmasq dnsmasq-base
     need haproxy haproxy
     need nginx nginx-light
-    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || PATH="$PATH:/usr/sbin" nginx -V 2>&1 | grep -q 'with-stream\( \|$\)' || apt_install libnginx-mod-stream
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || PATH="$PATH:/usr/sbin" nginx -V 2>&1 | grep -q 'with-stream\( \|$\)' || needed+=(libnginx-mod-stream)
     need iperf3 iperf3
 fi
-if [ "${1:-}" != "--without-docker" ]; then
+if [ "${1:-}" = "--without-docker" ]; then
+    install_needed
+else
     need dockerd docker.io
     need docker docker.io
+    install_needed
     start_docker
 fi

@@ -1,36 +1,85 @@
 #!/usr/bin/env bash
 # Runs all the tests, installing first what they need. Arguments go to pytest, in one run.
-# Without arguments: first what may run side by side, on all cores, then one after the other what shares the machine's engine and network.
+# Without arguments: first what needs no engine, on all cores; then side by side, each on a machine of its own, the tests of the compose cluster (on
+# this one) and those that need an engine (scripts/lane.sh). CONTRIBUTING.md says which marker leads where.
 # A Docker engine that was started for the tests is stopped after them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 had_engine=no
 [ -f .knarr/dockerd.pid ] && had_engine=yes
+beside=
+output=$(mktemp)
+root=()
+if [ "$(id -u)" -ne 0 ]; then root=(sudo --preserve-env=CI); fi
+finish() {
+    [ -z "$beside" ] || { "${root[@]}" kill "$beside" && wait "$beside"; } 2>/dev/null || true
+    rm -f "$output"
+    [ "$had_engine" = yes ] || scripts/stop-docker.sh
+}
+trap finish EXIT
 scripts/install.sh --tests
-[ "$had_engine" = yes ] || trap 'scripts/stop-docker.sh' EXIT
-shared='docker or net or cluster or compose'
-# More failures than this are no accident.
-MAX_AGAIN=4
 run=(.venv/bin/python -m pytest --durations=15)
-if [ "$(id -u)" -ne 0 ]; then run=(sudo --preserve-env=CI "${run[@]}"); fi
 if [ $# -gt 0 ]; then
-    "${run[@]}" "$@"
+    "${root[@]}" "${run[@]}" "$@"
     exit
 fi
+# More failures than this are no accident.
+MAX_AGAIN=4
+# Machines for the tests that need an engine: they wait more than they work, two of them and the compose cluster leave two cores idle at times.
+LANES=2
+say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 
-# suite ARG...: all tests of one kind. A few that failed are asked once more, alone: what passes then is named as flaky, which is a fault of its
-# own and to be mended; it says nothing against what is tested.
-suite() {
-    local code=0 count
-    "${run[@]}" --cache-clear "$@" || code=$?
-    [ "$code" -eq 1 ] || return "$code"
-    count=$(.venv/bin/python -c 'import json; print(len(json.load(open(".pytest_cache/v/cache/lastfailed"))))')
-    [ "$count" -le "$MAX_AGAIN" ] || return "$code"
-    "${run[@]}" "$@" --numprocesses=0 --last-failed || return 1
-    printf '\033[1m==>\033[0m FLAKY: %s of the tests failed and passed when they were asked alone; the failures above are to be mended\n' "$count" >&2
+# kind NAME: `command` asks all tests of a kind, `alone` is what they are asked with one after the other. Each kind remembers what failed.
+kind() {
+    local markers place=()
+    case $1 in
+        plain) markers='not (docker or cluster or compose)' ;;
+        engine) markers='(docker or cluster) and not compose' place=(scripts/lane.sh) ;;
+        compose) markers=compose ;;
+    esac
+    local asked=("${run[@]}" -o cache_dir=".pytest_cache/$1" -m "$markers")
+    # The files in which a marker stands (tests/conftest.py sees to it) are found sooner than by importing all of them.
+    case $1 in
+        plain) command=("${asked[@]}" --numprocesses=auto --dist=loadfile) ;;
+        engine)
+            mapfile -t files < <(grep -rlE 'mark\.(docker|cluster)\b' tests --include='test_*.py' | sort)
+            command=("${asked[@]}" --tx "$LANES*popen//python=scripts/lane.sh .venv/bin/python" --dist=loadfile "${files[@]}")
+            ;;
+        compose)
+            mapfile -t files < <(grep -rlE 'mark\.compose\b' tests --include='test_*.py' | sort)
+            command=("${asked[@]}" "${files[@]}")
+            ;;
+    esac
+    command=("${root[@]}" "${command[@]}" --cache-clear)
+    alone=("${root[@]}" "${place[@]}" "${asked[@]}" --last-failed)
 }
 
-failed=0
-suite --numprocesses=auto --dist=loadfile -m "not ($shared)" || failed=$?
-suite -m "$shared" || failed=$?
+# judge KIND CODE: how the tests of a kind went. A few that failed are asked once more, alone: what passes then is named as flaky, which is a
+# fault of its own and to be mended; it says nothing against what is tested.
+judge() {
+    local count
+    [ "$2" -eq 1 ] || return "$2"
+    count=$(.venv/bin/python -c 'import json, sys; print(len(json.load(open(f".pytest_cache/{sys.argv[1]}/v/cache/lastfailed"))))' "$1")
+    [ "$count" -le "$MAX_AGAIN" ] || return "$2"
+    kind "$1"
+    "${alone[@]}" || return 1
+    say "FLAKY: $count of the tests failed and passed when they were asked alone; the failures above are to be mended" >&2
+}
+
+failed=0 plain=0 engine=0 compose=0
+kind plain
+"${command[@]}" || plain=$?
+judge plain "$plain" || failed=$?
+
+kind engine
+"${command[@]}" >"$output" 2>&1 &
+beside=$!
+kind compose
+"${command[@]}" || compose=$?
+wait "$beside" || engine=$?
+beside=
+say 'what ran beside these'
+cat "$output"
+judge compose "$compose" || failed=$?
+judge engine "$engine" || failed=$?
 exit "$failed"

@@ -10,6 +10,7 @@ import pytest
 from tests.support import golden
 from tests.support.engine import ensure_image
 from tests.support.knarr_cluster import KnarrCluster
+from tests.support.lanes import hidden
 from tests.support.matrix import MatrixPlugin
 from tests.support.watchdog import Watchdog
 
@@ -25,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
     golden.rewriting = bool(config.getoption("--rewrite"))
     config.pluginmanager.register(MatrixPlugin(config))
     config.pluginmanager.register(Watchdog(config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if complaints := sorted(hidden(items)):
+        raise pytest.UsageError("\n".join(complaints))
 
 
 @pytest.fixture(scope="session")
