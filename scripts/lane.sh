@@ -18,6 +18,15 @@ outside() {
     exit "$code"
 }
 
+# /sys shows the interfaces of the network in which it was mounted. What is mounted below it stays.
+show_network() {
+    mkdir "$1/sys"
+    mount -t sysfs lane "$1/sys"
+    local point
+    while read -r point; do mount --bind "$point" "$1$point"; done < <(awk '$5 ~ "^/sys/" { print $5 }' /proc/self/mountinfo)
+    mount --rbind "$1/sys" /sys
+}
+
 # An address by which pods reach what listens on their node, in a network that has nobody else. There is no way to any other.
 make_network() {
     ip link set lo up
@@ -47,6 +56,7 @@ start_engine() {
 folder=$2
 shift 2
 make_network
+show_network "$folder"
 start_engine "$folder"
 code=0
 "$@" || code=$?

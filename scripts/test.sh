@@ -7,12 +7,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 had_engine=no
 [ -f .knarr/dockerd.pid ] && had_engine=yes
-beside=
-output=$(mktemp)
+beside=() output=$(mktemp)
 root=()
 if [ "$(id -u)" -ne 0 ]; then root=(sudo --preserve-env=CI); fi
 finish() {
-    [ -z "$beside" ] || { "${root[@]}" kill "$beside" && wait "$beside"; } 2>/dev/null || true
+    [ ${#beside[@]} -eq 0 ] || { "${root[@]}" kill "${beside[@]}" && wait "${beside[@]}"; } 2>/dev/null || true
     rm -f "$output"
     [ "$had_engine" = yes ] || scripts/stop-docker.sh
 }
@@ -69,17 +68,21 @@ judge() {
 }
 
 failed=0 plain=0 engine=0 compose=0
+# The images of the compose cluster are made meanwhile: that is waiting for a mirror, for the most part. Its tests say what went wrong with them.
+"${root[@]}" scripts/images.sh >/dev/null 2>&1 &
+beside=($!)
 kind plain
 "${command[@]}" || plain=$?
 judge plain "$plain" || failed=$?
+wait "${beside[@]}" || true
 
 kind engine
 "${command[@]}" >"$output" 2>&1 &
-beside=$!
+beside=($!)
 kind compose
 "${command[@]}" || compose=$?
-wait "$beside" || engine=$?
-beside=
+wait "${beside[@]}" || engine=$?
+beside=()
 say 'what ran beside these'
 cat "$output"
 judge compose "$compose" || failed=$?

@@ -53,14 +53,16 @@ SCRIPT = str(ROOT / "scripts/lane.sh")
 @pytest.mark.docker
 def test_a_machine_of_its_own_ends_with_its_command(tmp_path: Path) -> None:
     """Its network, engine and processes are others, and nothing of it stays; how the command ended is told."""
-    tell = "docker info --format '{{.DockerRootDir}}'; docker ps -aq | wc -l; readlink /proc/self/ns/net"
+    tell = (
+        "docker info --format '{{.DockerRootDir}}'; docker ps -aq | wc -l; readlink /proc/self/ns/net; ls /sys/class/net | grep -cx uplink"
+    )
     environment = {**os.environ, "TMPDIR": str(tmp_path), "DOCKER_HOST": "unix:///nowhere"}
     command = [SCRIPT, "bash", "-c", f"{tell}; sleep 1000 & exit 3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert done.returncode == 3, done.stderr
-    root, containers, network = done.stdout.split()
+    root, containers, network, uplinks = done.stdout.split()
     assert Path(root).is_relative_to(tmp_path) and containers == "0"
-    assert network != str(Path("/proc/self/ns/net").readlink())
+    assert network != str(Path("/proc/self/ns/net").readlink()) and uplinks == "1"
     assert list(tmp_path.iterdir()) == []
 
 
