@@ -37,6 +37,7 @@ from services.kubelet.eviction.reclaim import Reclaimer
 from services.kubelet.eviction.signals import GivenSignals, MachineSignals, SignalReader
 from services.kubelet.node.files import NodeFiles, NoFiles
 from services.kubelet.node.folders import LocalFolders
+from services.kubelet.node.image_folders import ImageFolders
 from services.kubelet.node.images import Images
 from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
@@ -46,6 +47,7 @@ from services.kubelet.node.resources import node_view
 from services.kubelet.node.static_pods import StaticPods
 from services.kubelet.node.stats import Stats
 from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.directory import pods_directory
 from services.kubelet.pod.references import ReferenceReader
 from services.kubelet.pod.tokens import TokenKeeper, UnreadTokens
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
@@ -126,6 +128,7 @@ class Kubelet(Component):
             node_view(settings, machine),
             files,
             mounts,
+            ImageFolders(settings.data_dir, pods_directory(settings.data_dir), runtime, files),
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")

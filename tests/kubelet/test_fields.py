@@ -62,6 +62,7 @@ volumes:
 - {name: sticky, emptyDir: {mode: 01777}}
 - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
 - {name: m, configMap: {name: m}}
+- {name: image, image: {reference: IMAGE, pullPolicy: Never}}
 - {name: labels, downwardAPI: {items: [{path: tier, fieldRef: {fieldPath: "metadata.labels['tier']"}}]}}
 - name: owned
   projected:
@@ -223,6 +224,13 @@ FIELDS = [
 
 # What the same containers show once the node and the API have changed.
 LATER = [
+    Seen(
+        "image-volume",
+        "ls /v/bin/busybox; cat /passwd; echo x > /v/x || echo closed; /v/bin/busybox true || echo inert; ls -ld /v/tmp",
+        "^/v/bin/busybox.*app:x:1500.*closed.*inert.*^drwxrwxrwx",
+        EMPTY,
+        "{volumeMounts: [{name: image, mountPath: /v}, {name: image, mountPath: /passwd, subPath: etc/passwd}]}",
+    ),
     Seen("follows", "cat /labels/tier /m/k", "^backw$"),
     Seen("told-mounts", "ls /v/later", "^new$"),
 ]
@@ -309,7 +317,7 @@ def pods_of(rows: Iterable[Seen], image: str, root: Path) -> list[core.Pod]:
     """Rows that ask the same of their pod are containers of one. ``ROOT`` in a row is a folder of the test's own."""
     found: dict[str, core.Pod] = {}
     for row in rows:
-        pod = pod_of(replace(row, pod=row.pod.replace("ROOT", str(root))), image)
+        pod = pod_of(replace(row, pod=row.pod.replace("ROOT", str(root)).replace("IMAGE", image)), image)
         pod.spec.containers[0].name = row.name
         known = found.setdefault(row.pod, pod)
         if known is not pod:

@@ -47,7 +47,7 @@ def release_places(mounts: Iterable[Mount]) -> None:
 def _bind_place(mount: Mount) -> None:
     place, volume = Path(mount.source), os.open(mount.volume, os.O_PATH | os.O_CLOEXEC)
     try:
-        found = _opened(volume, mount.sub_path) if mount.sub_path else os.dup(volume)
+        found = _opened(volume, mount.sub_path, make=not mount.complete) if mount.sub_path else os.dup(volume)
     finally:
         os.close(volume)
     try:
@@ -59,10 +59,12 @@ def _bind_place(mount: Mount) -> None:
         os.close(found)
 
 
-def _opened(volume: int, sub_path: str) -> int:
+def _opened(volume: int, sub_path: str, *, make: bool) -> int:
     try:
         return open_beneath(volume, sub_path, os.O_PATH, links=True)
     except FileNotFoundError:
+        if not make:
+            raise
         make_directories_beneath(volume, sub_path, stat.S_IMODE(os.fstat(volume).st_mode))
         return open_beneath(volume, sub_path, os.O_PATH, links=True)
 

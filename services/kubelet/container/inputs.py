@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.env_files import EnvFiles
@@ -48,6 +49,8 @@ class ContainerInputs:
     # What lies in the files that its variables come from; None on a node whose containers see no files.
     env_files: EnvFiles | None = None
     security: SecurityFacts = SecurityFacts()
+    # Where the images that are its volumes lie on the node, by the names of the volumes.
+    images: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pod_ip(self) -> str:

@@ -9,7 +9,7 @@ from services.kubelet.container.environment import expand, missing
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.csi.volume import DriverVolume
 from services.kubelet.node.view import NodeView
-from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory
+from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory, ImageDirectory
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.mount_status import NotRecursive, is_recursively_read_only
 from services.kubelet.pod.volumes import contents
@@ -43,12 +43,13 @@ def _mount(wanted: core.VolumeMount, index: int, volumes: Mapping[str, Content],
     if wanted.name not in volumes:
         raise ConfigError(f'volume "{wanted.name}" of volumeMounts is not among the pod\'s volumes')
     content, directory = volumes[wanted.name], inputs.directory
-    volume = _source(wanted.name, content, directory)
+    image = isinstance(content, ImageDirectory)
+    volume = inputs.images.get(wanted.name, "") if image else _source(wanted.name, content, directory)
     sub_path = _sub_path(wanted, env)
     # What the kubelet writes into a volume, its containers never change.
     read_only = wanted.read_only or isinstance(content, Files) or (not isinstance(content, EmptyDirectory) and content.read_only)
     recursive = _is_recursive(wanted, inputs.node)
-    attributes = tuple(wanted.bind_mount_options)
+    attributes = tuple(dict.fromkeys((*(("noexec",) if image else ()), *wanted.bind_mount_options)))
     if recursive or (attributes and read_only):
         attributes, read_only = ("ro", *attributes), False
     own = bool(sub_path or attributes)
@@ -61,6 +62,7 @@ def _mount(wanted: core.VolumeMount, index: int, volumes: Mapping[str, Content],
         sub_path=sub_path,
         attributes=attributes,
         recursive=recursive,
+        complete=image,
     )
 
 

@@ -11,6 +11,7 @@ from services.kubelet.container.env_files import EnvFiles, read_files, wanted_fi
 from services.kubelet.container.files import bind_places, release_places
 from services.kubelet.container.identity import STRICT
 from services.kubelet.container.image_fetcher import ImageFetcher
+from services.kubelet.container.image_volumes import ImageVolumes, NotLaid, VolumeImageFailure
 from services.kubelet.container.inputs import ConfigError, ContainerInputs, SecurityFacts
 from services.kubelet.container.oom import lowest_possible
 from services.kubelet.container.plan import container_plan
@@ -46,6 +47,7 @@ class ContainerStarter:
         self._directory = context.directory
         self._event = context.events.container
         self._images = ImageFetcher(context)
+        self._image_volumes = ImageVolumes(context, self._images)
 
     @property
     def pulling(self) -> set[str]:
@@ -67,16 +69,18 @@ class ContainerStarter:
             node, lowest = self._shared.node, lowest_possible()
             target, files = self._target(pod, spec.name), await self._env_files(spec)
             facts = await self._security(pod, spec, image)
-            own = self._directory
-            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, own, lowest, target, files, facts)
+            laid, own = await self._image_volumes.lay(pod, spec, references), self._directory
+            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, own, lowest, target, files, facts, laid)
             await self._create_and_start(inputs)
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:
             self._images.fail(spec, failure)
+        except VolumeImageFailure as error:
+            self._images.fail(error.asked, error.failure)
         except (ConfigError, VolumeError, Missing) as error:
             self._event("Warning", "Failed", f"Error: {error}", spec.name)
             self._fail(spec.name, "CreateContainerConfigError", str(error), CONFIG_RETRY)
-        except CreateFailure as error:
+        except (CreateFailure, NotLaid) as error:
             self._event("Warning", "Failed", f"Error: {error}", spec.name)
             self._fail(spec.name, "CreateContainerError", str(error), CONFIG_RETRY)
         except (RuntimeUnavailable, StatusError) as error:

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 2, 4, 8, 0x20
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x4000, 0x40000, 0x100000
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 # mount_setattr(2), Linux 5.12; the number is the same on all architectures.
 SYS_MOUNT_SETATTR = 442
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
-# By the names that `mount` has for them.
+# By the names that `mount` has for them; mount(2), statvfs(3) and mount_setattr(2) number them alike.
 ATTRIBUTES = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}
 # The kernel numbers the mounts that it starts with 0xEFFFFFF8, before 6.18 0xF0000000 or the next one; all others lie above.
 LAST_FIRST_MOUNTS = 0xF0000001
@@ -62,8 +62,12 @@ class _Attributes(ctypes.Structure):
 
 
 def set_attributes(target: Path, names: Iterable[str], *, recursive: bool = False) -> None:
-    """Adds attributes of ``ATTRIBUTES`` to the mount at ``target``; ``recursive``: and to all below it. Raises OSError, ENOSYS on a kernel
-    before 5.12."""
+    """Adds attributes of ``ATTRIBUTES`` to the mount at ``target``; ``recursive``: and to all below it. Raises OSError, ENOSYS where that
+    is more than a kernel before 5.12 can."""
+    if not recursive and not can_set_attributes():
+        flags = sum(ATTRIBUTES[name] for name in set(names)) | (os.statvfs(target).f_flag & sum(ATTRIBUTES.values()))
+        _check(_libc.mount(None, os.fsencode(target), None, MS_REMOUNT | MS_BIND | flags, None), str(target))
+        return
     wanted = _Attributes(set=sum(ATTRIBUTES[name] for name in set(names)))
     flags = AT_RECURSIVE if recursive else 0
     _check(_libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, os.fsencode(target), flags, ctypes.byref(wanted), ctypes.sizeof(wanted)), str(target))

@@ -22,7 +22,7 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
     container = _latest_started(view.observation, spec.name)
     previous = _previous_status(view.pod, spec.name)
     result = core.ContainerStatus(name=spec.name, image=with_tag(spec.image), started=False)
-    result.volume_mounts.extend(mount_statuses(spec, can=view.recursive_read_only))
+    result.volume_mounts.extend(mount_statuses(spec, view.facts.images, can=view.recursive_read_only))
     if container is None:
         if init and not is_sidecar(spec) and not view.starting_anew and is_initialized(view):
             _forgotten(previous, result)

@@ -47,6 +47,15 @@ class NetworkDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageDirectory:
+    """The root file system of an image, which is fetched for each container that mounts it, as its own image is."""
+
+    reference: str
+    policy: str = ""
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class EmptyDirectory:
     """``size_bytes`` 0: no limit, meant for ``memory`` only. ``mode`` None: any user of the pod may write."""
 
@@ -65,4 +74,4 @@ class Files:
     token: bool = False
 
 
-Content = HostDirectory | EmptyDirectory | NetworkDirectory | DriverVolume | Files
+Content = HostDirectory | EmptyDirectory | NetworkDirectory | ImageDirectory | DriverVolume | Files

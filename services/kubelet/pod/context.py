@@ -10,6 +10,7 @@ from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from services.kubelet.csi.mounts import DriverMounts
 from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.image_folders import ImageFolders
 from services.kubelet.node.images import Images
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.directory import PodDirectory
@@ -36,6 +37,7 @@ class NodeContext:
     node: NodeView
     files: NodeFiles
     drivers: DriverMounts
+    image_folders: ImageFolders
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from services.kubelet.node.beneath import opened
 from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, are_private, mount_tmpfs, unmount_all
 from services.kubelet.node.network_mounts import MountFailed, mount_nfs
 from services.kubelet.node.quota import limit, make_limitable
-from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory, NetworkDirectory, VolumeError
+from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory, ImageDirectory, NetworkDirectory, VolumeError
 from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.volume_files import DATA_LINK, write_files
 from services.kubelet.pod.volumes import failed
@@ -98,8 +98,8 @@ class PodDirectory:
             if content.owned and group is not None and not content.read_only:
                 give_to_group(Path(content.path), group, giving)
             return
-        if isinstance(content, DriverVolume):
-            # Its driver does that.
+        if isinstance(content, DriverVolume | ImageDirectory):
+            # Its driver does that; or whoever fetches images.
             return
         path = self.volume_path(name)
         path.mkdir(exist_ok=True)

@@ -103,6 +103,8 @@ class PodFacts:
     driven: bool = False
     # The node's folders that its volumes are, by their paths.
     folders: frozenset[str] = frozenset()
+    # Which image each of its volumes that are one shows, by the volumes' names.
+    images: dict[str, str] = field(default_factory=dict)
     # Something that volumes show has changed since they were written.
     volumes_stale: bool = False
     # The pod's directory was removed: nothing of it is left on the node.
@@ -138,5 +140,8 @@ class PodFacts:
         """Takes over what the kubelet before this one told of the pod: a container that has started has had its postStart hook."""
         self.let_go = status.phase == "Failed" and status.reason == EVICTED
         for told in (*status.init_container_statuses, *status.container_statuses):
+            for mount in told.volume_mounts:
+                if mount.volume_status.image.image_ref:
+                    self.images[mount.name] = mount.volume_status.image.image_ref
             if told.started and told.container_id:
                 self.of(told.container_id.partition("://")[2]).post_start_done = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
 
@@ -27,12 +27,14 @@ def is_recursively_read_only(mount: core.VolumeMount, *, can: bool) -> bool:
     return can
 
 
-def mount_statuses(spec: core.Container, *, can: bool) -> Iterator[core.VolumeMountStatus]:
-    """Of a container's mounts, in their order."""
+def mount_statuses(spec: core.Container, images: Mapping[str, str], *, can: bool) -> Iterator[core.VolumeMountStatus]:
+    """Of a container's mounts, in their order; ``images`` are those that volumes show, by the volumes' names."""
     for mount in spec.volume_mounts:
         status = core.VolumeMountStatus(name=mount.name, mount_path=mount.mount_path, read_only=mount.read_only)
         if mount.read_only:
             status.recursive_read_only = _told(mount, can=can)
+        if mount.name in images:
+            status.volume_status.image.image_ref = images[mount.name]
         yield status
 
 

@@ -12,7 +12,7 @@ from services.kubelet.csi.places import seen_here
 from services.kubelet.csi.volume import inline
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.claims import claimed, network_directory
-from services.kubelet.pod.contents import DEFAULT_MODE, Content, EmptyDirectory, File, Files, HostDirectory, VolumeError
+from services.kubelet.pod.contents import DEFAULT_MODE, Content, EmptyDirectory, File, Files, HostDirectory, ImageDirectory, VolumeError
 from services.kubelet.pod.credentials import Credential
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
 from services.kubelet.pod.missing import Missing
@@ -70,6 +70,8 @@ def _content(pod: core.Pod, volume: core.Volume, references: References, node: N
     if source.HasField("empty_dir"):
         limit, mode = source.empty_dir.size_limit.string, source.empty_dir.mode if source.empty_dir.HasField("mode") else None
         return EmptyDirectory(source.empty_dir.medium == "Memory", quantity.value(limit) if limit else 0, mode)
+    if source.HasField("image"):
+        return ImageDirectory(source.image.reference, source.image.pull_policy)
     if source.HasField("host_path"):
         return HostDirectory(seen_here(source.host_path.path, node.root), source.host_path.type)
     if source.HasField("config_map"):

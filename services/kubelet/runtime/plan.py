@@ -55,6 +55,8 @@ class Mount:
     sub_path: str = ""
     attributes: tuple[str, ...] = ()
     recursive: bool = False
+    # Nothing is made in the volume: a ``sub_path`` that is missing is an error.
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)

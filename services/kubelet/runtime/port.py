@@ -357,6 +357,10 @@ class Runtime(abc.ABC):
         """The users and groups that an image knows; None: the engine goes by them itself, as ``strict_groups`` asks it to."""
         return None
 
+    def export(self, image: Image) -> AsyncIterator[bytes]:
+        """The root file system of an image, a tar archive."""
+        raise RuntimeFailure("this container runtime cannot show an image as a volume")
+
     @abc.abstractmethod
     async def images(self) -> list[LocalImage]:
         """The images on the node that have a name."""

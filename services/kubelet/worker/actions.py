@@ -138,6 +138,8 @@ class ActionRunner:
             case CleanUp():
                 await self._release()
                 await self._context.shared.files.call(self._context.directory.remove)
+                if self._facts.images and self._runtime.mounts_files:
+                    await self._context.shared.image_folders.sweep()
                 self._facts.volumes_ready = False
                 self._facts.cleaned = True
 

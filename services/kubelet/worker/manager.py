@@ -101,6 +101,7 @@ class PodManager:
         while left := [uid for uid in left if not await self._is_removed(uid)]:
             failures += 1
             await self._context.drivers.wait_change(WORKER_RETRY.delay(failures))
+        await self._context.image_folders.sweep()
 
     async def _is_removed(self, uid: str) -> bool:
         """False for one that a driver has yet to take its volume from."""

@@ -107,6 +107,12 @@ def _downward_items(items: Iterable[core.DownwardAPIVolumeFile], path: Path) -> 
     return causes
 
 
+def _image(source: core.ImageVolumeSource, path: Path) -> list[Cause]:
+    # A template may leave the reference to whoever changes its pods.
+    causes = [required(path.child("reference"))] if not source.reference and "template" not in str(path) else []
+    return causes + check_choice(path.child("pullPolicy"), source.pull_policy, ("Always", "IfNotPresent", "Never"), optional=True)
+
+
 def _claim(source: core.PersistentVolumeClaimVolumeSource, path: Path) -> list[Cause]:
     # Kubernetes looks at no more of it: a claim of a name that none can have is never there.
     return [] if source.claim_name else [required(path.child("claimName"))]
@@ -243,4 +249,5 @@ _RULES: dict[str, Callable[[Any, Path], list[Cause]]] = {
     "persistent_volume_claim": _claim,
     "nfs": validate_nfs,
     "projected": _projected,
+    "image": _image,
 }

@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import tarfile
 from collections import OrderedDict
-from collections.abc import Mapping
 
-from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineNotFound
+from services.kubelet.runtime.docker.engine import EngineNotFound
+from services.kubelet.runtime.docker.unstarted import UnstartedContainers
 from services.kubelet.runtime.port import Accounts, RuntimeFailure
 
 PASSWD, GROUP = "/etc/passwd", "/etc/group"
@@ -25,9 +25,8 @@ KEPT = 256
 class EngineAccounts:
     """Reads each image once; the engine's images never change."""
 
-    def __init__(self, engine: Engine, own: Mapping[str, str]) -> None:
-        self._engine = engine
-        self._own = own
+    def __init__(self, unstarted: UnstartedContainers) -> None:
+        self._unstarted = unstarted
         self._known: OrderedDict[str, Accounts] = OrderedDict()
 
     async def get(self, image_id: str) -> Accounts:
@@ -40,21 +39,8 @@ class EngineAccounts:
         return found
 
     async def _read(self, image_id: str) -> Accounts:
-        """By a container that is never started: the engine shows files of containers only."""
-        name = f"knarr_accounts_{image_id.removeprefix('sha256:')[:32]}"
-        container_id = await self._create(name, image_id)
-        try:
+        async with self._unstarted.of(image_id) as container_id:
             return Accounts(await self._file(container_id, PASSWD), await self._file(container_id, GROUP))
-        finally:
-            await self._engine.request("DELETE", f"containers/{container_id}", params={"force": 1, "v": 1})
-
-    async def _create(self, name: str, image_id: str) -> str:
-        body = {"Image": image_id, "Labels": dict(self._own), "Cmd": ["-"], "Entrypoint": ["-"], "NetworkDisabled": True}
-        try:
-            return str((await self._engine.request("POST", "containers/create", params={"name": name}, body=body))["Id"])
-        except EngineConflict:
-            # One of somebody who asks at the same time, or was cut off: with a name of the engine's own there are two.
-            return str((await self._engine.request("POST", "containers/create", body=body))["Id"])
 
     async def _file(self, container_id: str, path: str) -> str:
         """Empty where the image has none."""
@@ -70,7 +56,7 @@ class EngineAccounts:
 
     async def _entry(self, container_id: str, path: str) -> tuple[tarfile.TarInfo, str]:
         archive = io.BytesIO()
-        async with self._engine.stream("GET", f"containers/{container_id}/archive", params={"path": path}) as chunks:
+        async with self._unstarted.engine.stream("GET", f"containers/{container_id}/archive", params={"path": path}) as chunks:
             async for chunk in chunks:
                 archive.write(chunk)
                 if archive.tell() > MAX_BYTES:

@@ -31,6 +31,7 @@ from services.kubelet.runtime.docker.pause import ensure_pause_image
 from services.kubelet.runtime.docker.processes import EngineProcesses
 from services.kubelet.runtime.docker.sandboxes import EngineSandboxes
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.docker.unstarted import UnstartedContainers
 from services.kubelet.runtime.labels import CLUSTER, NODE
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
@@ -67,7 +68,8 @@ class DockerRuntime(Runtime):
         self._observer = EngineObserver(self._engine, settings, self._own)
         owned = OwnContainers(self._engine, self._own)
         self._images = EngineImages(self._engine)
-        self._accounts = EngineAccounts(self._engine, self._own)
+        self._unstarted = UnstartedContainers(self._engine, self._own)
+        self._accounts = EngineAccounts(self._unstarted)
         self._handlers = EngineHandlers(self._engine)
         self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._observer)
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
@@ -159,6 +161,9 @@ class DockerRuntime(Runtime):
 
     async def accounts(self, image: Image) -> Accounts | None:
         return await self._accounts.get(image.id)
+
+    def export(self, image: Image) -> AsyncIterator[bytes]:
+        return self._unstarted.export(image.id)
 
     async def images(self) -> list[LocalImage]:
         return await self._images.all()

@@ -1,0 +1,93 @@
+"""Images that pods have as volumes: each laid once in a folder of the node, and removed once no pod has it any more.
+
+Which pods have it is told by marks in their own directories, which are made before the image is looked for and go with the directories.
+So a kubelet that starts anew finds both, and a pod whose kubelet was cut off keeps no image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.unpack import unpack
+from services.kubelet.runtime.port import Image, Runtime
+
+log = logging.getLogger(__name__)
+
+FOLDER, MARKS = "image-volumes", "image-volumes"
+CLOSED_MODE = 0o700
+# An image that is being laid, or was when its kubelet ended.
+UNFINISHED = "."
+
+
+class ImageFolders:
+    """Of one node. ``pods`` is where the directories of its pods are."""
+
+    def __init__(self, data_dir: Path, pods: Path, runtime: Runtime, files: NodeFiles) -> None:
+        self._root, self._pods, self._runtime, self._files = data_dir.absolute() / FOLDER, pods, runtime, files
+        # What is laid and what is swept away exclude one another.
+        self._lock = asyncio.Lock()
+
+    async def lay(self, image: Image, pod_directory: Path) -> Path:
+        """The folder with the image's root file system, for a pod that has it from now on. Raises RuntimeFailure and OSError."""
+        name = image.id.rpartition(":")[2]
+        async with self._lock:
+            await self._files.call(_mark, pod_directory / MARKS / name)
+            place = self._root / name
+            if not await self._files.call(place.is_dir):
+                await self._fetch(image, place)
+            return place
+
+    async def _fetch(self, image: Image, place: Path) -> None:
+        await self._files.call(_make_root, self._root)
+        fresh = self._root / f"{UNFINISHED}{place.name}"
+        with await self._files.call(_unnamed, self._root) as archive:
+            async for chunk in self._runtime.export(image):
+                await self._files.call(archive.write, chunk)
+            await self._files.call(_lay, archive, fresh, place)
+
+    async def sweep(self) -> None:
+        """Removes what no pod has."""
+        async with self._lock:
+            try:
+                await self._files.call(_sweep, self._root, self._pods)
+            except OSError as error:
+                log.warning("images of volumes were not removed", extra={"error": str(error)})
+
+
+def _unnamed(folder: Path) -> BinaryIO:
+    """A file that is gone with its handle."""
+    return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
+
+
+def _mark(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def _make_root(root: Path) -> None:
+    root.mkdir(exist_ok=True)
+    root.chmod(CLOSED_MODE)
+
+
+def _lay(archive: BinaryIO, fresh: Path, place: Path) -> None:
+    """Whole, or not at all."""
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    archive.seek(0)
+    unpack(archive, fresh)
+    fresh.rename(place)
+
+
+def _sweep(root: Path, pods: Path) -> None:
+    if not root.is_dir():
+        return
+    used = {mark.name for mark in pods.glob(f"*/{MARKS}/*")}
+    for place in root.iterdir():
+        if place.name not in used:
+            shutil.rmtree(place)

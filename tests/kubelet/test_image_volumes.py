@@ -1,0 +1,209 @@
+"""Images as volumes: what an archive may lay, when an image is fetched, shown and given up."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.image_folders import ImageFolders
+from services.kubelet.node.unpack import unpack
+from services.kubelet.runtime.hollow import HollowRuntime
+from services.kubelet.runtime.plan import ContainerPlan, Mount
+from services.kubelet.runtime.port import Container, Image, RuntimeFailure
+from tests.kubelet.support import make_pod, running
+
+CIDR = "10.244.0.0/24"
+
+
+def archive(*entries: tuple[str, bytes, dict[str, object]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        for name, data, fields in entries:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.uid, entry.gid = len(data), 0o644, os.getuid(), os.getgid()
+            for key, value in fields.items():
+                setattr(entry, key, value)
+            made.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def link(target: str) -> dict[str, object]:
+    return {"type": tarfile.SYMTYPE, "linkname": target}
+
+
+FOLDER: dict[str, object] = {"type": tarfile.DIRTYPE, "mode": 0o555}
+PLAIN = archive(
+    ("./usr/", b"", FOLDER),
+    ("usr/bin/tool", b"tool", {"mode": 0o4755, "mtime": 1000}),
+    ("bin", b"", link("usr/bin")),
+    ("same", b"", {"type": tarfile.LNKTYPE, "linkname": "usr/bin/tool"}),
+    ("dev/null", b"", {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3}),
+    ("etc/file", b"one", {}),
+    ("etc/file", b"two", {"mode": 0o600}),
+)
+
+
+def test_an_image_is_laid_as_its_archive_says(tmp_path: Path) -> None:
+    unpack(io.BytesIO(PLAIN), tmp_path)
+    tool = tmp_path / "usr" / "bin" / "tool"
+    assert (tool.read_bytes(), tool.stat().st_mode & 0o7777, tool.stat().st_mtime) == (b"tool", 0o4755, 1000)
+    assert (tmp_path / "usr").stat().st_mode & 0o777 == 0o555
+    assert (tmp_path / "bin").readlink() == Path("usr/bin") and (tmp_path / "same").samefile(tool)
+    assert (tmp_path / "etc" / "file").read_bytes() == b"two" and (tmp_path / "etc" / "file").stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "dev" / "null").exists()
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        (("../victim/x", b"bad", {}),),
+        (("out", b"", link("../victim")), ("out/x", b"bad", {})),
+        (("out", b"", link("/")), ("out/x/y", b"bad", {})),
+        (("file", b"", {"type": tarfile.LNKTYPE, "linkname": "../victim/precious"}),),
+        (("out", b"", link("../victim")), ("file", b"", {"type": tarfile.LNKTYPE, "linkname": "out/precious"})),
+        (("out", b"", link("../victim")), ("out", b"", FOLDER)),
+    ],
+    ids=["up", "by a link", "by the root", "a hard link", "a hard link by a link", "a folder that is a link"],
+)
+def test_an_archive_lays_nothing_elsewhere(tmp_path: Path, entries: tuple[tuple[str, bytes, dict[str, object]], ...]) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "folder"
+    victim.mkdir(mode=0o700)
+    folder.mkdir()
+    (victim / "precious").write_text("kept")
+    with pytest.raises(OSError, match=r"\w"):
+        unpack(io.BytesIO(archive(*entries)), folder)
+    assert [path.name for path in victim.iterdir()] == ["precious"] and victim.stat().st_mode & 0o777 == 0o700
+    assert not (folder / "file").exists()
+
+
+def test_what_is_no_archive_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="the engine's archive of the image cannot be read"):
+        unpack(io.BytesIO(b"\0" * 100 + b"x" * 2000), tmp_path)
+
+
+class Exporting(HollowRuntime):
+    """One whose containers see files, and whose images are known; a word in ``trouble_of_export`` is why one cannot be shown."""
+
+    mounts_files: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__(CIDR)
+        self.exported: list[str] = []
+        self.plans: list[ContainerPlan] = []
+        self.trouble_of_export = ""
+
+    async def export(self, image: Image) -> AsyncIterator[bytes]:
+        self.exported.append(image.reference)
+        yield PLAIN[:700]
+        if self.trouble_of_export:
+            raise RuntimeFailure(self.trouble_of_export)
+        yield PLAIN[700:]
+
+    async def create_container(self, plan: ContainerPlan) -> Container:
+        self.plans.append(plan)
+        return await super().create_container(plan)
+
+
+def showing(name: str, *, mounted: bool = True, reference: str = "data:1", policy: str = "IfNotPresent") -> core.Pod:
+    pod = make_pod(name)
+    pod.spec.volumes.add(name="data").volume_source.image.MergeFrom(core.ImageVolumeSource(reference=reference, pull_policy=policy))
+    if mounted:
+        pod.spec.containers[0].volume_mounts.add(name="data", mount_path="/data")
+    return pod
+
+
+@pytest.fixture
+def no_mounts(monkeypatch: pytest.MonkeyPatch) -> list[Mount]:
+    """What would be mounted for containers, by a kubelet that may."""
+    asked: list[Mount] = []
+    monkeypatch.setattr("services.kubelet.container.starter.bind_places", asked.extend)
+    monkeypatch.setattr("services.kubelet.container.starter.release_places", lambda mounts: None)
+    return asked
+
+
+async def test_an_image_is_laid_once_and_goes_with_its_last_pod(tmp_path: Path, no_mounts: list[Mount]) -> None:
+    runtime = Exporting()
+    async with running(runtime, tmp_path) as cluster:
+        for name in ("first", "second"):
+            await cluster.client.create(showing(name))
+            await cluster.ready(name)
+        assert runtime.exported == ["data:1"]
+        (laid,) = (tmp_path / "image-volumes").iterdir()
+        assert (laid / "usr" / "bin" / "tool").read_bytes() == b"tool" and laid.parent.stat().st_mode & 0o777 == 0o700
+        assert [(mount.volume, mount.attributes, mount.complete) for mount in no_mounts] == [(str(laid), ("ro", "noexec"), True)] * 2
+        (told,) = (await cluster.ready("second")).status.container_statuses[0].volume_mounts
+        assert (told.name, told.volume_status.image.image_ref) == ("data", (await runtime.image("data:1")).id)
+        await cluster.client.delete(core.Pod, "first", "default")
+        await cluster.until(lambda: len(cluster.kubelet.manager.workers) == 1)
+        assert laid.exists()
+    async with running(runtime, tmp_path, cluster.api) as cluster:
+        await cluster.client.delete(core.Pod, "second", "default")
+        await cluster.until(lambda: not cluster.kubelet.manager.workers)
+        assert not list((tmp_path / "image-volumes").iterdir())
+
+
+async def test_a_kubelet_that_comes_anew_removes_what_nobody_has(tmp_path: Path, no_mounts: list[Mount]) -> None:
+    for name in ("old", ".half"):
+        (tmp_path / "image-volumes" / name).mkdir(parents=True)
+    async with running(Exporting(), tmp_path) as cluster:
+        await cluster.until(lambda: not list((tmp_path / "image-volumes").iterdir()))
+
+
+@pytest.mark.usefixtures("no_mounts")
+@pytest.mark.parametrize(
+    ("pod", "reason", "words"),
+    [
+        (
+            showing("web", reference="missing:1", policy="Never"),
+            "ErrImageNeverPull",
+            'Container image "missing:1" is not present with pull policy of Never',
+        ),
+        (showing("web", reference="missing:1"), "ErrImagePull", "manifest unknown"),
+        (showing("web", reference="A!"), "InvalidImageName", "couldn't parse image name"),
+    ],
+    ids=["never", "not there", "no name"],
+)
+async def test_a_container_waits_for_the_image_of_its_volume(tmp_path: Path, pod: core.Pod, reason: str, words: str) -> None:
+    runtime = Exporting()
+    runtime.missing_images.add("missing:1")
+    async with running(runtime, tmp_path) as cluster:
+        await cluster.client.create(pod)
+        await cluster.until(lambda: any(reason == found.reason and words in found.message for found in waits(cluster.pod())))
+        assert not runtime.plans
+
+
+async def test_an_image_that_cannot_be_shown_is_told_and_tried_again(tmp_path: Path, no_mounts: list[Mount]) -> None:
+    runtime = Exporting()
+    runtime.trouble_of_export = "disk full"
+    folders = ImageFolders(tmp_path, tmp_path / "pods", runtime, NodeFiles())
+    image = await runtime.image("data:1")
+    with pytest.raises(RuntimeFailure, match="disk full"):
+        await folders.lay(image, tmp_path / "pods" / "uid")
+    runtime.trouble_of_export = ""
+    assert (await folders.lay(image, tmp_path / "pods" / "uid") / "bin").is_symlink()
+    runtime.trouble_of_export = "disk full"
+    async with running(runtime, tmp_path) as cluster:
+        await cluster.client.create(showing("web", reference="other:1"))
+        await cluster.until(lambda: [found.message for found in waits(cluster.pod())] == ['failed to mount image volume "data": disk full'])
+        assert waits(cluster.pod())[0].reason == "CreateContainerError"
+
+
+async def test_an_image_that_nobody_mounts_is_not_fetched(tmp_path: Path, no_mounts: list[Mount]) -> None:
+    runtime = Exporting()
+    async with running(runtime, tmp_path) as cluster:
+        await cluster.client.create(showing("web", mounted=False))
+        await cluster.ready()
+        assert not runtime.exported
+
+
+def waits(pod: core.Pod | None) -> list[core.ContainerStateWaiting]:
+    statuses = pod.status.container_statuses if pod is not None else ()
+    return [status.state.waiting for status in statuses if status.state.HasField("waiting")]
