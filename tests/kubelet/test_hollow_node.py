@@ -24,8 +24,8 @@ from services.kubelet.pod import admission
 from services.kubelet.pod.contents import File, Files
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
-from services.kubelet.runtime.plan import ContainerPlan
-from services.kubelet.runtime.port import RUNNING, Check, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
+from services.kubelet.runtime.plan import ContainerPlan, PodRef
+from services.kubelet.runtime.port import RUNNING, Check, Container, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
 from tests.kubelet.support import NODE, FiledRuntime, condition, make_pod, running
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
@@ -453,3 +453,39 @@ async def test_a_node_tells_of_the_pressure_on_its_own_machine_alone(
     monkeypatch.setattr(signals, "machine_signals", lambda: {"memory.available": Observation(50 << 20, 1 << 30)})
     async with running(runtime(CIDR), tmp_path) as cluster:
         await cluster.until(lambda: condition(cluster.api.all(core.Node)[0], "MemoryPressure") == told)
+
+
+class NotingHooks(HollowRuntime):
+    """Notes which containers were asked something, and when they were stopped with how much time."""
+
+    def __init__(self, cidr: str, settings: HollowSettings, clock: VirtualClock) -> None:
+        super().__init__(cidr, settings, clock)
+        self.noted: list[str] = []
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        self.noted.append(f"hook of {self._plan(container_id).name}")
+        return await super().check(container_id, check, timeout_seconds)
+
+    async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
+        self.noted.append(f"stop {container.name} in {grace_seconds:.0f} s")
+        await super().stop_container(container, pod, grace_seconds)
+
+
+@virtual_time
+async def test_containers_share_the_time_that_their_pod_has_to_end() -> None:
+    clock = VirtualClock()
+    runtime = NotingHooks(CIDR, HollowSettings(stop_seconds=5), clock)
+    pod = make_pod()
+    for name in ("log", "proxy"):
+        sidecar = pod.spec.init_containers.add(name=name, image="app:1", restart_policy="Always")
+        sidecar.lifecycle.pre_stop.exec.command.append("true")
+    with TemporaryDirectory() as folder:
+        async with running(runtime, Path(folder), clock=clock) as cluster:
+            await cluster.client.create(pod)
+            await cluster.ready()
+            await cluster.client.delete(core.Pod, "web", "default")
+            await cluster.until(lambda: cluster.pod() is None)
+    # Hooks run at once and only once, the last one to end has what is left.
+    assert sorted(runtime.noted[:3]) == ["hook of log", "hook of proxy", "stop app in 30 s"]
+    assert runtime.noted[3:] == ["stop proxy in 25 s", "stop log in 20 s"]
+    assert sorted(cluster.events("Killing")) == [f"Stopping container {name}" for name in ("app", "log", "proxy")]

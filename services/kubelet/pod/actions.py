@@ -68,6 +68,16 @@ class KillContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPreStop:
+    """Run the preStop hook of a container whose turn to end comes later."""
+
+    spec: core.Container
+    container: Container
+    grace_seconds: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResizeContainer:
     """Hold a container that runs to other amounts of CPU and memory."""
 
@@ -100,6 +110,7 @@ Action = (
     | StartContainer
     | RunPostStart
     | KillContainer
+    | RunPreStop
     | ResizeContainer
     | RemoveContainers
     | ReleaseVolumes
@@ -133,7 +144,7 @@ def action_key(action: Action) -> str:
     """What an action occupies: one action per key runs at a time."""
     if isinstance(action, StartContainer | RunPostStart | ResizeContainer):
         return action.spec.name
-    if isinstance(action, KillContainer):
+    if isinstance(action, KillContainer | RunPreStop):
         return action.container.name
     if isinstance(action, PrepareVolumes):
         return VOLUMES

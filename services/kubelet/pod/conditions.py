@@ -89,12 +89,12 @@ def _readiness(view: StatusView, status: core.PodStatus) -> tuple[bool, str, str
     ended = ENDED.get(status.phase)
     if ended is not None:
         return False, ended, ""
-    unready = [found.name for found in status.container_statuses if not found.ready]
-    unready += [
+    unready = [
         found.name
         for spec, found in zip(view.pod.spec.init_containers, status.init_container_statuses, strict=True)
         if is_sidecar(spec) and not found.ready
     ]
+    unready += [found.name for found in status.container_statuses if not found.ready]
     return (False, "ContainersNotReady", _names("unready", unready)) if unready else (True, "", "")
 
 

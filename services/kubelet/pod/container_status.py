@@ -15,6 +15,7 @@ from services.kubelet.pod.view import StatusView
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation
 
 LOST_EXIT_CODE = 137
+LOST = "The container could not be located when the pod was deleted.  The container used to be Running"
 
 
 def container_status(view: StatusView, spec: core.Container, *, init: bool) -> core.ContainerStatus:
@@ -106,7 +107,7 @@ def _never_seen(view: StatusView, spec: core.Container, previous: core.Container
         result.ready, result.started = False, False
         if previous.state.HasField("running"):
             result.state.Clear()
-            result.state.terminated.CopyFrom(_lost(previous.container_id))
+            result.state.terminated.CopyFrom(_lost(previous.container_id, "The container could not be located when the pod was terminated"))
         return
     if previous is not None and view.starting_anew and not previous.state.HasField("waiting"):
         _removed(previous, result)
@@ -150,9 +151,8 @@ def _removed(previous: core.ContainerStatus, result: core.ContainerStatus) -> No
     _wait(result, Waiting(RESTARTING_ALL, message))
 
 
-def _lost(container_id: str) -> core.ContainerStateTerminated:
+def _lost(container_id: str, message: str = LOST) -> core.ContainerStateTerminated:
     """How a container ended that ran when it was last seen."""
-    message = "The container could not be located when the pod was deleted.  The container used to be Running"
     return core.ContainerStateTerminated(
         exit_code=LOST_EXIT_CODE, reason="ContainerStatusUnknown", message=message, container_id=container_id
     )

@@ -105,8 +105,9 @@ def _renew_sandbox(view: PodView, decision: Decision) -> None:
     running = [container for container in observation.containers if container.state == RUNNING]
     specs = {spec.name: spec for spec in init_and_main_containers(view.pod.spec)}
     if running:
-        message = "Pod sandbox changed, it will be killed and re-created."
-        decision.actions += [KillContainer(specs.get(c.name), c, MINIMUM_GRACE_SECONDS, message) for c in running]
+        for container in running:
+            message = f"Stopping container {container.name}"
+            decision.actions.append(KillContainer(specs.get(container.name), container, MINIMUM_GRACE_SECONDS, message))
     elif observation.sandboxes:
         decision.actions.append(RemoveSandboxes(observation.sandboxes, changed=True))
     else:

@@ -87,6 +87,8 @@ class ContainerFacts:
     # Set with ``started``, for the probes that wait for it.
     has_started: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
     post_start_done: bool = False
+    # Its preStop hook was begun ahead of its turn to end.
+    pre_stop_begun: bool = False
     termination_message: str | None = None
 
 
@@ -117,6 +119,8 @@ class PodFacts:
     disrupted: bool = False
     # What is left of it when it has ended is given up: its dead containers, its volumes.
     let_go: bool = False
+    # When the pod began to end.
+    stopping_since: datetime | None = None
     # Seconds a stop may take when it is not the API object that says so.
     grace_seconds: float | None = None
     crash: dict[str, Failing] = field(default_factory=dict)

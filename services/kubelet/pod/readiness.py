@@ -10,7 +10,7 @@ from services.kubelet.runtime.port import RUNNING, Container
 def is_started(spec: core.Container, container: Container, facts: PodFacts) -> bool:
     """Whether a running container has passed its startup probe and postStart hook."""
     known = facts.containers.get(container.id) or ContainerFacts()
-    if spec.lifecycle.HasField("post_start") and not known.post_start_done:
+    if spec.lifecycle.HasField("post_start") and (known.hook_failure or not known.post_start_done):
         return False
     return bool(known.started) if spec.HasField("startup_probe") else True
 

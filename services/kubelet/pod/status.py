@@ -85,7 +85,7 @@ def _phase(view: StatusView, status: core.PodStatus) -> None:
 def _hold(view: StatusView, status: core.PodStatus) -> None:
     """No pod is over while something of it runs: whoever replaces it relies on that. That it is not ready any more is told at once."""
     old = view.pod.status
-    if status.phase in ENDED and not is_finished(view.pod) and any(c.state == RUNNING for c in view.observation.containers):
+    if status.phase in ENDED and not is_finished(view.pod) and _runs(view):
         status.phase, status.reason, status.message = old.phase or "Pending", old.reason, old.message
 
 
@@ -93,12 +93,16 @@ def _computed_phase(view: StatusView, status: core.PodStatus) -> str:
     pod, observation = view.pod, view.observation
     if not view.starting_anew and failed_init(pod, observation):
         return "Failed"
-    if has_finished(pod, observation, view.facts) or (is_deleting(pod) and _all_ended(status)):
+    if has_finished(pod, observation, view.facts) or (is_deleting(pod) and _all_ended(status) and not _runs(view)):
         return "Failed" if any(found.state.terminated.exit_code for found in status.container_statuses) else "Succeeded"
     for found in status.container_statuses:
         if found.state.HasField("waiting") and not found.last_state.HasField("terminated"):
             return "Pending"
     return "Running" if status.container_statuses else "Pending"
+
+
+def _runs(view: StatusView) -> bool:
+    return any(container.state == RUNNING for container in view.observation.containers)
 
 
 def _all_ended(status: core.PodStatus) -> bool:

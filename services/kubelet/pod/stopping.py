@@ -13,10 +13,11 @@ from services.kubelet.pod.actions import (
     ReleaseVolumes,
     RemoveContainers,
     RemoveSandboxes,
+    RunPreStop,
 )
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.view import PodView
-from services.kubelet.runtime.port import RUNNING
+from services.kubelet.runtime.port import RUNNING, Container
 
 MINIMUM_GRACE_SECONDS = 1.0
 # The API takes any number; beyond this, 68 years, engines count wrong.
@@ -46,6 +47,19 @@ def stop_grace_seconds(pod: core.Pod, facts: PodFacts) -> float:
     return termination_grace_seconds(pod)
 
 
+def _left(view: PodView) -> float:
+    """What is left of the time that all containers have together, seconds: those that end last get no more of it."""
+    grace, since = stop_grace_seconds(view.pod, view.facts), view.facts.stopping_since
+    gone = (view.now - since).total_seconds() if since is not None else 0.0
+    return max(grace - max(gone, 0.0), MINIMUM_GRACE_SECONDS)
+
+
+def _has_begun(facts: PodFacts, container: Container) -> bool:
+    """Whether its preStop hook runs, or has run."""
+    known = facts.containers.get(container.id)
+    return known is not None and known.pre_stop_begun
+
+
 def stop(view: PodView, decision: Decision, *, remove: bool) -> None:
     """Ends the app containers, then the sidecars from the last to the first, then the sandbox. ``remove``: then everything there is.
     So it is with a pod that the node has let go, which its object outlives."""
@@ -53,16 +67,20 @@ def stop(view: PodView, decision: Decision, *, remove: bool) -> None:
     decision.activity = "stopping"
     away = remove or facts.let_go
     running = [container for container in observation.containers if container.state == RUNNING]
-    grace = stop_grace_seconds(pod, facts)
+    grace = _left(view)
     specs = {spec.name: spec for spec in init_and_main_containers(pod.spec)}
     sidecars = [spec.name for spec in pod.spec.init_containers if is_sidecar(spec)]
     first = [container for container in running if container.name not in sidecars]
     if not first:
         last = max((sidecars.index(container.name) for container in running), default=-1)
         first = [container for container in running if container.name in sidecars[last : last + 1]]
-    decision.actions += [
-        KillContainer(specs.get(container.name), container, grace, f"Stopping container {container.name}") for container in first
-    ]
+    for container in running:
+        message, spec = f"Stopping container {container.name}", specs.get(container.name)
+        if container in first:
+            decision.actions.append(KillContainer(spec, container, grace, message))
+        elif spec is not None and spec.lifecycle.HasField("pre_stop") and not _has_begun(facts, container):
+            # Sidecars hear at once that they are to end, though their turn comes later.
+            decision.actions.append(RunPreStop(spec, container, grace, message))
     if running or facts.busy - {SANDBOX, CLEANUP}:
         return
     if observation.sandboxes:

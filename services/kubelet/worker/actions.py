@@ -25,6 +25,7 @@ from services.kubelet.pod.actions import (
     RemoveSandboxes,
     ResizeContainer,
     RunPostStart,
+    RunPreStop,
     StartContainer,
     action_key,
 )
@@ -126,6 +127,8 @@ class ActionRunner:
                 await self._post_start(action)
             case KillContainer():
                 await self._kill(action)
+            case RunPreStop():
+                await self._pre_stop(action)
             case ResizeContainer():
                 await self._resize(action)
             case RemoveContainers():
@@ -184,10 +187,17 @@ class ActionRunner:
         if action.again:
             self._facts.of(action.container.id).again = True
         self._stops[action.container.name] = until
-        self._events.container("Normal", "Killing", action.message, action.container.name)
-        if action.spec is not None and action.spec.lifecycle.HasField("pre_stop"):
-            await self._hooks.pre_stop(action.spec, action.container, self._ip(), action.grace_seconds)
+        if not self._facts.of(action.container.id).pre_stop_begun:
+            self._events.container("Normal", "Killing", action.message, action.container.name)
+            if action.spec is not None and action.spec.lifecycle.HasField("pre_stop"):
+                await self._hooks.pre_stop(action.spec, action.container, self._ip(), action.grace_seconds)
         await self._runtime.stop_container(action.container, self._ref, max(until - loop.time(), MINIMUM_GRACE_SECONDS))
+
+    async def _pre_stop(self, action: RunPreStop) -> None:
+        self._facts.of(action.container.id).pre_stop_begun = True
+        self._stops[action.container.name] = asyncio.get_running_loop().time() + action.grace_seconds
+        self._events.container("Normal", "Killing", action.message, action.container.name)
+        await self._hooks.pre_stop(action.spec, action.container, self._ip(), action.grace_seconds)
 
     def _ip(self) -> str:
         observation = self._runtime.observe(self._ref.uid)

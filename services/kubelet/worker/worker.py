@@ -204,6 +204,8 @@ class PodWorker:
         renew_at = self._renewal(now)
         decision = decide(self._pod, observation, self.facts, now)
         self.activity = decision.activity
+        if decision.activity == "stopping" and self.facts.stopping_since is None:
+            self.facts.stopping_since = now
         self._waiting_events.tell(PodView(self._pod, observation, self.facts, now), decision.waiting)
         self._publish(observation, decision, now)
         stopping = decision.activity in ("stopping", "ended")
