@@ -28,8 +28,8 @@ def unique_settings(url: str = URL) -> DockerSettings:
     return DockerSettings(f"test-{mark}", "node-1", CIDR, url, network=f"knarr-test-{mark}", bridge=f"kt{mark}")
 
 
-async def import_busybox(engine: Engine, tag: str) -> None:
-    """An image of one static busybox under ``knarr-test/busybox:<tag>``."""
+def busybox_archive() -> bytes:
+    """The files of an image of one static busybox."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for folder in ("tmp", "etc", "bin", "dev"):
@@ -45,8 +45,13 @@ async def import_busybox(engine: Engine, tag: str) -> None:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)
+    return buffer.getvalue()
+
+
+async def import_busybox(engine: Engine, tag: str) -> None:
+    """The image under ``knarr-test/busybox:<tag>``."""
     params = f"fromSrc=-&repo=knarr-test%2Fbusybox&tag={tag}&changes=ENV%20PATH%3D%2Fbin"
-    await engine.request("POST", f"images/create?{params}", data=buffer.getvalue(), headers={"Content-Type": "application/x-tar"})
+    await engine.request("POST", f"images/create?{params}", data=busybox_archive(), headers={"Content-Type": "application/x-tar"})
 
 
 @asynccontextmanager

@@ -1,10 +1,10 @@
-"""What every runtime promises: one suite, run on the hollow and on the Docker runtime."""
+"""What every runtime promises: one suite, run on the hollow runtime, on Docker and on containerd."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -23,6 +23,7 @@ from services.kubelet.runtime.port import (
     RuntimeFailure,
     Sandbox,
 )
+from tests.kubelet.containerd_support import IMAGE, Containerd, containerd, cri
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import until
 
@@ -59,9 +60,26 @@ async def docker_subject() -> AsyncIterator[tuple[Runtime, str]]:
         yield runtime, image
 
 
-@pytest.fixture(params=[hollow_subject, pytest.param(docker_subject, marks=pytest.mark.docker)], ids=["hollow", "docker"])
+@asynccontextmanager
+async def containerd_subject(made: Containerd) -> AsyncIterator[tuple[Runtime, str]]:
+    async with cri(made) as (runtime, _):
+        yield runtime, IMAGE
+
+
+@pytest.fixture(scope="module")
+def made_containerd() -> Iterator[Containerd]:
+    with containerd() as made:
+        yield made
+
+
+@pytest.fixture(params=["hollow", pytest.param("docker", marks=pytest.mark.docker), pytest.param("containerd", marks=pytest.mark.docker)])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    async with request.param() as (runtime, image):
+    subjects = {
+        "hollow": hollow_subject,
+        "docker": docker_subject,
+        "containerd": lambda: containerd_subject(request.getfixturevalue("made_containerd")),
+    }
+    async with subjects[request.param]() as (runtime, image):
         changes: list[str] = []
         runtime.on_change(changes.append)
         await runtime.start()

@@ -1,0 +1,115 @@
+"""Asking an engine by the public contract (proto/knarr/api/cri/v1): every call has a deadline, and errors are the runtime port's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from knarr.api.containerd.content.v1 import content_pb2_grpc
+from knarr.api.containerd.events.v1 import events_pb2 as events
+from knarr.api.containerd.events.v1 import events_pb2_grpc
+from knarr.api.containerd.images.v1 import images_pb2_grpc
+from knarr.api.cri.v1 import image_pb2_grpc, runtime_pb2_grpc
+from knarr.client.channel import Options, open_plain_channel
+from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
+
+# The outputs of a command may have 16 MB each.
+MAX_MESSAGE_BYTES = 40 << 20
+# An engine that comes back is found within so long.
+OPTIONS: Options = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+]
+# Where containerd keeps what its CRI plugin makes.
+NAMESPACE = "k8s.io"
+UNREACHED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
+
+
+class EngineError(RuntimeFailure):
+    """The engine refused or failed; the message is its own."""
+
+
+class EngineNotFound(EngineError):
+    """What is asked about is not there."""
+
+
+class EngineUnimplemented(EngineError):
+    """The engine knows no such call."""
+
+
+KINDS = {grpc.StatusCode.NOT_FOUND: EngineNotFound, grpc.StatusCode.UNIMPLEMENTED: EngineUnimplemented}
+
+
+class Engine:
+    """One engine at ``unix://path``. Raises EngineError and RuntimeUnavailable. To be used on one loop."""
+
+    def __init__(self, endpoint: str, timeout_seconds: float) -> None:
+        scheme, _, path = endpoint.partition("://")
+        if scheme != "unix" or not path.startswith("/"):
+            raise ValueError(f"container runtime endpoint {endpoint!r}: expected unix:///path/to/socket")
+        self.endpoint = endpoint
+        self._target = f"unix:{path}"
+        self._timeout_seconds = timeout_seconds
+        self._channel: grpc.aio.Channel | None = None
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    async def runtime(self, method: str, request: Any, timeout_seconds: float | None = None) -> Any:
+        """A call of RuntimeService."""
+        return await self._call(getattr(runtime_pb2_grpc.RuntimeServiceStub(self._open()), method), request, timeout_seconds)
+
+    async def image(self, method: str, request: Any, timeout_seconds: float | None = None) -> Any:
+        """A call of ImageService."""
+        return await self._call(getattr(image_pb2_grpc.ImageServiceStub(self._open()), method), request, timeout_seconds)
+
+    async def create_image(self, request: Any) -> Any:
+        """A name in containerd's own store of images."""
+        call = images_pb2_grpc.ImagesStub(self._open()).Create
+        return await self._call(call, request, None, (("containerd-namespace", NAMESPACE),))
+
+    async def write_content(self, request: Any) -> None:
+        """A blob into containerd's own store, in one message; one that is there already stays."""
+        stub = content_pb2_grpc.ContentStub(self._open())
+        metadata = (("containerd-namespace", NAMESPACE),)
+        call = stub.Write(iter([request]), timeout=self._timeout_seconds, metadata=metadata)
+        try:
+            async for _ in call:
+                pass
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+                raise self._error(error) from error
+
+    async def events(self, filters: list[str]) -> AsyncIterator[events.Envelope]:
+        """containerd's own events, without end. Raises EngineUnimplemented where the engine is another one."""
+        call = events_pb2_grpc.EventsStub(self._open()).Subscribe(events.SubscribeRequest(filters=filters))
+        try:
+            async for envelope in call:
+                yield envelope
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+        finally:
+            call.cancel()
+
+    def _open(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            self._channel = open_plain_channel(self._target, OPTIONS)
+        return self._channel
+
+    async def _call(self, call: Any, request: Any, timeout_seconds: float | None, metadata: Any = None) -> Any:
+        try:
+            return await call(request, timeout=timeout_seconds or self._timeout_seconds, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: grpc.aio.AioRpcError) -> RuntimeFailure:
+        words = error.details() or error.code().name
+        if error.code() in UNREACHED:
+            return RuntimeUnavailable(f"the container runtime at {self.endpoint} does not answer: {words}")
+        return KINDS.get(error.code(), EngineError)(words)

@@ -1,0 +1,107 @@
+"""Giving containerd an image that no registry has, by its own services: blobs by their digest, and a name for them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from knarr.api.containerd.content.v1 import content_pb2 as content
+from knarr.api.containerd.images.v1 import images_pb2 as images
+from knarr.api.cri.v1 import common_pb2 as common
+from knarr.api.cri.v1 import image_pb2 as pb
+from services.kubelet.runtime.cri.engine import Engine, EngineError
+from services.kubelet.runtime.pause import pause_archive, pause_program
+from services.kubelet.runtime.port import RuntimeFailure
+
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+# What containerd's own collector keeps, because of what.
+REFERENCE = "containerd.io/gc.ref.content"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# The engine's part for the contract hears of a new image a moment later.
+LOOKS, LOOK_SECONDS = 200, 0.02
+
+
+class Blob(NamedTuple):
+    media_type: str
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{hashlib.sha256(self.data).hexdigest()}"
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.data)}
+
+
+def image_blobs(archive: bytes, settings: Mapping[str, Any]) -> tuple[Blob, Blob, Blob]:
+    """The layer, the config and the manifest of an image of one tar. ``settings`` are the image's, as `Cmd` and `Env`. Pure."""
+    layer = Blob(LAYER, archive)
+    machine = platform.machine()
+    config = {
+        "architecture": ARCHITECTURES.get(machine, machine),
+        "os": "linux",
+        "config": dict(settings),
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+    }
+    config_blob = Blob(CONFIG, json.dumps(config).encode())
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config_blob.descriptor, "layers": [layer.descriptor]}
+    return layer, config_blob, Blob(MANIFEST, json.dumps(manifest).encode())
+
+
+async def import_image(engine: Engine, name: str, archive: bytes, settings: Mapping[str, Any]) -> None:
+    """Makes the image and waits until the engine shows it. ``name`` is the whole one: with registry and tag. Raises RuntimeFailure."""
+    layer, config, manifest = image_blobs(archive, settings)
+    await _write(engine, layer, {})
+    await _write(engine, config, {})
+    await _write(engine, manifest, {f"{REFERENCE}.config": config.digest, f"{REFERENCE}.l.0": layer.digest})
+    target = images.Descriptor(media_type=MANIFEST, digest=manifest.digest, size=len(manifest.data))
+    try:
+        await engine.create_image(images.CreateImageRequest(image=images.Image(name=name, target=target)))
+    except EngineError as error:
+        if "already exists" not in str(error):
+            raise
+    for _ in range(LOOKS):
+        if await has_image(engine, name):
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+    raise RuntimeFailure(f"the container runtime does not show the image {name} that it was given")
+
+
+async def _write(engine: Engine, blob: Blob, labels: Mapping[str, str]) -> None:
+    size = len(blob.data)
+    await engine.write_content(
+        content.WriteContentRequest(
+            action=content.COMMIT, ref=f"knarr-{blob.digest}", total=size, expected=blob.digest, data=blob.data, labels=labels
+        )
+    )
+
+
+async def has_image(engine: Engine, name: str) -> bool:
+    told = await engine.image("ImageStatus", pb.ImageStatusRequest(image=common.ImageSpec(image=name)))
+    return bool(told.HasField("image"))
+
+
+async def ensure_sandbox_image(engine: Engine, name: str) -> None:
+    """Gives the engine the image that it makes sandboxes of unless it has it: so that none is fetched, and none need be there to be."""
+    if not name or await has_image(engine, name):
+        return
+    program, command = await asyncio.to_thread(pause_program)
+    await import_image(engine, full_name(name), pause_archive(program), {"Cmd": list(command)})
+
+
+def full_name(name: str) -> str:
+    """A name with its registry, as containerd keeps it: a first part without dot, colon or `localhost` is none. Pure."""
+    first, slash, rest = name.partition("/")
+    if not slash:
+        name = f"docker.io/library/{name}"
+    elif not ("." in first or ":" in first or first == "localhost"):
+        name = f"docker.io/{first}/{rest}"
+    last = name.rpartition("/")[2]
+    return name if ":" in last or "@" in last else f"{name}:latest"

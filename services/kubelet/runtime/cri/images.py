@@ -1,0 +1,78 @@
+"""The engine's images."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from knarr.api.cri.v1 import common_pb2 as common
+from knarr.api.cri.v1 import image_pb2 as pb
+from services.kubelet.runtime.cri.engine import Engine
+from services.kubelet.runtime.cri.statuses import json_of
+from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage
+
+CACHE_SECONDS = 30.0
+# A pull ends when whoever asked for it gives it up.
+PULL_SECONDS = 24 * 3600.0
+
+
+class EngineImages:
+    """Inspects, lists and pulls images. What was inspected is cached for ``CACHE_SECONDS``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        # By reference: until when, in the loop's seconds, and the image.
+        self._known: dict[str, tuple[float, Image]] = {}
+
+    def forget(self, reference: str) -> None:
+        """Drops it from the cache: it was removed, or is about to change."""
+        self._known.pop(reference, None)
+
+    async def get(self, reference: str) -> Image:
+        """As ``Runtime.image``."""
+        now = asyncio.get_running_loop().time()
+        until, cached = self._known.get(reference, (0.0, None))
+        if cached is not None and now < until:
+            return cached
+        told = await self._engine.image("ImageStatus", pb.ImageStatusRequest(image=common.ImageSpec(image=reference), verbose=True))
+        if not told.HasField("image"):
+            raise NoSuchImage(f"No such image: {reference}")
+        image = image_of(told, reference)
+        self._known[reference] = (now + CACHE_SECONDS, image)
+        return image
+
+    async def all(self) -> list[LocalImage]:
+        """As ``Runtime.images``."""
+        told = await self._engine.image("ListImages", pb.ListImagesRequest())
+        images = [LocalImage((*image.repo_digests, *image.repo_tags), int(image.size)) for image in told.images]
+        return [image for image in images if image.names]
+
+    async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
+        """As ``Runtime.pull``."""
+        self.forget(reference)
+        request = pb.PullImageRequest(image=common.ImageSpec(image=reference, user_specified_image=reference))
+        if auth:
+            request.auth.CopyFrom(auth_of(auth))
+        await self._engine.image("PullImage", request, PULL_SECONDS)
+        return await self.get(reference)
+
+
+def image_of(told: pb.ImageStatusResponse, reference: str) -> Image:
+    """Pure. What the contract leaves out of an image's settings is taken from what containerd says beside."""
+    image = told.image
+    config = (json_of(told.info, "info").get("imageSpec") or {}).get("config") or {}
+    user = str(image.uid.value) if image.HasField("uid") else image.username
+    return Image(
+        id=image.id,
+        reference=reference,
+        user=str(config.get("User") or user),
+        digest=image.repo_digests[0] if image.repo_digests else "",
+        stop_signal=str(config.get("StopSignal") or ""),
+        size_bytes=int(image.size),
+    )
+
+
+def auth_of(auth: Mapping[str, str]) -> pb.AuthConfig:
+    """Pure."""
+    names = {"username": "username", "password": "password", "identitytoken": "identity_token", "registrytoken": "registry_token"}
+    return pb.AuthConfig(**{theirs: auth[ours] for ours, theirs in names.items() if auth.get(ours)})

@@ -1,0 +1,41 @@
+"""Where containers' logs lie, as Kubernetes has it: ``<namespace>_<pod>_<uid>/<container>/<attempt>.log``, rotated ones beside."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.kubelet.runtime.plan import PodRef
+
+
+def pod_logs(logs: Path, pod: PodRef) -> Path:
+    return logs / f"{pod.namespace}_{pod.name}_{pod.uid}"
+
+
+def log_path(logs: Path, pod: PodRef, container: str, attempt: int) -> Path:
+    return pod_logs(logs, pod) / container / f"{attempt}.log"
+
+
+def rotated_path(path: Path, now: datetime) -> Path:
+    """What a log is called from now on; names sort by time."""
+    return path.with_name(f"{path.name}.{now.astimezone(UTC):%Y%m%d-%H%M%S.%f}")
+
+
+def generations(path: Path) -> list[Path]:
+    """All files of a log that are there, oldest first, the one that is written to last."""
+    with contextlib.suppress(OSError):
+        names = [entry.name for entry in path.parent.iterdir()]
+        older = sorted(name for name in names if name.startswith(f"{path.name}."))
+        return [path.with_name(name) for name in [*older, *([path.name] if path.name in names else [])]]
+    return []
+
+
+def remove_logs(logs: Path, pod: PodRef, container: str, attempt: int) -> None:
+    """All files of one container's log, and its folder with the last of them; what is gone is success."""
+    path = log_path(logs, pod, container, attempt)
+    for file in generations(path):
+        with contextlib.suppress(OSError):
+            file.unlink()
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()

@@ -1,0 +1,123 @@
+"""The contract's log format: a line for each piece of what a container wrote. Pure.
+
+``2026-01-02T15:04:05.000000000Z stdout F words``: a time, the stream, F for the end of a line or P for a piece of a longer one (or of one
+that the container never ended), and the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+STREAMS = {b"stdout": 1, b"stderr": 2}
+STAMP_BYTES = len("2026-01-02T15:04:05.000000000Z")
+DIGITS = 9
+FULL = b"F"
+
+
+class Entry(NamedTuple):
+    """``stamp`` is in UTC, of one length, so that stamps compare as bytes. ``whole`` tells that the line ends here."""
+
+    stream: int
+    stamp: bytes
+    data: bytes
+    whole: bool
+
+
+def entry_of(line: bytes) -> Entry | None:
+    """None for a line that is not of the format: half of one, where a machine lost its power."""
+    parts = line.split(b" ", 3)
+    if len(parts) != 4 or parts[1] not in STREAMS:
+        return None
+    stamp = normal_stamp(parts[0])
+    # More tags than one are separated by colons, and others may come.
+    return Entry(STREAMS[parts[1]], stamp, parts[3], parts[2].split(b":")[0] == FULL) if stamp else None
+
+
+def is_whole(line: bytes) -> bool:
+    """Whether a line of the file ends a line of the container; cheaper than ``entry_of``."""
+    parts = line.split(b" ", 3)
+    return len(parts) == 4 and parts[2][:1] == FULL
+
+
+def normal_stamp(stamp: bytes) -> bytes:
+    """RFC 3339 with up to nine digits, of any zone, as UTC with nine; empty for what is none."""
+    if len(stamp) == STAMP_BYTES and stamp.endswith(b"Z"):
+        return stamp
+    text = stamp.decode("ascii", "replace")
+    head, tail = text[:19], text[19:]
+    digits = "".join(c for c in tail[1 : 1 + DIGITS] if c.isdigit()) if tail.startswith(".") else ""
+    digits = digits[: next((i for i, c in enumerate(tail[1:]) if not c.isdigit()), DIGITS)]
+    zone = tail[1 + len(digits) :] if tail.startswith(".") else tail
+    try:
+        moment = datetime.fromisoformat(head + ("+00:00" if zone in ("Z", "z") else zone)).astimezone(UTC)
+    except ValueError:
+        return b""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{digits.ljust(DIGITS, '0')}Z".encode()
+
+
+def stamp_of(moment: datetime) -> bytes:
+    """A time as a stamp."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z".encode()
+
+
+class Joiner:
+    """Puts pieces together again: the container's bytes, each line with one stamp if any. ``since`` leaves out what is earlier."""
+
+    def __init__(self, *, stamps: bool, since: bytes = b"") -> None:
+        self._stamps, self._since = stamps, since
+        # The streams in the middle of a line.
+        self._open: set[int] = set()
+
+    def join(self, entries: Iterable[Entry]) -> bytes:
+        out: list[bytes] = []
+        for entry in entries:
+            if entry.stamp < self._since:
+                continue
+            if self._stamps and entry.stream not in self._open:
+                out += entry.stamp, b" "
+            out.append(entry.data)
+            if entry.whole:
+                out.append(b"\n")
+                self._open.discard(entry.stream)
+            else:
+                self._open.add(entry.stream)
+        return b"".join(out)
+
+
+class TailSearch:
+    """Finds where the last ``lines`` lines begin, by being shown the lines of a log from its end on."""
+
+    def __init__(self, lines: int) -> None:
+        self._wanted, self._seen, self._first = lines, 0, True
+
+    def ends_before(self, line: bytes) -> bool:
+        """Whether the tail begins behind this line of the file."""
+        if is_whole(line) or self._first:
+            if self._seen == self._wanted:
+                return True
+            self._seen += 1
+        self._first = False
+        return False
+
+
+def tail_start(read: Callable[[int, int], bytes], size: int, search: TailSearch, block: int = 1 << 16) -> int | None:
+    """The place in a file of ``size`` bytes where the tail begins; None where it begins before the file. ``read`` takes a place and a
+    number of bytes. A last line without its end is no line yet."""
+    end, carry = size, b""
+    while end > 0:
+        begin = max(0, end - block)
+        data = read(begin, end - begin) + carry
+        lines = data.split(b"\n")
+        place = begin + len(data)
+        # What comes behind the last newline was seen already, or is no line yet; the first may begin before this block.
+        place -= len(lines.pop())
+        for line in reversed(lines[1:] if begin else lines):
+            if line and search.ends_before(line):
+                return place
+            place -= len(line) + 1
+        end, carry = begin, (lines[0] + b"\n" if lines and begin else b"")
+        if not lines:
+            carry = data
+    return None

@@ -1,0 +1,164 @@
+"""What the engine's containers wrote, from the files that the engine writes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from services.kubelet.runtime.cri.log_files import generations, log_path
+from services.kubelet.runtime.cri.log_lines import Entry, Joiner, TailSearch, entry_of, stamp_of, tail_start
+from services.kubelet.runtime.cri.observer import EngineObserver
+from services.kubelet.runtime.port import RUNNING, Container, LogOptions, NoSuchContainer
+
+READ_BYTES = 1 << 18
+# How often a log that is followed is looked at where nothing came.
+FOLLOW_SECONDS = 0.1
+
+
+class OpenLog:
+    """One file of a log, read from ``place`` on. Whoever renames or removes it changes nothing about that."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self.inode = os.fstat(self._file.fileno()).st_ino
+        self._place, self._rest = 0, b""
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def read_at(self, place: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, place)
+
+    def start_at(self, place: int) -> None:
+        self._place = place
+
+    def read(self) -> list[Entry] | None:
+        """The next entries that are complete; None where there is nothing more for now."""
+        data = self.read_at(self._place, READ_BYTES)
+        if not data:
+            return None
+        self._place += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [entry for line in lines if (entry := entry_of(line)) is not None]
+
+
+class LogReader:
+    """All files of one log as one stream of entries. Its methods block; one at a time."""
+
+    def __init__(self, path: Path, tail_lines: int | None) -> None:
+        self._path = path
+        self._open: OpenLog | None = None
+        # Files that were read to their end, by inode.
+        self._done: set[int] = set()
+        if tail_lines is not None:
+            self._begin_at_tail(tail_lines)
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _begin_at_tail(self, lines: int) -> None:
+        search = TailSearch(lines)
+        files = generations(self._path)
+        for number, path in reversed(list(enumerate(files))):
+            try:
+                log = OpenLog(path)
+            except FileNotFoundError:
+                continue
+            place = tail_start(log.read_at, log.size, search)
+            if place is not None:
+                log.start_at(place)
+                self._open, self._done = log, {_inode(older) for older in files[:number]}
+                return
+            log.close()
+
+    def read(self) -> list[Entry] | None:
+        """The next entries; None where there is nothing more for now."""
+        while True:
+            if self._open is None and not self._advance():
+                return None
+            assert self._open is not None
+            # Whether there is a next file is asked before the last look at this one: what was written until then is not lost.
+            moved = self._newer() is not None
+            entries = self._open.read()
+            if entries is not None:
+                return entries
+            if not moved:
+                return None
+            self._done.add(self._open.inode)
+            self.close()
+
+    def _newer(self) -> Path | None:
+        current = self._open.inode if self._open is not None else 0
+        for path in generations(self._path):
+            inode = _inode(path)
+            if inode and inode != current and inode not in self._done:
+                return path
+        return None
+
+    def _advance(self) -> bool:
+        path = self._newer()
+        if path is None:
+            return False
+        try:
+            self._open = OpenLog(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
+
+
+class EngineLogs:
+    """Streams output."""
+
+    def __init__(self, logs: Path, observer: EngineObserver) -> None:
+        self._logs = logs
+        self._observer = observer
+
+    def path(self, container_id: str) -> Path | None:
+        """Of a container that is known."""
+        found = self._observer.observations.find(container_id)
+        if found is None or not isinstance(found[1], Container):
+            return None
+        return log_path(self._logs, found[0], found[1].name, found[1].attempt)
+
+    async def read(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """As ``Runtime.logs``."""
+        path = self.path(container_id)
+        if path is None:
+            raise NoSuchContainer(f"No such container: {container_id}")
+        joiner = Joiner(stamps=options.timestamps, since=stamp_of(options.since) if options.since else b"")
+        reader = await asyncio.to_thread(LogReader, path, options.tail_lines)
+        try:
+            async for entries in self._entries(reader, lambda: options.follow and self._runs(container_id)):
+                if data := joiner.join(entries):
+                    yield data
+        finally:
+            reader.close()
+
+    def _runs(self, container_id: str) -> bool:
+        container = self._observer.container(container_id)
+        return container is not None and container.state == RUNNING
+
+    async def _entries(self, reader: LogReader, goes_on: Callable[[], bool]) -> AsyncIterator[list[Entry]]:
+        """Until nothing more comes. A container that ended before a look is looked at once more: the engine has written all by then."""
+        while True:
+            more = goes_on()
+            while (entries := await asyncio.to_thread(reader.read)) is not None:
+                yield entries
+            if not more:
+                return
+            await asyncio.sleep(FOLLOW_SECONDS)

@@ -1,0 +1,206 @@
+"""The CRI runtime: pods as sandbox and containers in an engine that speaks the container runtime interface.
+
+What the engine holds is kept in memory. The runtime's own calls change it as soon as they are answered, events as they come; a full list
+now and then finds what was missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+
+from knarr.api.cri.v1 import container_pb2 as cri
+from knarr.api.cri.v1 import sandbox_pb2
+from knarr.service.tasks import run_together
+from services.kubelet.runtime.checks import check_network
+from services.kubelet.runtime.cri.containers import EngineContainers
+from services.kubelet.runtime.cri.engine import Engine
+from services.kubelet.runtime.cri.facts import read_facts, read_version
+from services.kubelet.runtime.cri.image_import import ensure_sandbox_image
+from services.kubelet.runtime.cri.images import EngineImages
+from services.kubelet.runtime.cri.log_keeper import LogKeeper
+from services.kubelet.runtime.cri.logs import EngineLogs
+from services.kubelet.runtime.cri.network import ensure_network, remove_network
+from services.kubelet.runtime.cri.observer import EngineObserver
+from services.kubelet.runtime.cri.processes import EngineProcesses
+from services.kubelet.runtime.cri.sandboxes import EngineSandboxes
+from services.kubelet.runtime.cri.settings import CriSettings
+from services.kubelet.runtime.dialing import dial
+from services.kubelet.runtime.labels import CLUSTER, NODE, pod_of
+from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
+from services.kubelet.runtime.port import (
+    Check,
+    Container,
+    ExecCheck,
+    Image,
+    LocalImage,
+    LogOptions,
+    NoSuchHandler,
+    PodObservation,
+    ProbeResult,
+    Runtime,
+    RuntimeFailure,
+    Sandbox,
+    Session,
+    Usage,
+)
+
+log = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = 0.25
+
+
+class CriRuntime(Runtime):
+    """One engine. Everything it makes carries the cluster's and the node's label."""
+
+    def __init__(self, settings: CriSettings) -> None:
+        self._settings = settings
+        self._engine = Engine(settings.endpoint, settings.timeout_seconds)
+        own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
+        self._observer = EngineObserver(self._engine, settings, own)
+        self._images = EngineImages(self._engine)
+        self._sandboxes = EngineSandboxes(self._engine, settings, own, self._observer)
+        self._containers = EngineContainers(self._engine, settings, own, self._images, self._observer)
+        self._processes = EngineProcesses(self._engine)
+        self._logs = EngineLogs(settings.logs, self._observer)
+        self._log_keeper = LogKeeper(self._engine, settings, self._observer)
+        self._version = "Unknown"
+        self._handlers: tuple[str, ...] = ()
+        self._started = asyncio.Event()
+
+    def use_pod_cidr(self, pod_cidr: str) -> None:
+        self._settings = replace(self._settings, pod_cidr=pod_cidr)
+
+    async def start(self) -> None:
+        try:
+            await self._start()
+        except RuntimeFailure as error:
+            self._observer.set_trouble(str(error))
+            raise
+        self._started.set()
+        self._observer.set_trouble("")
+
+    async def _start(self) -> None:
+        self._observer.scheme, self._version = await read_version(self._engine)
+        facts = await read_facts(self._engine)
+        if facts.trouble:
+            raise RuntimeFailure(facts.trouble)
+        self._handlers = facts.handlers
+        await ensure_network(self._engine, self._settings, facts)
+        await ensure_sandbox_image(self._engine, facts.sandbox_image)
+        await self._observer.relist()
+
+    async def run(self) -> None:
+        await self._started.wait()
+        await run_together("runtime", {"events": self._follow(), "logs": self._log_keeper.run()})
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._observer.follow()
+                self._observer.set_trouble(f"the container runtime at {self._settings.endpoint} ended its events")
+            except RuntimeFailure as error:
+                self._observer.set_trouble(str(error))
+                log.warning("the container runtime's events broke", extra={"error": str(error)})
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    @property
+    def version(self) -> str:
+        return f"{self._observer.scheme}://{self._version}"
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        return self._handlers
+
+    @property
+    def trouble(self) -> str:
+        return self._observer.trouble
+
+    def observe(self, uid: str) -> PodObservation | None:
+        return self._observer.observations.get(uid)
+
+    def observed(self) -> Mapping[str, PodObservation]:
+        return self._observer.observations.pods
+
+    def on_change(self, callback: Callable[[str], None]) -> None:
+        self._observer.observations.on_change(callback)
+
+    async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
+        if plan.handler and plan.handler not in self._handlers:
+            self._handlers = (await read_facts(self._engine)).handlers
+            if plan.handler not in self._handlers:
+                raise NoSuchHandler(plan.handler)
+        return await self._sandboxes.create(plan)
+
+    async def remove_sandbox(self, sandbox: Sandbox) -> None:
+        await self._sandboxes.remove(sandbox)
+
+    async def image(self, reference: str) -> Image:
+        return await self._images.get(reference)
+
+    async def images(self) -> list[LocalImage]:
+        return await self._images.all()
+
+    async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
+        return await self._images.pull(reference, auth)
+
+    async def create_container(self, plan: ContainerPlan) -> Container:
+        return await self._containers.create(plan)
+
+    async def start_container(self, container: Container, pod: PodRef) -> None:
+        await self._containers.start(container, pod)
+
+    async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
+        await self._containers.update(container, pod, limits)
+
+    async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
+        await self._containers.stop(container, pod, grace_seconds)
+
+    async def remove_container(self, container: Container, pod: PodRef) -> None:
+        await self._containers.remove(container, pod)
+
+    def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        return self._logs.read(container_id, options)
+
+    async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
+        return await self._processes.exec(container_id, command, stdin=stdin, tty=tty)
+
+    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
+        return await self._processes.attach(container_id, stdin=stdin, tty=tty)
+
+    async def dial(self, sandbox: Sandbox, port: int) -> socket.socket:
+        return await dial(sandbox, await self._sandboxes.pid(sandbox.id), port)
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        if isinstance(check, ExecCheck):
+            return await self._processes.check(container_id, check, timeout_seconds)
+        return await check_network(check, timeout_seconds)
+
+    async def usage(self) -> list[Usage]:
+        return await self._containers.usage()
+
+
+async def remove_everything(settings: CriSettings, *, network: bool = True) -> int:
+    """Removes a cluster's sandboxes with their containers, and its network; answers how many sandboxes. Raises RuntimeFailure."""
+    engine = Engine(settings.endpoint, settings.timeout_seconds)
+    try:
+        chosen = sandbox_pb2.PodSandboxFilter(label_selector={CLUSTER: settings.cluster_id})
+        found = (await engine.runtime("ListPodSandbox", sandbox_pb2.ListPodSandboxRequest(filter=chosen))).items
+        own = {CLUSTER: settings.cluster_id}
+        sandboxes = EngineSandboxes(engine, settings, own, EngineObserver(engine, settings, own))
+        for entry in found:
+            await sandboxes.remove(Sandbox(entry.id, pod_of(entry.labels), entry.metadata.attempt, False))
+        left = cri.ContainerFilter(label_selector=own)
+        for container in (await engine.runtime("ListContainers", cri.ListContainersRequest(filter=left))).containers:
+            await engine.runtime("RemoveContainer", cri.RemoveContainerRequest(container_id=container.id))
+        if network:
+            await remove_network(settings, (await read_facts(engine)).network_folder)
+        return len(found)
+    finally:
+        await engine.close()

@@ -1,0 +1,100 @@
+"""The engine's sandboxes: what holds a pod's namespaces and its address."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from knarr.api.cri.v1 import sandbox_pb2 as pb
+from services.kubelet.runtime.cri.configs import sandbox_config
+from services.kubelet.runtime.cri.engine import Engine, EngineError, EngineNotFound
+from services.kubelet.runtime.cri.log_files import pod_logs
+from services.kubelet.runtime.cri.observer import EngineObserver
+from services.kubelet.runtime.cri.settings import CriSettings
+from services.kubelet.runtime.cri.statuses import json_of
+from services.kubelet.runtime.plan import PodRef, SandboxPlan
+from services.kubelet.runtime.port import RuntimeFailure, Sandbox
+
+
+class EngineSandboxes:
+    """Makes and removes sandboxes. Their addresses are given by the engine's network."""
+
+    def __init__(self, engine: Engine, settings: CriSettings, own: Mapping[str, str], observer: EngineObserver) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._own = own
+        self._observer = observer
+
+    async def create(self, plan: SandboxPlan) -> Sandbox:
+        """As ``Runtime.create_sandbox``."""
+        pod = self._observer.observations.get(plan.pod.uid)
+        for known in pod.sandboxes if pod else ():
+            if known.attempt == plan.attempt and known.ready:
+                return known
+        await asyncio.to_thread(_make_folder, pod_logs(self._settings.logs, plan.pod))
+        sandbox = await self._observer.look_at_sandbox(await self._run(plan))
+        if sandbox is None:
+            raise RuntimeFailure(f"the sandbox of pod {plan.pod.namespace}/{plan.pod.name} was gone at once")
+        return sandbox
+
+    async def _run(self, plan: SandboxPlan) -> str:
+        """The id of a new one, or of the one that a call made whose answer was lost."""
+        config = sandbox_config(plan, self._settings.logs, self._own)
+        request = pb.RunPodSandboxRequest(config=config, runtime_handler=plan.handler)
+        try:
+            return str((await self._engine.runtime("RunPodSandbox", request)).pod_sandbox_id)
+        except EngineError as error:
+            if not name_is_taken(error):
+                raise
+        found = await self._observer.find_sandbox(plan.pod.uid, plan.attempt)
+        if found is None:
+            raise RuntimeFailure(f"the sandbox of pod {plan.pod.namespace}/{plan.pod.name} is being made by an earlier call")
+        if found.state == pb.SANDBOX_READY:
+            return str(found.id)
+        await self._take_away(found.id)
+        return str((await self._engine.runtime("RunPodSandbox", request)).pod_sandbox_id)
+
+    async def remove(self, sandbox: Sandbox) -> None:
+        """As ``Runtime.remove_sandbox``."""
+        await self._take_away(sandbox.id)
+        uid = sandbox.pod.uid
+        pod = self._observer.observations.get(uid)
+        self._observer.observations.remove(uid, sandbox.id)
+        for container in pod.containers if pod else ():
+            # They went with it.
+            if container.sandbox_attempt == sandbox.attempt:
+                self._observer.observations.remove(uid, container.id)
+        if self._observer.observations.get(uid) is None:
+            await asyncio.to_thread(shutil.rmtree, pod_logs(self._settings.logs, sandbox.pod), ignore_errors=True)
+
+    async def _take_away(self, sandbox_id: str) -> None:
+        with contextlib.suppress(EngineNotFound):
+            await self._engine.runtime("StopPodSandbox", pb.StopPodSandboxRequest(pod_sandbox_id=sandbox_id))
+            await self._engine.runtime("RemovePodSandbox", pb.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id))
+
+    async def pid(self, sandbox_id: str) -> int:
+        """The sandbox's process as the node numbers it; 0 where the engine does not say."""
+        request = pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id, verbose=True)
+        return int(json_of((await self._engine.runtime("PodSandboxStatus", request)).info, "info").get("pid") or 0)
+
+
+def name_is_taken(error: EngineError) -> bool:
+    """Whether a create failed because one of that name is there, or is being made."""
+    return "is reserved for" in str(error)
+
+
+def _make_folder(path: Path) -> None:
+    """Readable by all, as Kubernetes has it, for whoever collects logs."""
+    try:
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.chmod(0o755)
+    except OSError as error:
+        raise RuntimeFailure(f"cannot make the folder of the pod's logs {path}: {error.strerror}") from error
+
+
+def make_log_folder(logs: Path, pod: PodRef, container: str) -> None:
+    """Of one container's logs."""
+    _make_folder(pod_logs(logs, pod) / container)
