@@ -103,6 +103,9 @@ compile_modules
 if [ "${1:-}" = "--tests" ]; then
     install_clients
     need mkfs.btrfs btrfs-progs
+    # Tests of the container runtime interface start a containerd of their own.
+    need containerd containerd
+    [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || apt_install containernetworking-plugins
 fi
 need etcd etcd-server
 need etcdctl etcd-client

@@ -94,6 +94,14 @@ def own_directory(text: str) -> Path:
     return path
 
 
+def unix_endpoint(text: str) -> str:
+    """A socket on this machine, as ``unix:///path``; its path alone does, too."""
+    path = text.removeprefix("unix://")
+    if not path.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a socket's address, like unix:///run/containerd/containerd.sock")
+    return f"unix://{path}"
+
+
 def ipv4(text: str) -> str:
     """An IPv4 address."""
     try:

@@ -8,14 +8,25 @@ from pathlib import Path
 
 from knarr.client.client import Client
 from knarr.service.command import client_parser, run, run_component, without_tokens
-from knarr.service.options import address, domain, ipv4, node_name, number, optional_cidr, optional_ipv4, own_directory, readable_file
+from knarr.service.options import (
+    address,
+    domain,
+    ipv4,
+    node_name,
+    number,
+    optional_cidr,
+    optional_ipv4,
+    own_directory,
+    readable_file,
+    unix_endpoint,
+)
 from services.kubelet.bootstrap import serve_by_requests
 from services.kubelet.component import Kubelet
 from services.kubelet.node.registry_logins import node_config
 from services.kubelet.pod.protection import check_unsafe_sysctls
 from services.kubelet.resource_flags import add_resource_flags, resource_settings
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
-from services.kubelet.settings import EXTERNAL, KubeletSettings
+from services.kubelet.settings import CONTAINERD, EXTERNAL, KubeletSettings
 
 # The most that Linux can be told to give.
 MAX_PROCESS_ID = 1 << 22
@@ -54,7 +65,13 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="where the token is shown: the API server's port for tokens, 6444",
     )
-    made.add_argument("--runtime", choices=RUNTIMES, default="docker", help="(default: %(default)s)")
+    made.add_argument("--runtime", choices=RUNTIMES, help="(default: containerd where its endpoint is given, else docker)")
+    made.add_argument(
+        "--container-runtime-endpoint",
+        type=unix_endpoint,
+        metavar="unix:///PATH",
+        help=f"where containerd, or another engine that speaks CRI, listens (default: {CONTAINERD})",
+    )
     made.add_argument("--node-name", default=socket.gethostname().lower(), type=node_name, metavar="NAME", help="(default: the machine's)")
     made.add_argument("--node-ip", required=True, type=ipv4, metavar="IP", help="by which the API server reaches this node")
     made.add_argument("--data-dir", type=own_directory, default="/var/lib/knarr/kubelet", metavar="DIR", help="(default: %(default)s)")
@@ -139,6 +156,7 @@ def main() -> int:
         pod_cidr=arguments.pod_cidr or "",
         port=int(arguments.listen.rpartition(":")[2]),
         cluster_id=arguments.cluster_id,
+        container_runtime_endpoint=arguments.container_runtime_endpoint or CONTAINERD,
         mounts_of=arguments.mounts_of,
         pull_advice=arguments.pull_advice,
         registry_config=arguments.registry_config,
@@ -152,8 +170,10 @@ def main() -> int:
         **resources,
     )
 
+    runtime = arguments.runtime or ("containerd" if arguments.container_runtime_endpoint else "docker")
+
     def make(client: Client) -> Kubelet:
-        return Kubelet(client, settings, make_runtime(arguments.runtime, settings))
+        return Kubelet(client, settings, make_runtime(runtime, settings))
 
     if arguments.cert_dir is not None:
         return run(arguments, lambda: serve_by_requests(arguments, make))

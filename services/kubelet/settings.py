@@ -10,6 +10,7 @@ from services.kubelet.thresholds import DEFAULT_THRESHOLDS, Threshold
 
 # The `cloud_provider` that is a component of its own, which tells of the node's machine.
 EXTERNAL = "external"
+CONTAINERD = "unix:///run/containerd/containerd.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class KubeletSettings:
     port: int = 10250
     # Names the cluster in the labels of everything the kubelet makes in the engine.
     cluster_id: str = "knarr"
+    # Where a container engine that speaks CRI listens, for the runtime `containerd`: `unix://path`.
+    container_runtime_endpoint: str = CONTAINERD
     # Most pods the node takes.
     max_pods: int = 110
     # Taken from the capacity before pods may ask for it, for the kubelet and the engine, and for the system: amounts by resource.

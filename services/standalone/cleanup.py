@@ -9,7 +9,9 @@ from pathlib import Path
 
 from knarr.service.errors import CommandError
 from services.kubelet.node.mounts import mounts_below, unmount_all
-from services.kubelet.runtime.catalog import engine_url
+from services.kubelet.runtime.catalog import bridge_name, engine_url, network_name
+from services.kubelet.runtime.cri import CriSettings
+from services.kubelet.runtime.cri.runtime import remove_everything as remove_from_cri
 from services.kubelet.runtime.docker.network import remove_everything as remove_from_engine
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 from services.proxy.cleanup import remove_everything as remove_datapath
@@ -29,6 +31,8 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
     # A hollow cluster has none, unless it was another before; of an engine that is not there, it needs no word.
     told = list(_remove_containers(files.cluster_id(), failures))
     yield from told if settings.runtime == "docker" else ()
+    if settings.runtime == "containerd":
+        yield from _remove_pods(settings, failures)
     yield from _unmount(files.kubelet, failures)
     remove_datapath(datapath_settings(settings))
     yield "removed the datapath's rules, routes and addresses"
@@ -48,6 +52,25 @@ def _remove_containers(cluster_id: str, failures: list[str]) -> Iterator[str]:
         failures.append(f"the Docker engine could not remove everything ({error}); run this again")
     else:
         yield f"removed {count} containers and the pods' network"
+
+
+def _remove_pods(settings: ClusterSettings, failures: list[str]) -> Iterator[str]:
+    made = CriSettings(
+        cluster_id=settings.files.cluster_id(),
+        node_name=settings.node,
+        pod_cidr=settings.pod_cidr,
+        endpoint=settings.container_runtime_endpoint,
+        network=network_name(settings.files.cluster_id()),
+        bridge=bridge_name(settings.files.cluster_id()),
+    )
+    try:
+        count = asyncio.run(remove_from_cri(made))
+    except RuntimeUnavailable as error:
+        yield f"{error}; if pods were running, start it and run this again"
+    except RuntimeFailure as error:
+        failures.append(f"the container runtime could not remove everything ({error}); run this again")
+    else:
+        yield f"removed {count} pods and their network"
 
 
 def _unmount(folder: Path, failures: list[str]) -> Iterator[str]:

@@ -35,8 +35,10 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
         yield "etcd is not installed; run `make install`, or `apt-get install etcd-server`"
     if settings.runtime == "docker":
         yield from _docker_problems()
-        if os.geteuid() != 0:
-            yield "pods need root (networks, mounts); run with sudo, or use --runtime hollow to simulate them"
+    if settings.runtime == "containerd":
+        yield from _containerd_problems(settings.container_runtime_endpoint.removeprefix("unix://"))
+    if settings.runtime != "hollow" and os.geteuid() != 0:
+        yield "pods need root (networks, mounts); run with sudo, or use --runtime hollow to simulate them"
     if settings.datapath == "nftables":
         yield from _nftables_problems()
     yield from _disk_problems(settings)
@@ -110,15 +112,26 @@ def route_problems(settings: ClusterSettings, routes: Iterable[Mapping[str, Any]
 
 def _docker_problems() -> Iterator[str]:
     path = engine_url().removeprefix("unix://")
-    if not path.startswith("/"):
-        return
+    if path.startswith("/"):
+        closed = f"the Docker engine's socket {path} is closed to you; run with sudo, or join the group docker"
+        away = f"no Docker engine answers at {path}; run `make install`, start it (`systemctl start docker`), or use --runtime hollow"
+        yield from _socket_problems(path, closed, away)
+
+
+def _containerd_problems(path: str) -> Iterator[str]:
+    closed = f"the container runtime's socket {path} is closed to you; run with sudo"
+    away = f"no container runtime answers at {path}; install and start it (`systemctl start containerd`), or use another --runtime"
+    yield from _socket_problems(path, closed, away)
+
+
+def _socket_problems(path: str, closed: str, away: str) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
         except PermissionError:
-            yield f"the Docker engine's socket {path} is closed to you; run with sudo, or join the group docker"
+            yield closed
         except OSError:
-            yield f"no Docker engine answers at {path}; run `make install`, start it (`systemctl start docker`), or use --runtime hollow"
+            yield away
 
 
 def _restore_problems(settings: ClusterSettings) -> Iterator[str]:

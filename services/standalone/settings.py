@@ -33,7 +33,9 @@ from knarr.service.options import (
     optional_node_name,
     optional_path,
     port,
+    unix_endpoint,
 )
+from services.kubelet.settings import CONTAINERD
 from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
@@ -46,6 +48,7 @@ LATER = frozenset(
         "authentication_token_webhook_config_file",
         "authorization_config",
         "authorization_mode",
+        "container_runtime_endpoint",
         "csi_driver",
         "disable_admission_plugins",
         "enable_admission_plugins",
@@ -126,7 +129,10 @@ class ClusterSettings:
     """One cluster in one process."""
 
     data_dir: Path = DEFAULT_DATA_DIR
-    runtime: str = _one("docker", "hollow", text="run containers, or simulate them")
+    runtime: str = _one("docker", "containerd", "hollow", text="what runs containers, or simulates them")
+    container_runtime_endpoint: str = chosen(
+        CONTAINERD, unix_endpoint, "where containerd, or another engine that speaks CRI, listens, with --runtime containerd", "unix:///PATH"
+    )
     datapath: str = _one("nftables", "userspace", text="how Services are load-balanced: by the kernel, or by a relay")
     # Where the API server and the components listen.
     listen_address: str = chosen("127.0.0.1", ipv4)

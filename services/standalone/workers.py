@@ -89,6 +89,7 @@ def _kubelet(settings: ClusterSettings, address: str, cluster_dns: str) -> Kubel
         pod_cidr=settings.pod_cidr,
         port=settings.ports.kubelet,
         cluster_id=settings.files.cluster_id(),
+        container_runtime_endpoint=settings.container_runtime_endpoint,
         registry_config=node_config(),
         cluster_dns=cluster_dns,
         cluster_domain=settings.cluster_domain,

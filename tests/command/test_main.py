@@ -268,7 +268,7 @@ def test_help_tells_units_and_defaults(capsys: pytest.CaptureFixture[str], monke
     text = " ".join(capsys.readouterr().out.split())
     assert "--service-cidr CIDR addresses of Services (default: 10.96.0.0/16)" in text
     assert "--rest-port PORT TCP port of the Kubernetes REST API; 0 lets the system choose (default: 6443)" in text
-    assert "--runtime docker|hollow run containers, or simulate them (default: docker)" in text
+    assert "--runtime docker|containerd|hollow what runs containers, or simulates them (default: docker)" in text
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -283,7 +283,7 @@ def test_a_shell_learns_to_complete(shell: str, capsys: pytest.CaptureFixture[st
     ("words", "offered"),
     [
         ("knarr ", {"up", "down", "status", "kubeconfig", "load", "backup", "restore", "auth", "certs", "audit", "secrets", "completion"}),
-        ("knarr up --runtime ", {"docker", "hollow"}),
+        ("knarr up --runtime ", {"docker", "containerd", "hollow"}),
     ],
 )
 def test_what_is_completed(words: str, offered: set[str]) -> None:

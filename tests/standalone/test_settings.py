@@ -41,7 +41,7 @@ def test_a_new_directory_has_the_defaults(tmp_path: Path) -> None:
         ({"colour": "red"}, "colour is not known to this version of Knarr"),
         ({"data_dir": "/elsewhere"}, "data_dir is not known"),
         ({"runtime": None}, "runtime is missing"),
-        ({"runtime": "podman"}, "runtime: invalid choice: 'podman' (choose from docker, hollow)"),
+        ({"runtime": "podman"}, "runtime: invalid choice: 'podman' (choose from docker, containerd, hollow)"),
         ({"service_cidr": "10.96.0.1/16"}, "service_cidr: '10.96.0.1/16' is not an IPv4 range"),
         ({"service_cidr": ["10.96.0.0/16"]}, 'service_cidr: ["10.96.0.0/16"] is no text'),
         ({"cluster_domain": "Cluster.Local"}, 'cluster_domain: "Cluster.Local" is written otherwise: "cluster.local"'),

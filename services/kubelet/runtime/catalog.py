@@ -9,10 +9,11 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from services.kubelet.runtime.cri import CriSettings
     from services.kubelet.runtime.port import Runtime
     from services.kubelet.settings import KubeletSettings
 
-RUNTIMES = ("docker", "hollow")
+RUNTIMES = ("docker", "containerd", "hollow")
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 
 
@@ -26,12 +27,21 @@ def bridge_name(cluster_id: str) -> str:
     return f"kn-{cluster_id}"[:15]
 
 
+def network_name(cluster_id: str) -> str:
+    """The network of the node's pods, as an engine calls it."""
+    return f"knarr-{cluster_id}"
+
+
 def make_runtime(name: str, settings: KubeletSettings) -> Runtime:
-    """The runtime called ``docker`` or ``hollow``; what the other needs is not imported."""
+    """The runtime called ``docker``, ``containerd`` or ``hollow``; what the others need is not imported."""
     if name == "hollow":
         from services.kubelet.runtime.hollow import HollowRuntime
 
         return HollowRuntime(settings.pod_cidr)
+    if name == "containerd":
+        from services.kubelet.runtime.cri import CriRuntime
+
+        return CriRuntime(cri_settings(settings))
     from services.kubelet.runtime.docker.runtime import DockerRuntime
     from services.kubelet.runtime.docker.settings import DockerSettings
 
@@ -40,7 +50,21 @@ def make_runtime(name: str, settings: KubeletSettings) -> Runtime:
         node_name=settings.node_name,
         pod_cidr=settings.pod_cidr,
         url=engine_url(),
-        network=f"knarr-{settings.cluster_id}",
+        network=network_name(settings.cluster_id),
         bridge=bridge_name(settings.cluster_id),
     )
     return DockerRuntime(docker)
+
+
+def cri_settings(settings: KubeletSettings) -> CriSettings:
+    """How a node's kubelet sets its CRI runtime up."""
+    from services.kubelet.runtime.cri import CriSettings
+
+    return CriSettings(
+        cluster_id=settings.cluster_id,
+        node_name=settings.node_name,
+        pod_cidr=settings.pod_cidr,
+        endpoint=settings.container_runtime_endpoint,
+        network=network_name(settings.cluster_id),
+        bridge=bridge_name(settings.cluster_id),
+    )

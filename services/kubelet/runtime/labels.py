@@ -10,7 +10,7 @@ from services.kubelet.runtime.port import Sandbox
 
 CLUSTER, NODE, KIND = "io.knarr.cluster", "io.knarr.node", "io.knarr.kind"
 IDENTITY = "io.knarr.identity"
-ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY, HANDLER = (
+ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY, HANDLER, STOP_SIGNAL = (
     "io.knarr.attempt",
     "io.knarr.sandbox-attempt",
     "io.knarr.spec-hash",
@@ -18,6 +18,7 @@ ATTEMPT, SANDBOX_ATTEMPT, SPEC_HASH, IP, IMAGE, TTY, HANDLER = (
     "io.knarr.image",
     "io.knarr.tty",
     "io.knarr.handler",
+    "io.knarr.stop-signal",
 )
 POD_NAME, POD_NAMESPACE, POD_UID, CONTAINER_NAME = (
     "io.kubernetes.pod.name",

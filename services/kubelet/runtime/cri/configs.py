@@ -9,10 +9,14 @@ from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
 from services.kubelet.runtime.cri.log_files import log_path, pod_logs
-from services.kubelet.runtime.labels import container_labels, sandbox_labels
+from services.kubelet.runtime.labels import STOP_SIGNAL, container_labels, sandbox_labels
 from services.kubelet.runtime.plan import ContainerPlan, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
+from services.kubelet.runtime.port import Image
+from services.kubelet.runtime.signals import signal_name
 
 CPU_PERIOD_MICROS = 100_000
+# The annotation of a sandbox that holds its host name: no answer of the engine has it.
+HOSTNAME = "io.knarr.hostname"
 POD, CONTAINER, NODE, TARGET = common.POD, common.CONTAINER, common.NODE, common.TARGET
 PROPAGATIONS = {"rslave": cri.PROPAGATION_HOST_TO_CONTAINER, "rshared": cri.PROPAGATION_BIDIRECTIONAL}
 
@@ -20,7 +24,8 @@ PROPAGATIONS = {"rslave": cri.PROPAGATION_HOST_TO_CONTAINER, "rshared": cri.PROP
 def sandbox_config(plan: SandboxPlan, logs: Path, own: Mapping[str, str]) -> sandbox_pb2.PodSandboxConfig:
     """The sandbox. ``own`` labels name cluster and node; ``logs`` is where all pods' are."""
     config = _sandbox_base(plan.pod, plan.attempt, logs)
-    config.hostname = "" if plan.host_network else plan.hostname
+    if not plan.host_network:
+        config.hostname = config.annotations[HOSTNAME] = plan.hostname
     config.labels.update({**own, **plan.labels, **sandbox_labels(plan, "")})
     config.linux.sysctls.update(plan.sysctls)
     config.linux.resources.cpu_shares = plan.cpu_shares
@@ -41,22 +46,28 @@ def _sandbox_base(pod: PodRef, attempt: int, logs: Path) -> sandbox_pb2.PodSandb
     return config
 
 
-def container_request(plan: ContainerPlan, image: str, logs: Path, own: Mapping[str, str]) -> cri.CreateContainerRequest:
-    """A container in its pod's sandbox. ``image`` is its id."""
+def container_request(plan: ContainerPlan, image: Image, hostname: str, logs: Path, own: Mapping[str, str]) -> cri.CreateContainerRequest:
+    """A container in its pod's sandbox. ``hostname`` is the sandbox's, empty on the node's network."""
     request = cri.CreateContainerRequest(pod_sandbox_id=plan.sandbox_id)
     request.sandbox_config.CopyFrom(_sandbox_base(plan.pod, plan.sandbox_attempt, logs))
+    # Containers find it in their environment.
+    request.sandbox_config.hostname = hostname
     context = request.sandbox_config.linux.security_context
     context.privileged = plan.security.privileged
     _set_namespaces(context.namespace_options, plan.namespaces)
     config, process = request.config, plan.process
     config.metadata.name, config.metadata.attempt = plan.name, plan.attempt
-    config.image.image, config.image.user_specified_image = image, plan.image
+    config.image.image, config.image.user_specified_image = image.id, plan.image
     config.command.extend(process.command)
     config.args.extend(process.args)
     config.working_dir = process.working_dir
     config.envs.extend(common.KeyValue(key=name, value=value.encode()) for name, value in process.env)
     config.mounts.extend(_mount(mount) for mount in plan.mounts)
     config.labels.update({**own, **container_labels(plan)})
+    config.labels[STOP_SIGNAL] = signal_name(plan.stop_signal or image.stop_signal)
+    if plan.stop_signal:
+        # That the pod chose it, and not its image, which the engine knows of.
+        config.annotations[STOP_SIGNAL] = plan.stop_signal
     config.log_path = str(log_path(logs, plan.pod, plan.name, plan.attempt).relative_to(pod_logs(logs, plan.pod)))
     config.stdin, config.stdin_once, config.tty = process.stdin, process.stdin_once, process.tty
     config.linux.resources.CopyFrom(resources(plan.limits))

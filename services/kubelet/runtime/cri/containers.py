@@ -5,25 +5,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Mapping
+import signal
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from knarr.api.cri.v1 import container_pb2 as cri
+from knarr.api.cri.v1 import sandbox_pb2
 from knarr.api.cri.v1 import stats_pb2 as stats
-from services.kubelet.runtime.cri.configs import container_request, resources
+from services.kubelet.runtime.cri.configs import HOSTNAME, container_request, resources
 from services.kubelet.runtime.cri.engine import Engine, EngineError, EngineNotFound
 from services.kubelet.runtime.cri.images import EngineImages
-from services.kubelet.runtime.cri.log_files import remove_logs
+from services.kubelet.runtime.cri.log_files import pod_logs, remove_logs
 from services.kubelet.runtime.cri.observer import EngineObserver
 from services.kubelet.runtime.cri.sandboxes import make_log_folder, name_is_taken
 from services.kubelet.runtime.cri.settings import CriSettings
-from services.kubelet.runtime.cri.statuses import START_FAILED_EXIT_CODE
-from services.kubelet.runtime.labels import CONTAINER_NAME, POD_UID, pod_of
+from services.kubelet.runtime.cri.statuses import START_FAILED_EXIT_CODE, json_of
+from services.kubelet.runtime.labels import CONTAINER_NAME, POD_UID, STOP_SIGNAL, pod_of
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, NoSuchContainer, RuntimeFailure, Usage
+from services.kubelet.runtime.port import (
+    CREATED,
+    EXITED,
+    RUNNING,
+    Container,
+    NoSuchContainer,
+    RuntimeFailure,
+    Storage,
+    Usage,
+    UsageDetails,
+)
+from services.kubelet.runtime.signals import send_signal
 
 STOP_MARGIN_SECONDS = 60.0
+LOOK_SECONDS = 0.02
 
 
 class EngineContainers:
@@ -46,11 +60,15 @@ class EngineContainers:
                 return known
         image = await self._images.get(plan.image)
         await asyncio.to_thread(make_log_folder, self._settings.logs, plan.pod, plan.name)
-        request = container_request(plan, image.id, self._settings.logs, self._own)
+        request = container_request(plan, image, await self._hostname(plan.sandbox_id), self._settings.logs, self._own)
         container = await self._observer.look(await self._create(plan, request))
         if container is None:
             raise NoSuchContainer(f"container {plan.name} was gone at once")
         return container
+
+    async def _hostname(self, sandbox_id: str) -> str:
+        told = await self._engine.runtime("PodSandboxStatus", sandbox_pb2.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id))
+        return str(told.status.annotations.get(HOSTNAME, ""))
 
     async def _create(self, plan: ContainerPlan, request: cri.CreateContainerRequest) -> str:
         """The id of a new one, or of the one that a call made whose answer was lost."""
@@ -95,12 +113,29 @@ class EngineContainers:
     async def stop(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         """As ``Runtime.stop_container``."""
         timeout = math.ceil(grace_seconds)
-        request = cri.StopContainerRequest(container_id=container.id, timeout=timeout)
         with contextlib.suppress(EngineNotFound):
+            if timeout and await self._signal(container):
+                await self._wait_for_end(container, timeout)
+                timeout = 0
+            request = cri.StopContainerRequest(container_id=container.id, timeout=timeout)
             await self._engine.runtime("StopContainer", request, timeout + STOP_MARGIN_SECONDS)
         known = self._observer.container(container.id)
         if known is not None and known.state == RUNNING:
             await self._observer.look(container.id)
+
+    async def _signal(self, container: Container) -> bool:
+        """Whether its pod chose a signal, which was sent: engines know none but the image's, before 2.1 of containerd."""
+        told = await self._engine.runtime("ContainerStatus", cri.ContainerStatusRequest(container_id=container.id, verbose=True))
+        number = getattr(signal, told.status.annotations.get(STOP_SIGNAL, ""), None)
+        pid = int(json_of(told.info, "info").get("pid") or 0)
+        return bool(pid and number and await asyncio.to_thread(send_signal, pid, container.id, number))
+
+    async def _wait_for_end(self, container: Container, seconds: float) -> None:
+        for _ in range(math.ceil(seconds / LOOK_SECONDS)):
+            known = self._observer.container(container.id)
+            if known is None or known.state != RUNNING:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def remove(self, container: Container, pod: PodRef) -> None:
         """As ``Runtime.remove_container``."""
@@ -111,13 +146,33 @@ class EngineContainers:
 
     async def usage(self) -> list[Usage]:
         """As ``Runtime.usage``."""
+        return [usage_of(entry) for entry in await self._stats() if entry.HasField("cpu")]
+
+    async def storage(self, uids: Collection[str]) -> list[Storage]:
+        """As ``Runtime.storage``: the engine measures the layers."""
+        found = []
+        for entry in await self._stats():
+            pod, name = pod_of(entry.attributes.labels), entry.attributes.labels.get(CONTAINER_NAME, "")
+            if pod.uid in uids:
+                layer = entry.writable_layer
+                logs = str(pod_logs(self._settings.logs, pod) / name)
+                found.append(Storage(pod, name, "", logs, layer.used_bytes.value, layer.inodes_used.value))
+        return found
+
+    async def _stats(self) -> list[stats.ContainerStats]:
         chosen = stats.ContainerStatsFilter(label_selector=self._own)
         told = await self._engine.runtime("ListContainerStats", stats.ListContainerStatsRequest(filter=chosen))
-        return [usage_of(entry) for entry in told.stats if POD_UID in entry.attributes.labels and entry.HasField("cpu")]
+        return [entry for entry in told.stats if POD_UID in entry.attributes.labels]
 
 
 def usage_of(entry: stats.ContainerStats) -> Usage:
     """Pure."""
-    labels = entry.attributes.labels
-    cpu, memory = entry.cpu.usage_core_nano_seconds.value, entry.memory.working_set_bytes.value
-    return Usage(pod_of(labels), labels.get(CONTAINER_NAME, ""), cpu, memory)
+    labels, memory = entry.attributes.labels, entry.memory
+    details = UsageDetails(
+        memory_usage_bytes=memory.usage_bytes.value,
+        rss_bytes=memory.rss_bytes.value,
+        page_faults=memory.page_faults.value,
+        major_page_faults=memory.major_page_faults.value,
+    )
+    cpu = entry.cpu.usage_core_nano_seconds.value
+    return Usage(pod_of(labels), labels.get(CONTAINER_NAME, ""), cpu, memory.working_set_bytes.value, details=details)

@@ -22,6 +22,8 @@ class EngineFacts:
     sandbox_image: str = ""
     network_folder: Path = CNI_CONFIG
     networks: tuple[str, ...] = ()
+    # Where it keeps images and containers; empty where it does not say.
+    root: str = ""
     # Why the engine cannot make pods now; empty when it can. The network's state apart, which is there after its configuration only.
     trouble: str = ""
     network_trouble: str = ""
@@ -51,6 +53,7 @@ def facts_of(told: pb.StatusResponse) -> EngineFacts:
         str(config.get("sandboxImage") or ""),
         Path(folder),
         tuple(str(entry.get("Name") or "") for entry in loaded),
+        str(config.get("containerdRootDir") or ""),
         "; ".join(_words(found) for kind, found in conditions.items() if kind != NETWORK_READY and not found.status),
         _network_words(conditions),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
 
 from knarr.api.cri.v1 import container_pb2 as cri
@@ -45,6 +45,7 @@ from services.kubelet.runtime.port import (
     RuntimeFailure,
     Sandbox,
     Session,
+    Storage,
     Usage,
 )
 
@@ -69,6 +70,7 @@ class CriRuntime(Runtime):
         self._log_keeper = LogKeeper(self._engine, settings, self._observer)
         self._version = "Unknown"
         self._handlers: tuple[str, ...] = ()
+        self._folder = ""
         self._started = asyncio.Event()
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
@@ -88,7 +90,7 @@ class CriRuntime(Runtime):
         facts = await read_facts(self._engine)
         if facts.trouble:
             raise RuntimeFailure(facts.trouble)
-        self._handlers = facts.handlers
+        self._handlers, self._folder = facts.handlers, facts.root
         await ensure_network(self._engine, self._settings, facts)
         await ensure_sandbox_image(self._engine, facts.sandbox_image)
         await self._observer.relist()
@@ -184,6 +186,16 @@ class CriRuntime(Runtime):
 
     async def usage(self) -> list[Usage]:
         return await self._containers.usage()
+
+    @property
+    def images_folder(self) -> str:
+        return self._folder
+
+    async def storage(self, uids: Collection[str]) -> list[Storage]:
+        return await self._containers.storage(uids)
+
+    async def sandbox_usage(self) -> list[Usage]:
+        return await self._sandboxes.usage()
 
 
 async def remove_everything(settings: CriSettings, *, network: bool = True) -> int:

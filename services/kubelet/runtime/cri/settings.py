@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-CONTAINERD = "unix:///run/containerd/containerd.sock"
 POD_LOGS = Path("/var/log/pods")
 
 
@@ -19,7 +18,7 @@ class CriSettings:
     # Range of the node's pod addresses, CIDR; the bridge takes the first. Empty until it is known, which is before the start.
     pod_cidr: str
     # Where the engine listens: `unix://path`.
-    endpoint: str = CONTAINERD
+    endpoint: str
     # The network of the node's pods as the engine's plugins know it, and the name of its bridge interface.
     network: str = "knarr"
     bridge: str = "knarr0"

@@ -5,11 +5,12 @@ Only where they are seen: an engine on another machine, or one whose processes a
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from services.kubelet.runtime.signals import send_signal
 
 PROC = Path("/proc")
 # A process may make another until it is dead: they are looked for so often, this far apart.
@@ -28,7 +29,7 @@ def end_processes(pid: int, container_id: str) -> None:
     """Kills the process, what it started and what belongs to its session, as far as they are the container's. Raises PermissionError."""
     for _ in range(ROUNDS):
         living = [process.pid for process in _family(pid, _processes()) if not process.dead]
-        killed = [member for member in living if _kill(member, container_id)]
+        killed = [member for member in living if send_signal(member, container_id, signal.SIGKILL)]
         if not killed:
             return
         time.sleep(PAUSE_SECONDS)
@@ -39,23 +40,6 @@ def _family(pid: int, processes: list[_Process]) -> list[_Process]:
     while more := {process.pid for process in processes if process.parent in family} - family:
         family |= more
     return [process for process in processes if process.pid in family]
-
-
-def _kill(pid: int, container_id: str) -> bool:
-    """Whether there was somebody to kill. By a handle, so that nobody who has got the same number meanwhile is met."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        if container_id not in (PROC / str(pid) / "cgroup").read_text():
-            return False
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    finally:
-        os.close(handle)
-    return True
 
 
 def _processes() -> list[_Process]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from services.kubelet.runtime.labels import ATTEMPT, CONTAINER_NAME, IMAGE, SANDBOX_ATTEMPT, SPEC_HASH, identity_of
 from services.kubelet.runtime.plan import Limits
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container
+from services.kubelet.runtime.signals import signal_name
 
 START_FAILED_EXIT_CODE = 128
 
@@ -41,14 +41,6 @@ def container_from(inspected: Mapping[str, Any]) -> Container:
         identity=identity_of(labels),
         stop_signal=signal_name(inspected["Config"].get("StopSignal") or ""),
     )
-
-
-def signal_name(text: str) -> str:
-    """As ``SIGTERM``, which is what an engine sends where nobody says otherwise; images may say ``TERM`` or ``15``."""
-    try:
-        return signal.Signals(int(text)).name if text.isdecimal() else f"SIG{(text or 'TERM').upper().removeprefix('SIG')}"
-    except ValueError:
-        return text
 
 
 def _limits_from(host: Mapping[str, Any]) -> Limits:

@@ -1,0 +1,152 @@
+"""The contract's log files: their lines, their tails, and a reader whom rotation takes nothing from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.kubelet.runtime.cri.log_files import generations, log_path, remove_logs, rotated_path
+from services.kubelet.runtime.cri.log_lines import Entry, Joiner, TailSearch, entry_of, normal_stamp, stamp_of, tail_start
+from services.kubelet.runtime.cri.logs import LogReader
+from services.kubelet.runtime.plan import PodRef
+
+STAMP = b"2026-01-02T15:04:05.000000000Z"
+NOW = datetime(2026, 1, 2, 15, 4, 5, tzinfo=UTC)
+
+
+def line(words: str, tag: str = "F", stream: str = "stdout") -> bytes:
+    return STAMP + f" {stream} {tag} {words}\n".encode()
+
+
+def written(entries: list[Entry] | None, *, stamps: bool = False) -> bytes:
+    return Joiner(stamps=stamps).join(entries or [])
+
+
+def read_all(reader: LogReader) -> bytes:
+    found: list[Entry] = []
+    while (entries := reader.read()) is not None:
+        found += entries
+    return written(found)
+
+
+@pytest.mark.parametrize(
+    ("given_stamp", "wanted"),
+    [
+        (STAMP, STAMP),
+        (b"2026-01-02T15:04:05Z", STAMP),
+        (b"2026-01-02T15:04:05.12Z", b"2026-01-02T15:04:05.120000000Z"),
+        (b"2026-01-02T17:04:05.123456789+02:00", b"2026-01-02T15:04:05.123456789Z"),
+        (b"2026-01-02T10:04:05-05:00", STAMP),
+        (b"yesterday", b""),
+    ],
+)
+def test_stamps_of_any_zone_and_precision_compare_as_bytes(given_stamp: bytes, wanted: bytes) -> None:
+    assert normal_stamp(given_stamp) == wanted
+
+
+def test_a_line_is_taken_apart() -> None:
+    assert entry_of(line("a  b ", "F", "stderr")[:-1]) == Entry(2, STAMP, b"a  b ", True)
+    assert entry_of(line("", "P")[:-1]) == Entry(1, STAMP, b"", False)
+    assert entry_of(line("x", "P:later")[:-1]) == Entry(1, STAMP, b"x", False)
+    for broken in (b"", b"half of", STAMP + b" stdin F x", b"never stdout F x"):
+        assert entry_of(broken) is None
+
+
+def test_pieces_are_put_together_with_one_stamp_a_line() -> None:
+    lines = line("ab", "P"), line("other", stream="stderr"), line("cd", "P"), line("e"), line("end", "P")
+    entries = [found for text in lines if (found := entry_of(text[:-1])) is not None]
+    assert written(entries) == b"abother\ncde\nend"
+    assert written(entries, stamps=True) == b"%s ab%s other\ncde\n%s end" % (STAMP, STAMP, STAMP)
+
+
+def test_what_is_earlier_than_asked_for_is_left_out() -> None:
+    early, late = Entry(1, STAMP, b"early", True), Entry(1, stamp_of(NOW + timedelta(seconds=1)), b"late", True)
+    assert Joiner(stamps=False, since=stamp_of(NOW + timedelta(microseconds=1))).join([early, late]) == b"late\n"
+    assert Joiner(stamps=False, since=stamp_of(NOW)).join([early, late]) == b"early\nlate\n"
+
+
+WORDS = st.text(st.characters(codec="ascii", exclude_characters="\n\r"), min_size=1, max_size=30)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(codec="ascii", exclude_characters="\n\r"), min_size=1, max_size=30), st.booleans()), max_size=20
+    ),
+    st.integers(0, 25),
+    st.integers(1, 70),
+)
+def test_a_tail_is_the_last_lines_whatever_the_blocks(pieces: list[tuple[str, bool]], wanted: int, block: int) -> None:
+    data = b"".join(line(words, "F" if whole else "P") for words, whole in pieces)
+    place = tail_start(lambda begin, size: data[begin : begin + size], len(data), TailSearch(wanted), block)
+    shown = written([e for text in data[place or 0 :].split(b"\n") if (e := entry_of(text))])
+    everything = written([e for text in data.split(b"\n") if (e := entry_of(text))])
+    lines = everything.splitlines(keepends=True)
+    assert shown == b"".join(lines[-wanted:] if wanted else [])
+
+
+def test_a_reader_loses_nothing_to_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(line("1"))
+    reader, told = LogReader(path, None), b""
+    told += read_all(reader)
+    with path.open("ab") as engine:
+        engine.write(line("2"))
+        path.rename(rotated_path(path, NOW))
+        # The engine writes to what it has open until it is told.
+        engine.write(line("3"))
+    path.write_bytes(line("4"))
+    path.rename(rotated_path(path, NOW + timedelta(seconds=1)))
+    path.write_bytes(line("5")[:-4])
+    told += read_all(reader)
+    assert told == b"1\n2\n3\n4\n"
+    with path.open("ab") as engine:
+        engine.write(line("5")[-4:])
+    assert told + read_all(reader) == b"1\n2\n3\n4\n5\n"
+    reader.close()
+    reader = LogReader(path, None)
+    assert read_all(reader) == b"1\n2\n3\n4\n5\n"
+    reader.close()
+
+
+@pytest.mark.parametrize(("lines", "wanted"), [(0, b""), (1, b"3\n"), (2, b"2\n3\n"), (3, b"1\n2\n3\n"), (9, b"1\n2\n3\n")])
+def test_a_tail_goes_back_over_rotated_files_and_what_follows_it_is_told_once(tmp_path: Path, lines: int, wanted: bytes) -> None:
+    path = tmp_path / "0.log"
+    rotated_path(path, NOW).write_bytes(line("1") + line("2"))
+    path.write_bytes(line("3"))
+    reader = LogReader(path, lines)
+    assert read_all(reader) == wanted
+    with path.open("ab") as engine:
+        engine.write(line("4"))
+    assert read_all(reader) == b"4\n"
+    reader.close()
+
+
+def test_a_file_that_is_thinned_out_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(line("1"))
+    reader = LogReader(path, None)
+    assert read_all(reader) == b"1\n"
+    with path.open("ab") as engine:
+        engine.write(line("2"))
+        path.unlink()
+    path.write_bytes(line("3"))
+    assert read_all(reader) == b"2\n3\n"
+    reader.close()
+
+
+def test_the_files_of_a_log_are_found_in_their_order_and_go_together(tmp_path: Path) -> None:
+    pod = PodRef("default", "web", "uid")
+    path = log_path(tmp_path, pod, "app", 1)
+    assert path == tmp_path / "default_web_uid" / "app" / "1.log"
+    assert generations(path) == []
+    path.parent.mkdir(parents=True)
+    files = [rotated_path(path, NOW), rotated_path(path, NOW + timedelta(hours=1)), path]
+    for file in (*reversed(files), path.with_name("11.log"), path.with_name("10.log.20260102-150405.000000")):
+        file.touch()
+    assert generations(path) == files
+    remove_logs(tmp_path, pod, "app", 1)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["10.log.20260102-150405.000000", "11.log"]
