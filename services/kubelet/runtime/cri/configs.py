@@ -15,6 +15,22 @@ from services.kubelet.runtime.port import Image
 from services.kubelet.runtime.signals import signal_name
 
 CPU_PERIOD_MICROS = 100_000
+# What of /proc and /sys containers do not see, and what they may not write, as with Kubernetes' kubelet.
+MASKED = (
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 # The annotation of a sandbox that holds its host name: no answer of the engine has it.
 HOSTNAME = "io.knarr.hostname"
 POD, CONTAINER, NODE, TARGET = common.POD, common.CONTAINER, common.NODE, common.TARGET
@@ -100,8 +116,12 @@ def _set_security(context: cri.LinuxContainerSecurityContext, wanted: Security) 
     context.capabilities.add_capabilities.extend(wanted.cap_add)
     context.capabilities.drop_capabilities.extend(wanted.cap_drop)
     context.supplemental_groups.extend(wanted.supplemental_groups)
-    profile = common.SecurityProfile
-    context.seccomp.profile_type = profile.Unconfined if wanted.unconfined_seccomp else profile.RuntimeDefault
+    context.supplemental_groups_policy = common.Strict if wanted.strict_groups else common.Merge
+    _set_profiles(context, wanted)
+    if not (wanted.unmasked_proc or wanted.privileged):
+        # Where none are named, none are hidden.
+        context.masked_paths.extend(MASKED)
+        context.readonly_paths.extend(READ_ONLY)
     user, _, group = wanted.user.partition(":")
     if user.isdecimal():
         context.run_as_user.value = int(user)
@@ -109,6 +129,20 @@ def _set_security(context: cri.LinuxContainerSecurityContext, wanted: Security) 
         context.run_as_username = user
     if group:
         context.run_as_group.value = int(group)
+
+
+def _set_profiles(context: cri.LinuxContainerSecurityContext, wanted: Security) -> None:
+    kinds = common.SecurityProfile
+    context.seccomp.profile_type = kinds.Unconfined if wanted.unconfined_seccomp else kinds.RuntimeDefault
+    if wanted.seccomp is not None:
+        context.seccomp.profile_type, context.seccomp.localhost_ref = kinds.Localhost, wanted.seccomp.path
+    if wanted.app_armor == "unconfined":
+        context.apparmor.profile_type = kinds.Unconfined
+    elif wanted.app_armor:
+        context.apparmor.profile_type, context.apparmor.localhost_ref = kinds.Localhost, wanted.app_armor
+    for part in wanted.selinux:
+        name, _, value = part.partition(":")
+        setattr(context.selinux_options, name, value)
 
 
 def _mount(mount: Mount) -> cri.Mount:

@@ -51,6 +51,8 @@ class EngineContainers:
         self._own = own
         self._images = images
         self._observer = observer
+        # Whether the engine can leave out the groups that an image gives its user.
+        self.strict_groups = False
 
     async def create(self, plan: ContainerPlan) -> Container:
         """As ``Runtime.create_container``."""
@@ -58,6 +60,8 @@ class EngineContainers:
         for known in pod.containers if pod else ():
             if (known.name, known.attempt) == (plan.name, plan.attempt):
                 return known
+        if plan.security.strict_groups and not self.strict_groups:
+            raise RuntimeFailure("the container runtime does not support supplementalGroupsPolicy: Strict")
         image = await self._images.get(plan.image)
         await asyncio.to_thread(make_log_folder, self._settings.logs, plan.pod, plan.name)
         request = container_request(plan, image, await self._hostname(plan.sandbox_id), self._settings.logs, self._own)

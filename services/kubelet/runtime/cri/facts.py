@@ -24,6 +24,8 @@ class EngineFacts:
     networks: tuple[str, ...] = ()
     # Where it keeps images and containers; empty where it does not say.
     root: str = ""
+    # Whether it can leave out the groups that an image gives its user.
+    strict_groups: bool = False
     # Why the engine cannot make pods now; empty when it can. The network's state apart, which is there after its configuration only.
     trouble: str = ""
     network_trouble: str = ""
@@ -54,6 +56,7 @@ def facts_of(told: pb.StatusResponse) -> EngineFacts:
         Path(folder),
         tuple(str(entry.get("Name") or "") for entry in loaded),
         str(config.get("containerdRootDir") or ""),
+        told.features.supplemental_groups_policy,
         "; ".join(_words(found) for kind, found in conditions.items() if kind != NETWORK_READY and not found.status),
         _network_words(conditions),
     )

@@ -91,6 +91,7 @@ class CriRuntime(Runtime):
         if facts.trouble:
             raise RuntimeFailure(facts.trouble)
         self._handlers, self._folder = facts.handlers, facts.root
+        self._containers.strict_groups = facts.strict_groups
         await ensure_network(self._engine, self._settings, facts)
         await ensure_sandbox_image(self._engine, facts.sandbox_image)
         await self._observer.relist()

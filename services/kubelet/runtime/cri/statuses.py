@@ -10,7 +10,16 @@ from typing import Any
 from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
-from services.kubelet.runtime.labels import ATTEMPT, CONTAINER_NAME, IMAGE, SANDBOX_ATTEMPT, SPEC_HASH, STOP_SIGNAL, sandbox_from
+from services.kubelet.runtime.labels import (
+    ATTEMPT,
+    CONTAINER_NAME,
+    IMAGE,
+    SANDBOX_ATTEMPT,
+    SPEC_HASH,
+    STOP_SIGNAL,
+    identity_of,
+    sandbox_from,
+)
 from services.kubelet.runtime.plan import Limits
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Sandbox
 
@@ -50,6 +59,7 @@ def container_of(response: cri.ContainerStatusResponse, scheme: str) -> Containe
         oom_killed=ended and status.reason == OOM_KILLED,
         error=status.message if ended and status.reason == START_FAILED else "",
         limits=_limits(response),
+        identity=identity_of(labels),
         stop_signal=labels.get(STOP_SIGNAL, ""),
     )
 
