@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from services.kubelet.node.mounts import unmount_all
 from services.kubelet.runtime.cri import CriRuntime, CriSettings
@@ -93,13 +94,19 @@ def containerd() -> Iterator[Containerd]:
     made = Containerd(place)
     try:
         made.start()
-        asyncio.run(_give_image(made.endpoint))
+        _apart(_give_image(made.endpoint))
         yield made
-        asyncio.run(remove_everything(made.settings()))
+        _apart(remove_everything(made.settings()))
     finally:
         made.stop()
         unmount_all(place)
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _apart(work: Coroutine[Any, Any, Any]) -> None:
+    """To its end on a loop of its own, also from within another one: a fixture is made where it is asked for."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def _snapshotter(place: Path) -> str:
@@ -127,11 +134,3 @@ async def cri(made: Containerd, settings: CriSettings | None = None) -> AsyncIte
         await runtime.close()
         with contextlib.suppress(RuntimeFailure):
             await remove_everything(settings, network=False)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
