@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if complaints := sorted(hidden(items)):
         raise pytest.UsageError("\n".join(complaints))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """All tests and what they import stay to the end: looking through them takes a third of a second whenever a test collects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
