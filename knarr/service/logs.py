@@ -117,5 +117,5 @@ def configure(style: str = "text", level: str = "info", file: Path | None = None
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     handler.addFilter(Sparing())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("asyncio", "uvicorn.access", "pyroute2"):
+    for noisy in ("asyncio", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

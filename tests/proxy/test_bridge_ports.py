@@ -30,7 +30,7 @@ def network() -> Iterator[NodeNetwork]:
 
 
 def modes(network: NodeNetwork, bridge: str) -> list[bool]:
-    return [allowed for _, allowed in network.batches._ports(socket.if_nametoindex(bridge))]
+    return [allowed for _, allowed in network.kernel.ports(socket.if_nametoindex(bridge))]
 
 
 def test_every_port_of_that_bridge_and_no_other(network: NodeNetwork) -> None:

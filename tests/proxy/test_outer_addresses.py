@@ -84,14 +84,14 @@ def test_an_interface_that_is_renamed_gives_its_address_back(network: NodeNetwor
 def refusing(monkeypatch: pytest.MonkeyPatch, network: NodeNetwork, name: str, *refused: str) -> list[str]:
     """The kernel refuses these addresses for as long as they are in the list."""
     left = list(refused)
-    real: Any = getattr(network.batches, name)
+    real: Any = getattr(network.kernel, name)
 
     def change(addresses: Collection[str], **more: Any) -> dict[str, int]:
         good = [address for address in addresses if address not in left]
         done: dict[str, int] = real(good, **more)
         return done | {address: errno.ENOBUFS for address in addresses if address in left}
 
-    monkeypatch.setattr(network.batches, name, change)
+    monkeypatch.setattr(network.kernel, name, change)
     return left
 
 
@@ -134,7 +134,7 @@ def test_a_route_that_is_refused_holds_up_no_other(network: NodeNetwork, outer: 
     left.clear()
     made.look_after()
     assert not made.problems
-    assert len(network.batches.without_route([FAR, "203.0.113.8"])) == 0
+    assert len(network.kernel.without_route([FAR, "203.0.113.8"])) == 0
 
 
 @pytest.mark.net

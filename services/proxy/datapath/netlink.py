@@ -12,10 +12,18 @@ _CODE = struct.Struct("=i")
 
 # Flags: of every question, of those whose answer is wanted, of those for all there is, of what makes something that must not be there.
 REQUEST, ACK, DUMP, MAKE = 0x1, 0x4, 0x300, 0x600
+# Flags of what makes something or takes its place, or stands beside it; of what must be there.
+SUPERSEDE, APPEND, ALTER = 0x500, 0xC00, 0x100
+# Flag of an answer about what changed while it was told.
+TORN = 0x10
 # Kinds of answers.
 ERROR, DONE = 2, 3
 # Marks of an attribute's kind.
 NESTED, KIND_MASK = 0x8000, 0x3FFF
+
+
+class NetlinkRefused(OSError):
+    """The kernel refused what was asked for; nothing of it is in force."""
 
 
 class Message(NamedTuple):
@@ -25,6 +33,7 @@ class Message(NamedTuple):
     sequence: int
     port: int
     body: bytes
+    flags: int = 0
 
     @property
     def error(self) -> int:
@@ -42,8 +51,8 @@ def messages(data: bytes) -> Iterator[Message]:
     """The messages in what was received at once."""
     offset = 0
     while offset + HEADER.size <= len(data):
-        length, kind, _, sequence, port = HEADER.unpack_from(data, offset)
-        yield Message(kind, sequence, port, data[offset + HEADER.size : offset + length])
+        length, kind, flags, sequence, port = HEADER.unpack_from(data, offset)
+        yield Message(kind, sequence, port, data[offset + HEADER.size : offset + length], flags)
         offset += max(_aligned(length), HEADER.size)
 
 

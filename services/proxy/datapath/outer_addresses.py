@@ -173,7 +173,7 @@ class OuterAddresses:
     def _change_address(self, address: str, held: _Held, *, add: bool) -> str:
         """Why it was refused, in words; empty when it was done. An interface that is gone took its addresses along."""
         expected = DONE_ALREADY if add else (*DONE_ALREADY, errno.ENODEV)
-        errors = self._network.batches.change_addresses([address], add=add, link=held.link, label=held.label)
+        errors = self._network.kernel.change_addresses([address], add=add, link=held.link, label=held.label)
         return in_words(errors, expected).get(address, "")
 
     def _route(self, addresses: Set[str], connected: list[Connected]) -> dict[str, str]:
@@ -183,7 +183,7 @@ class OuterAddresses:
         gone = {address for address in self._routed if address not in addresses or _home(connected, address) is not None}
         kept = self._change_routes(gone, add=False)
         self._routed -= gone - kept.keys()
-        come = self._network.batches.without_route(sorted(addresses - self._routed))
+        come = self._network.kernel.without_route(sorted(addresses - self._routed))
         missing = self._change_routes(come, add=True)
         self._routed |= come - missing.keys()
         return {address: f"this node's own processes do not reach {address}: {words}" for address, words in missing.items()} | {
@@ -192,7 +192,7 @@ class OuterAddresses:
 
     def _change_routes(self, addresses: Iterable[str], *, add: bool) -> dict[str, str]:
         """Adds or removes routes; returns why some were refused, in words."""
-        errors = self._network.batches.change_routes(
+        errors = self._network.kernel.change_routes(
             sorted(addresses), add=add, link=self._network.loopback, protocol=ROUTE_PROTOCOL, priority=self._metric
         )
         return in_words(errors, DONE_ALREADY)

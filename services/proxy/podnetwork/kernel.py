@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from pyroute2 import NetlinkError
-
 from services.proxy.datapath.docker_user import DockerUser
+from services.proxy.datapath.netlink import NetlinkRefused
 from services.proxy.datapath.nftables.libnftables import NftablesError
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
 from services.proxy.podnetwork.links import PodLinks
@@ -25,7 +24,7 @@ LOOKS_PER_LOOK_AT_DOCKER = 10
 
 
 class PodKernel:
-    """One node's pod network in the network namespace of the first call. All calls in one thread without a running event loop."""
+    """One node's pod network in the network namespace of the first call. All calls in one thread: they wait for the kernel."""
 
     def __init__(self, settings: ProxySettings) -> None:
         self._settings = settings
@@ -40,7 +39,7 @@ class PodKernel:
     def bring(self, found: Sequence[Member]) -> tuple[Plan, list[str]]:
         """Takes the steps from what is there to what the Nodes want; answers the plan with what was refused, and what cannot be had.
 
-        OSError, NetlinkError or NftablesError when nothing could be done.
+        OSError or NftablesError when nothing could be done.
         """
         links = self._open()
         own = next((one.address for one in found if one.name == self._settings.node_name), "")
@@ -96,7 +95,7 @@ class PodKernel:
         for step in steps(links.read(), wanted):
             try:
                 links.perform(step)
-            except NetlinkError as error:
+            except NetlinkRefused as error:
                 for cidr in _led_to(step.what, peers):
                     # What fails later fails because of it.
                     refused.setdefault(cidr, f"{_name(step.what)}: {error.args[-1]}")

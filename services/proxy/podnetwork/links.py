@@ -6,94 +6,88 @@ when they are on our device.
 
 from __future__ import annotations
 
-import asyncio
 import errno
+import socket
+import struct
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
 
-from pyroute2 import IPRoute, NetlinkError
-
+from services.proxy.datapath import route_messages as rt
+from services.proxy.datapath.netlink import ALTER, APPEND, MAKE, SUPERSEDE, NetlinkRefused, attribute, attributes
+from services.proxy.datapath.route_socket import RouteSocket
 from services.proxy.podnetwork.plan import Underlay
 from services.proxy.podnetwork.state import Device, Forward, Neighbour, Route, State, Step
 from services.proxy.settings import ProxySettings
 
 # Tag of the pod network's routes (rtm_protocol).
 ROUTE_PROTOCOL = 76
-ROUTE_UNICAST = 1
-ROUTE_UNREACHABLE = 7
 # Beneath every other route, also beneath those by which the datapath blocks the ranges while it runs.
 LOWEST_PREFERENCE = 4_000_000_001
-NEXTHOP_ONLINK = 4
-NEIGHBOUR_PERMANENT = 0x80
-INTERFACE_UP = 1
 ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
+# What a VXLAN device has: its number, the address it sends from, whether it learns who is where, its UDP port.
+VXLAN_KIND = "vxlan"
+VNI, LOCAL, LEARNING, PORT = 1, 4, 7, 15
+_PORT = struct.Struct(">H")
+FLAGS = {"add": MAKE, "replace": SUPERSEDE, "change": ALTER}
 
 
 class PodLinks:
-    """Netlink to the network namespace in which it was made. All of it, the making too, in one thread without a running event loop."""
+    """Netlink to the network namespace in which it was made. All of it, the making too, in one thread: calls wait for the kernel."""
 
     def __init__(self, settings: ProxySettings) -> None:
         self._ranges = settings.ranges
         self._cluster = IPv4Network(settings.pod_cidr)
         self._device = settings.vxlan_device
-        # pyroute2 drives an event loop of its own; uvloop's has no netlink sockets.
-        self._loop = asyncio.SelectorEventLoop()
-        self._netlink = IPRoute(use_event_loop=self._loop)
+        self._kernel = RouteSocket()
 
     def close(self) -> None:
         """Closes the connection; changes nothing on the node."""
-        self._netlink.close()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
+        self._kernel.close()
 
     def block(self) -> None:
         """Makes the ranges of pods and Services unreachable where nothing more specific leads: also without a proxy no packet for them
         follows the default route.
         """
         for cidr in self._ranges:
-            self._change_block("add", cidr, errno.EEXIST)
+            self._change_block(rt.ROUTE_NEW, MAKE, cidr, errno.EEXIST)
 
     def unblock(self) -> None:
         for cidr in self._ranges:
-            self._change_block("del", cidr, *ABSENT)
+            self._change_block(rt.ROUTE_DELETE, 0, cidr, *ABSENT)
 
-    def _change_block(self, command: str, cidr: str, *expected: int) -> None:
+    def _change_block(self, kind: int, flags: int, cidr: str, *expected: int) -> None:
+        body = rt.route_body(cidr, kind=rt.UNREACHABLE, protocol=ROUTE_PROTOCOL, priority=LOWEST_PREFERENCE)
         try:
-            self._netlink.route(command, dst=cidr, type=ROUTE_UNREACHABLE, priority=LOWEST_PREFERENCE, proto=ROUTE_PROTOCOL)
-        except NetlinkError as error:
-            if error.code in (errno.EPERM, errno.EACCES):
-                raise PermissionError(error.code, "NET_ADMIN is needed for the pod network") from error
-            if error.code not in expected:
+            self._kernel.change(kind, flags, body)
+        except NetlinkRefused as error:
+            if error.errno not in expected:
                 raise
 
     def underlay(self, address: str) -> Underlay | None:
         """The interface that has an address."""
         if not address:
             return None
-        for message in self._netlink.get_addr(family=2):
-            if message.get_attr("IFA_LOCAL") == address:
-                network = IPv4Network((address, message["prefixlen"]), strict=False)
-                link = self._netlink.get_links(message["index"])[0]
-                return Underlay(network, link.get_attr("IFLA_MTU"))
+        for found in self._kernel.addresses():
+            if found.local == address and (link := self._kernel.link(found.link)) is not None:
+                return Underlay(IPv4Network((address, found.prefix_length), strict=False), link.mtu)
         return None
 
     def read(self) -> State:
         """Reads everything of ours that is there."""
-        index = self._index()
-        routes = frozenset(self._routes(index))
-        if index is None:
+        link = self._kernel.link(self._device)
+        routes = frozenset(self._routes(link))
+        if link is None:
             return State(routes=routes)
-        permanent = [found for found in self._netlink.get_neighbours(family=2, ifindex=index) if found["state"] & NEIGHBOUR_PERMANENT]
-        forwards = [found for found in self._netlink.fdb("dump", ifindex=index) if found.get_attr("NDA_DST")]
+        permanent = [found for found in self._kernel.neighbours(link.ifindex) if found.state & rt.PERMANENT]
+        forwards = [found for found in self._kernel.forwards(link.ifindex) if found.address]
         return State(
-            self._read_device(index),
+            self._read_device(link),
             routes,
-            frozenset(Neighbour(found.get_attr("NDA_DST"), found.get_attr("NDA_LLADDR")) for found in permanent),
-            frozenset(Forward(found.get_attr("NDA_LLADDR"), found.get_attr("NDA_DST")) for found in forwards),
+            frozenset(Neighbour(found.address, found.mac) for found in permanent),
+            frozenset(Forward(found.mac, found.address) for found in forwards),
         )
 
     def perform(self, step: Step) -> None:
-        """Makes one change; one that is made already is success. PermissionError without NET_ADMIN, NetlinkError when refused."""
+        """Makes one change; one that is made already is success. PermissionError without NET_ADMIN, NetlinkRefused when refused."""
         try:
             if isinstance(step.what, Device):
                 self._perform_device(step.verb, step.what)
@@ -103,86 +97,89 @@ class PodLinks:
                 self._perform_neighbour(step.verb, step.what)
             else:
                 self._perform_forward(step.verb, step.what)
-        except NetlinkError as error:
-            if error.code in (errno.EPERM, errno.EACCES):
-                raise PermissionError(error.code, "NET_ADMIN is needed for the pod network") from error
-            if step.verb != "remove" or error.code not in ABSENT:
+        except NetlinkRefused as error:
+            if step.verb != "remove" or error.errno not in ABSENT:
                 raise
 
-    def _index(self) -> int | None:
-        return next(iter(self._netlink.link_lookup(ifname=self._device)), None)
-
     def _need_index(self) -> int:
-        index = self._index()
-        if index is None:
-            raise NetlinkError(errno.ENODEV, f"the device {self._device} is gone")
-        return index
+        link = self._kernel.link(self._device)
+        if link is None:
+            raise NetlinkRefused(errno.ENODEV, f"the device {self._device} is gone")
+        return link.ifindex
 
-    def _read_device(self, index: int) -> Device:
-        link: Any = self._netlink.get_links(index)[0]
-        info = link.get_attr("IFLA_LINKINFO")
-        data = info.get_attr("IFLA_INFO_DATA") if info is not None and info.get_attr("IFLA_INFO_KIND") == "vxlan" else None
-        addresses = [message.get_attr("IFA_LOCAL") for message in self._netlink.get_addr(family=2, index=index)]
-        tunnel: Any = data if data is not None and not data.get_attr("IFLA_VXLAN_LEARNING") else None
+    def _read_device(self, link: rt.Link) -> Device:
+        tunnel = dict(attributes(link.data)) if link.kind == VXLAN_KIND else {}
+        if not tunnel or any(tunnel.get(LEARNING, b"")):
+            tunnel = {}
+        addresses = [found.local for found in self._kernel.addresses(link.ifindex)]
         return Device(
             self._device,
-            tunnel.get_attr("IFLA_VXLAN_ID") if tunnel else -1,
-            tunnel.get_attr("IFLA_VXLAN_PORT") if tunnel else 0,
-            (tunnel.get_attr("IFLA_VXLAN_LOCAL") or "") if tunnel else "",
-            link.get_attr("IFLA_ADDRESS") or "",
+            rt.number(tunnel[VNI]) if tunnel else -1,
+            _PORT.unpack(tunnel[PORT])[0] if tunnel else 0,
+            rt.ip_text(tunnel.get(LOCAL)),
+            link.mac,
             ",".join(sorted(addresses)),
-            link.get_attr("IFLA_MTU"),
-            bool(link["flags"] & INTERFACE_UP),
+            link.mtu,
+            bool(link.flags & rt.UP),
         )
 
-    def _routes(self, index: int | None) -> list[Route]:
+    def _routes(self, device: rt.Link | None) -> list[Route]:
         found = []
-        for message in self._netlink.get_routes(family=2, proto=ROUTE_PROTOCOL):
-            destination = message.get_attr("RTA_DST")
-            ours = message["proto"] == ROUTE_PROTOCOL and message["type"] == ROUTE_UNICAST
-            if not ours or destination is None or IPv4Address(destination) not in self._cluster:
-                continue
-            device = self._device if index is not None and message.get_attr("RTA_OIF") == index else ""
-            found.append(Route(f"{destination}/{message['dst_len']}", message.get_attr("RTA_GATEWAY") or "", device))
+        for route in self._kernel.routes(ROUTE_PROTOCOL):
+            ours = route.kind == rt.UNICAST and route.destination and IPv4Address(route.destination) in self._cluster
+            if ours:
+                through = self._device if device is not None and route.link == device.ifindex else ""
+                found.append(Route(route.cidr, route.gateway, through))
         return found
 
     def _perform_device(self, verb: str, device: Device) -> None:
         if verb in ("remove", "replace"):
-            self._netlink.link("del", index=self._need_index())
+            self._kernel.change(rt.LINK_DELETE, 0, rt.link_body(self._need_index()))
         if verb == "remove":
             return
         if verb in ("add", "replace"):
-            self._netlink.link(
-                "add",
-                ifname=device.name,
-                kind="vxlan",
-                vxlan_id=device.vni,
-                vxlan_port=device.port,
-                vxlan_local=device.local,
-                vxlan_learning=False,
-                address=device.mac,
-                mtu=device.mtu,
+            tunnel = (
+                attribute(VNI, rt.NUMBER.pack(device.vni))
+                + attribute(PORT, _PORT.pack(device.port))
+                + attribute(LOCAL, socket.inet_aton(device.local))
+                + attribute(LEARNING, b"\0")
             )
+            body = rt.link_body(name=device.name, mac=device.mac, mtu=device.mtu, kind=VXLAN_KIND, data=tunnel)
+            self._kernel.change(rt.LINK_NEW, MAKE, body)
         index = self._need_index()
-        kept = False
-        for message in self._netlink.get_addr(family=2, index=index):
-            if message.get_attr("IFA_LOCAL") == device.address and message["prefixlen"] == 32:
-                kept = True
-            else:
-                self._netlink.addr("del", index=index, address=message.get_attr("IFA_LOCAL"), prefixlen=message["prefixlen"])
-        if not kept:
-            self._netlink.addr("add", index=index, address=device.address, prefixlen=32)
-        self._netlink.link("set", index=index, mtu=device.mtu, state="up")
+        there = self._kernel.addresses(index)
+        others = [found for found in there if (found.local, found.prefix_length) != (device.address, 32)]
+        # The new one first: a device that has no address for a moment loses its routes and neighbours.
+        if len(others) == len(there):
+            self._kernel.change(rt.ADDRESS_NEW, MAKE, rt.address_body(index, device.address))
+        for found in others:
+            self._kernel.change(rt.ADDRESS_DELETE, 0, rt.address_body(index, found.local, found.prefix_length))
+        self._kernel.change(rt.LINK_NEW, 0, rt.link_body(index, rt.UP, mtu=device.mtu))
 
     def _perform_route(self, verb: str, route: Route) -> None:
-        through = {"oif": self._need_index(), "flags": NEXTHOP_ONLINK} if route.device and verb != "remove" else {}
-        command = "del" if verb == "remove" else verb
-        self._netlink.route(command, dst=route.destination, gateway=route.gateway, type=ROUTE_UNICAST, proto=ROUTE_PROTOCOL, **through)
+        through = self._need_index() if route.device and verb != "remove" else 0
+        body = rt.route_body(
+            route.destination,
+            kind=rt.UNICAST,
+            protocol=ROUTE_PROTOCOL,
+            gateway=route.gateway,
+            link=through,
+            flags=rt.ONLINK if through else 0,
+        )
+        self._change(verb, rt.ROUTE_NEW, rt.ROUTE_DELETE, body)
 
     def _perform_neighbour(self, verb: str, neighbour: Neighbour) -> None:
-        command, index = ("del" if verb == "remove" else verb), self._need_index()
-        self._netlink.neigh(command, dst=neighbour.address, lladdr=neighbour.mac, ifindex=index, state=NEIGHBOUR_PERMANENT)
+        body = rt.neighbour_body(rt.IPV4, self._need_index(), neighbour.address, neighbour.mac, state=rt.PERMANENT)
+        self._change(verb, rt.NEIGHBOUR_NEW, rt.NEIGHBOUR_DELETE, body)
 
     def _perform_forward(self, verb: str, forward: Forward) -> None:
-        command = "del" if verb == "remove" else "append"
-        self._netlink.fdb(command, ifindex=self._need_index(), lladdr=forward.mac, dst=forward.address)
+        state = rt.NO_ARP | rt.PERMANENT
+        body = rt.neighbour_body(rt.BRIDGE, self._need_index(), forward.address, forward.mac, state=state, flags=rt.SELF)
+        if verb == "remove":
+            self._kernel.change(rt.NEIGHBOUR_DELETE, 0, body)
+        else:
+            # One end may stand for several addresses.
+            self._kernel.change(rt.NEIGHBOUR_NEW, APPEND, body)
+
+    def _change(self, verb: str, new: int, delete: int, body: bytes) -> None:
+        self._kernel.change(delete if verb == "remove" else new, FLAGS.get(verb, 0), body)

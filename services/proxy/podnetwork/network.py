@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from pyroute2 import NetlinkError
-
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
@@ -97,7 +95,7 @@ class PodNetwork:
         found = self._members
         try:
             plan, limitations = await self._in_worker(lambda: self._kernel.bring(found))
-        except (OSError, NetlinkError, NftablesError) as error:
+        except (OSError, NftablesError) as error:
             self._tell(Plan(Member(self._settings.node_name, "", ""), problem=str(error)), ())
             return False
         self._tell(plan, limitations)

@@ -6,29 +6,31 @@ and Kubernetes switch on, or for one bridge by its attribute, which we set where
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import subprocess
 
-from pyroute2 import IPRoute, NetlinkError
-
+from services.proxy.datapath import route_messages as rt
+from services.proxy.datapath.netlink import attribute, attributes
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
+from services.proxy.datapath.route_socket import RouteSocket
 
 SETTING = "net.bridge.bridge-nf-call-iptables"
 SETTING_IPV6 = "net.bridge.bridge-nf-call-ip6tables"
 MODULE = "br_netfilter"
+# What a bridge has: whether its frames pass the hooks of IPv4 and of IPv6.
+BRIDGE_KIND = "bridge"
+CALLS = (36, 37)
 TIMEOUT_SECONDS = 10
 MISSING = f"packets between this node's pods are not seen: the kernel module {MODULE} cannot be loaded"
 
 
 class BridgeCalls:
-    """Sees to one bridge, in the network namespace in which it was made; all of it in one thread without a running event loop."""
+    """Sees to one bridge, in the network namespace in which it was made; all of it in one thread: calls wait for the kernel."""
 
     def __init__(self, bridge: str) -> None:
         self._bridge = bridge
-        self._loop = asyncio.SelectorEventLoop()
-        self._netlink = IPRoute(use_event_loop=self._loop)
+        self._kernel = RouteSocket()
         self._tried_module = False
 
     def ensure(self) -> str:
@@ -39,19 +41,15 @@ class BridgeCalls:
         if value == "1" and read_sysctl(SETTING_IPV6) == "1":
             return ""
         try:
-            for index in self._netlink.link_lookup(ifname=self._bridge):
-                if not self._is_set(index):
-                    self._netlink.link("set", index=index, kind="bridge", br_nf_call_iptables=1, br_nf_call_ip6tables=1)
-        except NetlinkError as error:
-            if error.code in (errno.ENODEV, errno.ENOENT):
+            link = self._kernel.link(self._bridge)
+            if link is not None and not _is_set(link):
+                data = b"".join(attribute(call, b"\1") for call in CALLS)
+                self._kernel.change(rt.LINK_NEW, 0, rt.link_body(link.ifindex, kind=BRIDGE_KIND, data=data))
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.ENOENT):
                 return ""
             return f"packets between this node's pods are not seen: the bridge {self._bridge} does not take nf_call_iptables: {error}"
         return ""
-
-    def _is_set(self, index: int) -> bool:
-        info = self._netlink.get_links(index)[0].get_attr("IFLA_LINKINFO")
-        data = info.get_attr("IFLA_INFO_DATA") if info is not None and info.get_attr("IFLA_INFO_KIND") == "bridge" else None
-        return data is not None and all(data.get_attr(f"IFLA_BR_NF_CALL_{family}TABLES") for family in ("IP", "IP6"))
 
     def _load_module(self) -> bool:
         """Loads it once, without switching it on for the bridges of others."""
@@ -66,6 +64,9 @@ class BridgeCalls:
 
     def close(self) -> None:
         """Changes nothing on the node."""
-        self._netlink.close()
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
+        self._kernel.close()
+
+
+def _is_set(bridge: rt.Link) -> bool:
+    found = dict(attributes(bridge.data)) if bridge.kind == BRIDGE_KIND else {}
+    return all(any(found.get(call, b"")) for call in CALLS)

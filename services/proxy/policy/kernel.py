@@ -27,7 +27,7 @@ RETRY_SECONDS = 30.0
 
 
 class PolicyTable:
-    """One table in the kernel. All of it in one thread without a running event loop, in whose network namespace the table is."""
+    """One table in the kernel. All of it in one thread, in whose network namespace the table is."""
 
     def __init__(self, table: str, bridge: str) -> None:
         """PermissionError without NET_ADMIN; another OSError when libnftables is missing."""

@@ -27,7 +27,7 @@ from services.proxy.datapath.nftables.netlink import NetlinkConnection, encode
 from services.proxy.datapath.nftables.skeleton import LOCALNET_NOTE, Base, skeleton
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.datapath.nftables.watcher import TableWatcher
-from services.proxy.datapath.node_network import NetlinkError, NodeNetwork, read_sysctl, write_sysctl
+from services.proxy.datapath.node_network import NodeNetwork, read_sysctl, write_sysctl
 from services.proxy.datapath.outer_addresses import OuterAddresses
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
 from services.proxy.routing.table import AddressUses, Change, ClusterIPs, Endpoint, Route, RouteKey, patch
@@ -144,7 +144,7 @@ class NftablesDatapath(Datapath):
         async with self._lock, self._unheard():
             try:
                 await self._in_worker(lambda: self._put_in_force(change))
-            except (NftablesError, NetlinkError, OSError, ValueError, struct.error) as error:
+            except (NftablesError, OSError, ValueError, struct.error) as error:
                 # The last two: what does not even fit a message to the kernel.
                 self._programmed = False
                 raise DatapathError(str(error)) from error
@@ -158,7 +158,7 @@ class NftablesDatapath(Datapath):
         try:
             own = {address for address, _, _, _ in self._network.labelled_addresses()}
             gone = Conntrack(self._changes).forget(stale, own)
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             log.warning("UDP flows could not be looked at: some may go to removed endpoints until they end", extra={"error": str(error)})
             return
         if gone:
@@ -167,7 +167,7 @@ class NftablesDatapath(Datapath):
     def _allow_hairpin(self) -> None:
         try:
             self._network.allow_hairpin(self._settings.pod_bridge)
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             log.warning("bridge ports could not be set to hairpin mode", extra={"bridge": self._settings.pod_bridge, "error": str(error)})
 
     def _put_in_force(self, change: Change) -> None:
@@ -206,7 +206,7 @@ class NftablesDatapath(Datapath):
             self._unreached = {ip: words for ip, words in self._unreached.items() if ip not in gone}
             if any(changed) or not self._programmed:
                 self._outer.want(self._outer_ips.used, self._held_ips.used)
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             log.error("addresses of Services could not be put in order", extra={"error": str(error)})
 
     def _program(self, change: Change) -> None:

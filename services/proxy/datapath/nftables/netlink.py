@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
-from services.proxy.datapath.netlink import ACK, DONE, DUMP, ERROR, REQUEST, Message, attributes, message, messages, only
+from services.proxy.datapath.netlink import ACK, DONE, DUMP, ERROR, REQUEST, Message, NetlinkRefused, attributes, message, messages, only
 from services.proxy.datapath.nftables.attributes import text
 from services.proxy.datapath.nftables.messages import IPV4, encode, slot_elements
 
@@ -30,10 +30,6 @@ SUBSYSTEM = 10
 GET_TABLE, GET_ELEMENT = 1, 13
 # What stands before the attributes: the family and the like.
 GENERIC_BYTES = 4
-
-
-class NetlinkRefused(OSError):
-    """The kernel refused a transaction; nothing of it is in force."""
 
 
 def _generic(kind: int, flags: int, body: bytes, sequence: int, family: int = IPV4, resource: int = 0) -> bytes:

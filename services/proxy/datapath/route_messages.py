@@ -1,0 +1,193 @@
+"""What route netlink says of links, addresses, routes and neighbours, as plain values.
+
+Formats: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Mapping
+from ipaddress import IPv4Network
+from typing import NamedTuple
+
+from services.proxy.datapath.netlink import NESTED, attribute, attributes, only
+
+LINK_NEW, LINK_DELETE, LINK_GET, LINK_SET = 16, 17, 18, 19
+ADDRESS_NEW, ADDRESS_DELETE, ADDRESS_GET = 20, 21, 22
+ROUTE_NEW, ROUTE_DELETE, ROUTE_GET = 24, 25, 26
+NEIGHBOUR_NEW, NEIGHBOUR_DELETE, NEIGHBOUR_GET = 28, 29, 30
+
+IPV4, BRIDGE = 2, 7
+MAIN_TABLE = 254
+SCOPE_GLOBAL, SCOPE_LINK = 0, 253
+UNICAST, UNREACHABLE = 1, 7
+# The gateway is reached through the link, whatever the routes say of it.
+ONLINK = 4
+UP = 1
+# States of a neighbour; the flag of an entry that is the device's own, not its bridge's.
+NO_ARP, PERMANENT = 0x40, 0x80
+SELF = 2
+
+# struct ifinfomsg: family, index, flags, which of them change.
+LINK = struct.Struct("=BxxxiII")
+# struct ifaddrmsg: family, length of the prefix, flags, scope, index.
+ADDRESS = struct.Struct("=BBBBI")
+# struct rtmsg: family, lengths of destination and source, type of service, table, protocol, scope, kind, flags.
+ROUTE = struct.Struct("=BBBBBBBBI")
+# struct ndmsg: family, index, state, flags, kind.
+NEIGHBOUR = struct.Struct("=BxxxiHBB")
+NUMBER = struct.Struct("=I")
+
+
+class Link(NamedTuple):
+    """An interface. ``kind`` is what made it ("vxlan", "bridge"), ``data`` the attributes that such a one has."""
+
+    ifindex: int
+    flags: int
+    name: str
+    mac: str
+    mtu: int
+    kind: str
+    data: bytes
+
+    @classmethod
+    def parse(cls, body: bytes) -> Link:
+        _, index, flags, _ = LINK.unpack_from(body)
+        found = dict(attributes(body[LINK.size :]))
+        info = dict(attributes(found.get(18, b"")))
+        return cls(index, flags, text(found.get(3)), mac_text(found.get(1)), number(found.get(4)), text(info.get(1)), info.get(2, b""))
+
+
+class Address(NamedTuple):
+    """An IPv4 address of a link. ``address`` is the network's side of it, which is another than ``local`` between two ends of a line."""
+
+    link: int
+    prefix_length: int
+    address: str
+    local: str
+    label: str
+
+    @classmethod
+    def parse(cls, body: bytes) -> Address:
+        _, length, _, _, link = ADDRESS.unpack_from(body)
+        found = dict(attributes(body[ADDRESS.size :]))
+        return cls(link, length, ip_text(found.get(1)), ip_text(found.get(2)), text(found.get(3)))
+
+
+class Route(NamedTuple):
+    """An IPv4 route; ``destination`` is empty for the default one. Numbers are 0 and words empty where it has none."""
+
+    destination: str
+    prefix_length: int
+    kind: int
+    protocol: int
+    scope: int
+    gateway: str = ""
+    link: int = 0
+    priority: int = 0
+
+    @classmethod
+    def parse(cls, body: bytes) -> Route:
+        _, length, _, _, _, protocol, scope, kind, _ = ROUTE.unpack_from(body)
+        found = dict(attributes(body[ROUTE.size :]))
+        return cls(ip_text(found.get(1)), length, kind, protocol, scope, ip_text(found.get(5)), number(found.get(4)), number(found.get(6)))
+
+    @property
+    def cidr(self) -> str:
+        return f"{self.destination}/{self.prefix_length}"
+
+
+class Neighbour(NamedTuple):
+    """Whom a link reaches: by ARP, or as an entry of its forwarding table."""
+
+    link: int
+    state: int
+    address: str
+    mac: str
+
+    @classmethod
+    def parse(cls, body: bytes) -> Neighbour:
+        _, link, state, _, _ = NEIGHBOUR.unpack_from(body)
+        found = dict(attributes(body[NEIGHBOUR.size :]))
+        return cls(link, state, ip_text(found.get(1)), mac_text(found.get(2)))
+
+
+def link_body(index: int = 0, flags: int = 0, *, name: str = "", mac: str = "", mtu: int = 0, kind: str = "", data: bytes = b"") -> bytes:
+    """A link to be made or changed, or asked for: by its index, or where that is 0 by its name. ``flags`` are to be set."""
+    info = attribute(1, _terminated(kind)) + attribute(2 | NESTED, data) if kind else b""
+    values = {
+        3: _terminated(name) if name else b"",
+        1: bytes.fromhex(mac.replace(":", "")),
+        4: NUMBER.pack(mtu) if mtu else b"",
+        18 | NESTED: info,
+    }
+    return LINK.pack(0, index, flags, flags) + _given(values)
+
+
+def address_body(link: int, address: str, prefix_length: int = 32, label: str = "") -> bytes:
+    packed = socket.inet_aton(address)
+    values = {1: packed, 2: packed, 3: _terminated(label) if label else b""}
+    return ADDRESS.pack(IPV4, prefix_length, 0, SCOPE_GLOBAL, link) + _given(values)
+
+
+def route_body(
+    destination: str,
+    *,
+    kind: int,
+    protocol: int,
+    scope: int = SCOPE_GLOBAL,
+    gateway: str = "",
+    link: int = 0,
+    priority: int = 0,
+    flags: int = 0,
+) -> bytes:
+    """A route of the main table. ``destination`` is an address or a range."""
+    network = IPv4Network(destination)
+    values = {
+        1: network.network_address.packed,
+        5: socket.inet_aton(gateway) if gateway else b"",
+        4: NUMBER.pack(link) if link else b"",
+        6: NUMBER.pack(priority) if priority else b"",
+    }
+    return ROUTE.pack(IPV4, network.prefixlen, 0, 0, MAIN_TABLE, protocol, scope, kind, flags) + _given(values)
+
+
+def neighbour_body(family: int, link: int, address: str, mac: str, *, state: int, flags: int = 0) -> bytes:
+    """An entry of a link's neighbours, or, in the family BRIDGE, of what it forwards."""
+    values = {1: socket.inet_aton(address), 2: bytes.fromhex(mac.replace(":", ""))}
+    return NEIGHBOUR.pack(family, link, state, flags, 0) + _given(values)
+
+
+def protocol_of(body: bytes) -> int:
+    """Who made a route: found without a look at its attributes."""
+    return body[5]
+
+
+def master_of(body: bytes) -> int:
+    """The index of what a link belongs to; 0 when it is nothing's port."""
+    return number(only(body[LINK.size :], 10))
+
+
+def number(value: bytes | None) -> int:
+    return int(NUMBER.unpack(value)[0]) if value else 0
+
+
+def text(value: bytes | None) -> str:
+    return value.rstrip(b"\0").decode() if value else ""
+
+
+def ip_text(value: bytes | None) -> str:
+    return socket.inet_ntoa(value) if value and len(value) == 4 else ""
+
+
+def mac_text(value: bytes | None) -> str:
+    return value.hex(":") if value else ""
+
+
+def _given(values: Mapping[int, bytes]) -> bytes:
+    return b"".join(attribute(kind, value) for kind, value in values.items() if value)
+
+
+def _terminated(word: str) -> bytes:
+    return word.encode() + b"\0"
