@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from knarr.service import logs
+from knarr.service import collector, logs
 from knarr.service.command import until_signalled
 from knarr.service.errors import CommandError
 from services.standalone import process
@@ -33,6 +33,7 @@ def run(settings: ClusterSettings, etcd: EtcdProcess, progress: Progress, log_fi
     process.write_pid(files)
     # Start-up makes many objects that stay; collecting over them again and again is waste.
     gc.disable()
+    collector.spare_loaded()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(Cluster(settings, progress, etcd).run))

@@ -20,15 +20,14 @@ from functools import partial
 from pathlib import Path
 
 from knarr.service.errors import CommandError
-from services.standalone.files import MAX_SOCKET_PATH
+from services.standalone.store import CLIENT_SOCKET, DATA, UNFINISHED, path_problem
 
 log = logging.getLogger(__name__)
 
-# The folder of its data, its name, and the address of its peers, which never meet: only a name that a single member must have.
-DATA, NAME, PEER_URL = "data", "knarr", "http://localhost:1"
-# There while a new store has not been of use yet; and where one of which nothing came is left.
-UNFINISHED, ASIDE = f"{DATA}.new", f"{DATA}.unfinished"
-CLIENT_SOCKET = "client.sock:0"
+# Its name, and the address of its peers, which never meet: only a name that a single member must have.
+NAME, PEER_URL = "knarr", "http://localhost:1"
+# Where a new store of which nothing came is left.
+ASIDE = f"{DATA}.unfinished"
 PEER_SOCKET = "peer.sock:0"
 READY_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 10.0
@@ -53,18 +52,6 @@ def shorten(path: Path) -> None:
     with contextlib.suppress(OSError):
         if path.stat().st_size > LOG_LIMIT_BYTES:
             os.truncate(path, 0)
-
-
-def path_problem(folder: Path) -> str:
-    """Why etcd cannot listen in this folder; empty when it can."""
-    socket = folder / CLIENT_SOCKET
-    too_long = len(os.fsencode(socket)) > MAX_SOCKET_PATH
-    return f"the data directory's path is too long for a socket ({socket}); choose a shorter --data-dir" if too_long else ""
-
-
-def has_state(folder: Path) -> bool:
-    """Whether a cluster was ever served from the store in this folder."""
-    return (folder / DATA).exists() and not (folder / UNFINISHED).exists()
 
 
 class EtcdProcess:

@@ -18,10 +18,10 @@ from typing import Any
 from knarr.service.errors import CommandError
 from knarr.service.options import node_name
 from services.kubelet.runtime.catalog import bridge_name, engine_url
-from services.standalone.etcd_process import DATA, has_state, path_problem
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
 from services.standalone.settings import ClusterSettings, path_of
+from services.standalone.store import DATA, has_state, path_problem
 
 # What etcd takes from the disk at the first start: its log is made at its full length. And without what nothing can be written at all.
 NEW_STORE_BYTES, LEAST_BYTES = 64 * 1024 * 1024, 1024 * 1024

@@ -83,3 +83,11 @@ async def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
     await collector.give_back()
     collector.settle()
+
+
+def test_what_is_loaded_is_looked_through_no_more(unsettled: None) -> None:
+    before = gc.get_freeze_count()
+    collector.spare_loaded()
+    assert gc.get_freeze_count() > before
+    made = Circle()
+    assert any(found is made for found in gc.get_objects())

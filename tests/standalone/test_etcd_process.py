@@ -21,7 +21,8 @@ from aetcd import rpc
 from knarr.client.channel import open_plain_channel
 from knarr.service.tasks import cancel
 from services.standalone import etcd_process
-from services.standalone.etcd_process import ASIDE, DATA, UNFINISHED, EtcdProcess, has_state
+from services.standalone.etcd_process import ASIDE, EtcdProcess
+from services.standalone.store import DATA, UNFINISHED, has_state
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
 

@@ -18,6 +18,24 @@ def test_a_client_of_http_and_cel_wait_for_who_needs_them(module: str) -> None:
     assert not {"aiohttp", "knarr.machinery.cel.compiler", "re2", "docker"} & loaded(module)
 
 
+# What a start loads in all, Python's own modules included, with room for some more of ours. A library brings a hundred.
+MODULES = 2_000
+
+
+def test_a_start_loads_what_serves_and_no_more() -> None:
+    """Loading is more than half of a start, and most of a cluster's memory at rest."""
+    found = loaded("services.standalone.background")
+    # Of which somebody may ask for later, and which others bring along.
+    waiting = {"aiohttp", "docker", "rich", "re2", "boto3", "knarr.machinery.cel.compiler"}
+    brought = {"pyroute2", "sqlite3", "unittest", "difflib", "requests", "xml", "tarfile", "http.cookiejar"}
+    assert not (waiting | brought) & found
+    assert len(found) <= MODULES
+
+
+def test_what_is_looked_at_before_a_start_needs_no_loop() -> None:
+    assert not {"asyncio", "ssl"} & loaded("services.command.main, services.standalone.process, services.standalone.preflight")
+
+
 @pytest.mark.parametrize("module", ["services.standalone.preflight", "services.standalone.launch"])
 def test_what_comes_before_a_cluster_is_loaded_needs_nothing_of_it(module: str) -> None:
     """What is looked at before the cluster's own process begins is loaded twice, and waited for; and so does etcd wait."""

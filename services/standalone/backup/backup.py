@@ -12,9 +12,10 @@ from knarr.service.errors import CommandError
 from services.standalone import process
 from services.standalone.backup import revisions, snapshot
 from services.standalone.backup.snapshot import Progress, silent
-from services.standalone.etcd_process import DATA, NAME, PEER_URL, UNFINISHED, EtcdProcess, has_state
+from services.standalone.etcd_process import NAME, PEER_URL, EtcdProcess
 from services.standalone.files import Files
 from services.standalone.lock import held
+from services.standalone.store import DATA, UNFINISHED, has_state
 
 MARGIN = 1000
 

@@ -15,7 +15,8 @@ from aetcd import rpc
 from knarr.client.channel import open_plain_channel
 from knarr.service.tasks import cancel
 from services.standalone.backup.snapshot import Progress
-from services.standalone.etcd_process import DATA, EtcdProcess
+from services.standalone.etcd_process import EtcdProcess
+from services.standalone.store import DATA
 
 KEY = b"knarr/restore"
 WRITERS = 256
