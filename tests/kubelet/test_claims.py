@@ -13,15 +13,19 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects import local_path
+from services.kubelet.container.inputs import ContainerInputs
+from services.kubelet.container.plan import container_plan
 from services.kubelet.node import network_mounts
 from services.kubelet.node.folders import remove_folder
 from services.kubelet.node.network_mounts import MountFailed, mount_nfs
 from services.kubelet.node.view import NodeView
-from services.kubelet.pod.contents import HostDirectory, NetworkDirectory, VolumeError
+from services.kubelet.pod.contents import BlockDevice, HostDirectory, NetworkDirectory, VolumeError
 from services.kubelet.pod.directory import PodDirectory, make_folder
 from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volumes import contents
+from services.kubelet.runtime.plan import Device, PodRef
+from services.kubelet.runtime.port import Image, Sandbox
 from tests.kubelet.claims import bound, disk, folder, hollow, using
 from tests.kubelet.support import NODE, make_pod
 from tests.support.virtual_time import virtual_time
@@ -65,6 +69,33 @@ def test_options_are_those_of_a_network_volume() -> None:
     assert told(using(), bound(), volume).options == ("vers=4.1", "soft")
 
 
+def block(**source: Any) -> core.PersistentVolume:
+    return spoiled(disk(**source), lambda volume: setattr(volume.spec, "volume_mode", "Block"))
+
+
+@pytest.mark.parametrize("source", [LOCAL, {"host_path": core.HostPathVolumeSource(path="/mnt/disk")}], ids=["local", "hostPath"])
+def test_a_claim_may_be_a_block_device(source: dict[str, Any], tmp_path: Path) -> None:
+    pod = using(read_only=True)
+    assert told(pod, bound(), block(**source)) == BlockDevice("/mnt/disk", read_only=True)
+    spec, read = pod.spec.containers[0], References(claims={"data": bound()}, volumes={"disk": block(**source)})
+    spec.volume_devices.add(name="v", device_path="/dev/xvda")
+    sandbox = Sandbox("s", PodRef("default", "web", "uid"), 0, True)
+    inputs = ContainerInputs(pod, spec, 0, sandbox, Image("i", "app:1"), read, VIEW, PodDirectory(tmp_path, "uid"))
+    assert container_plan(inputs).devices == (Device("/mnt/disk", "/dev/xvda", read_only=True),)
+    with pytest.raises(VolumeError, match="volume v has volumeMode Filesystem, but is specified in volumeDevices"):
+        told(pod, bound(), disk(**LOCAL))
+    del spec.volume_devices[:]
+    spec.volume_mounts.add(name="v", mount_path="/v")
+    with pytest.raises(VolumeError, match="volume v has volumeMode Block, but is specified in volumeMounts"):
+        told(pod, bound(), block(**source))
+
+
+def test_what_is_no_block_device_is_not_shown_as_one(tmp_path: Path) -> None:
+    for path, words in ((str(tmp_path), "is not a block device"), ("relative", "is not an absolute path"), ("/nowhere", "No such file")):
+        with pytest.raises(VolumeError, match=rf'MountVolume.SetUp failed for volume "v" : .*{words}'):
+            PodDirectory(tmp_path, "uid").set_up({"v": BlockDevice(path)})
+
+
 def spoiled(volume: core.PersistentVolume, change: Callable[[core.PersistentVolume], object]) -> core.PersistentVolume:
     change(volume)
     return volume
@@ -81,7 +112,11 @@ UNBOUND.status.phase = "Pending"
         (UNBOUND, None, 'PVC has non-bound phase ("Pending") or empty pvc.Spec.VolumeName ("")'),
         (bound(), None, "PV disk is not there, or not this claim's"),
         (bound(), disk("other", **LOCAL), "PV disk is not there, or not this claim's"),
-        (bound(), spoiled(disk(**LOCAL), lambda volume: setattr(volume.spec, "volume_mode", "Block")), "use Filesystem"),
+        (
+            bound(),
+            spoiled(disk(**NFS), lambda volume: setattr(volume.spec, "volume_mode", "Block")),
+            "shows nfs of PV disk as a block device",
+        ),
         (bound(), disk(flex_volume=core.FlexPersistentVolumeSource(driver="d")), "this kubelet has none for flexVolume of PV disk"),
         (bound(), spoiled(disk(**LOCAL), lambda volume: volume.spec.mount_options.append("ro")), "only a volume of type nfs"),
         (bound(volume="pvc-1"), folder(node="node-2"), 'is a folder of node "node-2", and this is "node-1"'),

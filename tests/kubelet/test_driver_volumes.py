@@ -14,8 +14,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.errors import status_error
+from knarr.objects.copies import copy_of
 from services.kubelet.csi import mounts
 from services.kubelet.node.mounts import mounts_below
+from services.kubelet.runtime.plan import Device
 from tests.kubelet.driver_world import MACHINE, World, claim_and_volume, hurry, needs_mounts, rules, using, world
 from tests.kubelet.support import NODE, condition
 from tests.support.csi import controller, node
@@ -24,6 +26,7 @@ from tests.support.csi.faults import Fault
 
 pytestmark = needs_mounts
 Mode = node.Mode
+DEVICES = sorted(path for path in Path("/dev").glob("*") if path.is_block_device())
 WAY = ("NodeStageVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume")
 
 
@@ -60,6 +63,25 @@ async def test_a_container_sees_what_the_driver_has_published(place: Path) -> No
         plans = list(w.c.runtime._plans.values())
         found = [mount for plan in plans for mount in plan.mounts if mount.target == "/data"]
         assert [(mount.source, mount.read_only) for mount in found] == [(str(w.target()), False)]
+
+
+@pytest.mark.skipif(not DEVICES, reason="a block device of this machine")
+async def test_a_container_has_a_drivers_block_volume_as_a_device(place: Path) -> None:
+    async with world(place) as w:
+        volume = copy_of(w.api.all(core.PersistentVolume)[0])
+        volume.spec.volume_mode = "Block"
+        w.api.seed(volume)
+        assert w.driver.node is not None
+        w.driver.node.devices[w.disk().id] = DEVICES[0]
+        pod = using()
+        del pod.spec.containers[0].volume_mounts[:]
+        pod.spec.containers[0].volume_devices.add(name="data", device_path="/dev/xvda")
+        await w.c.client.create(pod)
+        await w.c.ready()
+        (plan,) = w.c.runtime._plans.values()
+        assert plan.devices == (Device(str(w.target()), "/dev/xvda"),) and w.target().is_block_device()
+        await w.end_pod()
+        await w.clean()
 
 
 async def test_two_pods_share_what_is_staged_once(place: Path) -> None:

@@ -26,8 +26,10 @@ from services.kubelet.node.mounts import bind, mount_tmpfs, mounts_below, share,
 from services.kubelet.pod.admission import refusal
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import Runtime
+from tests.kubelet.claims import bound, disk
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import NODE, Cluster, running
+from tests.support.loop import loop_device
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Refused:
 OWN_PROFILE = "{type: Localhost, localhostProfile: deep/p.json}"
 FS_GROUP = "{securityContext: {runAsUser: 1100, fsGroup: 2000}, volumes: [{name: v, emptyDir: {}}]}"
 NODE_FOLDER = "{volumes: [{name: v, hostPath: {path: ROOT/outer, type: Directory}}]}"
+BLOCK = """
+volumes:
+- {name: disk, persistentVolumeClaim: {claimName: disk}}
+- {name: same, persistentVolumeClaim: {claimName: disk, readOnly: true}}
+"""
 EMPTY = """
 volumes:
 - {name: v, emptyDir: {}}
@@ -231,6 +238,14 @@ LATER = [
         EMPTY,
         "{volumeMounts: [{name: image, mountPath: /v}, {name: image, mountPath: /passwd, subPath: etc/passwd}]}",
     ),
+    Seen(
+        "block-volume",
+        "head -c 6 /dev/xvda; echo other | busybox dd of=/dev/xvda 2>/dev/null && head -c 5 /dev/xvda; head -c 5 /dev/xvdb; "
+        "echo x > /dev/xvdb || echo closed",
+        "^first.otherother.*closed",
+        BLOCK,
+        "{volumeDevices: [{name: disk, devicePath: /dev/xvda}, {name: same, devicePath: /dev/xvdb}]}",
+    ),
     Seen("follows", "cat /labels/tier /m/k", "^backw$"),
     Seen("told-mounts", "ls /v/later", "^new$"),
 ]
@@ -360,7 +375,11 @@ def folders(root: Path) -> Iterator[Path]:
 @pytest.mark.docker
 async def test_what_a_field_says_is_so_in_the_container(tmp_path: Path) -> None:
     async with docker() as (runtime, _, image), running(runtime, tmp_path / "kubelet") as cluster:
-        with folders(tmp_path / "node") as root:
+        (tmp_path / "content").write_bytes(b"first\n".ljust(1 << 20, b"\0"))
+        with folders(tmp_path / "node") as root, loop_device(tmp_path / "content") as device:
+            volume = disk("disk", local=core.LocalVolumeSource(path=str(device)))
+            volume.spec.volume_mode = "Block"
+            cluster.api.seed(bound("disk"), volume)
             for obj in (core.ConfigMap(data={"k": "v\n"}), core.Secret(data={"p": b"hidden\n"})):
                 obj.metadata.name, obj.metadata.namespace = ("m" if isinstance(obj, core.ConfigMap) else "s"), "default"
                 await cluster.client.create(obj)

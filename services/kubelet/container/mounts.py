@@ -9,11 +9,11 @@ from services.kubelet.container.environment import expand, missing
 from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.csi.volume import DriverVolume
 from services.kubelet.node.view import NodeView
-from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory, ImageDirectory
+from services.kubelet.pod.contents import BlockDevice, Content, EmptyDirectory, Files, HostDirectory, ImageDirectory
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.mount_status import NotRecursive, is_recursively_read_only
 from services.kubelet.pod.volumes import contents
-from services.kubelet.runtime.plan import Mount
+from services.kubelet.runtime.plan import Device, Mount
 
 TERMINATION_PATH = "/dev/termination-log"
 PROPAGATIONS = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
@@ -31,6 +31,22 @@ def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]
         Mount(str(directory.resolv_conf), "/etc/resolv.conf"),
     )
     return (*found, *(mount for mount in own if mount.target not in targets))
+
+
+def devices(inputs: ContainerInputs) -> tuple[Device, ...]:
+    """The block volumes of the container. Raises ConfigError and VolumeError."""
+    wanted = inputs.spec.volume_devices
+    volumes = contents(inputs.pod, inputs.references, inputs.node, inputs.pod_ip) if wanted else {}
+    return tuple(_device(one, volumes, inputs.directory) for one in wanted)
+
+
+def _device(wanted: core.VolumeDevice, volumes: Mapping[str, Content], directory: PodDirectory) -> Device:
+    content = volumes.get(wanted.name)
+    if isinstance(content, BlockDevice):
+        return Device(content.path, wanted.device_path, content.read_only)
+    if isinstance(content, DriverVolume) and content.block:
+        return Device(str(directory.driver_path(content.name)), wanted.device_path, content.read_only)
+    raise ConfigError(f'volume "{wanted.name}" of volumeDevices is no block volume of the pod')
 
 
 def _source(name: str, content: Content, directory: PodDirectory) -> str:

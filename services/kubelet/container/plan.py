@@ -8,7 +8,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.environment import environment, expand
 from services.kubelet.container.inputs import ContainerInputs
 from services.kubelet.container.limits import limits
-from services.kubelet.container.mounts import mounts
+from services.kubelet.container.mounts import devices, mounts
 from services.kubelet.container.security import security
 from services.kubelet.pod.spec import container_hash, ref_of
 from services.kubelet.runtime.plan import ContainerPlan, Namespaces, Process
@@ -28,6 +28,7 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         sandbox_attempt=sandbox.attempt,
         process=_process(spec, env),
         mounts=mounts(inputs, env),
+        devices=devices(inputs),
         security=security(spec, pod.spec.security_context, inputs.image, inputs.security),
         limits=limits(inputs),
         namespaces=_namespaces(pod.spec, inputs.target_id),

@@ -10,10 +10,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.binding import BOUND, size_bytes_of
 from knarr.objects.local_path import NODE_LABEL, is_local_path
 from knarr.objects.owners import is_controlled_by
-from knarr.objects.volumes import BLOCK, ephemeral_claim_name
+from knarr.objects.pods import every_container
+from knarr.objects.volumes import BLOCK, FILESYSTEM, ephemeral_claim_name
 from services.kubelet.csi.volume import persistent
 from services.kubelet.node.view import NodeView
-from services.kubelet.pod.contents import Content, HostDirectory, NetworkDirectory, VolumeError
+from services.kubelet.pod.contents import BlockDevice, Content, HostDirectory, NetworkDirectory, VolumeError
 from services.kubelet.pod.references import References
 
 
@@ -33,7 +34,17 @@ def claimed(pod: core.Pod, volume: core.Volume, references: References, node: No
     held = references.volumes.get(claim.spec.volume_name)
     if held is None or held.spec.claim_ref.uid != claim.metadata.uid:
         raise VolumeError(f"error processing PVC {namespace}/{name}: PV {claim.spec.volume_name} is not there, or not this claim's")
+    mode = held.spec.volume_mode or FILESYSTEM
+    for unfit, words in ((mode == BLOCK, "volumeMounts"), (mode != BLOCK, "volumeDevices")):
+        if unfit and volume.name in _named(pod, words):
+            raise VolumeError(f"volume {volume.name} has volumeMode {mode}, but is specified in {words}")
     return _content(held, claim, node, read_only=source.persistent_volume_claim.read_only)
+
+
+def _named(pod: core.Pod, where: str) -> set[str]:
+    """The volumes that containers have among their ``volumeMounts`` or ``volumeDevices``."""
+    specs = every_container(pod.spec)
+    return {named.name for spec in specs for named in (spec.volume_mounts if where == "volumeMounts" else spec.volume_devices)}
 
 
 def network_directory(source: core.NFSVolumeSource, *, read_only: bool = False, options: tuple[str, ...] = ()) -> NetworkDirectory:
@@ -42,10 +53,10 @@ def network_directory(source: core.NFSVolumeSource, *, read_only: bool = False, 
 
 def _content(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim, node: NodeView, *, read_only: bool) -> Content:
     name, source, options = volume.metadata.name, volume.spec.persistent_volume_source, tuple(volume.spec.mount_options)
-    if volume.spec.volume_mode == BLOCK:
-        raise VolumeError(f"PV {name} has volumeMode Block, and this kubelet shows containers no block devices; use Filesystem")
     if source.HasField("csi"):
         return persistent(volume, claim, read_only=read_only)
+    if volume.spec.volume_mode == BLOCK:
+        return _device(volume, read_only=read_only)
     if source.HasField("nfs"):
         return network_directory(source.nfs, read_only=read_only, options=options)
     if options:
@@ -58,6 +69,15 @@ def _content(volume: core.PersistentVolume, claim: core.PersistentVolumeClaim, n
         return HostDirectory(source.host_path.path, source.host_path.type, read_only)
     kinds = [descriptor.json_name for descriptor, _ in source.ListFields()]
     raise VolumeError(f"no volume plugin matched: this kubelet has none for {', '.join(kinds) or 'an empty source'} of PV {name}")
+
+
+def _device(volume: core.PersistentVolume, *, read_only: bool) -> BlockDevice:
+    source = volume.spec.persistent_volume_source
+    for kind in ("local", "host_path"):
+        if source.HasField(kind) and not is_local_path(volume):
+            return BlockDevice(getattr(source, kind).path, read_only)
+    kinds = "local-path" if is_local_path(volume) else ", ".join(descriptor.json_name for descriptor, _ in source.ListFields())
+    raise VolumeError(f"no volume plugin matched: this kubelet has none that shows {kinds} of PV {volume.metadata.name} as a block device")
 
 
 def _folder(volume: core.PersistentVolume, node: NodeView, *, read_only: bool) -> HostDirectory:

@@ -37,6 +37,14 @@ class HostDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockDevice:
+    """A device of the node, shown to containers as one."""
+
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkDirectory:
     """A directory of an NFS server, mounted with these options."""
 
@@ -74,4 +82,4 @@ class Files:
     token: bool = False
 
 
-Content = HostDirectory | EmptyDirectory | NetworkDirectory | ImageDirectory | DriverVolume | Files
+Content = HostDirectory | BlockDevice | EmptyDirectory | NetworkDirectory | ImageDirectory | DriverVolume | Files

@@ -18,7 +18,16 @@ from services.kubelet.node.beneath import opened
 from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, are_private, mount_tmpfs, unmount_all
 from services.kubelet.node.network_mounts import MountFailed, mount_nfs
 from services.kubelet.node.quota import limit, make_limitable
-from services.kubelet.pod.contents import Content, EmptyDirectory, Files, HostDirectory, ImageDirectory, NetworkDirectory, VolumeError
+from services.kubelet.pod.contents import (
+    BlockDevice,
+    Content,
+    EmptyDirectory,
+    Files,
+    HostDirectory,
+    ImageDirectory,
+    NetworkDirectory,
+    VolumeError,
+)
 from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.volume_files import DATA_LINK, write_files
 from services.kubelet.pod.volumes import failed
@@ -97,6 +106,9 @@ class PodDirectory:
             check_host_path(content)
             if content.owned and group is not None and not content.read_only:
                 give_to_group(Path(content.path), group, giving)
+            return
+        if isinstance(content, BlockDevice):
+            check_device(content.path)
             return
         if isinstance(content, DriverVolume | ImageDirectory):
             # Its driver does that; or whoever fetches images.
@@ -227,6 +239,14 @@ def check_host_path(content: HostDirectory) -> None:
     }
     if content.kind in tests and not tests[content.kind][0](mode):
         raise VolumeError(f"{words} {tests[content.kind][1]}")
+
+
+def check_device(path: str) -> None:
+    """Raises VolumeError where there is no block device, and OSError."""
+    if not path.startswith("/") or "\0" in path:
+        raise VolumeError(f"{path!r} is not an absolute path")
+    if not stat.S_ISBLK(Path(path).stat().st_mode):
+        raise VolumeError(f"{path} is not a block device")
 
 
 def _make_host_directory(path: Path) -> None:

@@ -60,6 +60,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the node as a container has it."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """What runs in a container. ``command`` and ``args`` are empty to keep the image's, ``working_dir`` too."""
 
@@ -154,6 +163,7 @@ class ContainerPlan:
     sandbox_attempt: int = 0
     process: Process = Process()
     mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
     security: Security = Security()
     limits: Limits = Limits()
     namespaces: Namespaces = Namespaces()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -24,7 +24,7 @@ from services.apiserver.strategies.pod.probes import forbid_probes, validate_pro
 from services.apiserver.strategies.pod.resources import validate_resize_policy, validate_resources
 from services.apiserver.strategies.pod.restarts import validate_restarts
 from services.apiserver.strategies.pod.security import validate_container_security
-from services.apiserver.strategies.pod.volumes import validate_mounts
+from services.apiserver.strategies.pod.volumes import validate_devices, validate_mounts
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -42,6 +42,8 @@ class PodFacts:
     restart_policy: str = "Always"
     # Its `spec.os.name`; empty where it does not say.
     os: str = ""
+    # The pod's volumes by their names, for those who ask for devices.
+    devices: Mapping[str, core.Volume] = field(default_factory=dict)
     # Users are those of the node.
     host_users: bool = True
 
@@ -82,6 +84,7 @@ def _common(container: core.Container, facts: PodFacts, path: Path) -> list[Caus
     causes += validate_env(container.env, facts.volumes, path.child("env"))
     causes += validate_env_from(container.env_from, path.child("envFrom"))
     causes += validate_mounts(container, facts.volumes, path.child("volumeMounts"))
+    causes += validate_devices(container, facts.devices, path.child("volumeDevices"))
     causes += check_choice(path.child("imagePullPolicy"), container.image_pull_policy, PULL_POLICIES)
     causes += validate_resources(container.resources, path.child("resources"))
     causes += validate_resize_policy(container.resize_policy, facts.restart_policy, path.child("resizePolicy"))

@@ -48,6 +48,7 @@ def _containers(spec: core.PodSpec) -> list[Cause]:
     others = {container.name for container in init_and_main_containers(spec)}
     targets = {container.name for container in spec.containers} | {container.name for container in spec.init_containers}
     facts = PodFacts({volume.name for volume in spec.volumes}, spec.termination_grace_period_seconds, spec.host_network, others)
+    facts.devices = {volume.name: volume for volume in spec.volumes}
     facts.host_users = not spec.HasField("host_users") or spec.host_users
     causes: list[Cause] = []
     commons = ephemeral_containers(spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -203,6 +203,36 @@ def validate_mounts(container: core.Container, names: Collection[str], path: Pat
         causes += _recursive(mount, here.child("recursiveReadOnly"))
         causes += _options(mount, here.child("bindMountOptions"))
     return causes
+
+
+def validate_devices(container: core.Container, volumes: Mapping[str, core.Volume], path: Path) -> list[Cause]:
+    """Of block volumes; ``volumes`` are those of the pod by name."""
+    causes: list[Cause] = []
+    paths, names = {mount.mount_path for mount in container.volume_mounts}, {mount.name for mount in container.volume_mounts}
+    for index, device in enumerate(container.volume_devices):
+        here = path.index(index)
+        if not device.name:
+            causes.append(required(here.child("name")))
+        elif device.name not in volumes:
+            causes.append(not_found(here.child("name"), device.name))
+        else:
+            source = volumes[device.name].volume_source
+            if not (source.HasField("persistent_volume_claim") or source.HasField("ephemeral")):
+                sentence = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
+                causes.append(invalid(here.child("name"), device.name, sentence))
+        causes += _device_path(device.device_path, paths, here.child("devicePath"))
+        if device.name in names:
+            causes.append(invalid(here.child("name"), device.name, "must not already exist in volumeMounts or volumeDevices"))
+        paths.add(device.device_path)
+        names.add(device.name)
+    return causes
+
+
+def _device_path(value: str, taken: Collection[str], path: Path) -> list[Cause]:
+    if not value:
+        return [required(path)]
+    causes = [invalid(path, value, "must not already exist as a path in volumeMounts or volumeDevices")] if value in taken else []
+    return causes + ([invalid(path, value, "can not contain backsteps ('..')")] if ".." in value.split("/") else [])
 
 
 def _sub_paths(mount: core.VolumeMount, path: Path, mounts: Path) -> list[Cause]:

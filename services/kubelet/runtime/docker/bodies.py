@@ -7,7 +7,7 @@ from typing import Any
 
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.labels import container_labels, sandbox_labels
-from services.kubelet.runtime.plan import ContainerPlan, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
+from services.kubelet.runtime.plan import ContainerPlan, Device, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
 
 CPU_PERIOD_MICROS = 100_000
 
@@ -80,6 +80,7 @@ def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any
         **_namespaces(plan.namespaces, f"container:{plan.sandbox_id}"),
         "Binds": [_bind(mount) for mount in plan.mounts if not _has_colon(mount)],
         "Mounts": [_mount(mount) for mount in plan.mounts if _has_colon(mount)],
+        "Devices": [_device(device) for device in plan.devices],
         "LogConfig": {"Type": "local", "Config": log_config},
         **_security(plan.security),
         **_limits(plan.limits),
@@ -166,6 +167,11 @@ def _has_colon(mount: Mount) -> bool:
 def _mount(mount: Mount) -> dict[str, Any]:
     options = {"BindOptions": {"Propagation": mount.propagation}} if mount.propagation else {}
     return {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only, **options}
+
+
+def _device(device: Device) -> dict[str, str]:
+    permissions = "r" if device.read_only else "rwm"
+    return {"PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": permissions}
 
 
 def _bind(mount: Mount) -> str:
