@@ -28,6 +28,9 @@ class Component(abc.ABC):
     async def run(self) -> None:
         """Works until cancelled. On cancellation it stops in stages, each bounded in time."""
 
+    async def leave(self) -> None:  # noqa: B027  most have nothing to do
+        """What is to be done before it is asked to stop, while it still serves. Bounded in time by itself."""
+
     def right(self, method: str) -> Right:
         """What a caller must be permitted for a call, as gRPC names it: like `/knarr.api.dns.v1.DnsService/Resolve`."""
         return right_of(method)

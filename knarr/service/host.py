@@ -174,6 +174,9 @@ class Host:
             if work.done():
                 work.result()
                 raise RuntimeError(f"{self.component.name} ended although it should run for ever")
+        except asyncio.CancelledError:
+            await self.component.leave()
+            raise
         finally:
             await self._set_health(serving=False)
             if self._shared is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import socket
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from services.kubelet.pod.protection import check_unsafe_sysctls
 from services.kubelet.resource_flags import add_resource_flags, resource_settings
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.settings import CONTAINERD, EXTERNAL, KubeletSettings
+from services.kubelet.shutdown_flags import add_shutdown_flags, shutdown_periods
 
 # The most that Linux can be told to give.
 MAX_PROCESS_ID = 1 << 22
@@ -138,6 +141,7 @@ def arguments_parser() -> argparse.ArgumentParser:
         "a * at the end stands for whatever follows (default: none, only the safe ones)",
     )
     add_resource_flags(made)
+    add_shutdown_flags(made)
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
 
@@ -146,7 +150,7 @@ def main() -> int:
     parser = arguments_parser()
     arguments = parser.parse_args()
     try:
-        resources = resource_settings(arguments)
+        resources, periods = resource_settings(arguments), shutdown_periods(arguments)
     except ValueError as error:
         parser.error(str(error))
     settings = KubeletSettings(
@@ -167,13 +171,17 @@ def main() -> int:
         cluster_domain=arguments.cluster_domain,
         resolv_conf=arguments.resolv_conf,
         allowed_unsafe_sysctls=arguments.allowed_unsafe_sysctls,
+        shutdown_periods=periods,
         **resources,
     )
 
     runtime = arguments.runtime or ("containerd" if arguments.container_runtime_endpoint else "docker")
 
     def make(client: Client) -> Kubelet:
-        return Kubelet(client, settings, make_runtime(runtime, settings))
+        made = Kubelet(client, settings, make_runtime(runtime, settings))
+        # What an init or a person without systemd says before the machine stops.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGPWR, made.shutdown.begin)
+        return made
 
     if arguments.cert_dir is not None:
         return run(arguments, lambda: serve_by_requests(arguments, make))

@@ -41,7 +41,7 @@ from services.kubelet.node.image_folders import ImageFolders
 from services.kubelet.node.images import Images
 from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
-from services.kubelet.node.machine import read_machine
+from services.kubelet.node.machine import Pressure, disk_trouble, read_machine
 from services.kubelet.node.mirrors import MirrorKeeper
 from services.kubelet.node.resources import node_view
 from services.kubelet.node.static_pods import StaticPods
@@ -59,6 +59,7 @@ from services.kubelet.web.face import KubeletFace
 from services.kubelet.web.pages import Pages
 from services.kubelet.web.survey import Surveyor
 from services.kubelet.worker.manager import PodManager
+from services.kubelet.worker.shutdown import Shutdown
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Kubelet(Component):
             # What is simulated stands for machines of all kinds.
             machine = replace(machine, app_armor=True, selinux=True)
         self._machine = machine
-        self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock, lambda: self._evictions.pressure)
+        self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock, self._pressure, self._trouble)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
         places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of) if runtime.mounts_files else NoFiles()
         self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
@@ -132,7 +133,7 @@ class Kubelet(Component):
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
-        self.manager = PodManager(self.context, self._pods, lambda: self._evictions.pressure)
+        self.manager = PodManager(self.context, self._pods, self._pressure, lambda: bool(self.shutdown.trouble))
         self._begun = asyncio.Event()
         self._statics = StaticPods(settings.manifest_path, settings.node_name, self._complain)
         self._statics.on_change(self.manager.static_changed)
@@ -143,6 +144,7 @@ class Kubelet(Component):
         rules = Rules(settings.thresholds, timedelta(seconds=settings.pressure_transition_seconds), settings.eviction_max_pod_grace_seconds)
         self._evictions = EvictionKeeper(rules, self.signals, self.manager.all, meter, reclaimer.reclaim, self._recorder, clock)
         self._evictions.on_change(self._keeper.look)
+        self.shutdown = Shutdown(settings.shutdown_periods, self.manager, self._keeper, self._recorder)
         self._local_storage = LocalStorage(self.manager.all, meter, files, lambda: self.signals.apart)
         self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
         self.stats = Stats(runtime, clock)
@@ -193,13 +195,13 @@ class Kubelet(Component):
                 "static pods": self._run_statics(),
                 "mirrors": self._mirrors.run(),
                 "folders": self._folders.run(),
+                "own-node": self._own_node.run(),
                 "evictions": self._evict(),
                 "local storage": self._local_storage.run(),
             }
             if self._runtime.mounts_files:
                 parts |= {"drivers": self._drivers.run(), "driver mounts": self.context.drivers.run()}
-            if not self._settings.pod_cidr:
-                parts["own-node"] = self._own_node.run()
+            self._own_node.on_change(lambda _, node: self._keeper.missed(node))
             await run_together(self.name, parts)
         finally:
             await self._disks.close()
@@ -211,6 +213,17 @@ class Kubelet(Component):
     @property
     def ready(self) -> bool:
         return self._keeper.node is not None and self._pods.synced and not self._runtime.trouble
+
+    async def leave(self) -> None:
+        await self.shutdown.leave()
+
+    def _pressure(self) -> Pressure:
+        return self._evictions.pressure
+
+    def _trouble(self) -> str:
+        """Why the node takes no pods, beside what engine and network say."""
+        disk = disk_trouble(self._settings.data_dir) if self._runtime.mounts_files else ""
+        return ", ".join(filter(None, (self.shutdown.trouble, disk)))
 
     @property
     def _works(self) -> bool:

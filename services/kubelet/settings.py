@@ -14,6 +14,14 @@ CONTAINERD = "unix:///run/containerd/containerd.sock"
 
 
 @dataclass(frozen=True, slots=True)
+class ShutdownPeriod:
+    """How many seconds pods of at least this priority, and of less than the next one's, get to end when the machine shuts down."""
+
+    priority: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class KubeletSettings:
     """One node's kubelet."""
 
@@ -69,6 +77,8 @@ class KubeletSettings:
     provider_id: str = ""
     # Parameters of the kernel that pods may set although others on the node may feel it: names, or how they begin before `*`.
     allowed_unsafe_sysctls: tuple[str, ...] = ()
+    # When the machine shuts down, by the pods' priority; none: pods end with the machine.
+    shutdown_periods: tuple[ShutdownPeriod, ...] = ()
     # Extra node labels.
     labels: dict[str, str] = field(default_factory=dict)
     # Taints the node registers with, as `key=value:effect`.

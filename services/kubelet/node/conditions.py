@@ -50,7 +50,13 @@ OWN = frozenset(words.type for words in (NETWORK_UNAVAILABLE, MEMORY_PRESSURE, D
 
 
 def set_conditions(
-    status: core.NodeStatus, old: core.NodeStatus, pressure: Pressure, engine_trouble: str, network_trouble: str, now: datetime
+    status: core.NodeStatus,
+    old: core.NodeStatus,
+    pressure: Pressure,
+    engine_trouble: str,
+    network_trouble: str,
+    now: datetime,
+    own_trouble: str = "",
 ) -> None:
     """Those of others as they stand in ``old``, then the kubelet's own; a route's NetworkUnavailable stays while the network is well."""
     status.conditions.extend(condition for condition in old.conditions if condition.type not in OWN)
@@ -62,9 +68,11 @@ def set_conditions(
     _set(status, old, MEMORY_PRESSURE, pressure.memory, now)
     _set(status, old, DISK_PRESSURE, pressure.disk, now)
     _set(status, old, PID_PRESSURE, pressure.pids, now)
-    trouble = f"the pod network is not ready: {network_trouble}" if network_trouble else f"container runtime is down: {engine_trouble}"
-    well = not engine_trouble and not network_trouble
-    _set(status, old, READY, well, now, "" if well else trouble)
+    beneath = ""
+    if network_trouble or engine_trouble:
+        beneath = f"the pod network is not ready: {network_trouble}" if network_trouble else f"container runtime is down: {engine_trouble}"
+    trouble = ", ".join(filter(None, (own_trouble, beneath)))
+    _set(status, old, READY, not trouble, now, trouble)
 
 
 def _set(status: core.NodeStatus, old: core.NodeStatus, words: ConditionWords, value: bool, now: datetime, message: str = "") -> None:

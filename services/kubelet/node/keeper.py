@@ -38,9 +38,11 @@ class NodeKeeper:
         recorder: EventRecorder,
         clock: Clock,
         pressure: Callable[[], Pressure],
+        trouble: Callable[[], str] = str,
     ) -> None:
-        """``pressure`` answers what the machine is short of now; ``look`` is for when that changes."""
-        self._pressure = pressure
+        """``pressure`` answers what the machine is short of now, ``trouble`` why it takes no pods beside that; ``look`` is for when that
+        changes."""
+        self._pressure, self._trouble = pressure, trouble
         self._client = client
         self._settings = settings
         self._machine = machine
@@ -76,6 +78,12 @@ class NodeKeeper:
                     await self._look.wait()
             except TimeoutError:
                 pass
+
+    def missed(self, node: core.Node | None) -> None:
+        """What the API has of the node; None: it was deleted, and is registered anew."""
+        if node is None and self.node is not None:
+            self.node = None
+            self.look()
 
     async def _report(self) -> None:
         node = self.node or await self._register()
@@ -115,6 +123,7 @@ class NodeKeeper:
             images=self.images.images,
             now=self._clock.now(),
             volumes_in_use=self.in_use.names,
+            own_trouble=self._trouble(),
         )
         return node_status(facts, old)
 

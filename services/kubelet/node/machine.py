@@ -35,6 +35,9 @@ class Machine:
     recursive_read_only: bool = False
     app_armor: bool = False
     selinux: bool = False
+    swap_bytes: int = 0
+    # Whether root here is somebody else on the machine.
+    in_user_namespace: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,23 @@ def read_machine(data_dir: Path) -> Machine:
         recursive_read_only=can_set_attributes(),
         app_armor=_text("/sys/module/apparmor/parameters/enabled") == "Y",
         selinux=Path("/sys/fs/selinux/enforce").exists(),
+        swap_bytes=meminfo().get("SwapTotal", 0),
+        in_user_namespace=is_mapped(_text("/proc/self/uid_map")),
     )
+
+
+def is_mapped(uid_map: str) -> bool:
+    """Whether users are others outside, by what the kernel says of a process."""
+    return bool(uid_map) and uid_map.split() != ["0", "0", str((1 << 32) - 1)]
+
+
+def disk_trouble(folder: Path) -> str:
+    """Why nothing can be written to a folder, if that is its file system's doing."""
+    try:
+        read_only = os.statvfs(existing(folder)).f_flag & os.ST_RDONLY
+    except OSError as error:
+        return f"the kubelet's folder {folder} cannot be looked at: {os.strerror(error.errno or 0).lower()}"
+    return f"the kubelet's folder {folder} is on a file system that is read-only" if read_only else ""
 
 
 def read_huge_pages(root: Path = Path("/sys/kernel/mm/hugepages")) -> dict[int, int]:

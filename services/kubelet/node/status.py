@@ -33,6 +33,8 @@ class NodeFacts:
     images: Sequence[core.ContainerImage]
     now: datetime
     volumes_in_use: Sequence[str] = ()
+    # Why the node takes no pods, beside engine and network; empty: it does.
+    own_trouble: str = ""
 
 
 def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
@@ -49,7 +51,7 @@ def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
         status.addresses.add(type="Hostname", address=settings.node_name)
     status.daemon_endpoints.kubelet_endpoint.port = settings.port
     status.node_info.CopyFrom(_node_info(facts))
-    set_conditions(status, old, facts.pressure, facts.engine_trouble, facts.network_trouble, facts.now)
+    set_conditions(status, old, facts.pressure, facts.engine_trouble, facts.network_trouble, facts.now, facts.own_trouble)
     status.volumes_in_use.extend(facts.volumes_in_use)
     # The controller's, who attaches them.
     status.volumes_attached.extend(old.volumes_attached)
@@ -67,7 +69,7 @@ def _handler(name: str, machine: Machine) -> core.NodeRuntimeHandler:
 
 def _node_info(facts: NodeFacts) -> core.NodeSystemInfo:
     machine = facts.machine
-    return core.NodeSystemInfo(
+    info = core.NodeSystemInfo(
         machine_id=machine.machine_id,
         system_uuid=machine.system_uuid,
         boot_id=machine.boot_id,
@@ -75,10 +77,13 @@ def _node_info(facts: NodeFacts) -> core.NodeSystemInfo:
         os_image=machine.os_image,
         container_runtime_version=facts.runtime_version,
         kubelet_version=GIT_VERSION,
-        kube_proxy_version=GIT_VERSION,
         operating_system="linux",
         architecture=machine.architecture,
+        running_in_user_namespace=machine.in_user_namespace,
     )
+    if machine.swap_bytes:
+        info.swap.capacity = machine.swap_bytes
+    return info
 
 
 def without_heartbeats(status: core.NodeStatus) -> core.NodeStatus:

@@ -14,6 +14,7 @@ from knarr.objects.host_ports import host_ports
 from knarr.objects.qos import BEST_EFFORT, qos_class
 from knarr.objects.tolerations import MEMORY_PRESSURE, NO_SCHEDULE, untolerated
 from services.kubelet.node.machine import Pressure
+from services.kubelet.node.shutdown import REFUSED, REFUSED_MESSAGE
 from services.kubelet.node.view import NO_MODULES, HostSecurity
 from services.kubelet.pod.allocation import DEFERRED, INFEASIBLE
 from services.kubelet.pod.critical import is_critical
@@ -25,6 +26,11 @@ MAX_CONTAINERS = 600
 
 # A node's conditions that tell of what it is short of.
 PRESSURES = ["MemoryPressure", "DiskPressure", "PIDPressure"]
+
+
+def leaving(stops: bool) -> Refusal | None:
+    """Why a node that shuts down takes no pod; None: it does not."""
+    return Refusal(REFUSED, REFUSED_MESSAGE) if stops else None
 
 
 def pressed(pod: core.Pod, pressure: Pressure) -> Refusal | None:

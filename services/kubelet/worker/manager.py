@@ -17,7 +17,7 @@ from services.kubelet.csi.client import DriverError
 from services.kubelet.metrics import ENGINE_WELL, PODS
 from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.actions import VOLUMES
-from services.kubelet.pod.admission import is_too_large, pressed, refusal, resize_refusal, too_large
+from services.kubelet.pod.admission import is_too_large, leaving, pressed, refusal, resize_refusal, too_large
 from services.kubelet.pod.allocation import order
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import PodDirectory, left_behind
@@ -33,8 +33,15 @@ WORKER_RETRY = Backoff(first_seconds=1.0, limit_seconds=300.0)
 class PodManager:
     """Starts and ends the workers, and passes changes of the API and the engine on to them."""
 
-    def __init__(self, context: NodeContext, pods: Informer[core.Pod], pressure: Callable[[], Pressure] = Pressure) -> None:
-        """``pressure`` answers what the node is short of now."""
+    def __init__(
+        self,
+        context: NodeContext,
+        pods: Informer[core.Pod],
+        pressure: Callable[[], Pressure] = Pressure,
+        stops: Callable[[], bool] = bool,
+    ) -> None:
+        """``pressure`` answers what the node is short of now, ``stops`` whether it shuts down."""
+        self._stops = stops
         self._context = context
         self._pressure = pressure
         self._pods = pods
@@ -173,8 +180,10 @@ class PodManager:
         if is_too_large(new) and not is_finished(new):
             refused = too_large()
         elif not self._is_taken(new):
-            refused = pressed(new, self._pressure()) or refusal(
-                new, self._taken(new.metadata.uid), self._context.node.allocatable, self._context.node.host
+            refused = (
+                leaving(self._stops())
+                or pressed(new, self._pressure())
+                or refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable, self._context.node.host)
             )
         if refused is not None:
             worker.refuse(refused.reason, refused.message)

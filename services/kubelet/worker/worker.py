@@ -34,7 +34,7 @@ from services.kubelet.pod.status_writer import StatusWriter
 from services.kubelet.pod.stopping import stop_grace_seconds, termination_grace_seconds
 from services.kubelet.pod.view import PodView, StatusView
 from services.kubelet.pod.volumes import shown_metadata, shows_metadata
-from services.kubelet.runtime.port import EXITED, PodObservation
+from services.kubelet.runtime.port import EXITED, RUNNING, PodObservation
 from services.kubelet.worker.actions import ActionRunner
 from services.kubelet.worker.waiting_events import WaitingEvents
 
@@ -64,6 +64,8 @@ class PodWorker:
         self._wake = asyncio.Event()
         # Nothing of the pod runs any more, and what it used is given back.
         self.settled = asyncio.Event()
+        # None of its containers runs, and none will: the node has ended it.
+        self.ended = asyncio.Event()
         self._directory = (PodDirectory if context.runtime.mounts_files else UnmadeDirectory)(context.settings.data_dir, self._ref.uid)
         self._events = PodEvents(context.recorder, self.facts, lambda: self._latest)
         shared = PodContext(context, self._ref, self.facts, self._directory, self._events)
@@ -154,10 +156,19 @@ class PodWorker:
 
     def evict(self, message: str, grace_seconds: float, *, disrupted: bool) -> None:
         """The node ends the pod to protect itself, and keeps nothing of it. ``disrupted``: not for what the pod did itself."""
-        self.facts.verdict, self.facts.grace_seconds = (EVICTED, message), grace_seconds
-        self.facts.disrupted, self.facts.let_go = disrupted, True
-        self._events.pod("Warning", EVICTED, message)
+        self.facts.let_go = True
+        self.terminate(EVICTED, message, grace_seconds, disrupted=disrupted)
+
+    def terminate(self, reason: str, message: str, grace_seconds: float, *, disrupted: bool) -> None:
+        """The node ends the pod, whose containers get so long. ``disrupted``: not for what the pod did itself."""
+        self.facts.verdict, self.facts.grace_seconds = (reason, message), grace_seconds
+        self.facts.disrupted = disrupted
+        self._events.pod("Warning", reason, message)
         self.wake()
+
+    async def told(self) -> None:
+        """Waits until the API has the pod's status."""
+        await self._writer.flush()
 
     def let_go(self) -> None:
         """The node needs the room: of a pod that has ended nothing is kept but its object."""
@@ -185,6 +196,7 @@ class PodWorker:
                 pass
         finally:
             self.settled.set()
+            self.ended.set()
             await self._prober.close()
             await self._actions.close()
             await self._writer.close()
@@ -197,6 +209,8 @@ class PodWorker:
         observation = self._context.runtime.observe(self._ref.uid) or PodObservation(self._ref)
         if self.facts.cleaned and observation.empty:
             self.settled.set()
+        if self.facts.verdict is not None and not any(container.state == RUNNING for container in observation.containers):
+            self.ended.set()
         await self._note_ends(observation)
         self._check_deadline(now)
         self._hasten()
