@@ -27,7 +27,7 @@ def test_a_start_loads_what_serves_and_no_more() -> None:
     found = loaded("services.standalone.background")
     # Of which somebody may ask for later, and which others bring along.
     waiting = {"aiohttp", "docker", "rich", "re2", "boto3", "knarr.machinery.cel.compiler"}
-    brought = {"pyroute2", "sqlite3", "unittest", "difflib", "requests", "xml", "tarfile", "http.cookiejar"}
+    brought = {"pyroute2", "sqlite3", "unittest", "difflib", "requests", "xml", "http.cookiejar"}
     assert not (waiting | brought) & found
     assert len(found) <= MODULES
 
