@@ -12,6 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
 from knarr.objects.peaks import add, peak
+from knarr.objects.whole_pods import is_of_whole_pods
 
 CPU, MEMORY, PODS = "cpu", "memory", "pods"
 # What a container that asks for nothing is taken to use when nodes are compared (not when they are filtered).
@@ -39,13 +40,14 @@ def whole(name: str, text: str) -> int:
 
 
 def pod_requests(pod: core.Pod) -> Amounts:
-    """The most that the pod needs at any time: its containers together, or an init container beside the sidecars before it."""
-    return _with_overhead(peak(pod.spec, _requests), pod.spec)
+    """The most that the pod needs at any time: what it asks for as a whole, or its containers together, or an init container beside the
+    sidecars before it."""
+    return _with_overhead(_as_a_whole(peak(pod.spec, _requests), pod.spec), pod.spec)
 
 
 def assumed_requests(pod: core.Pod) -> tuple[int, int]:
     """CPU and memory as requested, with an assumed need for containers that ask for none."""
-    total = _with_overhead(peak(pod.spec, _assumed), pod.spec)
+    total = _with_overhead(_as_a_whole(peak(pod.spec, _assumed), pod.spec), pod.spec)
     return total.get(CPU, 0), total.get(MEMORY, 0)
 
 
@@ -55,6 +57,12 @@ def _requests(container: core.Container) -> Amounts:
 
 def _assumed(container: core.Container) -> Amounts:
     return {CPU: ASSUMED_CPU_MILLI, MEMORY: ASSUMED_MEMORY_BYTES, **_requests(container)}
+
+
+def _as_a_whole(total: Amounts, spec: core.PodSpec) -> Amounts:
+    """What is asked for the pod as a whole counts instead of what its containers ask for."""
+    total.update((name, whole(name, amount.string)) for name, amount in spec.resources.requests.items() if is_of_whole_pods(name))
+    return total
 
 
 def _with_overhead(total: Amounts, spec: core.PodSpec) -> Amounts:

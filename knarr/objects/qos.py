@@ -9,16 +9,17 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.objects.amounts import exact
 from knarr.objects.pods import init_and_main_containers
+from knarr.objects.whole_pods import COMPUTE, asks_as_a_whole
 
 GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
-COMPUTE = ("cpu", "memory")
 
 
 def qos_class(spec: core.PodSpec) -> str:
-    """BestEffort without any request or limit, Guaranteed when every container's are set and equal, else Burstable."""
-    containers = init_and_main_containers(spec)
-    requests = [_amounts(container.resources.requests) for container in containers]
-    limits = [_amounts(container.resources.limits) for container in containers]
+    """BestEffort without any request or limit, Guaranteed when every container's are set and equal, else Burstable. Of a pod that asks as
+    a whole only that counts."""
+    asking = [spec.resources] if asks_as_a_whole(spec) else [container.resources for container in init_and_main_containers(spec)]
+    requests = [_amounts(resources.requests) for resources in asking]
+    limits = [_amounts(resources.limits) for resources in asking]
     if not any(requests) and not any(limits):
         return BEST_EFFORT
     guaranteed = all(

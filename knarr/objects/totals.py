@@ -12,12 +12,11 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.quantity import Notation, Quantity, read
 from knarr.objects.peaks import peak
+from knarr.objects.whole_pods import is_of_whole_pods
 
 Totals = dict[str, Quantity]
 
 ZERO, ONE = Quantity(Decimal(0), Notation.DECIMAL), Quantity(Decimal(1), Notation.DECIMAL)
-# What may be asked for a pod as a whole, instead of for its containers.
-OF_WHOLE_PODS = frozenset({"cpu", "memory"})
 
 
 def exactly(amount: meta.Quantity) -> Quantity:
@@ -36,7 +35,7 @@ def totals(amounts: Mapping[str, meta.Quantity]) -> Totals:
 def of_pod(spec: core.PodSpec, amounts_of: Callable[[core.Container], Totals], whole: Mapping[str, meta.Quantity]) -> Totals:
     """The most at any time; ``whole`` are the amounts of the pod as a whole, which count instead."""
     total = peak(spec, amounts_of)
-    total.update((name, exactly(whole[name])) for name in whole if name in OF_WHOLE_PODS)
+    total.update((name, exactly(whole[name])) for name in whole if is_of_whole_pods(name))
     return total
 
 

@@ -22,6 +22,8 @@ from knarr.service.authentication import TokenAuthenticator
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from knarr.service.web.message import WebFace
+from services.kubelet.cgroups.keeper import PodGroups
+from services.kubelet.cgroups.names import root_of
 from services.kubelet.csi.drivers import Drivers
 from services.kubelet.csi.growth import Growth
 from services.kubelet.csi.mounts import DriverMounts
@@ -43,7 +45,7 @@ from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
 from services.kubelet.node.machine import Pressure, disk_trouble, read_machine
 from services.kubelet.node.mirrors import MirrorKeeper
-from services.kubelet.node.resources import node_view
+from services.kubelet.node.resources import capacity, node_view
 from services.kubelet.node.static_pods import StaticPods
 from services.kubelet.node.stats import Stats
 from services.kubelet.pod.context import NodeContext
@@ -117,6 +119,8 @@ class Kubelet(Component):
             files,
             clock,
         )
+        self._machine = machine
+        self._groups = PodGroups(root_of(settings.cluster_id, settings.node_name), files, lambda: self.manager.active())
         self.context = NodeContext(
             client,
             runtime,
@@ -130,6 +134,7 @@ class Kubelet(Component):
             files,
             mounts,
             ImageFolders(settings.data_dir, pods_directory(settings.data_dir), runtime, files),
+            self._groups,
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
@@ -255,7 +260,7 @@ class Kubelet(Component):
     def _own_signals(self, files: NodeFiles) -> SignalReader:
         if not self._runtime.uses_machine:
             return GivenSignals()
-        return MachineSignals(self._settings.data_dir, files, self._images_folder)
+        return MachineSignals(self._settings.data_dir, files, self._images_folder, self._groups.memory)
 
     def _images_folder(self) -> Path | None:
         return Path(folder) if (folder := self._runtime.images_folder) else None
@@ -270,6 +275,7 @@ class Kubelet(Component):
         while True:
             try:
                 await self._runtime.start()
+                await self._groups.start(self._runtime.cgroup_driver, *capacity(self._settings, self._machine))
                 return
             except RuntimeFailure as error:
                 log.warning("the container engine is not ready", extra={"error": str(error)})

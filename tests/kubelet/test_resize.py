@@ -6,19 +6,32 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
+from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import get_condition
 from services.apiserver.admission.catalog import PLUGINS
 from services.apiserver.admission.pod_resize_validator.plugin import PodResizeValidator
+from services.kubelet.cgroups.values import of_pod
+from services.kubelet.pod.actions import HoldPod, ResizeContainer
+from services.kubelet.pod.decide import decide
+from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.resources import resource_limits, told_resources
+from services.kubelet.pod.spec import container_hash
 from services.kubelet.runtime.hollow import HollowRuntime
-from services.kubelet.runtime.plan import Limits
+from services.kubelet.runtime.plan import Limits, PodRef
+from services.kubelet.runtime.port import RUNNING, Container, PodObservation, Sandbox
 from tests.kubelet.support import Cluster, make_pod, running, until
 from tests.support.api import FaultyApi
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def resources(cpu: str = "", memory: str = "", *, most_cpu: str = "", most_memory: str = "") -> core.ResourceRequirements:
@@ -199,3 +212,78 @@ async def test_a_kubelet_that_comes_anew_knows_what_was_granted(tmp_path: Path) 
         assert limits(again, runtime) == before and status(again).allocated_resources["cpu"].string == "100m"
         await resize(again, requests={"cpu": "300m"}, limits={"cpu": "4"})
         await until(lambda: status(again).resources.requests["cpu"].string == "300m")
+
+
+def whole(name: str = "web") -> core.Pod:
+    """One that asks as a whole; its container has limits of CPU alone."""
+    pod = make_pod(name)
+    pod.spec.resources.CopyFrom(resources("1", "128Mi", most_cpu="2", most_memory="256Mi"))
+    pod.spec.containers[0].resources.CopyFrom(resources("100m", most_cpu="500m"))
+    return pod
+
+
+async def test_a_pod_is_resized_as_a_whole(tmp_path: Path) -> None:
+    async with node(tmp_path, trusting()) as (cluster, runtime):
+        await cluster.client.create(whole())
+        pod = await cluster.ready()
+        assert codec.to_dict(pod.status.resources) == codec.to_dict(pod.spec.resources)
+        assert {name: amount.string for name, amount in pod.status.allocated_resources.items()} == {"cpu": "1", "memory": "128Mi"}
+        found = limits(cluster, runtime)
+        assert found is not None and replace(found, oom_score_adj=0) == Limits(102, 50_000, 256 << 20), "its pod's limit where it has none"
+        patch = {"spec": {"resources": {"requests": {"memory": "256Mi"}, "limits": {"memory": "512Mi"}}}}
+        await cluster.client.patch(core.Pod, "web", "default", patch=patch, patch_type="strategic", subresource="resize")
+        await cluster.until(lambda: (found := limits(cluster, runtime)) is not None and found.memory_bytes == 512 << 20)
+        await cluster.until(lambda: (p := cluster.pod()) is not None and p.status.resources.limits["memory"].string == "512Mi")
+        await cluster.until(lambda: len(cluster.events("ResizeCompleted")) == 1)
+        told = json.loads(cluster.events("ResizeStarted")[0].partition(": ")[2])
+        assert told["pod"] == {"resources": {"requests": {"cpu": "1", "memory": "256Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}}}
+        patch = {"spec": {"resources": {"requests": {"cpu": "1000"}, "limits": {"cpu": "1000"}}}}
+        await cluster.client.patch(core.Pod, "web", "default", patch=patch, patch_type="strategic", subresource="resize")
+        await cluster.until(lambda: (found := pending(cluster)) is not None and found[0] == "Infeasible")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"resources": {"requests": {"hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "2Mi"}}},
+            "only cpu and memory resources are mutable",
+        ),
+        ({"resources": None}, "pod-level resources may not be added or removed on resize"),
+        ({"resources": {"requests": {"cpu": "50m"}}}, "must be greater than or equal to aggregate container requests of 100m"),
+        ({"resources": {"requests": {"cpu": "2", "memory": "256Mi"}}}, "Pod QOS Class may not change as a result of resizing"),
+    ],
+)
+async def test_what_a_resize_of_the_whole_may_not(change: dict[str, Any], words: str) -> None:
+    api = FaultyApi()
+    client = api.client()
+    await client.create(whole())
+    with pytest.raises(StatusError) as refused:
+        await client.patch(core.Pod, "web", "default", patch={"spec": change}, patch_type="strategic", subresource="resize")
+    assert words in str(refused.value)
+
+
+def at(facts: PodFacts, granted: core.Pod, running_with: Limits) -> list[object]:
+    """What is decided of a pod that runs so."""
+    ref = PodRef("default", "web", "u")
+    container = Container("c1", "app", 0, RUNNING, spec_hash=container_hash(granted.spec.containers[0]), limits=running_with)
+    observation = PodObservation(ref, (Sandbox("s", ref, 0, True, "10.0.0.1"),), (container,))
+    facts.of("c1").started = True
+    return list(decide(granted, observation, facts, NOW).actions)
+
+
+def test_a_pod_gets_room_before_its_containers_and_gives_it_back_after_them() -> None:
+    small, large = whole(), whole()
+    large.spec.resources.limits["memory"].string = "512Mi"
+    had, has = (resource_limits(pod.spec.containers[0].resources, pod.spec) for pod in (small, large))
+    facts = PodFacts(NOW, volumes_ready=True, grouped=True, held=of_pod(small))
+    grown = at(facts, large, had)
+    assert grown == [HoldPod(of_pod(large))], "its container waits"
+    facts.held = of_pod(large)
+    assert [type(action) for action in at(facts, large, had)] == [ResizeContainer]
+    assert at(facts, large, has) == []
+    assert [type(action) for action in at(facts, small, has)] == [ResizeContainer], "less: the container first"
+    assert at(facts, small, had) == [HoldPod(of_pod(small))]
+    unknown = PodFacts(NOW, volumes_ready=True, grouped=True)
+    assert at(unknown, small, had) == [HoldPod(of_pod(small))], "a kubelet that comes anew holds it again"
+    assert at(PodFacts(NOW, volumes_ready=True), small, had) == [], "where there are no groups nobody is held"

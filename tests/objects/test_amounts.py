@@ -75,3 +75,12 @@ def test_whole_units_round_up() -> None:
 @pytest.mark.parametrize(("text", "value"), [("1500m", Decimal("1.5")), ("", Decimal(0)), ("1Ki", Decimal(1024)), ("much", None)])
 def test_exact_values(text: str, value: Decimal | None) -> None:
     assert exact(meta.Quantity(string=text)) == value
+
+
+def test_what_a_pod_asks_for_as_a_whole_counts_instead() -> None:
+    pod = pod_of(("main", "1"), ("init", "3"), overhead="100m")
+    pod.spec.resources.requests["cpu"].string = "2"
+    pod.spec.resources.requests["ephemeral-storage"].string = "1Gi"
+    pod.spec.containers[0].resources.requests["memory"].string = "1Gi"
+    assert pod_requests(pod) == {"cpu": 2100, "memory": 1 << 30}
+    assert assumed_requests(pod) == (2100, 1 << 30)

@@ -8,6 +8,24 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.qos import qos_class
 
 
+@pytest.mark.parametrize(
+    ("whole", "container", "expected"),
+    [
+        ({"requests": {"cpu": "1"}}, {}, "Burstable"),
+        ({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}, {}, "Guaranteed"),
+        # What its containers ask for does not count then.
+        ({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}}, {"cpu": "1m"}, "Guaranteed"),
+        ({"limits": {"hugepages-2Mi": "2Mi"}, "requests": {"hugepages-2Mi": "2Mi"}}, {"cpu": "1"}, "BestEffort"),
+    ],
+)
+def test_a_pod_that_asks_as_a_whole(whole: dict[str, dict[str, str]], container: dict[str, str], expected: str) -> None:
+    spec = spec_with((container, {}))
+    for kind, amounts in whole.items():
+        for name, text in amounts.items():
+            getattr(spec.resources, kind)[name].string = text
+    assert qos_class(spec) == expected
+
+
 def spec_with(*containers: tuple[dict[str, str], dict[str, str]], init: bool = False) -> core.PodSpec:
     spec = core.PodSpec()
     for requests, limits in containers:

@@ -51,6 +51,8 @@ class ContainerInputs:
     security: SecurityFacts = SecurityFacts()
     # Where the images that are its volumes lie on the node, by the names of the volumes.
     images: Mapping[str, str] = field(default_factory=dict)
+    # The control group of its pod, as the engine is told it; empty: what the engine likes.
+    cgroup_parent: str = ""
 
     @property
     def pod_ip(self) -> str:

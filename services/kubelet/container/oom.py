@@ -7,6 +7,8 @@ from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
+from knarr.objects.amounts import MEMORY, amounts
+from knarr.objects.pods import lasting_containers
 from knarr.objects.qos import qos_class
 
 GUARANTEED, BEST_EFFORT = -997, 1000
@@ -21,10 +23,19 @@ def oom_score_adj(pod: core.Pod, spec: core.Container, node_memory_bytes: int, l
         case "BestEffort":
             wanted = BEST_EFFORT
         case _:
-            requests = spec.resources.requests
-            asked = quantity.value(requests["memory"].string) if "memory" in requests else 0
+            asked = _share(pod.spec, spec)
             wanted = min(max(1000 - 1000 * asked // max(node_memory_bytes, 1), 1000 + GUARANTEED), BEST_EFFORT - 1)
     return max(wanted, lowest)
+
+
+def _share(pod: core.PodSpec, spec: core.Container) -> int:
+    """What a container asks for of memory, and its equal part of what its pod asks for beyond its containers."""
+    asked = amounts(spec.resources.requests).get(MEMORY, 0)
+    if MEMORY not in pod.resources.requests:
+        return asked
+    of_containers = sum(amounts(found.resources.requests).get(MEMORY, 0) for found in lasting_containers(pod))
+    beyond = max(quantity.value(pod.resources.requests[MEMORY].string) - of_containers, 0)
+    return asked + beyond // len(lasting_containers(pod))
 
 
 @cache

@@ -33,6 +33,7 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         limits=limits(inputs),
         namespaces=_namespaces(pod.spec, inputs.target_id),
         handler=sandbox.handler,
+        cgroup_parent=inputs.cgroup_parent,
         stop_signal=spec.lifecycle.stop_signal,
     )
 

@@ -69,8 +69,9 @@ class ContainerStarter:
             node, lowest = self._shared.node, lowest_possible()
             target, files = self._target(pod, spec.name), await self._env_files(spec)
             facts = await self._security(pod, spec, image)
-            laid, own = await self._image_volumes.lay(pod, spec, references), self._directory
-            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, references, node, own, lowest, target, files, facts, laid)
+            laid = await self._image_volumes.lay(pod, spec, references)
+            found = (references, node, self._directory, lowest, target, files, facts, laid, self._shared.groups.parent(pod))
+            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, *found)
             await self._create_and_start(inputs)
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:

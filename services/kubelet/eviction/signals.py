@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from services.kubelet.eviction.usage import Observation
 from services.kubelet.node.files import NodeFiles
-from services.kubelet.node.machine import existing, meminfo
+from services.kubelet.node.machine import existing, max_processes, meminfo
 from services.kubelet.thresholds import ALLOCATABLE_MEMORY, IMAGEFS, IMAGEFS_INODES, MEMORY, NODEFS, NODEFS_INODES, PIDS
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class MachineSignals:
         data_dir: Path,
         files: NodeFiles,
         images: Callable[[], Path | None],
-        pods_memory: Callable[[], tuple[int, int] | None] = lambda: None,
+        pods_memory: Callable[[], Awaitable[tuple[int, int] | None]],
     ) -> None:
         self._data_dir, self._files, self._images, self._pods_memory = data_dir, files, images, pods_memory
         self.apart = False
@@ -65,8 +65,7 @@ class MachineSignals:
         except OSError as error:
             log.warning("the node's disk cannot be looked at", extra={"error": str(error)})
             disks = {}
-        used = self._pods_memory()
-        if used is not None:
+        if (used := await self._pods_memory()) is not None:
             found[ALLOCATABLE_MEMORY] = Observation(used[1] - used[0], used[1])
         return found | disks
 
@@ -75,7 +74,7 @@ def machine_signals(proc: Path = PROC) -> Mapping[str, Observation]:
     """Memory that the kernel says may be had without swapping, and processes that may be begun. Raises OSError."""
     memory = meminfo(proc)
     running = int((proc / "loadavg").read_text().split()[3].partition("/")[2])
-    most = min(int((proc / "sys/kernel" / name).read_text()) for name in ("pid_max", "threads-max"))
+    most = max_processes(proc)
     return {MEMORY: Observation(memory["MemAvailable"], memory["MemTotal"]), PIDS: Observation(most - running, most)}
 
 

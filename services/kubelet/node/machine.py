@@ -38,6 +38,8 @@ class Machine:
     swap_bytes: int = 0
     # Whether root here is somebody else on the machine.
     in_user_namespace: bool = False
+    # Most processes there may be at once.
+    max_pids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def read_machine(data_dir: Path) -> Machine:
         selinux=Path("/sys/fs/selinux/enforce").exists(),
         swap_bytes=meminfo().get("SwapTotal", 0),
         in_user_namespace=is_mapped(_text("/proc/self/uid_map")),
+        max_pids=max_processes(),
     )
 
 
@@ -92,6 +95,11 @@ def read_huge_pages(root: Path = Path("/sys/kernel/mm/hugepages")) -> dict[int, 
         if size.isdigit():
             found[int(size) * KIB] = int(_text(str(folder / "nr_hugepages")) or 0)
     return found
+
+
+def max_processes(proc: Path = Path("/proc")) -> int:
+    """How many processes there may be at once. Raises OSError."""
+    return min(int((proc / "sys/kernel" / name).read_text()) for name in ("pid_max", "threads-max"))
 
 
 def existing(path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from knarr.machinery.quantity import canonical
 from services.kubelet.node.machine import Machine
 from services.kubelet.node.view import HostSecurity, NodeView
@@ -24,6 +26,15 @@ def resources(settings: KubeletSettings, machine: Machine) -> dict[str, tuple[st
         "pods": (str(settings.max_pods), str(settings.max_pods)),
         **{name: (_whole(amount), _whole(amount)) for name, amount in pages.items()},
     }
+
+
+def capacity(settings: KubeletSettings, machine: Machine) -> tuple[dict[str, int], list[Mapping[str, int]]]:
+    """What there is in whole units (milli-CPU, bytes, processes where some are reserved), and what is reserved of it."""
+    there = {"cpu": machine.cpus * 1000, "memory": machine.memory_bytes}
+    kept = [settings.kube_reserved, settings.system_reserved]
+    if any("pid" in reserved for reserved in kept):
+        there["pid"] = machine.max_pids
+    return there, kept
 
 
 def _left(settings: KubeletSettings, resource: str, capacity: int) -> int:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.cgroups.values import GroupLimits
 from services.kubelet.runtime.plan import Limits
 from services.kubelet.runtime.port import Container, Sandbox
 
 # What an action occupies that is not a container.
-SANDBOX, VOLUMES, CLEANUP = "/sandbox", "/volumes", "/cleanup"
+SANDBOX, VOLUMES, CLEANUP, GROUP = "/sandbox", "/volumes", "/cleanup", "/group"
 
 # Why a container waits that was removed because its whole pod starts anew, and how it ended by that.
 RESTARTING_ALL = "RestartingAllContainers"
@@ -78,6 +79,13 @@ class RunPreStop:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldPod:
+    """Hold the control group of a pod that runs to other amounts."""
+
+    limits: GroupLimits
+
+
+@dataclass(frozen=True, slots=True)
 class ResizeContainer:
     """Hold a container that runs to other amounts of CPU and memory."""
 
@@ -111,6 +119,7 @@ Action = (
     | RunPostStart
     | KillContainer
     | RunPreStop
+    | HoldPod
     | ResizeContainer
     | RemoveContainers
     | ReleaseVolumes
@@ -146,6 +155,8 @@ def action_key(action: Action) -> str:
         return action.spec.name
     if isinstance(action, KillContainer | RunPreStop):
         return action.container.name
+    if isinstance(action, HoldPod):
+        return GROUP
     if isinstance(action, PrepareVolumes):
         return VOLUMES
     return SANDBOX if isinstance(action, CreateSandbox | RemoveSandboxes) else CLEANUP

@@ -21,16 +21,21 @@ from services.kubelet.runtime.port import RUNNING, Container, PodObservation
 PENDING, IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
 DEFERRED, INFEASIBLE, ERROR = "Deferred", "Infeasible", "Error"
 RESTART = "RestartContainer"
+# In a grant, the name of the pod as a whole; no container has it.
+WHOLE = ""
 
 
 def asked(pod: core.Pod) -> Grant:
-    """What its containers ask for; init containers that end take what they find."""
-    return {spec.name: spec.resources for spec in lasting_containers(pod.spec)}
+    """What its containers ask for, and the pod as a whole where it does; init containers that end take what they find."""
+    whole = {WHOLE: pod.spec.resources} if pod.spec.HasField("resources") else {}
+    return {spec.name: spec.resources for spec in lasting_containers(pod.spec)} | whole
 
 
 def recalled(pod: core.Pod) -> Grant:
     """What the kubelet before this one had granted, by what it told; of containers of which it told nothing, what they ask for."""
     told = {status.name: status.resources for status in container_statuses(pod.status) if status.HasField("resources")}
+    if pod.status.HasField("resources"):
+        told[WHOLE] = pod.status.resources
     return {name: told.get(name, resources) for name, resources in asked(pod).items()}
 
 
@@ -44,17 +49,19 @@ def apply(pod: core.Pod, grant: Grant) -> None:
     for spec in lasting_containers(pod.spec):
         if spec.name in grant:
             spec.resources.CopyFrom(grant[spec.name])
+    if WHOLE in grant:
+        pod.spec.resources.CopyFrom(grant[WHOLE])
 
 
 def is_resizing(pod: core.Pod, observation: PodObservation) -> bool:
     """Whether one of its containers still runs with other amounts than those that the pod, as granted, asks for."""
-    return any(_has_others(observation.latest(spec.name), spec) for spec in lasting_containers(pod.spec))
+    return any(_has_others(observation.latest(spec.name), spec, pod.spec) for spec in lasting_containers(pod.spec))
 
 
-def _has_others(container: Container | None, spec: core.Container) -> bool:
+def _has_others(container: Container | None, spec: core.Container, pod: core.PodSpec) -> bool:
     if container is None or container.state != RUNNING or container.limits is None:
         return False
-    return differs(container.limits, resource_limits(spec.resources))
+    return differs(container.limits, resource_limits(spec.resources, pod))
 
 
 def restarts_for(spec: core.Container, *, cpu: bool, memory: bool) -> bool:
@@ -70,6 +77,8 @@ def message(head: str, pod: core.Pod, grant: Grant, error: str = "") -> str:
     for name, specs in (("initContainers", sidecars), ("containers", pod.spec.containers)):
         if specs:
             said[name] = _summary(specs, grant)
+    if WHOLE in grant:
+        said["pod"] = {"resources": codec.to_dict(grant[WHOLE])}
     said["generation"] = pod.metadata.generation
     if error:
         said["error"] = error
@@ -78,12 +87,13 @@ def message(head: str, pod: core.Pod, grant: Grant, error: str = "") -> str:
 
 def order(pod: core.Pod, granted: core.Pod, pending_since: float) -> tuple[bool, int, bool, float]:
     """Who is granted more first: who asks for no more, higher priority, the better class of service, who waits longest."""
-    more = any(_grows(spec, other) for spec, other in zip(lasting_containers(pod.spec), lasting_containers(granted.spec), strict=True))
+    pairs = zip(lasting_containers(pod.spec), lasting_containers(granted.spec), strict=True)
+    more = any(_grows(spec.resources, other.resources) for spec, other in pairs) or _grows(pod.spec.resources, granted.spec.resources)
     return more, -pod.spec.priority, pod.status.qos_class != GUARANTEED, pending_since
 
 
-def _grows(spec: core.Container, granted: core.Container) -> bool:
-    wanted, has = _amounts(spec.resources)["requests"], _amounts(granted.resources)["requests"]
+def _grows(asked_for: core.ResourceRequirements, granted: core.ResourceRequirements) -> bool:
+    wanted, has = _amounts(asked_for)["requests"], _amounts(granted)["requests"]
     return any(amount > has.get(name, 0) for name, amount in wanted.items())
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
+from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.csi.mounts import DriverMounts
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.image_folders import ImageFolders
@@ -38,6 +39,7 @@ class NodeContext:
     files: NodeFiles
     drivers: DriverMounts
     image_folders: ImageFolders
+    groups: PodGroups
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,15 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, ephemeral_containers, init_and_main_containers, is_finished, is_sidecar
 from knarr.objects.restarts import NEVER, policy_of
+from services.kubelet.cgroups.values import of_pod, widest
 from services.kubelet.pod.actions import (
+    GROUP,
     RESTARTING_ALL,
     SANDBOX,
     VOLUMES,
     CreateSandbox,
     Decision,
+    HoldPod,
     KillContainer,
     PrepareVolumes,
     RemoveContainers,
@@ -30,7 +33,7 @@ from services.kubelet.pod.actions import (
     Waiting,
     action_key,
 )
-from services.kubelet.pod.allocation import restarts_for
+from services.kubelet.pod.allocation import is_resizing, restarts_for
 from services.kubelet.pod.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, wait_until
 from services.kubelet.pod.phase import has_finished, restarts, starts_anew
 from services.kubelet.pod.readiness import is_started
@@ -80,6 +83,7 @@ def _run(view: PodView, decision: Decision) -> None:
     if sources := starts_anew(view.pod, view.observation):
         _start_anew(view, sources, decision)
         return
+    _hold(view, decision)
     # Also while init containers fail: to see why is what they are for.
     _run_ephemeral(view, decision)
     if _run_init(view, sandbox, decision):
@@ -88,6 +92,22 @@ def _run(view: PodView, decision: Decision) -> None:
         garbage = _garbage(view.observation)
         if garbage:
             decision.actions.append(RemoveContainers(garbage))
+
+
+def _hold(view: PodView, decision: Decision) -> None:
+    """Lets the pod as a whole have what it was granted: before its containers get more, and not before they have less."""
+    if not view.facts.grouped:
+        return
+    held, wanted = view.facts.held, of_pod(view.pod)
+    if held is not None and is_resizing(view.pod, view.observation):
+        wanted = widest(held, wanted)
+    if held == wanted:
+        return
+    failure = view.facts.resize_failures.get(GROUP)
+    if failure is None or view.now >= failure.retry_at:
+        decision.actions.append(HoldPod(wanted))
+    else:
+        decision.wake(failure.retry_at)
 
 
 def _prepare_volumes(view: PodView, decision: Decision) -> None:
@@ -246,8 +266,12 @@ def _watch(view: PodView, spec: core.Container, container: Container, decision: 
 
 def _resize(view: PodView, spec: core.Container, container: Container, grace: float, decision: Decision) -> None:
     """A container that runs with other amounts than it was granted: it is told them, or started anew where it asks for that."""
-    actual, wanted = container.limits, resource_limits(spec.resources)
+    actual, wanted = container.limits, resource_limits(spec.resources, view.pod.spec)
     if actual is None or not differs(actual, wanted):
+        return
+    held = view.facts.held
+    if held is not None and widest(held, of_pod(view.pod)) != held:
+        # There is not room in the pod for it yet.
         return
     memory = actual.memory_bytes != wanted.memory_bytes
     if restarts_for(spec, cpu=differs(replace(actual, memory_bytes=wanted.memory_bytes), wanted), memory=memory):

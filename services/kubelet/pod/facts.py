@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
+from services.kubelet.cgroups.values import GroupLimits
 
 # Resources by the names of containers.
 Grant = dict[str, core.ResourceRequirements]
@@ -133,6 +134,9 @@ class PodFacts:
     # A container has yet to get what it was granted; and what came of the last try, where it failed.
     resizing: bool = False
     resize_failures: dict[str, StartFailure] = field(default_factory=dict)
+    # What its control group is held to; None where it has none, or that is not known yet. And whether pods have groups here.
+    held: GroupLimits | None = None
+    grouped: bool = False
     # What is being done now: "sandbox", "volumes", "cleanup" or a container's name.
     busy: set[str] = field(default_factory=set)
 

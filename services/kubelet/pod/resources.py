@@ -17,9 +17,12 @@ QUOTA_PERIOD_MICROS = 100_000
 MIN_QUOTA_MICROS = 1000
 
 
-def resource_limits(resources: core.ResourceRequirements) -> Limits:
-    """CPU shares by the request, or by the limit where there is none; quota and memory by the limits. They may change as it runs."""
-    most = {name: resources.limits[name].string for name in resources.limits}
+def resource_limits(resources: core.ResourceRequirements, pod: core.PodSpec | None = None) -> Limits:
+    """CPU shares by the request, or by the limit where there is none; quota and memory by the limits. They may change as it runs.
+    ``pod`` is whose container it is: where that has no limit of its own, that of the whole pod holds."""
+    whole = pod.resources.limits if pod is not None else {}
+    most = {name: whole[name].string for name in ("cpu", "memory") if name in whole}
+    most |= {name: resources.limits[name].string for name in resources.limits}
     asked = {name: resources.requests[name].string for name in resources.requests}
     return Limits(
         cpu_shares=cpu_shares(asked.get("cpu") or most.get("cpu") or "0"),
@@ -28,10 +31,10 @@ def resource_limits(resources: core.ResourceRequirements) -> Limits:
     )
 
 
-def told_resources(granted: core.ResourceRequirements, actual: Limits | None) -> core.ResourceRequirements:
+def told_resources(granted: core.ResourceRequirements, actual: Limits | None, pod: core.PodSpec | None = None) -> core.ResourceRequirements:
     """What a running container has: what it was granted, but for what the engine still holds it to."""
     result: core.ResourceRequirements = copy_of(granted)
-    wanted = resource_limits(granted)
+    wanted = resource_limits(granted, pod)
     if actual is None or not differs(actual, wanted):
         return result
     if actual.cpu_shares != wanted.cpu_shares:

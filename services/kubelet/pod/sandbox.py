@@ -10,6 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.node.v1 import node_pb2 as node
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import TRANSIENT, StatusError
+from services.kubelet.cgroups.values import of_pod
 from services.kubelet.csi.client import DriverError
 from services.kubelet.csi.mounts import NotYet
 from services.kubelet.csi.volume import DriverVolume
@@ -107,7 +108,14 @@ class SandboxMaker:
             self._check_users(pod)
             handler = await self._handler(pod.spec.runtime_class_name)
             async with self._shared.starts:
-                sandbox = await self._shared.runtime.create_sandbox(sandbox_plan(pod, attempt, settings.cluster_domain, handler))
+                await self._hold(pod)
+                parent = self._shared.groups.parent(pod)
+                sandbox = await self._shared.runtime.create_sandbox(sandbox_plan(pod, attempt, settings.cluster_domain, handler, parent))
+        except OSError as error:
+            now = self._shared.clock.now()
+            self._facts.failures[SANDBOX] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
+            self._event("Warning", "FailedCreatePodContainer", f"unable to ensure pod container exists: {error}")
+            return
         except (RuntimeFailure, NameTooLong, StatusError) as error:
             now = self._shared.clock.now()
             self._facts.failures[SANDBOX] = StartFailure("ContainerCreating", str(error), now, now + RETRY)
@@ -127,6 +135,13 @@ class SandboxMaker:
         name = pod.spec.runtime_class_name
         who = f'RuntimeClass handler "{name}"' if name else "runtime"
         raise RuntimeFailure(f"can't set `spec.hostUsers: false`, {who} does not support user namespaces")
+
+    async def _hold(self, pod: core.Pod) -> None:
+        """Makes the pod's control group, in which its containers are made. Raises OSError."""
+        if self._shared.groups.there:
+            limits = of_pod(pod)
+            await self._shared.groups.hold(pod, limits)
+            self._facts.held = limits
 
     async def _handler(self, class_name: str) -> str:
         """By what of the engine a pod of a RuntimeClass runs; empty for its default. Raises StatusError, NotFound where there is no such

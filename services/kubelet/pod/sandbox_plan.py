@@ -10,9 +10,9 @@ from services.kubelet.pod.spec import ref_of
 from services.kubelet.runtime.plan import SandboxPlan
 
 
-def sandbox_plan(pod: core.Pod, attempt: int, domain: str, handler: str = "") -> SandboxPlan:
-    """The sandbox of a pod in the cluster's ``domain``, run by a ``handler`` of its engine. Its host ports are the proxy's business.
-    Raises NameTooLong."""
+def sandbox_plan(pod: core.Pod, attempt: int, domain: str, handler: str = "", cgroup_parent: str = "") -> SandboxPlan:
+    """The sandbox of a pod in the cluster's ``domain``, run by a ``handler`` of its engine in the control group ``cgroup_parent``. Its host
+    ports are the proxy's business. Raises NameTooLong."""
     return SandboxPlan(
         pod=ref_of(pod),
         attempt=attempt,
@@ -22,5 +22,6 @@ def sandbox_plan(pod: core.Pod, attempt: int, domain: str, handler: str = "") ->
         host_ipc=pod.spec.host_ipc,
         sysctls={dotted(entry.name): entry.value for entry in pod.spec.security_context.sysctls},
         handler=handler,
+        cgroup_parent=cgroup_parent,
         cpu_shares=cpu_shares(pod.spec.overhead["cpu"].string if "cpu" in pod.spec.overhead else "0"),
     )

@@ -11,6 +11,7 @@ from knarr.machinery.times import to_time
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, ephemeral_containers, is_finished
 from knarr.objects.qos import qos_class
+from knarr.objects.totals import fill, requests_of
 from services.kubelet.pod.conditions import ENDED, set_conditions
 from services.kubelet.pod.container_status import container_status, ephemeral_status
 from services.kubelet.pod.phase import failed_init, has_finished
@@ -38,6 +39,9 @@ def pod_status(view: StatusView) -> core.PodStatus:
     status.container_statuses.extend(container_status(view, spec, init=False) for spec in pod.spec.containers)
     status.ephemeral_container_statuses.extend(ephemeral_status(view, spec) for spec in ephemeral_containers(pod.spec))
     _shorten_messages(status)
+    if pod.spec.HasField("resources"):
+        status.resources.CopyFrom(pod.spec.resources)
+        fill(status.allocated_resources, requests_of(pod.spec))
     _phase(view, status)
     set_conditions(view, status)
     _hold(view, status)

@@ -36,6 +36,8 @@ class SandboxPlan:
     labels: Mapping[str, str] = field(default_factory=dict)
     handler: str = ""
     cpu_shares: int = 2
+    # The control group of the pod, as the engine is told it; empty: what the engine likes.
+    cgroup_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,5 +171,6 @@ class ContainerPlan:
     namespaces: Namespaces = Namespaces()
     # As its sandbox's.
     handler: str = ""
+    cgroup_parent: str = ""
     # By which it is asked to end, as SIGUSR1; empty for the image's.
     stop_signal: str = ""

@@ -418,6 +418,11 @@ class Runtime(abc.ABC):
         """Where on the node images and containers lie; empty where that is not known, or on no disk of this machine."""
         return ""
 
+    @property
+    def cgroup_driver(self) -> str:
+        """How the engine makes control groups: ``cgroupfs`` or ``systemd``; empty where it makes none, or does not say."""
+        return ""
+
     async def storage(self, uids: Collection[str]) -> list[Storage]:
         """What the containers of these pods have written; nothing of what the engine does not tell. Raises RuntimeFailure."""
         return []

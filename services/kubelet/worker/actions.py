@@ -15,9 +15,11 @@ from services.kubelet.container.starter import ContainerStarter
 from services.kubelet.csi.client import DriverError
 from services.kubelet.metrics import ACTION_SECONDS, ACTIONS
 from services.kubelet.pod.actions import (
+    GROUP,
     Action,
     CleanUp,
     CreateSandbox,
+    HoldPod,
     KillContainer,
     PrepareVolumes,
     ReleaseVolumes,
@@ -129,6 +131,8 @@ class ActionRunner:
                 await self._kill(action)
             case RunPreStop():
                 await self._pre_stop(action)
+            case HoldPod():
+                await self._hold(action)
             case ResizeContainer():
                 await self._resize(action)
             case RemoveContainers():
@@ -143,6 +147,7 @@ class ActionRunner:
                 await self._context.shared.files.call(self._context.directory.remove)
                 if self._facts.images and self._runtime.mounts_files:
                     await self._context.shared.image_folders.sweep()
+                await self._leave_group()
                 self._facts.volumes_ready = False
                 self._facts.cleaned = True
 
@@ -157,6 +162,14 @@ class ActionRunner:
             raise RuntimeFailure(str(error)) from error
         self._facts.driven = False
 
+    async def _leave_group(self) -> None:
+        """One that cannot be removed yet is when a kubelet begins: nothing runs in it, and it holds nobody."""
+        try:
+            await self._context.shared.groups.remove(self._ref.uid)
+        except OSError as error:
+            log.warning("a pod's control group was not removed", extra={"pod": self._ref.name, "error": str(error)})
+        self._facts.held = None
+
     async def _start(self, action: StartContainer) -> None:
         observation = self._runtime.observe(self._ref.uid)
         if observation is not None and observation.sandbox is not None:
@@ -168,6 +181,18 @@ class ActionRunner:
         known.post_start_done = True
         if failure:
             known.unhealthy, known.hook_failure = "FailedPostStartHook", failure
+
+    async def _hold(self, action: HoldPod) -> None:
+        """As with containers, what the kernel refuses is told and tried again."""
+        failures, now = self._facts.resize_failures, self._context.shared.clock.now()
+        try:
+            await self._context.shared.groups.hold(self._pod(), action.limits)
+            self._facts.held = action.limits
+            failures.pop(GROUP, None)
+        except OSError as error:
+            if GROUP not in failures:
+                self._events.pod("Warning", "ResizeError", f"Pod resize error: {error}")
+            failures[GROUP] = StartFailure("Error", str(error), now, now + RESIZE_RETRY)
 
     async def _resize(self, action: ResizeContainer) -> None:
         """What the engine refuses is told in the pod's condition and tried again: memory that is in use now may not be later."""

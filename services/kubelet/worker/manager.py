@@ -67,6 +67,10 @@ class PodManager:
         """The workers there are now."""
         return list(self._workers.values())
 
+    def active(self) -> list[core.Pod]:
+        """The pods that run, or are to."""
+        return [worker.pod for worker in self._workers.values() if worker.is_active]
+
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name; the newest when two of that name are here."""
         for worker in reversed(self._workers.values()):
@@ -103,7 +107,7 @@ class PodManager:
 
     async def _remove_orphans(self) -> None:
         """Removes the directories, mounts included, of pods that ended while no kubelet ran: neither the API nor the engine knows them."""
-        found = await self._context.files.call(left_behind, self._context.settings.data_dir)
+        found = {*await self._context.files.call(left_behind, self._context.settings.data_dir), *await self._context.groups.left_behind()}
         left, failures = [uid for uid in found if uid not in self._workers], 0
         while left := [uid for uid in left if not await self._is_removed(uid)]:
             failures += 1
@@ -115,6 +119,7 @@ class PodManager:
         try:
             await self._context.drivers.tear_down(uid)
             await self._context.files.call(PodDirectory(self._context.settings.data_dir, uid).remove)
+            await self._context.groups.remove(uid)
         except OSError as error:
             log.warning("a pod's directory was not removed", extra={"uid": uid, "error": str(error)})
         except DriverError as error:

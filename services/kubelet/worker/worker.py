@@ -19,6 +19,7 @@ from knarr.machinery.times import to_time
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import every_container, is_finished
+from services.kubelet.cgroups.values import of_pod
 from services.kubelet.container.probes import Prober
 from services.kubelet.container.termination import termination_message
 from services.kubelet.pod.actions import VOLUMES, Decision
@@ -57,6 +58,7 @@ class PodWorker:
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
         self.facts.driven = context.drivers.has(pod.metadata.uid)
+        self.facts.grouped = context.groups.there
         self.facts.recall(pod.status)
         self.facts.granted = recalled(pod)
         apply(self._pod, self.facts.granted)
@@ -282,9 +284,13 @@ class PodWorker:
 
     def _follow_resize(self, observation: PodObservation) -> None:
         """Notes that containers have yet to get what they were granted, and that they all have it."""
-        before, self.facts.resizing = self.facts.resizing, is_resizing(self._pod, observation)
+        before, self.facts.resizing = self.facts.resizing, is_resizing(self._pod, observation) or self._is_held_otherwise()
         if before and not self.facts.resizing and self.is_active:
             self._events.pod("Normal", "ResizeCompleted", message("completed", self._latest, self.facts.granted))
+
+    def _is_held_otherwise(self) -> bool:
+        """Whether the pod as a whole is held to other amounts than it was granted."""
+        return self.facts.held is not None and self.facts.held != of_pod(self._pod)
 
     def _check_deadline(self, now: datetime) -> None:
         deadline = deadline_of(self._pod)

@@ -10,6 +10,7 @@ from knarr.machinery import quantity
 from knarr.objects.amounts import exact
 from knarr.objects.images import valid_image
 from knarr.objects.pods import init_and_main_containers
+from services.apiserver.strategies.pod.whole import default_as_a_whole
 
 FINER_THAN_MILLI = ("n", "u", "e-9", "e-6")
 DEFAULT_MODE = 0o644
@@ -32,6 +33,7 @@ def default_pod(pod: core.Pod) -> None:
         if spec.host_network:
             for port in container.ports:
                 port.host_port = port.host_port or port.container_port
+    default_as_a_whole(spec)
     if not spec.HasField("enable_service_links"):
         spec.enable_service_links = True
 

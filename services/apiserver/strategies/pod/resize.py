@@ -23,10 +23,14 @@ LISTS = (("init_containers", "initContainers"), ("containers", "containers"))
 
 
 def take_containers(new: core.Pod, body: core.Pod) -> None:
-    """Of a body everything but the containers is dropped; what else of them changes is refused, as there."""
+    """Of a body everything but the containers and the resources of the whole pod is dropped; what else of them changes is refused, as
+    there."""
     for field, _ in LISTS:
         new.spec.ClearField(field)
         getattr(new.spec, field).extend(getattr(body.spec, field))
+    new.spec.ClearField("resources")
+    if body.spec.HasField("resources"):
+        new.spec.resources.CopyFrom(body.spec.resources)
 
 
 def validate_resize(new: core.Pod, old: core.Pod) -> list[Cause]:
@@ -41,6 +45,7 @@ def validate_resize(new: core.Pod, old: core.Pod) -> list[Cause]:
         causes.append(invalid(SPEC, former, "Pod QOS Class may not change as a result of resizing"))
     if not _node_resizes(old):
         causes.append(forbidden(SPEC, "Pod running on node without support for resize"))
+    causes += _whole(new.spec, old.spec)
     if moved := _moved(new, old):
         return causes + moved
     for field, name in LISTS:
@@ -69,12 +74,27 @@ def _moved(new: core.Pod, old: core.Pod) -> list[Cause]:
     return causes
 
 
-def _container(new: core.Container, old: core.Container, path: Path, *, init: bool) -> list[Cause]:
-    causes = [
-        forbidden(path.child("resources").child(name), f"resource {name} cannot be removed")
+def _whole(new: core.PodSpec, old: core.PodSpec) -> list[Cause]:
+    """The resources of the pod as a whole: a pod that has none gets none, one that has some keeps some of each."""
+    path = SPEC.child("resources")
+    if new.HasField("resources") != old.HasField("resources"):
+        return [forbidden(path, "pod-level resources may not be added or removed on resize")]
+    causes = _removed(new.resources, old.resources, path)
+    kept: core.ResourceRequirements = copy_of(new.resources)
+    _keep_others(kept, old.resources)
+    return causes if kept == old.resources else [*causes, forbidden(path, OTHERS)]
+
+
+def _removed(new: core.ResourceRequirements, old: core.ResourceRequirements, path: Path) -> list[Cause]:
+    return [
+        forbidden(path.child(name), f"resource {name} cannot be removed")
         for name in ("requests", "limits")
-        if set(getattr(old.resources, name)) - set(getattr(new.resources, name))
+        if set(getattr(old, name)) - set(getattr(new, name))
     ]
+
+
+def _container(new: core.Container, old: core.Container, path: Path, *, init: bool) -> list[Cause]:
+    causes = _removed(new.resources, old.resources, path.child("resources"))
     if _but_amounts(new, old) != old:
         causes.append(forbidden(path if init else SPEC, INIT_OTHERS if init else OTHERS))
     if init and not is_sidecar(new) and new != old and any(policy.restart_policy == RESTART for policy in new.resize_policy):
@@ -85,8 +105,15 @@ def _container(new: core.Container, old: core.Container, path: Path, *, init: bo
 def _but_amounts(new: core.Container, old: core.Container) -> core.Container:
     """The new container with the amounts that may change as they were, and others as they were where they are written in another way."""
     kept: core.Container = copy_of(new)
+    _keep_others(kept.resources, old.resources)
+    if not kept.resources.ListFields() and not old.HasField("resources"):
+        kept.ClearField("resources")
+    return kept
+
+
+def _keep_others(kept: core.ResourceRequirements, old: core.ResourceRequirements) -> None:
     for name in ("requests", "limits"):
-        amounts, former = getattr(kept.resources, name), getattr(old.resources, name)
+        amounts, former = getattr(kept, name), getattr(old, name)
         for resource in list(amounts):
             if resource in RESIZABLE and resource not in former:
                 del amounts[resource]
@@ -95,9 +122,6 @@ def _but_amounts(new: core.Container, old: core.Container) -> core.Container:
         for resource in RESIZABLE:
             if resource in former:
                 amounts[resource].CopyFrom(former[resource])
-    if not kept.resources.ListFields() and not old.HasField("resources"):
-        kept.ClearField("resources")
-    return kept
 
 
 def _same(one: meta.Quantity, other: meta.Quantity) -> bool:

@@ -25,6 +25,7 @@ from services.apiserver.strategies.pod.names import validate_dns, validate_host_
 from services.apiserver.strategies.pod.scheduling import validate_affinity, validate_tolerations, validate_topology_spread
 from services.apiserver.strategies.pod.security import validate_pod_security
 from services.apiserver.strategies.pod.volumes import validate_volumes
+from services.apiserver.strategies.pod.whole import validate_as_a_whole
 
 # How many elements the lists of a pod and of each of its containers may have. Kubernetes leaves this to the size of the whole; but each
 # pod is read again by the scheduler, its kubelet and the controllers, in the loops that serve all others too.
@@ -55,6 +56,7 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
     facts.host_users = not spec.HasField("host_users") or spec.host_users
     causes += validate_containers(spec.containers, facts, path.child("containers"))
     causes += validate_init_containers(spec.init_containers, facts, path.child("initContainers"))
+    causes += validate_as_a_whole(spec, path)
     causes += check_choice(path.child("restartPolicy"), spec.restart_policy, RESTART_POLICIES)
     causes += validate_dns(spec, path)
     causes += validate_labels(spec.node_selector, path.child("nodeSelector"))

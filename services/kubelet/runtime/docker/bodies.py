@@ -34,6 +34,7 @@ def sandbox_body(plan: SandboxPlan, ip: str, image: str, settings: DockerSetting
         "CapDrop": ["ALL"],
         "Sysctls": dict(plan.sysctls),
         **_handler(plan.handler),
+        **_group(plan.cgroup_parent),
     }
     body: dict[str, Any] = {
         "Image": image,
@@ -85,12 +86,17 @@ def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any
         **_security(plan.security),
         **_limits(plan.limits),
         **_handler(plan.handler),
+        **_group(plan.cgroup_parent),
     }
 
 
 def _handler(name: str) -> dict[str, str]:
     """The engine's default where nobody says otherwise."""
     return {"Runtime": name} if name else {}
+
+
+def _group(parent: str) -> dict[str, str]:
+    return {"CgroupParent": parent} if parent else {}
 
 
 def _namespaces(wanted: Namespaces, sandbox: str) -> dict[str, str]:

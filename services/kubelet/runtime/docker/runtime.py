@@ -76,8 +76,8 @@ class DockerRuntime(Runtime):
         self._processes = EngineProcesses(self._engine, self._observer)
         self._logs = EngineLogs(self._engine, self._observer)
         self._version = "Unknown"
-        # The engine's own folder, once it has said so.
-        self._root = ""
+        # The engine's own folder and its way with control groups, once it has said so.
+        self._root = self._cgroup_driver = ""
         self._started = asyncio.Event()
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
@@ -96,7 +96,8 @@ class DockerRuntime(Runtime):
     async def _start(self) -> None:
         version = await self._engine.request("GET", "version", timeout_seconds=VERSION_TIMEOUT_SECONDS)
         self._version = str(version["Version"]).partition("+")[0]
-        self._root = str((await self._engine.request("GET", "info")).get("DockerRootDir") or "")
+        info = await self._engine.request("GET", "info")
+        self._root, self._cgroup_driver = str(info.get("DockerRootDir") or ""), str(info.get("CgroupDriver") or "")
         await asyncio.gather(
             ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own),
             ensure_pause_image(self._engine, {}),
@@ -210,6 +211,10 @@ class DockerRuntime(Runtime):
     @property
     def images_folder(self) -> str:
         return self._root
+
+    @property
+    def cgroup_driver(self) -> str:
+        return self._cgroup_driver
 
     async def storage(self, uids: Collection[str]) -> list[Storage]:
         return await self._containers.storage(uids, self._root)

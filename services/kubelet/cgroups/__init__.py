@@ -1,0 +1,1 @@
+"""Control groups: what pods, classes of service and all pods together may use of the machine."""

@@ -1,0 +1,89 @@
+"""Keeps the control groups of a node's pods: one for all of them, one for each class of service, one for each pod."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.qos import BURSTABLE, GUARANTEED, qos_class
+from services.kubelet.cgroups.hierarchy import Hierarchy
+from services.kubelet.cgroups.names import CLASSES, Group, class_group, parent, pod_group
+from services.kubelet.cgroups.values import GroupLimits, of_all, of_class
+from services.kubelet.node.files import NodeFiles
+
+log = logging.getLogger(__name__)
+
+
+class PodGroups:
+    """Of one node. Before ``start`` found that they can be had, and where they cannot, pods have none: their containers are held alone."""
+
+    def __init__(self, root: Group, files: NodeFiles, pods: Callable[[], Collection[core.Pod]]) -> None:
+        """``pods`` answers those that hold resources of the node."""
+        self._root, self._files, self._pods = root, files, pods
+        self._driver = ""
+        self._hierarchy: Hierarchy | None = None
+        self._burstable = GroupLimits()
+        self._all = GroupLimits()
+
+    @property
+    def there(self) -> bool:
+        """Whether pods have groups of their own here."""
+        return self._hierarchy is not None
+
+    async def start(self, driver: str, capacity: Mapping[str, int], reserved: Iterable[Mapping[str, int]]) -> None:
+        """``driver`` is the engine's, empty where it has none. What cannot be made is told once, and done without."""
+        if not driver or self._hierarchy is not None:
+            return
+        self._all = of_all(capacity, list(reserved))
+        try:
+            hierarchy = await self._files.call(Hierarchy, driver)
+            await self._files.call(hierarchy.make, self._root, self._all)
+            for name in CLASSES:
+                await self._files.call(hierarchy.make, class_group(self._root, name), of_class(name, ()))
+        except OSError as error:
+            log.warning("pods have no control groups of their own: only their containers are held to limits", extra={"error": str(error)})
+            return
+        self._driver, self._hierarchy = driver, hierarchy
+
+    def parent(self, pod: core.Pod) -> str:
+        """What the engine is told to put the pod's containers into; empty: what it likes."""
+        return parent(self._group(pod), self._driver) if self.there else ""
+
+    async def hold(self, pod: core.Pod, limits: GroupLimits) -> None:
+        """Makes the pod's group, or holds it to other limits. Raises OSError where the kernel refuses, as less memory than is in use."""
+        if self._hierarchy is not None:
+            await self._files.call(self._hierarchy.make, self._group(pod), limits)
+            await self._weigh()
+
+    async def remove(self, uid: str) -> None:
+        """Once nothing runs in it; whichever class it had. Raises OSError."""
+        if self._hierarchy is not None:
+            for name in (GUARANTEED, *CLASSES):
+                await self._files.call(self._hierarchy.remove, pod_group(self._root, name, uid))
+            await self._weigh()
+
+    async def left_behind(self) -> list[str]:
+        """The uids of the pods that have a group."""
+        found: list[str] = []
+        if self._hierarchy is None:
+            return found
+        for name in (GUARANTEED, *CLASSES):
+            found += await self._files.call(self._hierarchy.pods, class_group(self._root, name))
+        return found
+
+    async def memory(self) -> tuple[int, int] | None:
+        """How much all pods use and may use, bytes; None where that is not known."""
+        if self._hierarchy is None or not self._all.memory_bytes:
+            return None
+        return await self._files.call(self._hierarchy.memory, self._root), self._all.memory_bytes
+
+    async def _weigh(self) -> None:
+        """What Burstable pods weigh together follows from who is there."""
+        limits = of_class(BURSTABLE, self._pods())
+        if self._hierarchy is not None and limits != self._burstable:
+            await self._files.call(self._hierarchy.make, class_group(self._root, BURSTABLE), limits)
+            self._burstable = limits
+
+    def _group(self, pod: core.Pod) -> Group:
+        return pod_group(self._root, pod.status.qos_class or qos_class(pod.spec), pod.metadata.uid)

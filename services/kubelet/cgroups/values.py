@@ -1,0 +1,150 @@
+"""What a control group is held to, and the files that say so in either version of the kernel's interface. Pure.
+
+Specified by Kubernetes' cgroups of pods and of classes of service. What containers are held to is their engine's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
+from knarr.objects.amounts import CPU, MEMORY, pod_requests, whole
+from knarr.objects.pods import init_and_main_containers
+from knarr.objects.qos import BEST_EFFORT, BURSTABLE, qos_class
+from knarr.objects.totals import limits_of
+from knarr.objects.whole_pods import HUGE_PAGES, asks_as_a_whole
+
+MIN_SHARES, MAX_SHARES, SHARES_PER_CPU = 2, 262_144, 1024
+PERIOD_MICROS, MIN_QUOTA_MICROS = 100_000, 1000
+MIN_WEIGHT, MAX_WEIGHT = 1, 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """``cpu_quota_micros`` is for 100 ms; it, ``memory_bytes`` and ``pids`` are 0 for no limit. ``huge_pages`` has bytes by resource."""
+
+    cpu_shares: int = MIN_SHARES
+    cpu_quota_micros: int = 0
+    memory_bytes: int = 0
+    pids: int = 0
+    huge_pages: Mapping[str, int] = field(default_factory=dict)
+
+
+def of_pod(pod: core.Pod, pids: int = 0) -> GroupLimits:
+    """By its requests, its overhead included, and by its limits where all of its containers have some, or the pod as a whole has.
+    ``pids`` is the most processes that a pod may have; 0: as many as there are."""
+    spec, requests = pod.spec, pod_requests(pod)
+    limits = limits_of(spec)
+    huge = {name: amount.whole for name, amount in limits.items() if name.startswith(HUGE_PAGES)}
+    if (pod.status.qos_class or qos_class(spec)) == BEST_EFFORT:
+        return GroupLimits(pids=pids, huge_pages=huge)
+    return GroupLimits(
+        cpu_shares=shares(requests.get(CPU, 0)),
+        cpu_quota_micros=quota(math.ceil(limits[CPU].value * 1000) + _overhead(spec, CPU)) if _is_limited(spec, CPU) else 0,
+        memory_bytes=limits[MEMORY].whole + _overhead(spec, MEMORY) if _is_limited(spec, MEMORY) else 0,
+        pids=pids,
+        huge_pages=huge,
+    )
+
+
+def of_class(name: str, pods: Iterable[core.Pod]) -> GroupLimits:
+    """Of a class of service: Burstable weighs what its pods ask for together, BestEffort the least there is."""
+    if name != BURSTABLE:
+        return GroupLimits()
+    mine = (pod for pod in pods if (pod.status.qos_class or qos_class(pod.spec)) == BURSTABLE)
+    return GroupLimits(cpu_shares=shares(sum(pod_requests(pod).get(CPU, 0) for pod in mine)))
+
+
+def of_all(capacity: Mapping[str, int], reserved: Iterable[Mapping[str, int]]) -> GroupLimits:
+    """Of all pods together: the machine (milli-CPU, bytes, processes by resource) without what is reserved; what hard thresholds keep free
+    pods may use for a moment."""
+    left = {name: amount - sum(kept.get(name, 0) for kept in reserved) for name, amount in capacity.items()}
+    return GroupLimits(shares(left.get(CPU, 0)), 0, max(left.get(MEMORY, 0), 0), max(left.get("pid", 0), 0))
+
+
+def widest(one: GroupLimits, other: GroupLimits) -> GroupLimits:
+    """What leaves room for both: what a pod is held to while its containers change from the one to the other."""
+
+    def most(first: int, second: int) -> int:
+        return 0 if not first or not second else max(first, second)
+
+    names = one.huge_pages.keys() | other.huge_pages.keys()
+    return GroupLimits(
+        max(one.cpu_shares, other.cpu_shares),
+        most(one.cpu_quota_micros, other.cpu_quota_micros),
+        most(one.memory_bytes, other.memory_bytes),
+        most(one.pids, other.pids),
+        {name: max(one.huge_pages.get(name, 0), other.huge_pages.get(name, 0)) for name in names},
+    )
+
+
+def shares(milli_cpu: int) -> int:
+    """The weight of so much CPU in version 1."""
+    return min(max(milli_cpu * SHARES_PER_CPU // 1000, MIN_SHARES), MAX_SHARES)
+
+
+def quota(milli_cpu: int) -> int:
+    """Of each 100 ms; 0 for no CPU, which is no limit."""
+    return max(milli_cpu * PERIOD_MICROS // 1000, MIN_QUOTA_MICROS) if milli_cpu else 0
+
+
+def weight(cpu_shares: int) -> int:
+    """The weight of version 2 for one of version 1: 1024 is 100, as the kernel's defaults are, and the ends meet."""
+    if cpu_shares <= MIN_SHARES:
+        return MIN_WEIGHT
+    if cpu_shares >= MAX_SHARES:
+        return MAX_WEIGHT
+    exponent = math.log2(cpu_shares)
+    return math.ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))
+
+
+def v1_files(limits: GroupLimits) -> list[tuple[str, str, str]]:
+    """Controller, file and text, in the order in which they are written. -1 is no limit."""
+    return [
+        ("cpu", "cpu.shares", str(limits.cpu_shares)),
+        ("cpu", "cpu.cfs_period_us", str(PERIOD_MICROS)),
+        ("cpu", "cpu.cfs_quota_us", str(limits.cpu_quota_micros or -1)),
+        ("memory", "memory.limit_in_bytes", str(limits.memory_bytes or -1)),
+        ("pids", "pids.max", str(limits.pids or "max")),
+        *(("hugetlb", f"hugetlb.{_page(name)}.limit_in_bytes", str(size)) for name, size in sorted(limits.huge_pages.items())),
+    ]
+
+
+def v2_files(limits: GroupLimits) -> list[tuple[str, str, str]]:
+    """As ``v1_files``."""
+    return [
+        ("cpu", "cpu.weight", str(weight(limits.cpu_shares))),
+        ("cpu", "cpu.max", f"{limits.cpu_quota_micros or 'max'} {PERIOD_MICROS}"),
+        ("memory", "memory.max", str(limits.memory_bytes or "max")),
+        ("pids", "pids.max", str(limits.pids or "max")),
+        *(("hugetlb", f"hugetlb.{_page(name)}.max", str(size)) for name, size in sorted(limits.huge_pages.items())),
+    ]
+
+
+def properties(limits: GroupLimits, *, version: int) -> list[str]:
+    """The same for systemd, as its unit's properties; huge pages it does not know."""
+    percent = f"{limits.cpu_quota_micros * 100 / PERIOD_MICROS:g}%" if limits.cpu_quota_micros else ""
+    memory, tasks = limits.memory_bytes or "infinity", limits.pids or "infinity"
+    if version == 1:
+        return [f"CPUShares={limits.cpu_shares}", f"CPUQuota={percent}", f"MemoryLimit={memory}", f"TasksMax={tasks}"]
+    return [f"CPUWeight={weight(limits.cpu_shares)}", f"CPUQuota={percent}", f"MemoryMax={memory}", f"TasksMax={tasks}"]
+
+
+def _page(name: str) -> str:
+    """``hugepages-2Mi`` as the kernel calls it: ``2MB``."""
+    size = name.removeprefix(HUGE_PAGES)
+    return f"{size[:-1]}B" if size.endswith("i") else f"{quantity.value(size) // 1024}KB"
+
+
+def _is_limited(spec: core.PodSpec, name: str) -> bool:
+    """Whether the pod as a whole is limited: it says so, or no container lacks a limit."""
+    if asks_as_a_whole(spec) and name in spec.resources.limits:
+        return True
+    return all(name in container.resources.limits for container in init_and_main_containers(spec))
+
+
+def _overhead(spec: core.PodSpec, name: str) -> int:
+    return whole(name, spec.overhead[name].string) if name in spec.overhead else 0
