@@ -50,6 +50,7 @@ async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Pat
         clock=Nothing(),
         runtime=HollowRuntime("10.244.0.0/24"),
         node=NodeView("node-1", "192.0.2.1", {}),
+        groups=SimpleNamespace(parent=lambda _: ""),
     )
     facts = PodFacts(NOW)
     starter = starter_of(shared, facts, tmp_path, [])
