@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from knarr.service.errors import CommandError
+from services.kubelet.cgroups.hierarchy import Hierarchy
+from services.kubelet.cgroups.names import CGROUPFS, root_of
 from services.kubelet.node.mounts import mounts_below, unmount_all
 from services.kubelet.runtime.catalog import bridge_name, engine_url, network_name
 from services.kubelet.runtime.cri import CriSettings
@@ -33,6 +35,8 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
     yield from told if settings.runtime == "docker" else ()
     if settings.runtime == "containerd":
         yield from _remove_pods(settings, failures)
+    with suppress(OSError):
+        Hierarchy(CGROUPFS).remove(root_of(files.cluster_id(), settings.node)[:1])
     yield from _unmount(files.kubelet, failures)
     remove_datapath(datapath_settings(settings))
     yield "removed the datapath's rules, routes and addresses"

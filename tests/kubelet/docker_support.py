@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from services.kubelet.cgroups.hierarchy import Hierarchy
+from services.kubelet.cgroups.names import CGROUPFS, root_of
 from services.kubelet.runtime.docker import DockerRuntime, DockerSettings, remove_everything
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 
@@ -69,6 +71,8 @@ async def docker(settings: DockerSettings | None = None) -> AsyncIterator[tuple[
         try:
             await remove_everything(settings.cluster_id, image=False)
         finally:
+            with contextlib.suppress(OSError):
+                Hierarchy(CGROUPFS).remove(root_of(settings.cluster_id, settings.node_name)[:1])
             await remove_image(engine, f"knarr-test/busybox:{tag}")
             await engine.close()
 
