@@ -377,7 +377,7 @@ async def test_what_a_field_says_is_so_in_the_container(tmp_path: Path) -> None:
     async with docker() as (runtime, _, image), running(runtime, tmp_path / "kubelet") as cluster:
         (tmp_path / "content").write_bytes(b"first\n".ljust(1 << 20, b"\0"))
         with folders(tmp_path / "node") as root, loop_device(tmp_path / "content") as device:
-            volume = disk("disk", local=core.LocalVolumeSource(path=str(device)))
+            volume = disk("disk", host_path=core.HostPathVolumeSource(path=str(device)))
             volume.spec.volume_mode = "Block"
             cluster.api.seed(bound("disk"), volume)
             for obj in (core.ConfigMap(data={"k": "v\n"}), core.Secret(data={"p": b"hidden\n"})):

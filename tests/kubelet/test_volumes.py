@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from services.kubelet.node.mounts import mounts_below
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.contents import EmptyDirectory, File, Files, HostDirectory, VolumeError
 from services.kubelet.pod.directory import PodDirectory, check_host_path
+from services.kubelet.pod.memory import memory_limit
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volume_files import write_files
 from services.kubelet.pod.volumes import contents
@@ -157,11 +159,74 @@ def test_a_path_of_the_node_is_absolute(path: str) -> None:
         check_host_path(HostDirectory(path))
 
 
-def test_host_path_types(tmp_path: Path) -> None:
-    check_host_path(HostDirectory(str(tmp_path / "made"), "DirectoryOrCreate"))
-    assert (tmp_path / "made").is_dir()
-    with pytest.raises(VolumeError, match="is not a file"):
-        check_host_path(HostDirectory(str(tmp_path / "made"), "File"))
+@pytest.mark.parametrize(
+    ("kind", "fits", "words"),
+    [
+        ("", {"directory", "file", "socket", "pipe", "character", "nothing"}, ""),
+        ("Directory", {"directory"}, "a directory"),
+        ("DirectoryOrCreate", {"directory", "nothing"}, "a directory"),
+        ("File", {"file"}, "a file"),
+        ("FileOrCreate", {"file", "nothing"}, "a file"),
+        ("Socket", {"socket"}, "a socket file"),
+        ("CharDevice", {"character"}, "a character device"),
+        ("BlockDevice", {"block"}, "a block device"),
+    ],
+)
+def test_host_path_types(place: Path, kind: str, fits: set[str], words: str) -> None:
+    (place / "directory").mkdir()
+    (place / "file").touch()
+    os.mkfifo(place / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "socket"))
+        for name in ("directory", "file", "socket", "pipe", "character", "nothing"):
+            path = Path("/dev/null") if name == "character" else place / name
+            if name in fits:
+                check_host_path(HostDirectory(str(path), kind))
+                continue
+            with pytest.raises(VolumeError) as refused:
+                check_host_path(HostDirectory(str(path), kind))
+            assert str(refused.value) == f"hostPath type check failed: {path} is not {words}"
+    assert (place / "nothing").is_dir() is (kind == "DirectoryOrCreate")
+    assert (place / "nothing").is_file() is (kind == "FileOrCreate")
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "whole", "size"),
+    [
+        ("", ["", ""], "", 4 << 30),
+        ("1Gi", ["", ""], "", 1 << 30),
+        ("8Gi", ["", ""], "", 4 << 30),
+        ("", ["1Gi", "1Gi"], "", 2 << 30),
+        ("", ["1Gi", ""], "", 4 << 30),
+        ("", ["3Gi", "3Gi"], "", 4 << 30),
+        ("256Mi", ["1Gi", "1Gi"], "", 256 << 20),
+        ("", ["1Gi", ""], "512Mi", 512 << 20),
+    ],
+)
+def test_what_lies_in_memory_is_no_larger_than_its_pod(own: str, limits: list[str], whole: str, size: int) -> None:
+    pod = make_pod("web", "one", "two")
+    source = pod.spec.volumes.add(name="v").volume_source.empty_dir
+    source.medium = "Memory"
+    if own:
+        source.size_limit.string = own
+    for spec, limit in zip(pod.spec.containers, limits, strict=True):
+        if limit:
+            spec.resources.limits["memory"].string = limit
+    if whole:
+        pod.spec.resources.limits["memory"].string = whole
+    view = NodeView("node-1", "192.0.2.1", {"cpu": "4", "memory": "4Gi"})
+    assert contents(pod, References(), view)["v"] == EmptyDirectory(memory=True, size_bytes=size)
+
+
+def test_an_init_container_counts_while_it_runs_alone() -> None:
+    pod = make_pod("web", "app")
+    for name, limit, policy in (("first", "3Gi", ""), ("side", "1Gi", "Always"), ("second", "1Gi", "")):
+        spec = pod.spec.init_containers.add(name=name)
+        spec.resources.limits["memory"].string = limit
+        if policy:
+            spec.restart_policy = policy
+    pod.spec.containers[0].resources.limits["memory"].string = "512Mi"
+    assert memory_limit(pod) == 3 << 30
 
 
 @pytest.fixture(params=["openat2", "step by step"])

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.environment import environment, expand
-from services.kubelet.container.inputs import ContainerInputs
+from services.kubelet.container.inputs import ConfigError, ContainerInputs
 from services.kubelet.container.limits import limits
 from services.kubelet.container.mounts import devices, mounts
 from services.kubelet.container.security import security
-from services.kubelet.pod.spec import container_hash, ref_of
-from services.kubelet.runtime.plan import ContainerPlan, Namespaces, Process
+from services.kubelet.pod.spec import container_hash, describe, ref_of
+from services.kubelet.runtime.plan import ContainerPlan, Namespaces, Process, Security
 
 
 def container_plan(inputs: ContainerInputs) -> ContainerPlan:
@@ -29,13 +29,20 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         process=_process(spec, env),
         mounts=mounts(inputs, env),
         devices=devices(inputs),
-        security=security(spec, pod.spec.security_context, inputs.image, inputs.security),
+        security=_security(inputs),
         limits=limits(inputs),
         namespaces=_namespaces(pod.spec, inputs.target_id),
         handler=sandbox.handler,
         cgroup_parent=inputs.cgroup_parent,
         stop_signal=spec.lifecycle.stop_signal,
     )
+
+
+def _security(inputs: ContainerInputs) -> Security:
+    try:
+        return security(inputs.spec, inputs.pod.spec.security_context, inputs.image, inputs.security)
+    except ConfigError as error:
+        raise ConfigError(f'{error} (pod: "{describe(inputs.pod)}", container: {inputs.spec.name})') from error
 
 
 def _process(spec: core.Container, env: Mapping[str, str]) -> Process:

@@ -15,6 +15,7 @@ from services.kubelet.pod.claims import claimed, network_directory
 from services.kubelet.pod.contents import DEFAULT_MODE, Content, EmptyDirectory, File, Files, HostDirectory, ImageDirectory, VolumeError
 from services.kubelet.pod.credentials import Credential
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
+from services.kubelet.pod.memory import memory_limit
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import Wanted
@@ -68,8 +69,7 @@ def _content(pod: core.Pod, volume: core.Volume, references: References, node: N
     if source.HasField("nfs"):
         return network_directory(source.nfs)
     if source.HasField("empty_dir"):
-        limit, mode = source.empty_dir.size_limit.string, source.empty_dir.mode if source.empty_dir.HasField("mode") else None
-        return EmptyDirectory(source.empty_dir.medium == "Memory", quantity.value(limit) if limit else 0, mode)
+        return _empty_directory(pod, source.empty_dir, node)
     if source.HasField("image"):
         return ImageDirectory(source.image.reference, source.image.pull_policy)
     if source.HasField("host_path"):
@@ -90,6 +90,15 @@ def _content(pod: core.Pod, volume: core.Volume, references: References, node: N
         )
     kinds = [descriptor.json_name for descriptor, _ in source.ListFields()]
     raise VolumeError(f"no volume plugin matched: this kubelet has none for {', '.join(kinds) or 'an empty source'}")
+
+
+def _empty_directory(pod: core.Pod, source: core.EmptyDirVolumeSource, node: NodeView) -> EmptyDirectory:
+    """In memory it has as much as it says, and no more than its pod, or else the node, may use."""
+    memory, limit = source.medium == "Memory", source.size_limit.string
+    sizes = [quantity.value(limit) if limit else 0]
+    if memory:
+        sizes += [memory_limit(pod), quantity.value(node.allocatable.get("memory", "0"))]
+    return EmptyDirectory(memory, min((size for size in sizes if size > 0), default=0), source.mode if source.HasField("mode") else None)
 
 
 @dataclass(frozen=True, slots=True)
