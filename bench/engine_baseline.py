@@ -10,6 +10,9 @@ import asyncio
 import sys
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.kubelet.runtime.addresses import PodAddresses
@@ -27,41 +30,58 @@ URL = "unix:///var/run/docker.sock"
 CIDR = "10.254.78.0/24"
 
 
-async def bare_engine(
-    n: int, concurrency: int, *, image: str = PAUSE_IMAGE, command: tuple[str, ...] = ("/pause",), url: str = URL
-) -> float:
-    """Seconds for ``n`` × (sandbox + app container), created and started, ``concurrency`` pods at a time. Cleans up after itself."""
+@dataclass(frozen=True, slots=True)
+class BareEngine:
+    """Pods of the engine alone, on a network of their own."""
+
+    engine: Engine
+    settings: DockerSettings
+    addresses: PodAddresses
+    image: str
+    command: tuple[str, ...]
+
+    async def pod(self, name: str) -> float:
+        """Seconds for a sandbox and an app container, created and started."""
+        started = time.perf_counter()
+        pod, own = PodRef("default", name, str(uuid.uuid4())), _own(self.settings)
+        body = sandbox_body(SandboxPlan(pod, 0, pod.name), self.addresses.take(), PAUSE_IMAGE, self.settings, own)
+        sandbox = await _run(self.engine, sandbox_name(pod, 0), body)
+        config = ContainerPlan(pod, sandbox, "app", 0, self.image, "", process=Process(self.command))
+        await _run(self.engine, container_name(config), container_body(config, self.image, self.settings, own))
+        return time.perf_counter() - started
+
+
+@asynccontextmanager
+async def bare(*, image: str = PAUSE_IMAGE, command: tuple[str, ...] = ("/pause",), url: str = URL) -> AsyncIterator[BareEngine]:
+    """Cleans up after itself."""
     mark = uuid.uuid4().hex[:8]
     settings = DockerSettings(f"bench-{mark}", "bench", CIDR, url, network=f"knarr-bench-{mark}", bridge=f"kb{mark}")
-    own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
-    engine, addresses, gate = Engine(url, 120.0), PodAddresses(CIDR), asyncio.Semaphore(concurrency)
+    engine, addresses = Engine(url, 120.0), PodAddresses(CIDR)
     try:
-        await ensure_network(engine, settings, addresses.gateway, own)
+        await ensure_network(engine, settings, addresses.gateway, _own(settings))
         await ensure_pause_image(engine, {})
-        started = time.perf_counter()
-        await asyncio.gather(*(_pod(engine, settings, own, addresses.take(), index, image, command, gate) for index in range(n)))
-        return time.perf_counter() - started
+        yield BareEngine(engine, settings, addresses, image, command)
     finally:
         await engine.close()
         await remove_everything(settings.cluster_id, url, image=False)
 
 
-async def _pod(
-    engine: Engine,
-    settings: DockerSettings,
-    own: dict[str, str],
-    ip: str,
-    index: int,
-    image: str,
-    command: tuple[str, ...],
-    gate: asyncio.Semaphore,
-) -> None:
-    pod = PodRef("default", f"bench-{index}", str(uuid.uuid4()))
-    async with gate:
-        body = sandbox_body(SandboxPlan(pod, 0, pod.name), ip, PAUSE_IMAGE, settings, own)
-        sandbox = await _run(engine, sandbox_name(pod, 0), body)
-        config = ContainerPlan(pod, sandbox, "app", 0, image, "", process=Process(command))
-        await _run(engine, container_name(config), container_body(config, image, settings, own))
+async def bare_engine(n: int, concurrency: int) -> float:
+    """Seconds for ``n`` × (sandbox + app container), ``concurrency`` pods at a time."""
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(index: int) -> None:
+        async with gate:
+            await alone.pod(f"bench-{index}")
+
+    async with bare() as alone:
+        started = time.perf_counter()
+        await asyncio.gather(*(one(index) for index in range(n)))
+        return time.perf_counter() - started
+
+
+def _own(settings: DockerSettings) -> dict[str, str]:
+    return {CLUSTER: settings.cluster_id, NODE: settings.node_name}
 
 
 async def _run(engine: Engine, name: str, body: dict[str, object]) -> str:
