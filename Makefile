@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 KNARR := $(SUDO) .venv/bin/knarr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-autoscale test history up down status images node ha registry install venv proto lint fix bench clean
+.PHONY: help demo demo-autoscale test history soak up down status images node ha registry install venv proto lint fix bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: ## all tests, those with etcd, Docker and whole clusters included
 
 history: install ## look for what must not be under faults; `make history SECONDS=60 SEEDS=1-60`
 	@$(PYTHON) -m tests.history.run --seconds $(or $(SECONDS),60) $(if $(SEEDS),--seeds $(SEEDS))
+
+soak: install ## a node under waves of pods, and what is left of them; `make soak PODS=200 SECONDS=1200`
+	@$(SUDO) $(PYTHON) -m tests.soak.run $(if $(PODS),--pods $(PODS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 lint: venv ## formatting, types, layers, contracts
 	@scripts/lint.sh

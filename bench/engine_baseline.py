@@ -43,12 +43,19 @@ class BareEngine:
     async def pod(self, name: str) -> float:
         """Seconds for a sandbox and an app container, created and started."""
         started = time.perf_counter()
-        pod, own = PodRef("default", name, str(uuid.uuid4())), _own(self.settings)
-        body = sandbox_body(SandboxPlan(pod, 0, pod.name), self.addresses.take(), PAUSE_IMAGE, self.settings, own)
-        sandbox = await _run(self.engine, sandbox_name(pod, 0), body)
-        config = ContainerPlan(pod, sandbox, "app", 0, self.image, "", process=Process(self.command))
-        await _run(self.engine, container_name(config), container_body(config, self.image, self.settings, own))
+        pod = PodRef("default", name, str(uuid.uuid4()))
+        await self.container(pod, await self.sandbox(pod), 0)
         return time.perf_counter() - started
+
+    async def sandbox(self, pod: PodRef) -> str:
+        """The id of a new one that runs."""
+        body = sandbox_body(SandboxPlan(pod, 0, pod.name), self.addresses.take(), PAUSE_IMAGE, self.settings, _own(self.settings))
+        return await _run(self.engine, sandbox_name(pod, 0), body)
+
+    async def container(self, pod: PodRef, sandbox: str, attempt: int) -> str:
+        """The id of a new one that runs."""
+        plan = ContainerPlan(pod, sandbox, "app", attempt, self.image, "", process=Process(self.command))
+        return await _run(self.engine, container_name(plan), container_body(plan, self.image, self.settings, _own(self.settings)))
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ import aiohttp
 from bench.cluster import TIMEOUT_SECONDS, BenchCluster, cluster, run
 from bench.engine_baseline import bare
 from bench.result import Result
+from services.kubelet.runtime.plan import PodRef
 
 IMAGE, COMMAND = "hello:1", ("/bin/sleep", "1000000")
 PODS_PATH = "/api/v1/namespaces/default/pods"
@@ -146,24 +147,32 @@ async def _burst(bench: BenchCluster, seen: Watched) -> float:
 
 
 async def container_restart() -> list[Result]:
-    """A container's process is killed, for the first time → it runs again, as a watch tells it."""
+    """A container's process is killed, for the first time → it runs again, as a watch tells it; beside one that the engine makes."""
     await run("examples/hello/build.sh")
-    async with cluster() as bench, watched(bench) as seen:
-        found = []
+    async with cluster() as bench, watched(bench) as seen, bare(image=IMAGE, command=COMMAND) as alone:
+        found, engine = [], []
+        beside = PodRef("default", "beside", "beside")
+        sandbox = await alone.sandbox(beside)
         for number in range(KILLS):
-            name = f"killed-{number}"
-            await _timed(bench, seen, name)
-            engine_id = seen.pods[name]["status"]["containerStatuses"][0]["containerID"].rpartition("://")[2]
-            process = int(await run("docker", "inspect", "--format", "{{.State.Pid}}", engine_id))
-            # What the pod's start left to be done is over by then.
-            await asyncio.sleep(0.5)
-            again = asyncio.create_task(seen.until_runs(name, restarts=1))
             started = time.monotonic()
-            os.kill(process, signal.SIGKILL)
-            found.append(await again - started)
+            await alone.container(beside, sandbox, number)
+            engine.append(time.monotonic() - started)
+            found.append(await _killed(bench, seen, f"killed-{number}"))
         await _clear(bench, seen)
-    value = statistics.median(found)
-    return [Result("container-restart", value, "s", "", 0, "≤ 0.3 s", value <= 0.3)]
+    value, peer = statistics.median(found), statistics.median(engine)
+    return [Result("container-restart", value, "s", "the engine makes one", peer, "≤ 0.3 s", value <= 0.3)]
+
+
+async def _killed(bench: BenchCluster, seen: Watched, name: str) -> float:
+    await _timed(bench, seen, name)
+    engine_id = seen.pods[name]["status"]["containerStatuses"][0]["containerID"].rpartition("://")[2]
+    process = int(await run("docker", "inspect", "--format", "{{.State.Pid}}", engine_id))
+    # What the pod's start left to be done is over by then.
+    await asyncio.sleep(0.5)
+    again = asyncio.create_task(seen.until_runs(name, restarts=1))
+    started = time.monotonic()
+    os.kill(process, signal.SIGKILL)
+    return await again - started
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -120,11 +120,19 @@ def _descriptors() -> list[str]:
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
-            found.append(NUMBER.sub("N", str(entry.readlink())))
+            target = str(entry.readlink())
         except FileNotFoundError:
             # The one by which this folder is read.
             continue
+        found.append(_socket(target) if target.startswith("socket:") else NUMBER.sub("N", target))
     return found
+
+
+def _socket(target: str) -> str:
+    """By its kind, as ``socket tcp``; ``target`` is ``socket:[INODE]``."""
+    inode = target.removeprefix("socket:[").rstrip("]")
+    kinds = (name for name in ("unix", "tcp", "tcp6", "udp") if inode in Path(f"/proc/net/{name}").read_text().split())
+    return f"socket {next(kinds, 'of another kind')}"
 
 
 def _mounts(folder: Path) -> list[str]:

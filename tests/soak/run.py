@@ -36,14 +36,14 @@ NARROW = "10.254.77.0/27"
 
 @dataclass(frozen=True, slots=True)
 class Soak:
-    """Waves of ``wave`` pods each until there were ``pods``, or until ``seconds`` are over."""
+    """Waves of ``wave`` pods each, until there were ``pods`` at least and ``seconds`` are over."""
 
     pods: int = 200
     wave: int = 20
-    seconds: float = 1200.0
+    seconds: float = 0.0
 
 
-USUAL = Soak()
+USUAL = Soak(seconds=1200.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,9 @@ async def run(soak: Soak, place: Place, tell: Callable[[str], None] = lambda wor
     cluster, begun = place.wave.cluster, time.monotonic()
     await prepare(cluster)
     before, memory, pods, waves = await place.found(), 0, 0, 0
-    while pods < soak.pods and time.monotonic() - begun < soak.seconds:
-        size = min(soak.wave, soak.pods - pods)
-        place.uids.update(await play(place.wave, waves, size, place.kinds))
-        pods, waves = pods + size, waves + 1
+    while pods < soak.pods or time.monotonic() - begun < soak.seconds:
+        place.uids.update(await play(place.wave, waves, soak.wave, place.kinds))
+        pods, waves = pods + soak.wave, waves + 1
         tell(f"{pods} pods, {time.monotonic() - begun:.0f} s")
         if waves <= WARM_WAVES:
             await forget(cluster)
@@ -154,9 +153,9 @@ async def _main(soak: Soak, hollow: bool) -> Report:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak.run", description=__doc__)
-    parser.add_argument("--pods", type=int, default=USUAL.pods, help="how many in all (default: %(default)s)")
+    parser.add_argument("--pods", type=int, default=USUAL.pods, help="how many at least (default: %(default)s)")
     parser.add_argument("--wave", type=int, default=USUAL.wave, help="how many at once, 25 at most (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=USUAL.seconds, help="begin no wave after that time (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=USUAL.seconds, help="for how long at least (default: %(default)s)")
     parser.add_argument("--hollow", action="store_true", help="simulate the containers")
     arguments = parser.parse_args()
     report = asyncio.run(_main(Soak(arguments.pods, arguments.wave, arguments.seconds), arguments.hollow))
