@@ -19,8 +19,8 @@ from typing import Any
 
 from services.kubelet.pod.directory import pods_directory
 from services.kubelet.runtime.docker.engine import Engine
-from services.kubelet.runtime.docker.labels import CLUSTER
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.labels import CLUSTER
 from tests.kubelet.support import Cluster
 
 CGROUPS = Path("/sys/fs/cgroup")
