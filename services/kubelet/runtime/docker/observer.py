@@ -37,6 +37,8 @@ class EngineObserver:
         self.observations = Observations()
         # The last address of each pod, by uid: a new sandbox gets it again.
         self.last_ip: dict[str, str] = {}
+        # Pods, by uid, whose sandbox is being made at this moment: one that was made and has not started is no remainder of theirs.
+        self.making: set[str] = set()
         # Containers whose output is one raw stream.
         self.ttys: set[str] = set()
         self.trouble = "the container engine was not reached yet"
@@ -182,7 +184,8 @@ class EngineObserver:
             return
         known = self.observations.find(entry["Id"])
         if is_sandbox(labels):
-            if state == "created":
+            # A list may be older than what is known by now.
+            if state == "created" and (known is not None or labels[POD_UID] in self.making):
                 return
             created = datetime.fromtimestamp(entry["Created"], UTC)
             # One that runs on no network has lost it: no packet reaches it any more.

@@ -34,7 +34,14 @@ class EngineSandboxes:
         self._image_making = asyncio.Lock()
 
     async def create(self, plan: SandboxPlan) -> Sandbox:
-        """As ``Runtime.create_sandbox``."""
+        """As ``Runtime.create_sandbox``. Where it does not come to an end, the next list shows what there is of it."""
+        self._observer.making.add(plan.pod.uid)
+        try:
+            return await self._make(plan)
+        finally:
+            self._observer.making.discard(plan.pod.uid)
+
+    async def _make(self, plan: SandboxPlan) -> Sandbox:
         sandbox = await self._created(plan)
         try:
             await self._engine.request("POST", f"containers/{sandbox.id}/start")
