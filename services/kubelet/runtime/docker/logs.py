@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,15 +10,22 @@ from datetime import UTC, datetime
 
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 from services.kubelet.runtime.docker.log_pieces import FramedPieces, Lines, Piece, RawPieces, start_of_tail
+from services.kubelet.runtime.docker.log_resume import Delivered, broken_by
 from services.kubelet.runtime.docker.observer import EngineObserver
-from services.kubelet.runtime.port import LogOptions, NoSuchContainer
+from services.kubelet.runtime.port import RUNNING, LogOptions, NoSuchContainer, RuntimeFailure
 
 # How many more pieces than lines are looked at first, and how many times more where that was not enough.
 MORE_PIECES, GROWTH = 8, 8
 # A tail of more lines than this is counted in pieces: each of them is remembered until the first of the tail is found.
 MAX_TAIL_LINES = 100_000
+# How often in a row a log that broke is asked for anew without a new line, and how far apart.
+RESUME_TRIES, RESUME_SECONDS = 10, 0.25
 
 Params = dict[str, str | int]
+
+
+class LogBroken(RuntimeFailure):
+    """The engine lost its place in a log; the message is its own."""
 
 
 class EngineLogs:
@@ -34,7 +42,7 @@ class EngineLogs:
             start, skipped = await self._tail(container_id, options, options.tail_lines)
             params |= start
         lines = Lines(stamps=options.timestamps)
-        async with aclosing(self._pieces(container_id, params)) as stream:  # type: ignore[type-var]
+        async with aclosing(self._unbroken(container_id, params)) as stream:  # type: ignore[type-var]
             async for pieces in stream:
                 found, skipped = pieces[skipped:], max(skipped - len(pieces), 0)
                 if data := lines.join(found):
@@ -61,12 +69,43 @@ class EngineLogs:
             # by itself and may write a later stamp first: neither is the first line the earliest, nor are all before it earlier.
             return {"tail": "all", "since": _seconds(since)}, sum(before)
 
+    async def _unbroken(self, container_id: str, params: Params) -> AsyncIterator[list[Piece]]:
+        """Goes on where the engine lost its place, or ended the log of a container that runs. RuntimeFailure where it gets no further."""
+        delivered, tries = Delivered(), 0
+        while True:
+            since, broken = delivered.resume(), None
+            asked = params | {"tail": "all", "since": _seconds(since)} if since else params
+            try:
+                async with aclosing(self._pieces(container_id, asked)) as stream:  # type: ignore[type-var]
+                    async for pieces in stream:
+                        if found := delivered.take(pieces):
+                            tries = 0
+                            yield found
+            except LogBroken as error:
+                broken = error
+            except NoSuchContainer:
+                if since:
+                    # Removed after what was read of it.
+                    return
+                raise
+            if broken is None and not (params["follow"] and self._observer.state(container_id) == RUNNING):
+                return
+            tries += 1
+            if broken is not None and tries > RESUME_TRIES:
+                raise broken
+            await asyncio.sleep(RESUME_SECONDS if tries > 1 else 0)
+
     async def _pieces(self, container_id: str, params: Params) -> AsyncIterator[list[Piece]]:
+        """What the engine gives. Raises LogBroken after what came before that."""
         cutter = RawPieces() if container_id in self._observer.ttys else FramedPieces()
         try:
             async with self._engine.stream("GET", f"containers/{container_id}/logs", params=params) as chunks:
                 async for chunk in chunks:
-                    yield cutter.feed(chunk)
+                    pieces = cutter.feed(chunk)
+                    failed = next((at for at, piece in enumerate(pieces) if broken_by(piece)), None)
+                    yield pieces[:failed]
+                    if failed is not None:
+                        raise LogBroken(broken_by(pieces[failed]))
             yield cutter.finish()
         except EngineNotFound as error:
             raise NoSuchContainer(str(error)) from error

@@ -1,0 +1,112 @@
+"""A log that the engine breaks off while it is followed: it goes on, every line once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from services.kubelet.runtime.docker.engine import EngineNotFound
+from services.kubelet.runtime.docker.log_pieces import Piece
+from services.kubelet.runtime.docker.logs import RESUME_TRIES, EngineLogs, _seconds
+from services.kubelet.runtime.docker.streams import HEADER
+from services.kubelet.runtime.port import EXITED, RUNNING, LogOptions, RuntimeFailure
+from tests.support.virtual_time import run
+
+TOO_LARGE = Piece(3, b"Error grabbing logs: log message", b" is too large (4073636780 > 1000000)\n")
+
+
+def piece(stream: int, nanos: int, line: str) -> Piece:
+    return Piece(stream, b"2026-01-02T03:04:05.%09dZ " % nanos, line.encode())
+
+
+class BreakingEngine:
+    """Has a log, and gives of it at each question as much as the next of ``parts`` says; ``words`` then, or nothing."""
+
+    def __init__(self, pieces: list[Piece], parts: list[int], words: Piece | None = TOO_LARGE) -> None:
+        self.pieces, self.parts, self.words = pieces, parts, words
+        self.state = RUNNING
+        self.asked: list[dict[str, Any]] = []
+
+    @asynccontextmanager
+    async def stream(self, method: str, path: str, *, params: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.asked.append(params)
+        found = [one for one in self.pieces if Decimal(_seconds(one.stamp)) >= Decimal(str(params.get("since", "0")))]
+        part = self.parts.pop(0) if self.parts else None
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for one in found[:part]:
+                yield HEADER.pack(one.stream, len(one.stamp + one.data)) + one.stamp + one.data
+            if part is None:
+                self.state = EXITED
+            elif self.words is not None:
+                yield HEADER.pack(self.words.stream, len(self.words.stamp + self.words.data)) + self.words.stamp + self.words.data
+
+        yield chunks()
+
+
+async def followed(engine: BreakingEngine, *, follow: bool = True) -> list[str]:
+    observer = SimpleNamespace(ttys=set(), state=lambda _: engine.state)
+    logs = EngineLogs(engine, observer)  # type: ignore[arg-type]
+    return b"".join([data async for data in logs.read("c", LogOptions(follow=follow))]).decode().splitlines()
+
+
+# Two lines of one instant, and a stream whose stamps are a little behind.
+LINES = [
+    piece(1, 100, "a\n"),
+    piece(1, 200, "b\n"),
+    piece(1, 200, "c\n"),
+    piece(1, 200, "d\n"),
+    piece(2, 150, "e\n"),
+    piece(1, 300, "f\n"),
+    piece(2, 290, "g\n"),
+]
+ALL = list("abcdefg")
+
+
+@pytest.mark.parametrize("words", [TOO_LARGE, None], ids=["said", "silent"])
+@pytest.mark.parametrize("first", range(len(LINES) + 1))
+def test_each_line_comes_once(first: int, words: Piece | None) -> None:
+    engine = BreakingEngine(LINES, [first, 5, 6], words)
+    assert run(followed(engine)) == ALL
+    assert len(engine.asked) == 4
+
+
+def test_a_log_that_is_not_followed_goes_on_too() -> None:
+    assert run(followed(BreakingEngine(LINES, [3]), follow=False)) == ALL
+
+
+def test_the_end_of_a_container_is_the_end_of_its_log() -> None:
+    engine = BreakingEngine(LINES, [], None)
+    assert run(followed(engine)) == ALL
+    assert len(engine.asked) == 1
+
+
+def test_one_that_gets_no_further_is_told_in_the_engines_words() -> None:
+    engine = BreakingEngine(LINES, [2] + [0] * 100)
+    with pytest.raises(RuntimeFailure, match=r"^log message is too large"):
+        run(followed(engine))
+    assert len(engine.asked) == RESUME_TRIES + 1
+
+
+def test_a_container_that_is_removed_meanwhile_ends_the_log() -> None:
+    class Removed(BreakingEngine):
+        @asynccontextmanager
+        async def stream(self, method: str, path: str, *, params: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+            if self.asked:
+                raise EngineNotFound(404, "No such container: c")
+            async with super().stream(method, path, params=params) as chunks:
+                yield chunks
+
+    assert run(followed(Removed(LINES, [2]))) == ["a", "b"]
+
+
+def test_a_stream_that_is_alone_is_read_again_for_a_moment_only() -> None:
+    lines = [piece(1, 100 + 1_000_000 * number, f"{number}\n") for number in range(900)]
+    engine = BreakingEngine(lines, [800])
+    assert run(followed(engine)) == [str(number) for number in range(900)]
+    assert engine.asked[1]["since"] == _seconds(piece(1, 100 + 549_000_000, "").stamp)
