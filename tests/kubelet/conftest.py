@@ -11,6 +11,7 @@ import pytest
 
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.mounts import unmount_all
+from tests.kubelet.containerd_support import Containerd, containerd
 
 
 @pytest.fixture
@@ -25,6 +26,13 @@ def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="knarr-") as name:
         yield Path(name)
         unmount_all(Path(name))
+
+
+@pytest.fixture(scope="session")
+def own_containerd() -> Iterator[Containerd]:
+    """One for all tests of a session: it takes two seconds to start."""
+    with containerd() as made:
+        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.kubelet.runtime.docker.bridge import BridgeKeeper
+from services.kubelet.runtime.bridge import BridgeKeeper
 from services.kubelet.runtime.port import RuntimeFailure
 
 

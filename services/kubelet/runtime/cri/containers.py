@@ -94,11 +94,11 @@ class EngineContainers:
         try:
             await self._engine.runtime("StartContainer", cri.StartContainerRequest(container_id=container.id))
         except EngineError as error:
-            known, now = self._observer.container(container.id), datetime.now(UTC)
-            if known is not None and known.started_at is not None:
+            seen = await self._observer.look(container.id)
+            if seen is not None and seen.started_at is not None:
                 # It was started before, and the answer was lost.
                 return
-            failed = replace(container, state=EXITED, exit_code=START_FAILED_EXIT_CODE, error=str(error), finished_at=now)
+            failed = replace(container, state=EXITED, exit_code=START_FAILED_EXIT_CODE, error=str(error), finished_at=datetime.now(UTC))
             self._observer.observations.put_container(pod, failed)
             raise
         known = self._observer.container(container.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from knarr.api.containerd.content.v1 import content_pb2_grpc
 from knarr.api.containerd.events.v1 import events_pb2 as events
 from knarr.api.containerd.events.v1 import events_pb2_grpc
 from knarr.api.containerd.images.v1 import images_pb2_grpc
+from knarr.api.containerd.leases.v1 import leases_pb2_grpc
 from knarr.api.cri.v1 import image_pb2_grpc, runtime_pb2_grpc
 from knarr.client.channel import Options, open_plain_channel
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
@@ -26,6 +27,7 @@ OPTIONS: Options = [
 ]
 # Where containerd keeps what its CRI plugin makes.
 NAMESPACE = "k8s.io"
+Metadata = tuple[tuple[str, str], ...]
 UNREACHED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 
 
@@ -69,16 +71,18 @@ class Engine:
         """A call of ImageService."""
         return await self._call(getattr(image_pb2_grpc.ImageServiceStub(self._open()), method), request, timeout_seconds)
 
-    async def create_image(self, request: Any) -> Any:
-        """A name in containerd's own store of images."""
-        call = images_pb2_grpc.ImagesStub(self._open()).Create
-        return await self._call(call, request, None, (("containerd-namespace", NAMESPACE),))
+    async def create_lease(self, request: Any) -> None:
+        """What is made under it containerd keeps for as long as it lasts."""
+        await self._call(leases_pb2_grpc.LeasesStub(self._open()).Create, request, None, _own())
 
-    async def write_content(self, request: Any) -> None:
-        """A blob into containerd's own store, in one message; one that is there already stays."""
+    async def create_image(self, request: Any, lease: str) -> None:
+        """A name in containerd's own store of images."""
+        await self._call(images_pb2_grpc.ImagesStub(self._open()).Create, request, None, _own(lease))
+
+    async def write_content(self, request: Any, lease: str) -> None:
+        """A blob into containerd's own store, in one message; one that is there already stays, under the lease too."""
         stub = content_pb2_grpc.ContentStub(self._open())
-        metadata = (("containerd-namespace", NAMESPACE),)
-        call = stub.Write(iter([request]), timeout=self._timeout_seconds, metadata=metadata)
+        call = stub.Write(iter([request]), timeout=self._timeout_seconds, metadata=_own(lease))
         try:
             async for _ in call:
                 pass
@@ -86,9 +90,11 @@ class Engine:
             if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
                 raise self._error(error) from error
 
-    async def events(self, filters: list[str]) -> AsyncIterator[events.Envelope]:
-        """containerd's own events, without end. Raises EngineUnimplemented where the engine is another one."""
-        call = events_pb2_grpc.EventsStub(self._open()).Subscribe(events.SubscribeRequest(filters=filters))
+    def follow_events(self, filters: list[str]) -> AsyncGenerator[events.Envelope]:
+        """containerd's own events from now on, without end. Raises EngineUnimplemented where the engine is another one."""
+        return self._envelopes(events_pb2_grpc.EventsStub(self._open()).Subscribe(events.SubscribeRequest(filters=filters)))
+
+    async def _envelopes(self, call: Any) -> AsyncGenerator[events.Envelope]:
         try:
             async for envelope in call:
                 yield envelope
@@ -102,7 +108,7 @@ class Engine:
             self._channel = open_plain_channel(self._target, OPTIONS)
         return self._channel
 
-    async def _call(self, call: Any, request: Any, timeout_seconds: float | None, metadata: Any = None) -> Any:
+    async def _call(self, call: Any, request: Any, timeout_seconds: float | None, metadata: Metadata | None = None) -> Any:
         try:
             return await call(request, timeout=timeout_seconds or self._timeout_seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
@@ -113,3 +119,8 @@ class Engine:
         if error.code() in UNREACHED:
             return RuntimeUnavailable(f"the container runtime at {self.endpoint} does not answer: {words}")
         return KINDS.get(error.code(), EngineError)(words)
+
+
+def _own(lease: str = "") -> Metadata:
+    """For calls of containerd's own services."""
+    return (("containerd-namespace", NAMESPACE), *((("containerd-lease", lease),) if lease else ()))

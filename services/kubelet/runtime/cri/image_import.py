@@ -6,11 +6,14 @@ import asyncio
 import hashlib
 import json
 import platform
+import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from knarr.api.containerd.content.v1 import content_pb2 as content
 from knarr.api.containerd.images.v1 import images_pb2 as images
+from knarr.api.containerd.leases.v1 import leases_pb2 as leases
 from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import image_pb2 as pb
 from services.kubelet.runtime.cri.engine import Engine, EngineError
@@ -20,6 +23,7 @@ from services.kubelet.runtime.port import RuntimeFailure
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+LEASE = timedelta(minutes=10)
 # What containerd's own collector keeps, because of what.
 REFERENCE = "containerd.io/gc.ref.content"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -58,12 +62,16 @@ def image_blobs(archive: bytes, settings: Mapping[str, Any]) -> tuple[Blob, Blob
 async def import_image(engine: Engine, name: str, archive: bytes, settings: Mapping[str, Any]) -> None:
     """Makes the image and waits until the engine shows it. ``name`` is the whole one: with registry and tag. Raises RuntimeFailure."""
     layer, config, manifest = image_blobs(archive, settings)
-    await _write(engine, layer, {})
-    await _write(engine, config, {})
-    await _write(engine, manifest, {f"{REFERENCE}.config": config.digest, f"{REFERENCE}.l.0": layer.digest})
+    # Its collector may run between two of these calls, when nothing refers to a blob yet.
+    lease = f"knarr-{uuid.uuid4().hex}"
+    ends = datetime.now(UTC) + LEASE
+    await engine.create_lease(leases.CreateRequest(id=lease, labels={"containerd.io/gc.expire": f"{ends:%Y-%m-%dT%H:%M:%SZ}"}))
+    await _write(engine, layer, {}, lease)
+    await _write(engine, config, {}, lease)
+    await _write(engine, manifest, {f"{REFERENCE}.config": config.digest, f"{REFERENCE}.l.0": layer.digest}, lease)
     target = images.Descriptor(media_type=MANIFEST, digest=manifest.digest, size=len(manifest.data))
     try:
-        await engine.create_image(images.CreateImageRequest(image=images.Image(name=name, target=target)))
+        await engine.create_image(images.CreateImageRequest(image=images.Image(name=name, target=target)), lease)
     except EngineError as error:
         if "already exists" not in str(error):
             raise
@@ -74,12 +82,13 @@ async def import_image(engine: Engine, name: str, archive: bytes, settings: Mapp
     raise RuntimeFailure(f"the container runtime does not show the image {name} that it was given")
 
 
-async def _write(engine: Engine, blob: Blob, labels: Mapping[str, str]) -> None:
+async def _write(engine: Engine, blob: Blob, labels: Mapping[str, str], lease: str) -> None:
     size = len(blob.data)
     await engine.write_content(
         content.WriteContentRequest(
             action=content.COMMIT, ref=f"knarr-{blob.digest}", total=size, expected=blob.digest, data=blob.data, labels=labels
-        )
+        ),
+        lease,
     )
 
 

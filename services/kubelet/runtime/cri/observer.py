@@ -57,7 +57,7 @@ class EngineObserver:
         """Follows the engine until that breaks, with a list at its begin and now and then."""
         relister = asyncio.create_task(self._relist_again(self._settings.relist_seconds), name="kubelet/relist")
         try:
-            async with aclosing(self._engine.events(FILTERS)) as envelopes:  # type: ignore[type-var]
+            async with aclosing(self._engine.follow_events(FILTERS)) as envelopes:
                 await self._refresh()
                 async for envelope in envelopes:
                     self._heed(envelope)

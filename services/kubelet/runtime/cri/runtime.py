@@ -15,6 +15,7 @@ from dataclasses import replace
 from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
 from knarr.service.tasks import run_together
+from services.kubelet.runtime.bridge import BridgeKeeper
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.cri.containers import EngineContainers
 from services.kubelet.runtime.cri.engine import Engine
@@ -98,7 +99,12 @@ class CriRuntime(Runtime):
 
     async def run(self) -> None:
         await self._started.wait()
-        await run_together("runtime", {"events": self._follow(), "logs": self._log_keeper.run()})
+        keeper = BridgeKeeper(self._settings.bridge, self._renew_network)
+        await run_together("runtime", {"events": self._follow(), "logs": self._log_keeper.run(), "bridge": keeper.run()})
+
+    async def _renew_network(self) -> None:
+        await ensure_network(self._engine, self._settings, await read_facts(self._engine))
+        await self._sandboxes.cut_off()
 
     async def _follow(self) -> None:
         while True:

@@ -11,6 +11,8 @@ from pathlib import Path
 from knarr.api.cri.v1 import sandbox_pb2 as pb
 from services.kubelet.runtime.cri.configs import sandbox_config
 from services.kubelet.runtime.cri.engine import Engine, EngineError, EngineNotFound
+from services.kubelet.runtime.cri.facts import read_facts
+from services.kubelet.runtime.cri.image_import import ensure_sandbox_image
 from services.kubelet.runtime.cri.log_files import pod_logs
 from services.kubelet.runtime.cri.observer import EngineObserver
 from services.kubelet.runtime.cri.settings import CriSettings
@@ -39,8 +41,14 @@ class EngineSandboxes:
         for known in pod.sandboxes if pod else ():
             if known.attempt == plan.attempt and known.ready:
                 return known
-        await asyncio.to_thread(_make_folder, pod_logs(self._settings.logs, plan.pod))
-        sandbox = await self._observer.look_at_sandbox(await self._run(plan))
+        folder = pod_logs(self._settings.logs, plan.pod)
+        await asyncio.to_thread(_make_folder, folder)
+        try:
+            sandbox = await self._observer.look_at_sandbox(await self._run(plan))
+        except RuntimeFailure:
+            # Of a pod that never gets one nobody would remove it.
+            await asyncio.to_thread(_remove_empty, folder)
+            raise
         if sandbox is None:
             raise RuntimeFailure(f"the sandbox of pod {plan.pod.namespace}/{plan.pod.name} was gone at once")
         return sandbox
@@ -52,6 +60,8 @@ class EngineSandboxes:
         try:
             return str((await self._engine.runtime("RunPodSandbox", request)).pod_sandbox_id)
         except EngineError as error:
+            if await self._gave_image(error):
+                return str((await self._engine.runtime("RunPodSandbox", request)).pod_sandbox_id)
             if not name_is_taken(error):
                 raise
         found = await self._observer.find_sandbox(plan.pod.uid, plan.attempt)
@@ -61,6 +71,22 @@ class EngineSandboxes:
             return str(found.id)
         await self._take_away(found.id)
         return str((await self._engine.runtime("RunPodSandbox", request)).pod_sandbox_id)
+
+    async def _gave_image(self, error: EngineError) -> bool:
+        """Whether it was the sandbox's image: somebody who tidies up may have removed it."""
+        if "sandbox image" not in str(error):
+            return False
+        await ensure_sandbox_image(self._engine, (await read_facts(self._engine)).sandbox_image)
+        return True
+
+    async def cut_off(self) -> None:
+        """Ends the sandboxes whose network was taken away, so that their pods are made anew. Raises RuntimeFailure."""
+        for pod in list(self._observer.observations.pods.values()):
+            for sandbox in pod.sandboxes:
+                if sandbox.ready and sandbox.ip:
+                    with contextlib.suppress(EngineNotFound):
+                        await self._engine.runtime("StopPodSandbox", pb.StopPodSandboxRequest(pod_sandbox_id=sandbox.id))
+                    await self._observer.look_at_sandbox(sandbox.id)
 
     async def remove(self, sandbox: Sandbox) -> None:
         """As ``Runtime.remove_sandbox``."""
@@ -124,6 +150,11 @@ def _make_folder(path: Path) -> None:
         path.chmod(0o755)
     except OSError as error:
         raise RuntimeFailure(f"cannot make the folder of the pod's logs {path}: {error.strerror}") from error
+
+
+def _remove_empty(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def make_log_folder(logs: Path, pod: PodRef, container: str) -> None:

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from knarr.service.tasks import run_together
+from services.kubelet.runtime.bridge import BridgeKeeper
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.dialing import dial
 from services.kubelet.runtime.docker.accounts import EngineAccounts
-from services.kubelet.runtime.docker.bridge import BridgeKeeper
 from services.kubelet.runtime.docker.containers import EngineContainers
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.handlers import EngineHandlers

@@ -37,5 +37,7 @@ class BridgeKeeper:
             log.warning("the bridge of the pods' network is gone; making the network anew", extra={"bridge": self._path.name})
             try:
                 await self._renew()
+                # Some engines make it with the next pod.
+                self._seen = self._path.exists()
             except RuntimeFailure as error:
                 log.warning("the pods' network could not be made anew", extra={"error": str(error)})
