@@ -21,7 +21,6 @@ from services.kubelet.node.mounts import mounts_below
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.contents import EmptyDirectory, File, Files, HostDirectory, VolumeError
 from services.kubelet.pod.directory import PodDirectory, check_host_path
-from services.kubelet.pod.memory import memory_limit
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volume_files import write_files
 from services.kubelet.pod.volumes import contents
@@ -216,17 +215,6 @@ def test_what_lies_in_memory_is_no_larger_than_its_pod(own: str, limits: list[st
         pod.spec.resources.limits["memory"].string = whole
     view = NodeView("node-1", "192.0.2.1", {"cpu": "4", "memory": "4Gi"})
     assert contents(pod, References(), view)["v"] == EmptyDirectory(memory=True, size_bytes=size)
-
-
-def test_an_init_container_counts_while_it_runs_alone() -> None:
-    pod = make_pod("web", "app")
-    for name, limit, policy in (("first", "3Gi", ""), ("side", "1Gi", "Always"), ("second", "1Gi", "")):
-        spec = pod.spec.init_containers.add(name=name)
-        spec.resources.limits["memory"].string = limit
-        if policy:
-            spec.restart_policy = policy
-    pod.spec.containers[0].resources.limits["memory"].string = "512Mi"
-    assert memory_limit(pod) == 3 << 30
 
 
 @pytest.fixture(params=["openat2", "step by step"])

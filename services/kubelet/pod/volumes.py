@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.objects.pods import init_and_main_containers
+from services.kubelet.cgroups.values import of_pod
 from services.kubelet.csi.places import seen_here
 from services.kubelet.csi.volume import inline
 from services.kubelet.node.view import NodeView
@@ -15,7 +16,6 @@ from services.kubelet.pod.claims import claimed, network_directory
 from services.kubelet.pod.contents import DEFAULT_MODE, Content, EmptyDirectory, File, Files, HostDirectory, ImageDirectory, VolumeError
 from services.kubelet.pod.credentials import Credential
 from services.kubelet.pod.downward import UnknownField, field_value, resource_value
-from services.kubelet.pod.memory import memory_limit
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import Wanted
@@ -97,7 +97,7 @@ def _empty_directory(pod: core.Pod, source: core.EmptyDirVolumeSource, node: Nod
     memory, limit = source.medium == "Memory", source.size_limit.string
     sizes = [quantity.value(limit) if limit else 0]
     if memory:
-        sizes += [memory_limit(pod), quantity.value(node.allocatable.get("memory", "0"))]
+        sizes += [of_pod(pod).memory_bytes, quantity.value(node.allocatable.get("memory", "0"))]
     return EmptyDirectory(memory, min((size for size in sizes if size > 0), default=0), source.mode if source.HasField("mode") else None)
 
 
