@@ -110,7 +110,7 @@ FIELDS = [
     Seen(
         "names",
         "cat /etc/hosts /etc/resolv.conf",
-        r"192\.0\.2\.7\talias other.*search corp\.example\nnameserver 192\.0\.2\.53\noptions ndots:2",
+        r"192\.0\.2\.7\talias\tother.*search corp\.example\nnameserver 192\.0\.2\.53\noptions ndots:2",
         "{hostAliases: [{ip: 192.0.2.7, hostnames: [alias, other]}], dnsPolicy: None, "
         "dnsConfig: {nameservers: [192.0.2.53], searches: [corp.example], options: [{name: ndots, value: '2'}]}}",
     ),
@@ -226,11 +226,6 @@ FIELDS = [
         EMPTY,
         "{volumeMounts: [{name: labels, mountPath: /labels}, {name: m, mountPath: /m}]}",
     ),
-    Seen("name-files", "cat /etc/hosts /etc/resolv.conf", "Kubernetes-managed", "{securityContext: {runAsUser: 1100}}"),
-]
-
-# What the same containers show once the node and the API have changed.
-LATER = [
     Seen(
         "image-volume",
         "ls /v/bin/busybox; cat /passwd; echo x > /v/x || echo closed; /v/bin/busybox true || echo inert; ls -ld /v/tmp",
@@ -240,12 +235,23 @@ LATER = [
     ),
     Seen(
         "block-volume",
-        "head -c 6 /dev/xvda; echo other | busybox dd of=/dev/xvda 2>/dev/null && head -c 5 /dev/xvda; head -c 5 /dev/xvdb; "
-        "echo x > /dev/xvdb || echo closed",
-        "^first.otherother.*closed",
+        "head -c 6 /dev/xvda; echo other | busybox dd of=/dev/xvda seek=1 2>&-; busybox dd if=/dev/xvda skip=1 2>&- | head -c 5",
+        "^first.other$",
         BLOCK,
-        "{volumeDevices: [{name: disk, devicePath: /dev/xvda}, {name: same, devicePath: /dev/xvdb}]}",
+        "{volumeDevices: [{name: disk, devicePath: /dev/xvda}]}",
     ),
+    Seen(
+        "block-volume-read-only",
+        "head -c 6 /dev/xvdb; echo x > /dev/xvdb || echo closed",
+        "^first.*closed$",
+        BLOCK,
+        "{volumeDevices: [{name: same, devicePath: /dev/xvdb}]}",
+    ),
+    Seen("name-files", "cat /etc/hosts /etc/resolv.conf", "Kubernetes-managed", "{securityContext: {runAsUser: 1100}}"),
+]
+
+# What the same containers show once the node and the API have changed.
+LATER = [
     Seen("follows", "cat /labels/tier /m/k", "^backw$"),
     Seen("told-mounts", "ls /v/later", "^new$"),
 ]
