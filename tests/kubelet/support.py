@@ -99,6 +99,9 @@ async def running(
     """A kubelet until the end of the block; it is ready at its begin unless told not to wait."""
     api = api or FaultyApi(clock)
     client = api.client()
+    # What it makes on the machine bears the name by which it is removed.
+    if cluster_id := getattr(getattr(runtime, "_settings", None), "cluster_id", ""):
+        changes.setdefault("cluster_id", cluster_id)
     kubelet = Kubelet(api.client(kubelet_of(changes.get("node_name", NODE))), settings(data_dir, **changes), runtime, clock)
     task = asyncio.create_task(kubelet.run())
     cluster = Cluster(api, client, kubelet, runtime)
