@@ -1,8 +1,9 @@
-"""A node whose disk runs full, and pods over their limits of it, on a real engine: one cluster whose kubelet has a small disk of its own."""
+"""A node whose disk runs full, and pods over their limits of it, on a real engine: one kubelet with a small disk of its own."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ async def test_a_full_disk_ends_who_filled_it(tmp_path: Path, monkeypatch: pytes
     mount_tmpfs(disk, 0o755, 40 * MI)
     try:
         async with docker() as (runtime, settings, image):
-            own = {"cluster_id": settings.cluster_id, "pod_cidr": settings.pod_cidr, "thresholds": THRESHOLDS}
+            own: dict[str, Any] = {"cluster_id": settings.cluster_id, "pod_cidr": settings.pod_cidr, "thresholds": THRESHOLDS}
             async with running(runtime, disk / "kubelet", **own) as cluster:
                 await cluster.client.create(writer("modest", image, "head -c 2000000 /dev/zero > /data/a"))
                 await cluster.client.create(writer("greedy", image, "head -c 25000000 /dev/zero > /data/a"))
