@@ -25,6 +25,14 @@ def with_tag(reference: str) -> str:
     return reference if "@" in reference or ":" in reference.rpartition("/")[2] else f"{reference}:latest"
 
 
+def full_name(reference: str) -> str:
+    """With its registry, and with the tag that holds where it has none: by which two spellings of one name are the same."""
+    named = with_tag(reference)
+    registry = registry_of(named)
+    rest = named.removeprefix(f"{registry}/")
+    return f"{registry}/{rest if '/' in rest or registry != 'docker.io' else f'library/{rest}'}"
+
+
 def registry_of(reference: str) -> str:
     """The registry a reference is pulled from: ``docker.io`` when it names none."""
     first, slash, _ = reference.partition("/")

@@ -32,6 +32,7 @@ from services.kubelet.csi.places import Places
 from services.kubelet.csi.secrets import DriverSecrets
 from services.kubelet.csi.unasked import UnaskedDrivers
 from services.kubelet.eviction.decide import Rules
+from services.kubelet.eviction.images import ImageKeeper
 from services.kubelet.eviction.keeper import EvictionKeeper
 from services.kubelet.eviction.local_storage import LocalStorage
 from services.kubelet.eviction.measure import Meter
@@ -40,6 +41,7 @@ from services.kubelet.eviction.signals import GivenSignals, MachineSignals, Sign
 from services.kubelet.node.files import NodeFiles, NoFiles
 from services.kubelet.node.folders import LocalFolders
 from services.kubelet.node.image_folders import ImageFolders
+from services.kubelet.node.image_garbage import PulledImages
 from services.kubelet.node.images import Images
 from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
@@ -98,7 +100,8 @@ class Kubelet(Component):
         self._recorder = EventRecorder(client, "kubelet", settings.node_name)
         tokens = (TokenKeeper if runtime.mounts_files else UnreadTokens)(client, clock)
         self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, tokens, clock)
-        self._images = Images(runtime)
+        pulled = PulledImages(settings.data_dir)
+        self._images = Images(runtime, pulled.add)
         machine = read_machine(settings.data_dir)
         if not runtime.uses_machine:
             # What is simulated stands for machines of all kinds.
@@ -145,7 +148,9 @@ class Kubelet(Component):
         self._mirrors = MirrorKeeper(client, self._statics, self._pods, lambda: self._keeper.node)
         self.signals = signals or self._own_signals(files)
         meter = Meter(runtime, files)
-        reclaimer = Reclaimer(self.manager.all)
+        self._image_keeper = ImageKeeper(settings.image_garbage, runtime, pulled, self.manager.pods, self.signals, self._recorder, clock)
+        self._pulled = pulled
+        reclaimer = Reclaimer(self.manager.all, self._image_keeper.remove_unused)
         rules = Rules(settings.thresholds, timedelta(seconds=settings.pressure_transition_seconds), settings.eviction_max_pod_grace_seconds)
         self._evictions = EvictionKeeper(rules, self.signals, self.manager.all, meter, reclaimer.reclaim, self._recorder, clock)
         self._evictions.on_change(self._keeper.look)
@@ -203,6 +208,7 @@ class Kubelet(Component):
                 "own-node": self._own_node.run(),
                 "evictions": self._evict(),
                 "local storage": self._local_storage.run(),
+                "images": self._keep_images(),
             }
             if self._runtime.mounts_files:
                 parts |= {"drivers": self._drivers.run(), "driver mounts": self.context.drivers.run()}
@@ -264,6 +270,11 @@ class Kubelet(Component):
 
     def _images_folder(self) -> Path | None:
         return Path(folder) if (folder := self._runtime.images_folder) else None
+
+    async def _keep_images(self) -> None:
+        await self._engine_tried.wait()
+        self._pulled.read()
+        await self._image_keeper.run(lambda: self._keeper.node)
 
     async def _evict(self) -> None:
         """Looks from the start: what is short is known before pods are taken. Nobody is ended before the engine is known."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from knarr.machinery import quantity
 from knarr.objects.amounts import whole
 from knarr.service.options import duration, number
-from services.kubelet.thresholds import DEFAULT_HARD, parse_amounts, parse_graces, thresholds_of
+from services.kubelet.thresholds import DEFAULT_HARD, GarbageRules, parse_amounts, parse_graces, thresholds_of
 
 RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
+YEAR_SECONDS = 366 * 24 * 3600.0
 MONTH_SECONDS = 30 * 24 * 3600.0
 T = TypeVar("T")
 
@@ -67,11 +69,29 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long a condition stays true after its cause has gone (default: 5m0s)",
     )
+    for name, default, help_text in (
+        ("--image-gc-high-threshold", 85, "from how full a disk on, in percent, images that this kubelet fetched are given up"),
+        ("--image-gc-low-threshold", 80, "and down to how full"),
+    ):
+        group.add_argument(name, type=number(0, 100), default=default, metavar="PERCENT", help=f"{help_text} (default: %(default)s)")
+    for name, seconds, help_text in (
+        ("--minimum-image-ttl-duration", 120.0, "how old an image is at least that is given up (default: 2m0s)"),
+        ("--image-maximum-gc-age", 0.0, "how long an image may lie unused; 0s: for ever (default)"),
+    ):
+        group.add_argument(name, type=duration(0.0, YEAR_SECONDS), default=seconds, metavar="TIME", help=help_text)
 
 
 def resource_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Fields of KubeletSettings. Raises ValueError where flags contradict one another."""
+    if arguments.image_gc_low_threshold >= arguments.image_gc_high_threshold and arguments.image_gc_high_threshold < 100:
+        raise ValueError("--image-gc-low-threshold must be less than --image-gc-high-threshold")
     return {
+        "image_garbage": GarbageRules(
+            arguments.image_gc_high_threshold,
+            arguments.image_gc_low_threshold,
+            timedelta(seconds=arguments.minimum_image_ttl_duration),
+            timedelta(seconds=arguments.image_maximum_gc_age),
+        ),
         "kube_reserved": arguments.kube_reserved,
         "system_reserved": arguments.system_reserved,
         "max_pods": arguments.max_pods,

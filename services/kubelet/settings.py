@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.kubelet.thresholds import DEFAULT_THRESHOLDS, Threshold
+from services.kubelet.thresholds import DEFAULT_GARBAGE, DEFAULT_THRESHOLDS, GarbageRules, Threshold
 
 # The `cloud_provider` that is a component of its own, which tells of the node's machine.
 EXTERNAL = "external"
@@ -49,6 +49,8 @@ class KubeletSettings:
     thresholds: tuple[Threshold, ...] = DEFAULT_THRESHOLDS
     pressure_transition_seconds: float = 300.0
     eviction_max_pod_grace_seconds: float = 0.0
+    # When images are given up.
+    image_garbage: GarbageRules = DEFAULT_GARBAGE
     # Period of the node's Lease renewal, seconds, and how long the Lease holds, seconds.
     lease_renew_seconds: float = 10.0
     lease_duration_seconds: int = 40

@@ -57,6 +57,17 @@ class Threshold:
         return not self.grace
 
 
+@dataclass(frozen=True, slots=True)
+class GarbageRules:
+    """From how full a disk on (percent) images are given up, and down to what; how old one must be; and how long one may lie unused, 0: for
+    ever. Kubernetes' defaults."""
+
+    high_percent: int = 85
+    low_percent: int = 80
+    minimum_age: timedelta = timedelta(minutes=2)
+    maximum_unused: timedelta = timedelta()
+
+
 def parse_amounts(text: str, sign: str, *, zero: bool) -> dict[str, Amount]:
     """Of ``signal<amount,…``, by signal. ``sign`` is what stands between, ``zero``: whether nothing is an amount, too.
     Raises ValueError with words that name what is wrong."""
@@ -128,3 +139,4 @@ def _amount(signal: str, text: str, *, zero: bool) -> Amount:
 
 
 DEFAULT_THRESHOLDS = thresholds_of(parse_amounts(DEFAULT_HARD, "<", zero=False), {}, {}, {})
+DEFAULT_GARBAGE = GarbageRules()

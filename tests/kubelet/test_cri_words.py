@@ -9,9 +9,10 @@ import pytest
 
 from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import image_pb2, status_pb2
+from knarr.objects.images import full_name
 from services.kubelet.runtime.cri.engine import Engine
 from services.kubelet.runtime.cri.facts import EngineFacts, facts_of
-from services.kubelet.runtime.cri.image_import import full_name, image_blobs
+from services.kubelet.runtime.cri.image_import import image_blobs
 from services.kubelet.runtime.cri.images import auth_of, image_of
 from services.kubelet.runtime.cri.network import FILE, _lay, network_config
 from services.kubelet.runtime.cri.sandboxes import networks_of

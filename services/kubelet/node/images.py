@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from knarr.objects.images import valid_image, with_tag
 from services.kubelet.runtime.port import Image, NoSuchImage, Runtime
@@ -23,8 +23,9 @@ class ImageFailure(Exception):
 class Images:
     """Shared by all pods of a node: a second pull of one reference waits for the first."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: Runtime, pulled: Callable[[str], None] = lambda _: None) -> None:
+        """``pulled`` is told each reference that was fetched."""
+        self._runtime, self._pulled = runtime, pulled
         self._pulls: dict[str, asyncio.Task[Image]] = {}
 
     async def present(self, reference: str, policy: str) -> Image | None:
@@ -49,7 +50,9 @@ class Images:
             task = asyncio.create_task(self._runtime.pull(name, auth), name=f"kubelet/pull/{name}")
             self._pulls[name] = task
             task.add_done_callback(lambda _: self._pulls.pop(name, None))
-        return await asyncio.shield(task)
+        image = await asyncio.shield(task)
+        self._pulled(name)
+        return image
 
     async def close(self) -> None:
         for task in list(self._pulls.values()):

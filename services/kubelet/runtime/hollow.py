@@ -155,6 +155,9 @@ class HollowRuntime(Runtime):
         self._refuse_in_trouble()
         return [LocalImage((reference,), 0) for reference in sorted(set(self.pulled))]
 
+    async def remove_image(self, reference: str) -> None:
+        self.pulled = [name for name in self.pulled if name != reference]
+
     async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
         self._refuse_in_trouble()
         await _pause(self._settings.pull_seconds)

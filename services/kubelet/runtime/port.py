@@ -413,6 +413,11 @@ class Runtime(abc.ABC):
     async def usage(self) -> list[Usage]:
         """The usage of every running container."""
 
+    async def remove_image(self, reference: str) -> None:
+        """Takes the name from an image, and removes it where it has no other; one that is gone is success. Raises RuntimeFailure, also
+        where a container is made of it."""
+        raise RuntimeFailure(f"this runtime removes no images: {reference} stays")
+
     @property
     def images_folder(self) -> str:
         """Where on the node images and containers lie; empty where that is not known, or on no disk of this machine."""

@@ -16,6 +16,7 @@ from knarr.api.containerd.images.v1 import images_pb2 as images
 from knarr.api.containerd.leases.v1 import leases_pb2 as leases
 from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import image_pb2 as pb
+from knarr.objects.images import full_name
 from services.kubelet.runtime.cri.engine import Engine, EngineError
 from services.kubelet.runtime.pause import pause_archive, pause_program
 from services.kubelet.runtime.port import RuntimeFailure
@@ -103,14 +104,3 @@ async def ensure_sandbox_image(engine: Engine, name: str) -> None:
         return
     program, command = await asyncio.to_thread(pause_program)
     await import_image(engine, full_name(name), pause_archive(program), {"Cmd": list(command)})
-
-
-def full_name(name: str) -> str:
-    """A name with its registry, as containerd keeps it: a first part without dot, colon or `localhost` is none. Pure."""
-    first, slash, rest = name.partition("/")
-    if not slash:
-        name = f"docker.io/library/{name}"
-    elif not ("." in first or ":" in first or first == "localhost"):
-        name = f"docker.io/{first}/{rest}"
-    last = name.rpartition("/")[2]
-    return name if ":" in last or "@" in last else f"{name}:latest"

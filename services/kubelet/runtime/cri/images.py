@@ -47,6 +47,11 @@ class EngineImages:
         images = [LocalImage((*image.repo_digests, *image.repo_tags), int(image.size)) for image in told.images]
         return [image for image in images if image.names]
 
+    async def remove(self, reference: str) -> None:
+        """As ``Runtime.remove_image``, but that an engine takes away all names of the image."""
+        self.forget(reference)
+        await self._engine.image("RemoveImage", pb.RemoveImageRequest(image=common.ImageSpec(image=reference)))
+
     async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
         """As ``Runtime.pull``."""
         self.forget(reference)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound, quoted
 from services.kubelet.runtime.docker.events import lines
@@ -55,6 +56,12 @@ class EngineImages:
         named = [([*(entry.get("RepoDigests") or []), *(entry.get("RepoTags") or [])], int(entry["Size"])) for entry in found]
         images = [LocalImage(tuple(name for name in names if "<none>" not in name), size) for names, size in named]
         return [image for image in images if image.names]
+
+    async def remove(self, reference: str) -> None:
+        """As ``Runtime.remove_image``."""
+        self.forget(reference)
+        with suppress(EngineNotFound):
+            await self._engine.request("DELETE", f"images/{quoted(reference)}")
 
     async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
         """As ``Runtime.pull``."""

@@ -172,6 +172,9 @@ class DockerRuntime(Runtime):
     async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
         return await self._images.pull(reference, auth)
 
+    async def remove_image(self, reference: str) -> None:
+        await self._images.remove(reference)
+
     async def create_container(self, plan: ContainerPlan) -> Container:
         return await self._containers.create(plan)
 
