@@ -10,7 +10,7 @@ from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
 from services.kubelet.runtime.cri.log_files import log_path, pod_logs
 from services.kubelet.runtime.labels import STOP_SIGNAL, container_labels, sandbox_labels
-from services.kubelet.runtime.plan import ContainerPlan, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
+from services.kubelet.runtime.plan import ContainerPlan, Device, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
 from services.kubelet.runtime.port import Image
 from services.kubelet.runtime.signals import signal_name
 
@@ -39,7 +39,7 @@ PROPAGATIONS = {"rslave": cri.PROPAGATION_HOST_TO_CONTAINER, "rshared": cri.PROP
 
 def sandbox_config(plan: SandboxPlan, logs: Path, own: Mapping[str, str]) -> sandbox_pb2.PodSandboxConfig:
     """The sandbox. ``own`` labels name cluster and node; ``logs`` is where all pods' are."""
-    config = _sandbox_base(plan.pod, plan.attempt, logs)
+    config = _sandbox_base(plan.pod, plan.attempt, logs, plan.cgroup_parent)
     if not plan.host_network:
         config.hostname = config.annotations[HOSTNAME] = plan.hostname
     config.labels.update({**own, **plan.labels, **sandbox_labels(plan, "")})
@@ -55,17 +55,18 @@ def sandbox_config(plan: SandboxPlan, logs: Path, own: Mapping[str, str]) -> san
     return config
 
 
-def _sandbox_base(pod: PodRef, attempt: int, logs: Path) -> sandbox_pb2.PodSandboxConfig:
+def _sandbox_base(pod: PodRef, attempt: int, logs: Path, group: str) -> sandbox_pb2.PodSandboxConfig:
     config = sandbox_pb2.PodSandboxConfig(log_directory=str(pod_logs(logs, pod)))
     config.metadata.name, config.metadata.namespace, config.metadata.uid = pod.name, pod.namespace, pod.uid
     config.metadata.attempt = attempt
+    config.linux.cgroup_parent = group
     return config
 
 
 def container_request(plan: ContainerPlan, image: Image, hostname: str, logs: Path, own: Mapping[str, str]) -> cri.CreateContainerRequest:
     """A container in its pod's sandbox. ``hostname`` is the sandbox's, empty on the node's network."""
     request = cri.CreateContainerRequest(pod_sandbox_id=plan.sandbox_id)
-    request.sandbox_config.CopyFrom(_sandbox_base(plan.pod, plan.sandbox_attempt, logs))
+    request.sandbox_config.CopyFrom(_sandbox_base(plan.pod, plan.sandbox_attempt, logs, plan.cgroup_parent))
     # Containers find it in their environment.
     request.sandbox_config.hostname = hostname
     context = request.sandbox_config.linux.security_context
@@ -79,6 +80,7 @@ def container_request(plan: ContainerPlan, image: Image, hostname: str, logs: Pa
     config.working_dir = process.working_dir
     config.envs.extend(common.KeyValue(key=name, value=value.encode()) for name, value in process.env)
     config.mounts.extend(_mount(mount) for mount in plan.mounts)
+    config.devices.extend(_device(device) for device in plan.devices)
     config.labels.update({**own, **container_labels(plan)})
     config.labels[STOP_SIGNAL] = signal_name(plan.stop_signal or image.stop_signal)
     if plan.stop_signal:
@@ -143,6 +145,10 @@ def _set_profiles(context: cri.LinuxContainerSecurityContext, wanted: Security) 
     for part in wanted.selinux:
         name, _, value = part.partition(":")
         setattr(context.selinux_options, name, value)
+
+
+def _device(device: Device) -> cri.Device:
+    return cri.Device(container_path=device.target, host_path=device.source, permissions="r" if device.read_only else "rwm")
 
 
 def _mount(mount: Mount) -> cri.Mount:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from knarr.api.cri.v1 import status_pb2 as pb
 from services.kubelet.runtime.cri.engine import Engine
@@ -24,6 +25,8 @@ class EngineFacts:
     networks: tuple[str, ...] = ()
     # Where it keeps images and containers; empty where it does not say.
     root: str = ""
+    # How it makes control groups, `cgroupfs` or `systemd`; empty where it does not say.
+    cgroup_driver: str = ""
     # Whether it can leave out the groups that an image gives its user.
     strict_groups: bool = False
     # Why the engine cannot make pods now; empty when it can. The network's state apart, which is there after its configuration only.
@@ -56,10 +59,19 @@ def facts_of(told: pb.StatusResponse) -> EngineFacts:
         Path(folder),
         tuple(str(entry.get("Name") or "") for entry in loaded),
         str(config.get("containerdRootDir") or ""),
+        _cgroup_driver(config.get("containerd") or {}),
         told.features.supplemental_groups_policy,
         "; ".join(_words(found) for kind, found in conditions.items() if kind != NETWORK_READY and not found.status),
         _network_words(conditions),
     )
+
+
+def _cgroup_driver(containerd: Mapping[str, Any]) -> str:
+    """As the default runtime is set up."""
+    default = (containerd.get("runtimes") or {}).get(containerd.get("defaultRuntimeName") or "")
+    if default is None:
+        return ""
+    return "systemd" if (default.get("options") or {}).get("SystemdCgroup") else "cgroupfs"
 
 
 def _network_words(conditions: Mapping[str, pb.RuntimeCondition]) -> str:

@@ -71,7 +71,7 @@ class CriRuntime(Runtime):
         self._log_keeper = LogKeeper(self._engine, settings, self._observer)
         self._version = "Unknown"
         self._handlers: tuple[str, ...] = ()
-        self._folder = ""
+        self._folder = self._cgroup_driver = ""
         self._started = asyncio.Event()
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
@@ -91,7 +91,7 @@ class CriRuntime(Runtime):
         facts = await read_facts(self._engine)
         if facts.trouble:
             raise RuntimeFailure(facts.trouble)
-        self._handlers, self._folder = facts.handlers, facts.root
+        self._handlers, self._folder, self._cgroup_driver = facts.handlers, facts.root, facts.cgroup_driver
         self._containers.strict_groups = facts.strict_groups
         await ensure_network(self._engine, self._settings, facts)
         await ensure_sandbox_image(self._engine, facts.sandbox_image)
@@ -200,6 +200,10 @@ class CriRuntime(Runtime):
     @property
     def images_folder(self) -> str:
         return self._folder
+
+    @property
+    def cgroup_driver(self) -> str:
+        return self._cgroup_driver
 
     async def storage(self, uids: Collection[str]) -> list[Storage]:
         return await self._containers.storage(uids)
