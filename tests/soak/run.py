@@ -78,8 +78,10 @@ class Place:
     uids: set[str] = field(default_factory=set)
 
     async def found(self) -> dict[str, Counter[str]]:
+        # Before the engine is asked: the connection for that is no pod's.
+        found = snapshot(of_process())
         await self.look()
-        return snapshot(self.checkers)
+        return found | snapshot(self.checkers)
 
 
 async def run(soak: Soak, place: Place, tell: Callable[[str], None] = lambda words: None) -> Report:
@@ -120,7 +122,7 @@ async def on_docker(data_dir: Path) -> AsyncIterator[Place]:
         try:
             async with running(runtime, data_dir) as cluster:
                 wave = Wave(cluster, image, engine_strike(engine))
-                checkers = [*of_process(), *of_kubelet(cluster, data_dir), *of_engine(listed, lambda: uids)]
+                checkers = [*of_kubelet(cluster, data_dir), *of_engine(listed, lambda: uids)]
                 look = lambda: ask_engine(engine, settings, listed)  # noqa: E731
                 yield Place(wave, REAL, checkers, look, uids)
         finally:
@@ -138,7 +140,7 @@ async def on_hollow(data_dir: Path) -> AsyncIterator[Place]:
             raise AssertionError("nobody kills what is not there")
 
         wave = Wave(cluster, "app:1", strike)
-        yield Place(wave, SIMPLE, [*of_process(), *of_kubelet(cluster, data_dir)], _nothing)
+        yield Place(wave, SIMPLE, of_kubelet(cluster, data_dir), _nothing)
 
 
 async def _nothing() -> None:

@@ -6,14 +6,24 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.soak.checkers import left
-from tests.soak.run import Soak, on_hollow, run
+from tests.soak.run import Soak, on_docker, on_hollow, run
 
 
 async def test_a_simulated_node_is_left_as_it_was(tmp_path: Path) -> None:
     async with on_hollow(tmp_path / "data") as place:
         report = await run(Soak(pods=30, wave=10), place)
     assert report.pods == 30
+    assert not report.left, str(report)
+
+
+@pytest.mark.docker
+async def test_a_node_is_left_as_it_was(tmp_path: Path) -> None:
+    async with on_docker(tmp_path / "data") as place:
+        report = await run(Soak(pods=33, wave=11), place)
+    assert report.pods == 33
     assert not report.left, str(report)
 
 
