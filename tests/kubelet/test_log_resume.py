@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -110,3 +111,45 @@ def test_a_stream_that_is_alone_is_read_again_for_a_moment_only() -> None:
     engine = BreakingEngine(lines, [800])
     assert run(followed(engine)) == [str(number) for number in range(900)]
     assert engine.asked[1]["since"] == _seconds(piece(1, 100 + 549_000_000, "").stamp)
+
+
+class SilentEngine(BreakingEngine):
+    """Gives the first lines of a log that is followed and then nothing, once; a log that is not followed it gives whole."""
+
+    @asynccontextmanager
+    async def stream(self, method: str, path: str, *, params: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+        if not params["follow"] or not self.parts:
+            self.parts, kept, state = [], self.parts, self.state
+            async with super().stream(method, path, params=params) as chunks:
+                yield chunks
+            self.parts = kept
+            self.state = state if not params["follow"] else EXITED
+            return
+        self.words = None
+        async with super().stream(method, path, params=params) as chunks:
+
+            async def silent() -> AsyncIterator[bytes]:
+                async for chunk in chunks:
+                    yield chunk
+                await asyncio.Event().wait()
+
+            yield silent()
+
+
+def test_a_stream_that_stays_silent_is_asked_for_anew() -> None:
+    engine = SilentEngine(LINES, [3])
+    assert run(followed(engine)) == ALL
+    follows = [asked["follow"] for asked in engine.asked]
+    # Twice it was asked whether there is more.
+    assert follows == [1, 0, 0, 1]
+
+
+def test_a_container_that_writes_nothing_is_let_be() -> None:
+    async def hour() -> int:
+        engine = SilentEngine(LINES, [len(LINES)])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3600):
+                await followed(engine)
+        return len(engine.asked)
+
+    assert 50 < run(hour()) < 70

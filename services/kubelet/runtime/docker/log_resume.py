@@ -1,7 +1,7 @@
 """Going on with a log where the engine broke it off. Pure.
 
-While an engine's files are rotated under whoever follows them, it may lose its place: it says so among the output, or ends the stream as
-if the container had ended. What was read is known by its stamps, so the log is asked for anew from there on.
+While an engine's files are rotated under whoever follows them, it may lose its place: it says so among the output, ends the stream as
+if the container had ended, or gives nothing more. What was read is known by its stamps, so the log is asked for anew from there on.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class Delivered:
         # Of a stream that nothing was read of, something may have been written by then, too.
         earliest = stamps[0] if len(stamps) == STREAMS else b""
         return max(earliest, _earlier(stamps[-1]))
+
+    @property
+    def newest(self) -> bytes:
+        """The last stamp of all; empty where nothing was passed on."""
+        return max((stamp for stamp, _ in self._last.values()), default=b"")
 
     def take(self, pieces: Iterable[Piece]) -> list[Piece]:
         """Those that were not passed on yet; from now on they are."""

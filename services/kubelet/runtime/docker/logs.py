@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from knarr.service.tasks import cancel
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 from services.kubelet.runtime.docker.log_pieces import FramedPieces, Lines, Piece, RawPieces, start_of_tail
 from services.kubelet.runtime.docker.log_resume import Delivered, broken_by
@@ -20,6 +21,8 @@ MORE_PIECES, GROWTH = 8, 8
 MAX_TAIL_LINES = 100_000
 # How often in a row a log that broke is asked for anew without a new line, and how far apart.
 RESUME_TRIES, RESUME_SECONDS = 10, 0.25
+# How long a followed log may be silent before it is asked whether there is more, and how long at most, where there never is.
+SILENCE_SECONDS, LONGEST_SILENCE_SECONDS = 2.0, 64.0
 
 Params = dict[str, str | int]
 
@@ -76,7 +79,7 @@ class EngineLogs:
             since, broken = delivered.resume(), None
             asked = params | {"tail": "all", "since": _seconds(since)} if since else params
             try:
-                async with aclosing(self._pieces(container_id, asked)) as stream:  # type: ignore[type-var]
+                async with aclosing(self._flowing(container_id, asked, delivered)) as stream:  # type: ignore[type-var]
                     async for pieces in stream:
                         if found := delivered.take(pieces):
                             tries = 0
@@ -94,6 +97,33 @@ class EngineLogs:
             if broken is not None and tries > RESUME_TRIES:
                 raise broken
             await asyncio.sleep(RESUME_SECONDS if tries > 1 else 0)
+
+    async def _flowing(self, container_id: str, params: Params, delivered: Delivered) -> AsyncIterator[list[Piece]]:
+        """As ``_pieces``. LogBroken, too, where one that is followed stays silent though more was written: seen twice, as it may come."""
+        patience, was_behind = SILENCE_SECONDS if params["follow"] else None, False
+        async with aclosing(self._pieces(container_id, params)) as stream:  # type: ignore[type-var]
+            while True:
+                coming = asyncio.ensure_future(anext(stream, None))
+                try:
+                    while not (await asyncio.wait({coming}, timeout=patience))[0]:
+                        is_behind = await self._has_newer(container_id, delivered)
+                        if was_behind and is_behind and not coming.done():
+                            raise LogBroken("its log is written, and nothing of it comes")
+                        was_behind = is_behind
+                        patience = SILENCE_SECONDS if is_behind else min(2 * (patience or 0), LONGEST_SILENCE_SECONDS)
+                    pieces = coming.result()
+                finally:
+                    await cancel([coming])
+                if pieces is None:
+                    return
+                yield pieces
+                patience, was_behind = patience and SILENCE_SECONDS, False
+
+    async def _has_newer(self, container_id: str, delivered: Delivered) -> bool:
+        """Whether the engine has a line that was not passed on."""
+        params: Params = {"stdout": 1, "stderr": 1, "follow": 0, "timestamps": 1, "tail": 1}
+        found = [piece async for pieces in self._pieces(container_id, params) for piece in pieces]
+        return any(piece.stamp > delivered.newest for piece in found)
 
     async def _pieces(self, container_id: str, params: Params) -> AsyncIterator[list[Piece]]:
         """What the engine gives. Raises LogBroken after what came before that."""
