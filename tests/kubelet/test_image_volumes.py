@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.container import files
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.image_folders import ImageFolders
 from services.kubelet.node.unpack import unpack
@@ -125,6 +126,7 @@ def no_mounts(monkeypatch: pytest.MonkeyPatch) -> list[Mount]:
     """What would be mounted for containers, by a kubelet that may."""
     asked: list[Mount] = []
     monkeypatch.setattr("services.kubelet.container.starter.bind_places", asked.extend)
+    monkeypatch.setattr("services.kubelet.container.starter.check_places_are_seen", lambda: None)
     monkeypatch.setattr("services.kubelet.container.starter.release_places", lambda mounts: None)
     return asked
 
@@ -207,3 +209,15 @@ async def test_an_image_that_nobody_mounts_is_not_fetched(tmp_path: Path, no_mou
 def waits(pod: core.Pod | None) -> list[core.ContainerStateWaiting]:
     statuses = pod.status.container_statuses if pod is not None else ()
     return [status.state.waiting for status in statuses if status.state.HasField("waiting")]
+
+
+async def test_what_the_engine_would_not_see_is_not_mounted(
+    tmp_path: Path, no_mounts: list[Mount], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container would be shown an empty folder, which it may write to."""
+    monkeypatch.setattr("services.kubelet.container.files.are_private", lambda: True)
+    monkeypatch.setattr("services.kubelet.container.starter.check_places_are_seen", files.check_places_are_seen)
+    async with running(Exporting(), tmp_path) as cluster:
+        await cluster.client.create(showing("web"))
+        await cluster.until(lambda: any("with --mounts-of" in found.message for found in waits(cluster.pod())))
+        assert waits(cluster.pod())[0].reason == "CreateContainerConfigError" and not no_mounts

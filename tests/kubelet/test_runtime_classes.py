@@ -127,6 +127,7 @@ async def test_the_node_says_what_it_can_run_pods_by(tmp_path: Path) -> None:
         features = node.status.runtime_handlers[0].features
         assert features.HasField("user_namespaces") and not features.user_namespaces
         assert features.HasField("recursive_read_only_mounts") and features.recursive_read_only_mounts is can_set_attributes()
+        assert node.status.features.supplemental_groups_policy
         cluster.runtime.handlers = ("runc",)
         await cluster.until(lambda: [one.name for one in cluster.api.all(core.Node)[0].status.runtime_handlers] == ["", "runc"])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.kubelet.container.inputs import ConfigError
 from services.kubelet.node.beneath import make_directories_beneath, open_beneath
-from services.kubelet.node.mounts import bind, set_attributes, unmount_all
+from services.kubelet.node.mounts import are_private, bind, set_attributes, unmount_all
 from services.kubelet.runtime.plan import Mount
 
 REASONS = {
@@ -19,6 +19,15 @@ REASONS = {
     errno.EPERM: "a kubelet that is not root may not mount it",
     errno.ENOSYS: "bindMountOptions and recursiveReadOnly need Linux 5.12",
 }
+
+
+def check_places_are_seen() -> None:
+    """Raises ConfigError where the engine would find nothing at the places that this thread binds, and show that."""
+    if are_private():
+        raise ConfigError(
+            "subPath, bindMountOptions, recursiveReadOnly and image volumes need mounts that the container engine sees; "
+            "this kubelet has mounts of its own: start it without them, or with --mounts-of"
+        )
 
 
 def bind_places(mounts: Iterable[Mount]) -> None:

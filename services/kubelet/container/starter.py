@@ -8,7 +8,7 @@ from datetime import timedelta
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from services.kubelet.container.env_files import EnvFiles, read_files, wanted_files
-from services.kubelet.container.files import bind_places, release_places
+from services.kubelet.container.files import bind_places, check_places_are_seen, release_places
 from services.kubelet.container.identity import STRICT
 from services.kubelet.container.image_fetcher import ImageFetcher
 from services.kubelet.container.image_volumes import ImageVolumes, NotLaid, VolumeImageFailure
@@ -140,6 +140,7 @@ class ContainerStarter:
         places = [mount for mount in plan.mounts if mount.volume] if self._shared.runtime.mounts_files else []
         async with self._shared.starts:
             if places:
+                await self._shared.files.call(check_places_are_seen)
                 await self._shared.files.call(bind_places, places)
             started = await self._run(plan)
             if places:

@@ -117,6 +117,7 @@ class NodeKeeper:
             machine=self._machine,
             runtime_version=self._runtime.version,
             runtime_handlers=self._runtime.handlers,
+            strict_groups=self._runtime.strict_groups,
             engine_trouble=self._runtime.trouble,
             network_trouble=self.pod_range.trouble,
             pressure=self._pressure(),

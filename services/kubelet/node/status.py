@@ -33,6 +33,8 @@ class NodeFacts:
     images: Sequence[core.ContainerImage]
     now: datetime
     volumes_in_use: Sequence[str] = ()
+    # Whether containers can be kept from the groups that their images give their users.
+    strict_groups: bool = True
     # Why the node takes no pods, beside engine and network; empty: it does.
     own_trouble: str = ""
 
@@ -57,7 +59,7 @@ def node_status(facts: NodeFacts, old: core.NodeStatus) -> core.NodeStatus:
     status.volumes_attached.extend(old.volumes_attached)
     status.images.extend(facts.images)
     status.runtime_handlers.extend(_handler(name, facts.machine) for name in ("", *facts.runtime_handlers))
-    status.features.supplemental_groups_policy = True
+    status.features.supplemental_groups_policy = facts.strict_groups
     return status
 
 

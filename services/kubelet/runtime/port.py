@@ -353,6 +353,11 @@ class Runtime(abc.ABC):
     async def image(self, reference: str) -> Image:
         """An image on the node; raises NoSuchImage."""
 
+    @property
+    def strict_groups(self) -> bool:
+        """Whether the groups that an image gives its user can be left out."""
+        return True
+
     async def accounts(self, image: Image) -> Accounts | None:
         """The users and groups that an image knows; None: the engine goes by them itself, as ``strict_groups`` asks it to."""
         return None

@@ -74,6 +74,10 @@ class CriRuntime(Runtime):
         self._folder = self._cgroup_driver = ""
         self._started = asyncio.Event()
 
+    @property
+    def strict_groups(self) -> bool:
+        return self._containers.strict_groups
+
     def use_pod_cidr(self, pod_cidr: str) -> None:
         self._settings = replace(self._settings, pod_cidr=pod_cidr)
 
