@@ -200,6 +200,7 @@ async def introduce(client: RpcClient, arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace, work: Callable[[], Awaitable[None]]) -> int:
     """Runs ``work`` until SIGTERM or SIGINT; 0 after an orderly stop, 1 after an error."""
     logs.configure(arguments.log_style, arguments.log_level)
+    collector.share_heap()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(until_signalled(work))

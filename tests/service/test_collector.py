@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -79,8 +81,35 @@ def test_what_is_freed_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch, unse
     assert collector.MAPPED_BYTES < 32 * 1024 * 1024
 
 
+HEAPS = """
+import re, sys, threading
+from pathlib import Path
+from knarr.service import collector
+if sys.argv[1] == "shared":
+    collector.share_heap()
+made, all_there = [], threading.Barrier(9)
+def hold():
+    made.append(bytearray(100_000))
+    all_there.wait()
+    all_there.wait()
+for _ in range(8):
+    threading.Thread(target=hold).start()
+all_there.wait()
+# What a thread's own heap is set aside for: 64 MiB less what lies before the next multiple of them.
+print(sum(int(end, 16) % (1 << 26) == 0 for end in re.findall(r"-([0-9a-f]+) ---p", Path("/proc/self/maps").read_text())))
+all_there.wait()
+"""
+
+
+@pytest.mark.parametrize(("how", "one"), [("shared", True), ("apart", False)])
+def test_threads_share_one_heap(how: str, one: bool) -> None:
+    done = subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, text=True, check=True, timeout=60)
+    assert (int(done.stdout) == 0) is one
+
+
 async def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch, unsettled: None) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    collector.share_heap()
     await collector.give_back()
     collector.settle()
 
