@@ -18,7 +18,7 @@ from knarr.machinery.custom.objects import CustomObject
 from knarr.machinery.errors import Cause
 from knarr.machinery.schema import Field, descriptor_of, fields_of, is_object
 from knarr.machinery.validation import Path, forbidden
-from services.apiserver.fields.table import HONOURED, REFUSED, WARNED, WHOLE, Row, rows
+from services.apiserver.fields.table import HONOURED, REFUSED, WARNED, WHOLE, Row, rows_of
 from services.apiserver.results import Ref
 
 
@@ -116,7 +116,7 @@ def _walk_of(descriptor: Descriptor) -> Walk | None:
 def _compile(descriptor: Descriptor) -> Walk | None:
     """The status is the system's to write: it is not looked at. Of a kind that is in a state as a whole only metadata is."""
     fields = [field for field in fields_of(descriptor) if not (field.name == "status" and is_object(descriptor))]
-    whole = next((row for row in rows() if (row.message, row.field) == (descriptor.full_name, WHOLE)), None)
+    whole = next(iter(rows_of(descriptor.full_name, WHOLE)), None)
     if whole is not None:
         fields = [field for field in fields if field.name == "metadata"]
     checks = {field.descriptor.number: check for field in fields if (check := _check_of(field, descriptor)) is not None}
@@ -160,7 +160,7 @@ def _walk_what_matters(descriptor: Descriptor, checks: Mapping[int, Walk]) -> Wa
 
 
 def _check_of(field: Field, owner: Descriptor) -> Walk | None:
-    own = [row for row in rows() if (row.message, row.field) == (owner.full_name, field.json_name) and row.state != HONOURED]
+    own = [row for row in rows_of(owner.full_name, field.json_name) if row.state != HONOURED]
     if own:
         return _check_values(field, own)
     walk = _walk_of(field.message) if field.message is not None else None

@@ -15,7 +15,7 @@ stands below a field that is not honoured is not listed: nobody looks there. ``d
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,6 +62,19 @@ def rows() -> tuple[Row, ...]:
     """All of them, in the order of the file."""
     with FILE.open(newline="") as file:
         return tuple(_read(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)))
+
+
+@cache
+def _by_field() -> dict[tuple[str, str], list[Row]]:
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows():
+        found.setdefault((row.message, row.field), []).append(row)
+    return found
+
+
+def rows_of(message: str, field: str) -> Sequence[Row]:
+    """What is said of one field, in the order of the file."""
+    return _by_field().get((message, field), ())
 
 
 def _read(lines: Iterable[dict[str, str]]) -> Iterator[Row]:
