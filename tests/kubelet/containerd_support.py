@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from services.kubelet.cgroups.hierarchy import Hierarchy
+from services.kubelet.cgroups.names import CGROUPFS, root_of
 from services.kubelet.node.mounts import unmount_all
 from services.kubelet.runtime.cri import CriRuntime, CriSettings
 from services.kubelet.runtime.cri.engine import Engine
@@ -134,3 +136,5 @@ async def cri(made: Containerd, settings: CriSettings | None = None) -> AsyncIte
         await runtime.close()
         with contextlib.suppress(RuntimeFailure):
             await remove_everything(settings, network=False)
+        with contextlib.suppress(OSError):
+            Hierarchy(CGROUPFS).remove(root_of(settings.cluster_id, settings.node_name)[:1])

@@ -30,6 +30,10 @@ spec:
     image: IMAGE
     command: [sh, -c, "x=xxxxxxxxxxxxxxxx; while true; do x=$x$x; done"]
     resources: {limits: {memory: 16Mi}}
+  - name: parent
+    image: IMAGE
+    command: [sh, -c, "(x=xxxxxxxxxxxxxxxx; while true; do x=$x$x; done); exit 3"]
+    resources: {limits: {memory: 16Mi}}
   volumes: [{name: cache, emptyDir: {medium: Memory, sizeLimit: 1Mi}}]
 """
 
@@ -42,7 +46,8 @@ async def test_a_memory_volume_and_the_oom_killer_and_no_port_of_the_engine(tmp_
     port = free_port()
     async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
         await cluster.client.create(manifest(MANIFEST.replace("PORT", str(port)), image))
-        await cluster.until(lambda: _reason(cluster.pod()) == "OOMKilled")
+        await cluster.until(lambda: _ends(cluster.pod(), "greedy") == ("OOMKilled", 137))
+        await cluster.until(lambda: _ends(cluster.pod(), "parent") == ("OOMKilled", 3))
 
         # Host ports are led by the proxy, which keeps the client's address: the engine must not listen.
         with pytest.raises(ConnectionRefusedError):
@@ -53,7 +58,8 @@ async def test_a_memory_volume_and_the_oom_killer_and_no_port_of_the_engine(tmp_
         assert f"{tmp_path}/pods" not in mounts()
 
 
-def _reason(pod: core.Pod | None) -> str:
-    found = [status for status in pod.status.container_statuses if status.name == "greedy"] if pod is not None else []
-    states = [state for status in found for state in (status.state, status.last_state)]
-    return next((state.terminated.reason for state in states if state.HasField("terminated")), "")
+def _ends(pod: core.Pod | None, name: str) -> tuple[str, int]:
+    """How a container of the pod ended last: reason and exit code."""
+    found = [status for status in pod.status.container_statuses if status.name == name] if pod is not None else []
+    ends = [state.terminated for status in found for state in (status.state, status.last_state) if state.HasField("terminated")]
+    return (ends[0].reason, ends[0].exit_code) if ends else ("", 0)
