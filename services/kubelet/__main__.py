@@ -24,6 +24,7 @@ from knarr.service.options import (
 )
 from services.kubelet.bootstrap import serve_by_requests
 from services.kubelet.component import Kubelet
+from services.kubelet.image_flags import add_image_flags, image_settings
 from services.kubelet.node.registry_logins import node_config
 from services.kubelet.pod.protection import check_unsafe_sysctls
 from services.kubelet.resource_flags import add_resource_flags, resource_settings
@@ -141,6 +142,7 @@ def arguments_parser() -> argparse.ArgumentParser:
         "a * at the end stands for whatever follows (default: none, only the safe ones)",
     )
     add_resource_flags(made)
+    add_image_flags(made)
     add_shutdown_flags(made)
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
@@ -150,7 +152,8 @@ def main() -> int:
     parser = arguments_parser()
     arguments = parser.parse_args()
     try:
-        resources, periods = resource_settings(arguments), shutdown_periods(arguments)
+        resources = resource_settings(arguments) | image_settings(arguments)
+        periods = shutdown_periods(arguments)
     except ValueError as error:
         parser.error(str(error))
     settings = KubeletSettings(

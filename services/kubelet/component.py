@@ -38,6 +38,7 @@ from services.kubelet.eviction.local_storage import LocalStorage
 from services.kubelet.eviction.measure import Meter
 from services.kubelet.eviction.reclaim import Reclaimer
 from services.kubelet.eviction.signals import GivenSignals, MachineSignals, SignalReader
+from services.kubelet.node.credential_providers import CredentialProviders
 from services.kubelet.node.files import NodeFiles, NoFiles
 from services.kubelet.node.folders import LocalFolders
 from services.kubelet.node.image_folders import ImageFolders
@@ -101,7 +102,8 @@ class Kubelet(Component):
         tokens = (TokenKeeper if runtime.mounts_files else UnreadTokens)(client, clock)
         self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, tokens, clock)
         pulled = PulledImages(settings.data_dir)
-        self._images = Images(runtime, pulled.add)
+        self._images = Images(runtime, pulled.add, settings.max_parallel_pulls)
+        self._providers = CredentialProviders(settings.credential_providers, settings.credential_provider_folder)
         machine = read_machine(settings.data_dir)
         if not runtime.uses_machine:
             # What is simulated stands for machines of all kinds.
@@ -138,6 +140,7 @@ class Kubelet(Component):
             mounts,
             ImageFolders(settings.data_dir, pods_directory(settings.data_dir), runtime, files),
             self._groups,
+            self._providers,
         )
         self._engine_tried = asyncio.Event()
         self._own_node: Informer[core.Node] = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}")
@@ -218,6 +221,7 @@ class Kubelet(Component):
             await self._disks.close()
             await self._references.close()
             await self._images.close()
+            await self._providers.close()
             await self._runtime.close()
             self.context.files.close()
 

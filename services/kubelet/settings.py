@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.kubelet.credential_config import Provider
 from services.kubelet.thresholds import DEFAULT_GARBAGE, DEFAULT_THRESHOLDS, GarbageRules, Threshold
 
 # The `cloud_provider` that is a component of its own, which tells of the node's machine.
@@ -69,6 +70,11 @@ class KubeletSettings:
     registry_config: Path | None = None
     # A folder of files, or one file, with the pods that the node runs by itself; None: there are none.
     manifest_path: Path | None = None
+    # Programs that know logins to registries, and the folder that they lie in.
+    credential_providers: tuple[Provider, ...] = ()
+    credential_provider_folder: Path = Path("/")
+    # How many images are pulled at the same time; 0: as many as are asked for.
+    max_parallel_pulls: int = 0
     # How many pods start at once.
     start_concurrency: int = 8
     # A process with the mounts that the engine sees, where those are not the kubelet's own; 0: they are.

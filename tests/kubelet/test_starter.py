@@ -11,6 +11,7 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.starter import ContainerStarter
+from services.kubelet.node.credential_providers import CredentialProviders
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.actions import StartContainer
 from services.kubelet.pod.context import NodeContext, PodContext
@@ -103,7 +104,8 @@ async def test_what_to_do_without_an_image_is_said(tmp_path: Path, image: str, h
 
     settings = KubeletSettings("node-1", tmp_path, "192.0.2.1", pull_advice=advice)
     nothing = Nothing()
-    shared = SimpleNamespace(references=nothing, images=nothing, clock=nothing, settings=settings)
+    providers = CredentialProviders((), tmp_path)
+    shared = SimpleNamespace(references=nothing, images=nothing, clock=nothing, settings=settings, providers=providers)
     events: list[str] = []
     facts = PodFacts(NOW)
     starter = starter_of(shared, facts, tmp_path, events)

@@ -284,7 +284,8 @@ def survey(*, host_network: bool = False) -> NodeSurvey:
 
 class TestPages:
     def test_cadvisor(self) -> None:
-        found = values("\n".join(cadvisor_metrics(survey(), MACHINE)) + "\n")
+        disks = {"uid": PodDisk({}, {"app": Written((20, 2), (5, 1))})}
+        found = values("\n".join(cadvisor_metrics(survey(), MACHINE, disks)) + "\n")
         app = {
             "container": "app",
             "id": "/kubepods/besteffort/poduid/c1",
@@ -305,6 +306,7 @@ class TestPages:
         assert found["container_fs_reads_bytes_total"][0] == ({**app, "device": ""}, 11)
         sent = {labels["id"]: value for labels, value in found["container_network_transmit_bytes_total"]}
         assert sent == {"/": 0, "/kubepods/besteffort/poduid/s1": 5}
+        assert {labels["id"]: value for labels, value in found["container_fs_usage_bytes"]} == {"/": 600, app["id"]: 25}
         assert found["container_fs_limit_bytes"][0][1] == 1000 and found["machine_cpu_cores"][0][1] == MACHINE.cpus
 
     def test_a_pod_in_the_nodes_network_has_none_of_its_own(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.images import ALWAYS, ImageFailure
+from services.kubelet.node.images import ALWAYS, INSPECT_ERROR, ImageFailure
+from services.kubelet.node.machine import ARCHITECTURES
 from services.kubelet.node.registry_logins import login
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
@@ -28,10 +30,19 @@ class ImageFetcher:
         """The image, pulled where its policy asks for it. Raises ImageFailure, or RuntimeUnavailable."""
         found = await self._shared.images.present(spec.image, pull_policy(spec))
         if found is None:
-            return await self._pull(pod, spec, references)
+            return self._fitting(spec, await self._pull(pod, spec, references))
         words = f'Container image "{spec.image}" already present on machine and can be accessed by the pod'
         self._event("Normal", "Pulled", words, spec.name)
-        return found
+        return self._fitting(spec, found)
+
+    def _fitting(self, spec: core.Container, image: Image) -> Image:
+        """Tells of an image that is for other machines: what its program ends with says nothing of it. A machine may emulate them."""
+        own = ARCHITECTURES.get(platform.machine(), platform.machine())
+        if image.architecture and image.architecture != own and self._shared.runtime.uses_machine:
+            words = f'Image "{spec.image}" is for {image.architecture}, and this node is {own}: its programs end with "exec format error" '
+            words += f"unless the machine emulates it; use an image that is built for {own}, too"
+            self._event("Warning", "ArchitectureMismatch", words, spec.name)
+        return image
 
     async def _pull(self, pod: core.Pod, spec: core.Container, references: References) -> Image:
         self._event("Normal", "Pulling", f'Pulling image "{spec.image}"', spec.name)
@@ -39,8 +50,9 @@ class ImageFetcher:
         self.pulling.add(spec.name)
         try:
             names = [reference.name for reference in pod.spec.image_pull_secrets]
-            auth = await login(spec.image, references.secrets, names, self._shared.settings.registry_config)
-            image = await self._shared.images.pull(spec.image, auth)
+            providers, config = self._shared.providers, self._shared.settings.registry_config
+            auth = await login(spec.image, references.secrets, names, config, providers.login)
+            image, own_seconds = await self._shared.images.pull(spec.image, auth)
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
@@ -50,9 +62,9 @@ class ImageFetcher:
             raise ImageFailure("ErrImagePull", text) from error
         finally:
             self.pulling.discard(spec.name)
-        seconds = f"{asyncio.get_running_loop().time() - started:.3f}s"
+        seconds, pulled = f"{asyncio.get_running_loop().time() - started:.3f}s", f"{own_seconds:.3f}s"
         size = f" Image size: {image.size_bytes} bytes." if image.size_bytes else ""
-        message = f'Successfully pulled image "{spec.image}" in {seconds} ({seconds} including waiting).{size}'
+        message = f'Successfully pulled image "{spec.image}" in {pulled} ({seconds} including waiting).{size}'
         self._event("Normal", "Pulled", message, spec.name)
         self._facts.pulls.pop(spec.name, None)
         return image
@@ -76,7 +88,7 @@ class ImageFetcher:
         now = self._shared.clock.now()
         if failure.reason == "ErrImageNeverPull":
             self._event("Warning", "ErrImageNeverPull", failure.message, spec.name)
-        elif failure.reason == "InvalidImageName":
+        elif failure.reason in ("InvalidImageName", INSPECT_ERROR):
             self._event("Warning", "InspectFailed", failure.message, spec.name)
         self._event("Warning", "Failed", f"Error: {failure.reason}", spec.name)
         backoff = next_backoff(self._facts.pulls.get(spec.name), now, now)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 
 from knarr.objects.images import valid_image, with_tag
-from services.kubelet.runtime.port import Image, NoSuchImage, Runtime
+from services.kubelet.runtime.port import Image, NoSuchImage, Runtime, RuntimeFailure, RuntimeUnavailable
 
 NEVER, ALWAYS = "Never", "Always"
+INSPECT_ERROR = "ImageInspectError"
 
 
 class ImageFailure(Exception):
@@ -21,12 +23,14 @@ class ImageFailure(Exception):
 
 
 class Images:
-    """Shared by all pods of a node: a second pull of one reference waits for the first."""
+    """Shared by all pods of a node: a second pull of one reference waits for the first, and no more than ``at_once`` go on at the same
+    time; 0: as many as are asked for."""
 
-    def __init__(self, runtime: Runtime, pulled: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, runtime: Runtime, pulled: Callable[[str], None] = lambda _: None, at_once: int = 0) -> None:
         """``pulled`` is told each reference that was fetched."""
         self._runtime, self._pulled = runtime, pulled
-        self._pulls: dict[str, asyncio.Task[Image]] = {}
+        self._pulls: dict[str, asyncio.Task[tuple[Image, float]]] = {}
+        self._turns = asyncio.Semaphore(at_once) if at_once else contextlib.nullcontext()
 
     async def present(self, reference: str, policy: str) -> Image | None:
         """The image where nothing needs to be pulled, else None. Raises ImageFailure."""
@@ -41,18 +45,28 @@ class Images:
                 message = f'Container image "{reference}" is not present with pull policy of Never'
                 raise ImageFailure("ErrImageNeverPull", message) from None
             return None
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            raise ImageFailure(INSPECT_ERROR, f'Failed to inspect image "{reference}": {error}') from error
 
-    async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
-        """Fetches it; raises RuntimeFailure in the engine's words."""
+    async def pull(self, reference: str, auth: Mapping[str, str] | None) -> tuple[Image, float]:
+        """Fetches it, in how many seconds without waiting for others; raises RuntimeFailure in the engine's words."""
         name = with_tag(reference)
         task = self._pulls.get(name)
         if task is None:
-            task = asyncio.create_task(self._runtime.pull(name, auth), name=f"kubelet/pull/{name}")
+            task = asyncio.create_task(self._pull(name, auth), name=f"kubelet/pull/{name}")
             self._pulls[name] = task
             task.add_done_callback(lambda _: self._pulls.pop(name, None))
-        image = await asyncio.shield(task)
+        found = await asyncio.shield(task)
         self._pulled(name)
-        return image
+        return found
+
+    async def _pull(self, name: str, auth: Mapping[str, str] | None) -> tuple[Image, float]:
+        async with self._turns:
+            started = asyncio.get_running_loop().time()
+            image = await self._runtime.pull(name, auth)
+            return image, asyncio.get_running_loop().time() - started
 
     async def close(self) -> None:
         for task in list(self._pulls.values()):

@@ -11,7 +11,7 @@ from services.kubelet.runtime.port import NetworkUse
 
 KIB = 1024
 # Interfaces that are not the node's own: of pods, and the way to itself.
-NOT_OWN = ("lo", "veth", "docker", "br-", "cni", "cbr")
+NOT_OWN = ("lo", "veth", "docker", "br-", "cni", "cbr", "kn-", "ifb")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import binascii
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import orjson
@@ -32,9 +32,21 @@ Login = dict[str, str]
 """The engine's `AuthConfig`: `username` and `password`, or `identitytoken`."""
 
 
-async def login(reference: str, secrets: Mapping[str, core.Secret], names: list[str], config: Path | None) -> Login | None:
-    """By the first of the pod's secrets, given by their names, that knows the image's registry; else by the node's own file."""
-    found = from_secrets(reference, secrets, names)
+async def _nobody(reference: str) -> Login | None:
+    """Where no programs know any."""
+    return None
+
+
+async def login(
+    reference: str,
+    secrets: Mapping[str, core.Secret],
+    names: list[str],
+    config: Path | None,
+    provided: Callable[[str], Awaitable[Login | None]] = _nobody,
+) -> Login | None:
+    """By the first of the pod's secrets, given by their names, that knows the image's registry; else by the node's credential providers,
+    whom ``provided`` asks; else by the node's own file."""
+    found = from_secrets(reference, secrets, names) or await provided(reference)
     return found if found is not None or config is None else await from_node(reference, config)
 
 

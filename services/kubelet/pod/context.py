@@ -10,6 +10,7 @@ from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.csi.mounts import DriverMounts
+from services.kubelet.node.credential_providers import CredentialProviders
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.image_folders import ImageFolders
 from services.kubelet.node.images import Images
@@ -40,6 +41,7 @@ class NodeContext:
     drivers: DriverMounts
     image_folders: ImageFolders
     groups: PodGroups
+    providers: CredentialProviders
 
 
 @dataclass(frozen=True, slots=True)

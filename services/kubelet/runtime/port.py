@@ -119,6 +119,8 @@ class Image:
     digest: str = ""
     stop_signal: str = ""
     size_bytes: int = 0
+    # As Go names it; empty where the engine does not say.
+    architecture: str = ""
 
 
 @dataclass(frozen=True, slots=True)

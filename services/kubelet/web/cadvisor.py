@@ -15,7 +15,8 @@ from services.kubelet.node.machine import Machine
 from services.kubelet.runtime.plan import Limits
 from services.kubelet.runtime.port import NO_DETAILS, NetworkUse, Usage, UsageDetails
 from services.kubelet.web.exposition import Sample, family
-from services.kubelet.web.survey import NodeSurvey, PodSurvey
+from services.kubelet.web.summary import PodDisk
+from services.kubelet.web.survey import ContainerSurvey, NodeSurvey, PodSurvey
 
 NANO = 1_000_000_000
 CPU_PERIOD_MICROS = 100_000
@@ -73,8 +74,8 @@ NETWORK: tuple[tuple[str, str, Callable[[NetworkUse], int]], ...] = (
 )
 
 
-def cadvisor_metrics(survey: NodeSurvey, machine: Machine) -> list[str]:
-    """The lines of the page."""
+def cadvisor_metrics(survey: NodeSurvey, machine: Machine, disks: Mapping[str, PodDisk] = MappingProxyType({})) -> list[str]:
+    """The lines of the page. ``disks`` has what lies on a disk for the pods, by uid."""
     at = round(survey.time.timestamp() * 1000)
     containers = [*_containers(survey)]
     told = [*containers, *_pods(survey), _root(survey)]
@@ -94,7 +95,7 @@ def cadvisor_metrics(survey: NodeSurvey, machine: Machine) -> list[str]:
     for name, words, of in NETWORK:
         samples = [({**labels, "interface": use.interface}, of(use), at) for labels, use in _networks(survey)]
         lines += family(f"container_network_{name}_total", COUNTER, words, samples)
-    return [*lines, *_specs(containers, at), *_machine(survey, machine)]
+    return [*lines, *_specs(containers, at), *_disks(survey, disks, at), *_machine(survey, machine)]
 
 
 def _faults(detailed: Iterable[Series], at: int) -> Iterator[Sample]:
@@ -119,6 +120,28 @@ def _specs(containers: list[Series], at: int) -> list[str]:
     ]
 
 
+def _disks(survey: NodeSurvey, disks: Mapping[str, PodDisk], at: int) -> list[str]:
+    """What is used of the node's file system: by all, and by containers that write into their own layer and their logs."""
+    if (disk := survey.disk) is None:
+        return []
+    root = {**_labels("/"), **NO_DEVICE}
+    used: list[Sample] = [(root, disk.used, None)]
+    limits: list[Sample] = [(root, disk.capacity, None)]
+    for pod in survey.pods:
+        written = disks[pod.ref.uid].written if pod.ref.uid in disks else {}
+        for one in pod.containers:
+            if (found := written.get(one.container.name)) is not None:
+                labels = {**_container_labels(pod, one), **NO_DEVICE}
+                used.append((labels, found.root[0] + found.logs[0], at))
+                limits.append((labels, disk.capacity, at))
+    return [
+        *family("container_fs_usage_bytes", GAUGE, "Used on the file system", used),
+        *family("container_fs_limit_bytes", GAUGE, "Size of the file system", limits),
+        *family("container_fs_inodes_total", GAUGE, "Inodes of the file system", [(root, disk.inodes, None)]),
+        *family("container_fs_inodes_free", GAUGE, "Those that are free", [(root, disk.inodes_free, None)]),
+    ]
+
+
 def _machine(survey: NodeSurvey, machine: Machine) -> list[str]:
     labels = {"boot_id": machine.boot_id, "machine_id": machine.machine_id, "system_uuid": machine.system_uuid}
     amounts = [
@@ -126,14 +149,6 @@ def _machine(survey: NodeSurvey, machine: Machine) -> list[str]:
         ("machine_memory_bytes", "Memory", machine.memory_bytes, labels),
         ("machine_swap_bytes", "Swap", survey.machine.swap_total, labels),
     ]
-    if (disk := survey.disk) is not None:
-        root = {**_labels("/"), **NO_DEVICE}
-        amounts += [
-            ("container_fs_usage_bytes", "Used on the file system", disk.used, root),
-            ("container_fs_limit_bytes", "Size of the file system", disk.capacity, root),
-            ("container_fs_inodes_total", "Inodes of the file system", disk.inodes, root),
-            ("container_fs_inodes_free", "Those that are free", disk.inodes_free, root),
-        ]
     return [line for name, words, amount, told in amounts for line in family(name, GAUGE, words, [(told, amount, None)])]
 
 
@@ -148,11 +163,16 @@ def _path(pod: PodSurvey, engine_id: str = "") -> str:
     return f"/kubepods{between}/pod{pod.ref.uid}" + (f"/{engine_id}" if engine_id else "")
 
 
+def _container_labels(pod: PodSurvey, one: ContainerSurvey) -> dict[str, str]:
+    found = one.container
+    return _labels(_path(pod, found.id), found.name, found.image, found.id, pod.ref.namespace, pod.ref.name)
+
+
 def _containers(survey: NodeSurvey) -> Iterator[Series]:
     for pod in survey.pods:
         for one in pod.containers:
             found, usage = one.container, one.usage
-            labels = _labels(_path(pod, found.id), found.name, found.image, found.id, pod.ref.namespace, pod.ref.name)
+            labels = _container_labels(pod, one)
             started = found.started_at.timestamp() if found.started_at is not None else None
             yield Series(labels, usage.cpu_nanoseconds, usage.memory_bytes, usage.details, usage.processes, found.limits, started)
 

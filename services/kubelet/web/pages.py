@@ -77,7 +77,7 @@ class Pages:
                 lines = [*self._own(), *volume_metrics(self._manager, await self._disks.latest())]
                 return _exposed(generate_latest(), lines)
             case ["cadvisor"]:
-                return _exposed(b"", cadvisor_metrics(await self._survey(), self._machine))
+                return _exposed(b"", cadvisor_metrics(await self._survey(), self._machine, await self._disks.latest()))
             case ["resource"]:
                 try:
                     return _exposed(b"", resource_metrics(await self._surveyor.now()))

@@ -13,6 +13,8 @@ from services.kubelet.runtime.docker.events import lines
 from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage, RuntimeFailure
 
 CACHE_SECONDS = 30.0
+# How long a pull may stand still, as containerd has it.
+PROGRESS_SECONDS = 300.0
 
 
 class EngineImages:
@@ -46,6 +48,7 @@ class EngineImages:
             digest=digests[0] if digests else "",
             stop_signal=config.get("StopSignal") or "",
             size_bytes=found["Size"],
+            architecture=found.get("Architecture") or "",
         )
         self._known[reference] = (now + CACHE_SECONDS, image)
         return image
@@ -67,9 +70,18 @@ class EngineImages:
         """As ``Runtime.pull``."""
         headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()} if auth else {}
         self.forget(reference)
-        async with self._engine.stream("POST", "images/create", params={"fromImage": reference}, headers=headers) as chunks:
-            async for line in lines(chunks):
-                progress = json.loads(line)
-                if "error" in progress:
-                    raise RuntimeFailure(str(progress["error"]))
+        loop = asyncio.get_running_loop()
+        try:
+            async with (
+                asyncio.timeout(PROGRESS_SECONDS) as patience,
+                self._engine.stream("POST", "images/create", params={"fromImage": reference}, headers=headers) as chunks,
+            ):
+                async for line in lines(chunks):
+                    patience.reschedule(loop.time() + PROGRESS_SECONDS)
+                    progress = json.loads(line)
+                    if "error" in progress:
+                        raise RuntimeFailure(str(progress["error"]))
+        except TimeoutError:
+            words = f'pulling image "{reference}" was given up: there was no progress for {PROGRESS_SECONDS:g} seconds'
+            raise RuntimeFailure(words) from None
         return await self.get(reference)

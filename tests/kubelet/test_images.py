@@ -1,0 +1,77 @@
+"""Images of a node: how many are pulled at once, and what is told where one cannot be looked at or is for other machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.kubelet.node.images import Images
+from services.kubelet.runtime.hollow import HollowRuntime
+from services.kubelet.runtime.port import Image, RuntimeFailure
+from tests.kubelet.support import make_pod, running
+
+CIDR = "10.244.0.0/24"
+
+
+class Slow(HollowRuntime):
+    """Pulls when it is let; ``most`` is how many it did at once."""
+
+    def __init__(self) -> None:
+        super().__init__(CIDR)
+        self.now = self.most = 0
+        self.let = asyncio.Event()
+
+    async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await self.let.wait()
+        self.now -= 1
+        return Image("id", reference)
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(0, 4), (1, 1), (2, 2)])
+async def test_pulls_at_once(at_once: int, most: int) -> None:
+    runtime = Slow()
+    images = Images(runtime, at_once=at_once)
+    pulls = [asyncio.create_task(images.pull(f"app:{number}", None)) for number in (1, 2, 3, 4, 4)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    runtime.let.set()
+    found = await asyncio.gather(*pulls)
+    assert runtime.most == most and [image.reference for image, _ in found] == ["app:1", "app:2", "app:3", "app:4", "app:4"]
+
+
+class Broken(HollowRuntime):
+    async def image(self, reference: str) -> Image:
+        raise RuntimeFailure("the store is damaged")
+
+
+async def test_an_image_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    async with running(Broken(CIDR), tmp_path) as cluster:
+        await cluster.client.create(make_pod("web"))
+        await cluster.until(lambda: cluster.events("InspectFailed"))
+        assert cluster.events("InspectFailed") == ['Failed to inspect image "app:1": the store is damaged']
+        await cluster.until(lambda: (pod := cluster.pod()) is not None and pod.status.container_statuses)
+        pod = cluster.pod()
+        assert pod is not None
+        waiting = pod.status.container_statuses[0].state.waiting
+        assert (waiting.reason, waiting.message) == ("ImageInspectError", 'Failed to inspect image "app:1": the store is damaged')
+
+
+class Foreign(HollowRuntime):
+    uses_machine = True
+
+    async def image(self, reference: str) -> Image:
+        return replace(await super().image(reference), architecture="riscv64")
+
+
+async def test_an_image_for_other_machines(tmp_path: Path) -> None:
+    async with running(Foreign(CIDR), tmp_path) as cluster:
+        await cluster.client.create(make_pod("web"))
+        await cluster.until(lambda: cluster.events("ArchitectureMismatch"))
+        (words,) = cluster.events("ArchitectureMismatch")
+        assert 'Image "app:1" is for riscv64' in words
