@@ -92,8 +92,9 @@ def test_a_claim_may_be_a_block_device(source: dict[str, Any], tmp_path: Path) -
 
 def test_what_is_no_block_device_is_not_shown_as_one(tmp_path: Path) -> None:
     for path, words in ((str(tmp_path), "is not a block device"), ("relative", "is not an absolute path"), ("/nowhere", "No such file")):
-        with pytest.raises(VolumeError, match=rf'MountVolume.SetUp failed for volume "v" : .*{words}'):
+        with pytest.raises(VolumeError, match=rf'MapVolume.SetUpDevice failed for volume "v" : .*{words}') as refused:
             PodDirectory(tmp_path, "uid").set_up({"v": BlockDevice(path)})
+        assert refused.value.reason == "FailedMapVolume"
 
 
 def spoiled(volume: core.PersistentVolume, change: Callable[[core.PersistentVolume], object]) -> core.PersistentVolume:

@@ -10,7 +10,15 @@ DEFAULT_MODE = 0o644
 
 
 class VolumeError(Exception):
-    """A volume cannot be set up: the message of the FailedMount event."""
+    """A volume cannot be set up: the message of the event, which has this reason."""
+
+    reason = "FailedMount"
+
+
+class DeviceError(VolumeError):
+    """Of a volume that is to be shown as a block device."""
+
+    reason = "FailedMapVolume"
 
 
 @dataclass(frozen=True, slots=True)

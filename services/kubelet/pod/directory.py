@@ -21,6 +21,7 @@ from services.kubelet.node.quota import limit, make_limitable
 from services.kubelet.pod.contents import (
     BlockDevice,
     Content,
+    DeviceError,
     EmptyDirectory,
     Files,
     HostDirectory,
@@ -97,6 +98,8 @@ class PodDirectory:
             try:
                 self._set_up(name, content, group, giving)
             except (VolumeError, OSError) as error:
+                if isinstance(content, BlockDevice):
+                    raise DeviceError(f'MapVolume.SetUpDevice failed for volume "{name}" : {error}') from error
                 raise failed(name, error) from error
 
     def _set_up(self, name: str, content: Content, group: int | None, giving: Giving) -> None:

@@ -69,7 +69,7 @@ class SandboxMaker:
             if not isinstance(error, VolumeError | DriverError | Missing | OSError | StatusError):
                 log.exception("volumes cannot be made", extra={"pod": pod.metadata.name})
             if not isinstance(error, NotYet) or self._shared.clock.now() - self._facts.seen_at > ATTACH_PATIENCE:
-                self._event("Warning", "FailedMount", self._words(pod, error))
+                self._event("Warning", error.reason if isinstance(error, VolumeError) else "FailedMount", self._words(pod, error))
             self._facts.volumes_stale = True
             now = self._shared.clock.now()
             self._facts.failures[VOLUMES] = StartFailure("ContainerCreating", str(error), now, now + self._retry(error))
