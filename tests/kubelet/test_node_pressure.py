@@ -72,6 +72,9 @@ async def test_a_node_short_of_memory_ends_the_greediest_and_takes_no_more(tmp_p
         assert final is not None
         assert final.status.container_statuses[0].state.HasField("terminated"), "how it ended is known when nothing is left of it"
         await cluster.until(lambda: condition(node(cluster), "MemoryPressure") == "True")
+        await cluster.until(
+            lambda: cluster.events("NodeHasInsufficientMemory") == [f"Node {NODE} status is now: NodeHasInsufficientMemory"]
+        )
         assert condition(cluster.pod("modest"), "Ready") == "True"
         await cluster.client.create(make_pod("late"))
         late = await cluster.phase("Failed", "late")

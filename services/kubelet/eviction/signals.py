@@ -75,7 +75,9 @@ def machine_signals(proc: Path = PROC) -> Mapping[str, Observation]:
     memory = meminfo(proc)
     running = int((proc / "loadavg").read_text().split()[3].partition("/")[2])
     most = max_processes(proc)
-    return {MEMORY: Observation(memory["MemAvailable"], memory["MemTotal"]), PIDS: Observation(most - running, most)}
+    found = {PIDS: Observation(most - running, most)}
+    # A kernel that does not estimate it (some sandboxes) says nothing.
+    return found | ({MEMORY: Observation(memory["MemAvailable"], memory["MemTotal"])} if "MemAvailable" in memory else {})
 
 
 def disk_signals(data_dir: Path, images: Path | None) -> tuple[dict[str, Observation], bool]:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
-from knarr.objects.conditions import get_condition, set_condition
+from knarr.objects.conditions import TRUE, condition_status, get_condition, set_condition
 from services.kubelet.node.machine import Pressure
 
 # By these an external cloud provider tells of the routes to the node's pods.
@@ -73,6 +73,17 @@ def set_conditions(
         beneath = f"the pod network is not ready: {network_trouble}" if network_trouble else f"container runtime is down: {engine_trouble}"
     trouble = ", ".join(filter(None, (own_trouble, beneath)))
     _set(status, old, READY, not trouble, now, trouble)
+
+
+def news(before: core.NodeStatus, after: core.NodeStatus) -> list[str]:
+    """What events tell of the conditions that changed, by their reasons: ``NodeReady``, ``NodeHasInsufficientMemory`` and the like."""
+    found = []
+    for words in (READY, MEMORY_PRESSURE, DISK_PRESSURE, PID_PRESSURE):
+        new = condition_status(after, words.type)
+        if new and new != condition_status(before, words.type):
+            reason = words.true_reason if new == TRUE else words.false_reason
+            found.append(f"Node{reason.removeprefix('Kubelet')}")
+    return found
 
 
 def _set(status: core.NodeStatus, old: core.NodeStatus, words: ConditionWords, value: bool, now: datetime, message: str = "") -> None:

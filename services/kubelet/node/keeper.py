@@ -11,8 +11,8 @@ from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
-from knarr.objects.conditions import TRUE, condition_status
 from knarr.objects.copies import copy_of
+from services.kubelet.node.conditions import news
 from services.kubelet.node.image_report import ImageReport
 from services.kubelet.node.in_use import VolumesInUse
 from services.kubelet.node.machine import Machine, Pressure
@@ -129,7 +129,6 @@ class NodeKeeper:
         return node_status(facts, old)
 
     async def _write(self, node: core.Node, status: core.NodeStatus) -> core.Node:
-        before = condition_status(node.status, "Ready")
         wanted = copy_of(node)
         wanted.status.CopyFrom(status)
         try:
@@ -138,8 +137,6 @@ class NodeKeeper:
             fresh = await self._client.get(core.Node, self._settings.node_name)
             fresh.status.CopyFrom(self._status(fresh.status))
             written = await self._client.update(fresh, subresource="status")
-        after = condition_status(written.status, "Ready")
-        if before != after:
-            reason = "NodeReady" if after == TRUE else "NodeNotReady"
+        for reason in news(node.status, written.status):
             self._recorder.event(written, "Normal", reason, f"Node {self._settings.node_name} status is now: {reason}")
         return written
