@@ -6,9 +6,11 @@ So whoever wants both, or none, has to know them.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tarfile
 from collections import OrderedDict
+from weakref import WeakValueDictionary
 
 from services.kubelet.runtime.docker.engine import EngineNotFound
 from services.kubelet.runtime.docker.unstarted import UnstartedContainers
@@ -28,15 +30,18 @@ class EngineAccounts:
     def __init__(self, unstarted: UnstartedContainers) -> None:
         self._unstarted = unstarted
         self._known: OrderedDict[str, Accounts] = OrderedDict()
+        # Many containers of one image may start at once.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, image_id: str) -> Accounts:
         """Raises RuntimeFailure."""
-        found = self._known.get(image_id)
-        if found is None:
-            found = self._known[image_id] = await self._read(image_id)
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
-        return found
+        async with self._locks.setdefault(image_id, asyncio.Lock()):
+            found = self._known.get(image_id)
+            if found is None:
+                found = self._known[image_id] = await self._read(image_id)
+                if len(self._known) > KEPT:
+                    self._known.popitem(last=False)
+            return found
 
     async def _read(self, image_id: str) -> Accounts:
         async with self._unstarted.of(image_id) as container_id:

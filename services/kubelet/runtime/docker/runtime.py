@@ -103,6 +103,7 @@ class DockerRuntime(Runtime):
             ensure_pause_image(self._engine, {}),
             self._handlers.read(),
         )
+        await self._unstarted.clear()
         await self._observer.relist()
 
     async def run(self) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from services.kubelet.runtime.docker.engine import Engine, EngineConflict
+from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineNotFound
+from services.kubelet.runtime.labels import KIND
+
+UNSTARTED_KIND = "unstarted"
 
 
 class UnstartedContainers:
@@ -13,7 +17,15 @@ class UnstartedContainers:
 
     def __init__(self, engine: Engine, own: Mapping[str, str]) -> None:
         self.engine = engine
-        self._own = own
+        self._own = {**own, KIND: UNSTARTED_KIND}
+
+    async def clear(self) -> None:
+        """Removes those of a kubelet before this one that was cut off. Raises RuntimeFailure."""
+        filters = json.dumps({"label": [f"{key}={value}" for key, value in self._own.items()]})
+        found = await self.engine.request("GET", "containers/json", params={"all": 1, "filters": filters})
+        for entry in found or ():
+            with suppress(EngineNotFound):
+                await self.engine.request("DELETE", f"containers/{entry['Id']}", params={"force": 1, "v": 1})
 
     @asynccontextmanager
     async def of(self, image_id: str) -> AsyncIterator[str]:
@@ -31,7 +43,7 @@ class UnstartedContainers:
                 yield chunk
 
     async def _create(self, name: str, image_id: str) -> str:
-        body = {"Image": image_id, "Labels": dict(self._own), "Cmd": ["-"], "Entrypoint": ["-"], "NetworkDisabled": True}
+        body = {"Image": image_id, "Labels": self._own, "Cmd": ["-"], "Entrypoint": ["-"], "NetworkDisabled": True}
         try:
             return str((await self.engine.request("POST", "containers/create", params={"name": name}, body=body))["Id"])
         except EngineConflict:
