@@ -13,7 +13,9 @@ def loaded(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["services.apiserver.__main__", "services.standalone.cluster"])
+@pytest.mark.parametrize(
+    "module", ["services.apiserver.__main__", "services.standalone.cluster", "services.kubelet.runtime.docker", "services.kubelet.__main__"]
+)
 def test_a_client_of_http_and_cel_wait_for_who_needs_them(module: str) -> None:
     assert not {"aiohttp", "knarr.machinery.cel.compiler", "re2", "docker"} & loaded(module)
 
@@ -24,7 +26,7 @@ MODULES = 2_000
 
 def test_a_start_loads_what_serves_and_no_more() -> None:
     """Loading is more than half of a start, and most of a cluster's memory at rest."""
-    found = loaded("services.standalone.background")
+    found = loaded("services.standalone.background, services.kubelet.runtime.docker")
     # Of which somebody may ask for later, and which others bring along.
     waiting = {"aiohttp", "docker", "rich", "re2", "boto3", "knarr.machinery.cel.compiler"}
     brought = {"pyroute2", "sqlite3", "unittest", "difflib", "requests", "xml", "http.cookiejar"}

@@ -16,7 +16,6 @@ from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
 from knarr.service.tasks import run_together
 from services.kubelet.runtime.bridge import BridgeKeeper
-from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.cri.containers import EngineContainers
 from services.kubelet.runtime.cri.engine import Engine
 from services.kubelet.runtime.cri.facts import read_facts, read_version
@@ -31,6 +30,7 @@ from services.kubelet.runtime.cri.sandboxes import EngineSandboxes
 from services.kubelet.runtime.cri.settings import CriSettings
 from services.kubelet.runtime.dialing import dial
 from services.kubelet.runtime.labels import CLUSTER, NODE, pod_of
+from services.kubelet.runtime.network_checks import check_network
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
     Check,

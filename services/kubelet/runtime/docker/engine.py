@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import aiohttp
-
-from knarr.client.http import open_session
+from services.kubelet.runtime.docker.exchange import Exchange
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
 API_VERSION = "v1.41"
 CONNECT_SECONDS = 2.0
-CHUNK_BYTES = 1 << 16
 HEAD_LIMIT_BYTES = 1 << 16
 
 Params = Mapping[str, str | int]
@@ -57,14 +53,13 @@ class Engine:
         if scheme not in ("unix", "tcp"):
             raise ValueError(f"engine address {url!r}: expected unix://path or tcp://host:port")
         self._unix = scheme == "unix"
-        self._base = f"http://{'localhost' if self._unix else self._address}/{API_VERSION}"
         self._timeout_seconds = timeout_seconds
-        self._session: aiohttp.ClientSession | None = None
+        self._exchanges: set[Exchange] = set()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Ends what is under way: whoever waits for it is told that the engine is not available."""
+        for exchange in tuple(self._exchanges):
+            await exchange.close()
 
     async def request(
         self,
@@ -78,9 +73,15 @@ class Engine:
         timeout_seconds: float | None = None,
     ) -> Any:
         """The decoded JSON answer; None when there is none. ``data`` is a raw body instead of a JSON one."""
-        timeout = aiohttp.ClientTimeout(total=timeout_seconds or self._timeout_seconds, sock_connect=CONNECT_SECONDS)
-        async with self._open(method, path, params, body, data, headers, timeout) as response:
-            payload = await response.read()
+        given = dict(headers or {})
+        if body is not None:
+            data = json.dumps(body).encode()
+            given["Content-Type"] = "application/json"
+        try:
+            async with asyncio.timeout(timeout_seconds or self._timeout_seconds), self._open(method, path, params, data, given) as exchange:
+                payload = await exchange.body()
+        except TimeoutError as error:
+            raise self._unavailable(error) from error
         return json.loads(payload) if payload.lstrip()[:1] in (b"{", b"[") and b"\n{" not in payload else payload or None
 
     @asynccontextmanager
@@ -88,21 +89,15 @@ class Engine:
         self, method: str, path: str, *, params: Params | None = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The answer's bytes as they come; leaving the block closes the connection."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-        async with self._open(method, path, params, None, None, headers, timeout) as response:
-            yield self._chunks(response)
+        async with self._open(method, path, params, None, headers or {}) as exchange:
+            yield self._chunks(exchange)
 
     async def hijack(self, path: str, body: Any, params: Params | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of one's own that the engine has turned into a raw stream."""
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await self._connect()
-        except (OSError, TimeoutError) as error:
-            raise self._unavailable(error) from error
+        reader, writer = await self._connect()
         payload = json.dumps(body).encode()
-        target = f"/{API_VERSION}/{path}" + (f"?{urlencode(params)}" if params else "")
         head = (
-            f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+            f"POST {_target(path, params)} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
         )
         try:
@@ -122,50 +117,46 @@ class Engine:
         return reader, writer
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._unix:
-            return await asyncio.open_unix_connection(self._address)
-        host, _, port = self._address.rpartition(":")
-        return await asyncio.open_connection(host, int(port))
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                if self._unix:
+                    return await asyncio.open_unix_connection(self._address)
+                host, _, port = self._address.rpartition(":")
+                return await asyncio.open_connection(host.strip("[]"), int(port))
+        except (OSError, TimeoutError) as error:
+            raise self._unavailable(error) from error
 
     @asynccontextmanager
     async def _open(
-        self,
-        method: str,
-        path: str,
-        params: Params | None,
-        body: Any,
-        data: bytes | None,
-        headers: Mapping[str, str] | None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        if self._session is None:
-            connector = (
-                aiohttp.UnixConnector(self._address, limit=0, force_close=True)
-                if self._unix
-                else aiohttp.TCPConnector(limit=0, force_close=True)
-            )
-            self._session = open_session(connector=connector)
-        content = io.BytesIO(data) if data is not None else None
+        self, method: str, path: str, params: Params | None, data: bytes | None, headers: Mapping[str, str]
+    ) -> AsyncIterator[Exchange]:
+        exchange = Exchange(*await self._connect())
+        self._exchanges.add(exchange)
         try:
-            async with self._session.request(
-                method, f"{self._base}/{path}", params=params, json=body, data=content, headers=headers, timeout=timeout
-            ) as response:
-                if response.status >= 400:
-                    raise engine_error(response.status, _message(await response.read()))
-                yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            exchange.send(method, _target(path, params), "localhost" if self._unix else self._address, headers, data)
+            if (status := await exchange.status()) >= 400:
+                raise engine_error(status, _message(await exchange.body()))
+            yield exchange
+        except OSError as error:
             raise self._unavailable(error) from error
+        finally:
+            self._exchanges.discard(exchange)
+            await exchange.close()
 
-    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _chunks(self, exchange: Exchange) -> AsyncIterator[bytes]:
         try:
-            async for chunk in response.content.iter_any():
-                yield chunk
-        except (aiohttp.ClientError, OSError) as error:
+            async for piece in exchange.pieces():
+                yield piece
+        except OSError as error:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: BaseException) -> RuntimeUnavailable:
         detail = str(error) or type(error).__name__
         return RuntimeUnavailable(f"Cannot connect to the Docker daemon at {self.url}: {detail}")
+
+
+def _target(path: str, params: Params | None) -> str:
+    return f"/{API_VERSION}/{path}" + (f"?{urlencode(params)}" if params else "")
 
 
 def quoted(reference: str) -> str:

@@ -16,7 +16,6 @@ from dataclasses import replace
 
 from knarr.service.tasks import run_together
 from services.kubelet.runtime.bridge import BridgeKeeper
-from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.dialing import dial
 from services.kubelet.runtime.docker.accounts import EngineAccounts
 from services.kubelet.runtime.docker.containers import EngineContainers
@@ -33,6 +32,7 @@ from services.kubelet.runtime.docker.sandboxes import EngineSandboxes
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.docker.unstarted import UnstartedContainers
 from services.kubelet.runtime.labels import CLUSTER, NODE
+from services.kubelet.runtime.network_checks import check_network
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.port import (
     Accounts,
