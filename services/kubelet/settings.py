@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from services.kubelet.credential_config import Provider
 from services.kubelet.thresholds import DEFAULT_GARBAGE, DEFAULT_THRESHOLDS, GarbageRules, Threshold
+
+if TYPE_CHECKING:
+    # It reads YAML, for which `knarr up` would wait before it has begun.
+    from services.kubelet.credential_config import Provider
 
 # The `cloud_provider` that is a component of its own, which tells of the node's machine.
 EXTERNAL = "external"
