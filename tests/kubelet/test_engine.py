@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,7 +152,7 @@ async def _closed(task: asyncio.Task[object], engine: Engine) -> type[BaseExcept
 
 
 @pytest.mark.parametrize("end", [_cancelled, _closed])
-async def test_what_is_under_way_ends_with_who_asked(place: Path, end: Callable[..., object]) -> None:
+async def test_what_is_under_way_ends_with_who_asked(place: Path, end: Callable[..., Awaitable[type[BaseException]]]) -> None:
     async with engine_that_says(place, kept=True) as one:
         task = asyncio.create_task(one.engine.request("GET", "wait"))
         await one.place.asked.wait()
