@@ -206,3 +206,10 @@ async def test_https_judges_no_certificate(tmp_path: Path) -> None:
         for _ in range(2):
             result = await check_network(HttpCheck(HOST, port, scheme="HTTPS"), 5)
             assert (result.success, result.output) == (True, "well")
+
+
+async def test_a_hook_was_called_whatever_is_answered(http_port: int) -> None:
+    ill = await check_network(HttpCheck(HOST, http_port, "/ill", hook=True), 5)
+    assert ill.success and f"User-Agent: {checks.HOOK_AGENT}" in ill.output
+    gone = await check_network(HttpCheck(HOST, 1, "/", hook=True), 5)
+    assert not gone.success

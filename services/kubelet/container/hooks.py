@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.probes import UnknownPort, check_of
 from services.kubelet.pod.context import PodContext
-from services.kubelet.runtime.port import Container, RuntimeFailure
+from services.kubelet.runtime.port import Container, HttpCheck, RuntimeFailure
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,10 @@ class HookRunner:
             if handler.HasField("sleep"):
                 await asyncio.sleep(min(handler.sleep.seconds, limit_seconds))
                 return ""
-            result = await self._runtime.check(container.id, check_of(handler, spec, ip), limit_seconds)
+            check = check_of(handler, spec, ip)
+            if isinstance(check, HttpCheck):
+                check = replace(check, hook=True)
+            result = await self._runtime.check(container.id, check, limit_seconds)
             return "" if result.success else result.output or "failed"
         except (RuntimeFailure, UnknownPort) as error:
             return str(error)

@@ -36,7 +36,7 @@ SESSION: dict[str, Any] = {
 HEALTH_PATH = "/grpc.health.v1.Health/Check"
 # Before each message stands whether it is compressed, and its length.
 GRPC_HEAD_BYTES = 5
-USER_AGENT = f"kube-probe/{MAJOR}.{MINOR}"
+USER_AGENT, HOOK_AGENT = f"kube-probe/{MAJOR}.{MINOR}", f"kube-lifecycle/{MAJOR}.{MINOR}"
 
 
 async def check_network(check: HttpCheck | TcpCheck | GrpcCheck, timeout_seconds: float) -> ProbeResult:
@@ -67,14 +67,14 @@ async def _http(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
 async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) -> ProbeResult:
     """Follows redirects on the host that is probed only: a pod must not have its node ask others for it."""
     headers = CIMultiDict(check.headers)
-    for name, value in (("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Connection", "close")):
+    for name, value in (("User-Agent", _agent(check)), ("Accept", "*/*"), ("Connection", "close")):
         headers.setdefault(name, value)
     for _ in range(MAX_REDIRECTS):
         verify: bool | ssl.SSLContext = _unverified() if url.scheme == "https" else True
         async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
             target = url.join(URL(response.headers["Location"])) if _is_redirect(response) else None
             if target is None or target.host != check.host or target.scheme not in ("http", "https"):
-                return _judged(response.status, (await _beginning(response)).decode(errors="replace"))
+                return _judged(check, response.status, (await _beginning(response)).decode(errors="replace"))
         url = target
     return ProbeResult(False, f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
@@ -101,7 +101,7 @@ async def _http2(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
                 location = found.headers.get("location", "") if found.status in REDIRECTS else ""
                 target = url.join(URL(location)) if location else None
                 if target is None or target.host != check.host or target.scheme not in ("http", "https"):
-                    return _judged(found.status, found.body.decode(errors="replace"))
+                    return _judged(check, found.status, found.body.decode(errors="replace"))
                 url = target
     except TimeoutError:
         return ProbeResult(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')
@@ -116,7 +116,7 @@ async def _get(check: HttpCheck, url: URL) -> Answer:
     """Host and connection are HTTP/2's own affair: what a probe says of them goes where they stand there."""
     given = CIMultiDict(check.headers)
     authority = given.popall("Host", [f"{check.host}:{url.port}"])[0]
-    for name, value in (("User-Agent", USER_AGENT), ("Accept", "*/*")):
+    for name, value in (("User-Agent", _agent(check)), ("Accept", "*/*")):
         given.setdefault(name, value)
     given.popall("Connection", None)
     own = [(":method", "GET"), (":scheme", url.scheme), (":authority", authority), (":path", url.raw_path_qs)]
@@ -124,8 +124,12 @@ async def _get(check: HttpCheck, url: URL) -> Answer:
         return await exchange(connection, [*own, *((name.lower(), value) for name, value in given.items())], None, MAX_BODY_BYTES)
 
 
-def _judged(status: int, body: str) -> ProbeResult:
-    if 200 <= status < 300:
+def _agent(check: HttpCheck) -> str:
+    return HOOK_AGENT if check.hook else USER_AGENT
+
+
+def _judged(check: HttpCheck, status: int, body: str) -> ProbeResult:
+    if check.hook or 200 <= status < 300:
         return ProbeResult(True, body)
     if 300 <= status < 400:
         return ProbeResult(True, f"Probe terminated redirects, Response body: {body}", warning=True)

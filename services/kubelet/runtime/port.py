@@ -270,6 +270,8 @@ class HttpCheck:
     scheme: str = "HTTP"
     headers: tuple[tuple[str, str], ...] = ()
     http2: bool = False
+    # Of a lifecycle hook: whatever is answered, it was called.
+    hook: bool = False
 
 
 @dataclass(frozen=True, slots=True)
