@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ import yaml
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from knarr.machinery.errors import StatusError
+from services.kubelet.runtime.port import Runtime
 from services.kubelet.servicer import KubeletServicer
+from tests.kubelet.containerd_support import IMAGE, cri
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import NODE, running
 from tests.kubelet.test_docker_streams import exec_ as run_in
@@ -66,8 +70,20 @@ def manifest(text: str, image: str) -> core.Pod:
     return codec.from_json(core.Pod, {"apiVersion": "v1", "kind": "Pod", **found}).message
 
 
-async def test_a_pod_finds_what_its_manifest_promises(tmp_path: Path) -> None:
-    async with docker() as (runtime, _, image), running(runtime, tmp_path) as cluster:
+@asynccontextmanager
+async def an_engine(name: str, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Runtime, str]]:
+    """A runtime on an engine of that name, and an image that is there."""
+    if name == "docker":
+        async with docker() as (runtime, _, image):
+            yield runtime, image
+        return
+    async with cri(request.getfixturevalue("own_containerd")) as (other, _):
+        yield other, IMAGE
+
+
+@pytest.mark.parametrize("engine", ["docker", "containerd"])
+async def test_a_pod_finds_what_its_manifest_promises(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    async with an_engine(engine, request) as (runtime, image), running(runtime, tmp_path) as cluster:
         servicer = KubeletServicer(cluster.kubelet.manager, runtime, cluster.kubelet.stats)
         config = core.ConfigMap(data={"color": "blue"})
         config.metadata.name, config.metadata.namespace = "settings", "default"
