@@ -127,8 +127,9 @@ def test_an_image_names_what_it_is_made_of() -> None:
 def test_an_image_runs_as_its_settings_say_and_else_as_the_contract_does() -> None:
     told = image_pb2.ImageStatusResponse(image=image_pb2.Image(id="sha256:1", repo_digests=["r@sha256:2"], username="app", size=7))
     assert (image_of(told, "r").user, image_of(told, "r").digest) == ("app", "r@sha256:2")
-    told.info["info"] = json.dumps({"imageSpec": {"config": {"User": "app:staff", "StopSignal": "SIGINT"}}})
+    told.info["info"] = json.dumps({"imageSpec": {"architecture": "arm64", "config": {"User": "app:staff", "StopSignal": "SIGINT"}}})
     assert (image_of(told, "r").user, image_of(told, "r").stop_signal) == ("app:staff", "SIGINT")
+    assert image_of(told, "r").architecture == "arm64"
 
 
 def test_logins_are_told_in_the_contracts_words() -> None:

@@ -65,7 +65,8 @@ class EngineImages:
 def image_of(told: pb.ImageStatusResponse, reference: str) -> Image:
     """Pure. What the contract leaves out of an image's settings is taken from what containerd says beside."""
     image = told.image
-    config = (json_of(told.info, "info").get("imageSpec") or {}).get("config") or {}
+    spec = json_of(told.info, "info").get("imageSpec") or {}
+    config = spec.get("config") or {}
     user = str(image.uid.value) if image.HasField("uid") else image.username
     return Image(
         id=image.id,
@@ -74,6 +75,7 @@ def image_of(told: pb.ImageStatusResponse, reference: str) -> Image:
         digest=image.repo_digests[0] if image.repo_digests else "",
         stop_signal=str(config.get("StopSignal") or ""),
         size_bytes=int(image.size),
+        architecture=str(spec.get("architecture") or ""),
     )
 
 
