@@ -18,7 +18,9 @@ from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.cgroups.names import CGROUPFS, SYSTEMD, folder, parent, pod_group, root_of
 from services.kubelet.cgroups.values import GroupLimits, of_all, of_class, of_pod, properties, v1_files, v2_files, weight, widest
 from services.kubelet.node.files import NodeFiles
-from tests.kubelet.support import make_pod
+from services.kubelet.runtime.hollow import HollowRuntime
+from services.kubelet.worker import actions
+from tests.kubelet.support import make_pod, running
 
 MI, GI = 1 << 20, 1 << 30
 ROOT = root_of("ab-1", "node-1")
@@ -195,6 +197,28 @@ async def test_without_leave_pods_have_no_groups(tmp_path: Path, monkeypatch: py
     await groups.hold(pod({}), GroupLimits())
     await groups.remove("u")
     assert (await groups.left_behind(), await groups.memory()) == ([], None)
+
+
+async def test_a_group_that_is_busy_is_removed_later_and_holds_nobody_up_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "RETRY_SECONDS", 0.001)
+    tried: dict[str, int] = {}
+
+    async def remove(self: PodGroups, uid: str) -> None:
+        tried[uid] = tried.get(uid, 0) + 1
+        if tried[uid] < 3 or uid in stuck:
+            raise OSError(16, "Device or resource busy")
+
+    stuck: set[str] = set()
+    monkeypatch.setattr(PodGroups, "remove", remove)
+    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as cluster:
+        for name in ("busy", "stuck"):
+            await cluster.client.create(make_pod(name))
+            uid = (await cluster.ready(name)).metadata.uid
+            if name == "stuck":
+                stuck.add(uid)
+            await cluster.client.delete(core.Pod, name, "default", grace_period_seconds=0)
+            await cluster.until(lambda: not cluster.kubelet.manager.workers)
+            assert tried[uid] == (3 if name == "busy" else actions.GROUP_TRIES)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not os.access("/sys/fs/cgroup/memory", os.W_OK), reason="needs leave to make control groups")

@@ -65,8 +65,8 @@ async def test_a_full_disk_ends_who_filled_it(tmp_path: Path, monkeypatch: pytes
                 await cluster.until(lambda: condition(cluster.api.all(core.Node)[0], "DiskPressure") == "True")
                 # On an own disk of images what a container writes into its layer is not the node's; its logs and volumes are.
                 assert cluster.kubelet.signals.apart
-                assert (stored := await runtime.storage([evicted.metadata.uid])) == [], f"nothing is left of it: {stored}"
                 await cluster.until(lambda: cluster.observed("greedy") is None and not groups_of(evicted.metadata.uid))
+                assert await runtime.storage([evicted.metadata.uid]) == []
                 await cluster.ready("modest")
                 await cluster.ready("limited")
                 cluster.kubelet.signals.apart = False  # type: ignore[misc]

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 RELEASE_RETRY = Backoff(first_seconds=0.5, limit_seconds=60.0)
 RESIZE_RETRY = timedelta(seconds=10)
+# How often it is tried, a second apart, to remove a pod's control group.
+GROUP_TRIES = 10
 
 
 class ActionRunner:
@@ -61,7 +63,7 @@ class ActionRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # When the stop of a container ends at the latest, by its name, in the loop's seconds.
         self._stops: dict[str, float] = {}
-        self._released_in_vain = 0
+        self._released_in_vain = self._stayed_in_vain = 0
         self._starter = ContainerStarter(context)
         self._sandboxes = SandboxMaker(context)
         self._hooks = HookRunner(context)
@@ -163,11 +165,14 @@ class ActionRunner:
         self._facts.driven = False
 
     async def _leave_group(self) -> None:
-        """One that cannot be removed yet is when a kubelet begins: nothing runs in it, and it holds nobody."""
+        """The kernel may still be busy with what ended in it: it is tried again, some times; what stays then goes when a kubelet begins."""
         try:
             await self._context.shared.groups.remove(self._ref.uid)
         except OSError as error:
-            log.warning("a pod's control group was not removed", extra={"pod": self._ref.name, "error": str(error)})
+            self._stayed_in_vain += 1
+            if self._stayed_in_vain < GROUP_TRIES:
+                raise RuntimeFailure(f"the pod's control group was not removed: {error}") from error
+            log.warning("a pod's control group stays", extra={"pod": self._ref.name, "error": str(error)})
         self._facts.held = None
 
     async def _start(self, action: StartContainer) -> None:
