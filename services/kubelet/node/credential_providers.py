@@ -155,8 +155,9 @@ async def _executed(program: Path, provider: Provider, request: bytes) -> bytes:
         # With whatever it has started, which may hold its pipes open.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        # Nobody reads its pipes any more, and until they are closed it is waited for in vain.
         process._transport.close()  # type: ignore[attr-defined]
+        await process.wait()
     if code:
         raise ProviderFailure(f"it ended with exit code {code}: {complained.decode(errors='replace').strip()[:1000]}")
     return said
