@@ -82,8 +82,8 @@ async def an_engine(name: str, request: pytest.FixtureRequest) -> AsyncIterator[
 
 
 @pytest.mark.parametrize("engine", ["docker", "containerd"])
-async def test_a_pod_finds_what_its_manifest_promises(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    async with an_engine(engine, request) as (runtime, image), running(runtime, tmp_path) as cluster:
+async def test_a_pod_finds_what_its_manifest_promises(engine: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    async with an_engine(engine, request) as (runtime, image), running(runtime, folder) as cluster:
         servicer = KubeletServicer(cluster.kubelet.manager, runtime, cluster.kubelet.stats)
         config = core.ConfigMap(data={"color": "blue"})
         config.metadata.name, config.metadata.namespace = "settings", "default"
