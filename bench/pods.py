@@ -119,7 +119,7 @@ async def pod_start() -> list[Result]:
 
 
 async def pod_burst() -> list[Result]:
-    """A hundred pods at the same moment: what Knarr adds is seen beside the engine alone, and on a simulated node."""
+    """A hundred pods at the same moment, beside the engine alone with as many at once as the kubelet starts."""
     await run("examples/hello/build.sh")
     async with cluster() as bench, watched(bench) as seen:
         p99 = await _burst(bench, seen)
@@ -132,12 +132,14 @@ async def pod_burst() -> list[Result]:
                 return time.monotonic() - started
 
         engine = percentile(await asyncio.gather(*(one(number) for number in range(BURST))), 0.99)
+    return [Result("pod-burst", p99, "s", ENGINE, engine, "p99 ≤ 3 s", p99 <= 3)]
+
+
+async def pod_burst_simulated() -> list[Result]:
+    """The same on a node without an engine: what Knarr itself takes."""
     async with cluster(runtime="hollow", datapath="userspace") as bench, watched(bench) as seen:
-        simulated = await _burst(bench, seen)
-    return [
-        Result("pod-burst", p99, "s", ENGINE, engine, "p99 ≤ 3 s", p99 <= 3),
-        Result("pod-burst-simulated", simulated, "s", "", 0, "p99 ≤ 3 s", simulated <= 3),
-    ]
+        p99 = await _burst(bench, seen)
+    return [Result("pod-burst-simulated", p99, "s", "", 0, "p99 ≤ 3 s", p99 <= 3)]
 
 
 async def _burst(bench: BenchCluster, seen: Watched) -> float:
