@@ -153,3 +153,12 @@ def test_a_container_that_writes_nothing_is_let_be() -> None:
         return len(engine.asked)
 
     assert 50 < run(hour()) < 70
+
+
+def test_after_a_rush_it_is_asked_at_once() -> None:
+    async def seconds() -> float:
+        lines = [piece(1, number, "x" * 9_999 + "\n") for number in range(300)]
+        assert len(await followed(SilentEngine(lines, [200]))) == 300
+        return asyncio.get_running_loop().time()
+
+    assert run(seconds()) < 0.5

@@ -63,16 +63,15 @@ def of_kubelet(cluster: Cluster, data_dir: Path) -> list[Checker]:
     ]
 
 
-def of_engine(listed: Mapping[str, list[str]], pods: Callable[[], Iterable[str]]) -> list[Checker]:
-    """What an engine has (``listed``, which ``ask_engine`` fills), and what is in the kernel of containers and pods, by their ids."""
-    ids = lambda: {*listed["ids"], *pods()}  # noqa: E731
+def of_engine(listed: Mapping[str, list[str]], cluster_id: str) -> list[Checker]:
+    """What an engine has (``listed``, which ``ask_engine`` fills), and what the kernel has of its containers and of the cluster's pods."""
     return [
         Checker("container", lambda: listed["containers"]),
         Checker("network", lambda: listed["networks"]),
         Checker("endpoint", lambda: listed["endpoints"]),
         Checker("interface", lambda: _interfaces(listed["bridge"][0])),
-        Checker("process", lambda: _processes(ids())),
-        Checker("cgroup", lambda: _cgroups(ids())),
+        Checker("process", lambda: _processes(listed["ids"])),
+        Checker("cgroup", lambda: _cgroups(listed["ids"], cluster_id)),
     ]
 
 
@@ -154,11 +153,16 @@ def _processes(ids: Iterable[str]) -> list[str]:
     return [line.replace(b"\0", b" ").decode(errors="replace") for line in lines if any(mark in line for mark in marks)]
 
 
-def _cgroups(ids: Iterable[str]) -> list[str]:
-    """Groups that bear the id of a container or the uid of a pod, as systemd's spelling has it, too."""
-    marks = {spelling for found in ids for spelling in (found, found.replace("-", "_"))}
-    folders = [folder for parent, names, _ in os.walk(CGROUPS) for name in names if (folder := f"{parent}/{name}")]
-    return [folder for folder in folders if any(mark in folder.rpartition("/")[2] for mark in marks)]
+def _cgroups(ids: Iterable[str], cluster_id: str) -> list[str]:
+    """Groups that bear the id of a container, and those of pods below one that bears the cluster's, in systemd's spelling, too."""
+    marks, clusters = set(ids), {cluster_id, cluster_id.replace("-", "_")}
+    found = []
+    for parent, names, _ in os.walk(CGROUPS):
+        is_own = any(cluster in parent for cluster in clusters)
+        found += [
+            f"{parent}/{name}" for name in names if (is_own and "pod" in name.removeprefix("kubepods")) or any(m in name for m in marks)
+        ]
+    return found
 
 
 def _read(path: Path) -> bytes:

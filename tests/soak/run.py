@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.kubelet.node.mounts import unmount_all
@@ -69,13 +69,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the pods run, and how what is left of them is found. ``look`` reads what the checkers tell of; ``uids`` are of all pods."""
+    """Where the pods run, and how what is left of them is found. ``look`` reads what the checkers tell of."""
 
     wave: Wave
     kinds: tuple[Kind, ...]
     checkers: list[Checker]
     look: Callable[[], Awaitable[None]]
-    uids: set[str] = field(default_factory=set)
 
     async def found(self) -> dict[str, Counter[str]]:
         # Before the engine is asked: the connection for that is no pod's.
@@ -90,7 +89,7 @@ async def run(soak: Soak, place: Place, tell: Callable[[str], None] = lambda wor
     await prepare(cluster)
     before, memory, pods, waves = await place.found(), 0, 0, 0
     while pods < soak.pods or time.monotonic() - begun < soak.seconds:
-        place.uids.update(await play(place.wave, waves, soak.wave, place.kinds))
+        await play(place.wave, waves, soak.wave, place.kinds)
         pods, waves = pods + soak.wave, waves + 1
         tell(f"{pods} pods, {time.monotonic() - begun:.0f} s")
         if waves <= WARM_WAVES:
@@ -118,13 +117,13 @@ async def _rest(place: Place, before: dict[str, Counter[str]]) -> list[str]:
 async def on_docker(data_dir: Path) -> AsyncIterator[Place]:
     """A node on the machine's engine."""
     async with docker(replace(unique_settings(), pod_cidr=NARROW)) as (runtime, settings, image):
-        engine, listed, uids = Engine(settings.url, 60.0), dict[str, list[str]](), set[str]()
+        engine, listed = Engine(settings.url, 60.0), dict[str, list[str]]()
         try:
             async with running(runtime, data_dir) as cluster:
                 wave = Wave(cluster, image, engine_strike(engine))
-                checkers = [*of_kubelet(cluster, data_dir), *of_engine(listed, lambda: uids)]
+                checkers = [*of_kubelet(cluster, data_dir), *of_engine(listed, settings.cluster_id)]
                 look = lambda: ask_engine(engine, settings, listed)  # noqa: E731
-                yield Place(wave, REAL, checkers, look, uids)
+                yield Place(wave, REAL, checkers, look)
         finally:
             await engine.close()
             unmount_all(data_dir)

@@ -161,11 +161,10 @@ async def prepare(cluster: Cluster) -> None:
     await cluster.client.create(secret)
 
 
-async def play(wave: Wave, number: int, pods: int, kinds: Sequence[Kind]) -> list[str]:
-    """One wave from its pods' creation to the end of their last trace in the API and with the kubelet; answers their uids."""
+async def play(wave: Wave, number: int, pods: int, kinds: Sequence[Kind]) -> None:
+    """One wave from its pods' creation to the end of their last trace in the API and with the kubelet."""
     named = {f"wave-{number}-{place}": kinds[(number + place) % len(kinds)] for place in range(pods)}
     await asyncio.gather(*(kind(wave, name) for name, kind in named.items()))
-    uids = [pod.metadata.uid for pod in wave.cluster.api.all(core.Pod)]
     await asyncio.gather(*(_delete(wave, name) for name in named))
     cluster = wave.cluster
     try:
@@ -175,7 +174,6 @@ async def play(wave: Wave, number: int, pods: int, kinds: Sequence[Kind]) -> lis
     except AssertionError as error:
         workers = {worker.pod.metadata.name: worker.activity for worker in cluster.kubelet.manager.workers.values()}
         raise AssertionError(f"pods of wave {number} do not go: {workers or cluster.runtime.observed()}") from error
-    return uids
 
 
 async def _delete(wave: Wave, name: str) -> None:

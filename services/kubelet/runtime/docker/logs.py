@@ -23,6 +23,8 @@ MAX_TAIL_LINES = 100_000
 RESUME_TRIES, RESUME_SECONDS = 10, 0.25
 # How long a followed log may be silent before it is asked whether there is more, and how long at most, where there never is.
 SILENCE_SECONDS, LONGEST_SILENCE_SECONDS = 2.0, 64.0
+# One that came in a rush is asked about sooner: what is not read in time is rotated away.
+RUSH_BYTES, RUSH_SILENCE_SECONDS = 1 << 20, 0.1
 
 Params = dict[str, str | int]
 
@@ -100,7 +102,7 @@ class EngineLogs:
 
     async def _flowing(self, container_id: str, params: Params, delivered: Delivered) -> AsyncIterator[list[Piece]]:
         """As ``_pieces``. LogBroken, too, where one that is followed stays silent though more was written: seen twice, as it may come."""
-        patience, was_behind = SILENCE_SECONDS if params["follow"] else None, False
+        patience, was_behind, read = SILENCE_SECONDS if params["follow"] else None, False, 0
         async with aclosing(self._pieces(container_id, params)) as stream:  # type: ignore[type-var]
             while True:
                 coming = asyncio.ensure_future(anext(stream, None))
@@ -110,14 +112,16 @@ class EngineLogs:
                         if was_behind and is_behind and not coming.done():
                             raise LogBroken("its log is written, and nothing of it comes")
                         was_behind = is_behind
-                        patience = SILENCE_SECONDS if is_behind else min(2 * (patience or 0), LONGEST_SILENCE_SECONDS)
+                        patience, read = patience if is_behind else min(2 * (patience or 0), LONGEST_SILENCE_SECONDS), 0
                     pieces = coming.result()
                 finally:
                     await cancel([coming])
                 if pieces is None:
                     return
                 yield pieces
-                patience, was_behind = patience and SILENCE_SECONDS, False
+                read += sum(len(piece.data) for piece in pieces)
+                patience = patience and (RUSH_SILENCE_SECONDS if read > RUSH_BYTES else SILENCE_SECONDS)
+                was_behind = False
 
     async def _has_newer(self, container_id: str, delivered: Delivered) -> bool:
         """Whether the engine has a line that was not passed on."""
