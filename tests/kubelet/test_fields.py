@@ -199,7 +199,8 @@ FIELDS = [
     Seen(
         "bind-options-read-only",
         "cat /proc/mounts; echo x > /v/x || echo refused",
-        r" /v \S+ ro,[a-z,]*noexec.* /deep \S+ rw,[a-z,]*noexec.*refused",
+        # The engine mounts folders of one depth in any order.
+        r"\A(?=.* /v \S+ ro,[a-z,]*noexec)(?=.* /deep \S+ rw,[a-z,]*noexec).*refused",
         EMPTY,
         "{volumeMounts: [{name: v, mountPath: /v, readOnly: true, bindMountOptions: [noexec]}, "
         "{name: v, mountPath: /deep, subPath: deep, bindMountOptions: [noexec]}]}",
