@@ -26,6 +26,7 @@ SETTLE_SECONDS, MEASURE_SECONDS = 10.0, 30.0
 # Until the probes begin, nothing happens: long enough for all pods to start and for a while of rest.
 QUIET_SECONDS, READY_SECONDS = 180, 120.0
 KUBELET = "kubelet-1"
+CGROUPS = Path("/sys/fs/cgroup")
 PROBE = {"httpGet": {"path": "/passwd", "port": 8080}, "periodSeconds": 1, "initialDelaySeconds": QUIET_SECONDS}
 SERVE = ["/bin/httpd", "-f", "-p", "8080", "-h", "/etc"]
 
@@ -56,6 +57,15 @@ async def kubelet_full() -> list[Result]:
         finally:
             node.stop()
             await remove_everything(node.id, image=False)
+            _remove_groups(node.id)
+
+
+def _remove_groups(cluster_id: str) -> None:
+    """The pods' control groups: their kubelet ended before them."""
+    name = f"*{cluster_id.replace('-', '_')}*"
+    for top in [*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}")]:
+        for folder, _, _ in os.walk(top, topdown=False):
+            Path(folder).rmdir()
 
 
 async def _measured(server: Server, process: int) -> list[Result]:
