@@ -77,7 +77,7 @@ async def up_ready() -> list[Result]:
         async with cluster() as bench:
             times.append(bench.ready_seconds)
     value = statistics.median(times)
-    return [Result("up-ready", value, "s", PEER, 8.2, "≤ 3 s", value <= 3)]
+    return [Result("up-ready", value, "s", PEER, 8.2, "≤ 1.5 s", value <= 1.5)]
 
 
 async def deploy_heal_memory() -> list[Result]:
@@ -99,7 +99,7 @@ async def deploy_heal_memory() -> list[Result]:
     return [
         Result("deploy-20", seconds, "s", "the engine alone", engine, "≤ 1.3 × the engine", seconds <= 1.3 * engine),
         Result("heal-pod", healed, "s", PEER, 1.06, "≤ 0.8 s", healed <= 0.8),
-        Result("memory", memory, "MB", PEER, 618, "≤ 200 MB", memory <= 200),
+        Result("memory", memory, "MB", PEER, 618, "≤ 150 MB", memory <= 150),
     ]
 
 
