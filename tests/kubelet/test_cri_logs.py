@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.kubelet.runtime.cri import logs
 from services.kubelet.runtime.cri.log_files import generations, log_path, remove_logs, rotated_path
 from services.kubelet.runtime.cri.log_lines import Entry, Joiner, TailSearch, entry_of, normal_stamp, stamp_of, tail_start
-from services.kubelet.runtime.cri.logs import LogReader
+from services.kubelet.runtime.cri.logs import LogReader, OpenLog
 from services.kubelet.runtime.plan import PodRef
 
 STAMP = b"2026-01-02T15:04:05.000000000Z"
@@ -135,6 +136,43 @@ def test_a_file_that_is_thinned_out_while_it_is_read_is_read_to_its_end(tmp_path
         path.unlink()
     path.write_bytes(line("3"))
     assert read_all(reader) == b"2\n3\n"
+    reader.close()
+
+
+def test_a_file_whose_inode_another_one_had_before_is_a_file_of_its_own(tmp_path: Path) -> None:
+    """A file system gives a number again at once, and so the newest file has that of the oldest, which was thinned out just now."""
+    path, kept = tmp_path / "0.log", tmp_path / "kept"
+    path.write_bytes(line("1"))
+    kept.hardlink_to(path)
+    reader, oldest = LogReader(path, None), rotated_path(path, NOW)
+    told = read_all(reader)
+    path.rename(oldest)
+    path.write_bytes(line("2"))
+    told += read_all(reader)
+    path.rename(rotated_path(path, NOW + timedelta(seconds=1)))
+    oldest.unlink()
+    kept.write_bytes(line("3"))
+    kept.rename(path)
+    assert told + read_all(reader) == b"1\n2\n3\n"
+    reader.close()
+
+
+def test_a_log_that_is_rotated_while_its_next_file_is_opened_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "0.log"
+    path.write_bytes(line("1"))
+    reader = LogReader(path, None)
+    told = read_all(reader)
+    path.rename(rotated_path(path, NOW))
+    path.write_bytes(line("2"))
+
+    def opened(found: Path) -> OpenLog:
+        monkeypatch.undo()
+        path.rename(rotated_path(path, NOW + timedelta(seconds=1)))
+        path.write_bytes(line("3"))
+        return OpenLog(found)
+
+    monkeypatch.setattr(logs, "OpenLog", opened)
+    assert told + read_all(reader) == b"1\n2\n3\n"
     reader.close()
 
 

@@ -49,13 +49,15 @@ class OpenLog:
 
 
 class LogReader:
-    """All files of one log as one stream of entries. Its methods block; one at a time."""
+    """All files of one log as one stream of entries. Its methods block; one at a time.
+
+    What is read next is known by its place behind the file that is open, whose number nobody else has as long: numbers of files that are
+    gone are given to new ones at once.
+    """
 
     def __init__(self, path: Path, tail_lines: int | None) -> None:
         self._path = path
         self._open: OpenLog | None = None
-        # Files that were read to their end, by inode.
-        self._done: set[int] = set()
         if tail_lines is not None:
             self._begin_at_tail(tail_lines)
 
@@ -66,8 +68,7 @@ class LogReader:
 
     def _begin_at_tail(self, lines: int) -> None:
         search = TailSearch(lines)
-        files = generations(self._path)
-        for number, path in reversed(list(enumerate(files))):
+        for path in reversed(generations(self._path)):
             try:
                 log = OpenLog(path)
             except FileNotFoundError:
@@ -75,7 +76,7 @@ class LogReader:
             place = tail_start(log.read_at, log.size, search)
             if place is not None:
                 log.start_at(place)
-                self._open, self._done = log, {_inode(older) for older in files[:number]}
+                self._open = log
                 return
             log.close()
 
@@ -86,32 +87,33 @@ class LogReader:
                 return None
             assert self._open is not None
             # Whether there is a next file is asked before the last look at this one: what was written until then is not lost.
-            moved = self._newer() is not None
+            moved = bool(self._behind(self._open))
             entries = self._open.read()
             if entries is not None:
                 return entries
-            if not moved:
+            if not moved or not self._advance():
                 return None
-            self._done.add(self._open.inode)
-            self.close()
 
-    def _newer(self) -> Path | None:
-        current = self._open.inode if self._open is not None else 0
-        for path in generations(self._path):
-            inode = _inode(path)
-            if inode and inode != current and inode not in self._done:
-                return path
-        return None
+    def _behind(self, log: OpenLog | None) -> list[Path]:
+        """The files that are read after this one, in their order; all where it is gone, since the oldest go first."""
+        files = generations(self._path)
+        place = next((at for at, path in enumerate(files) if log is not None and _inode(path) == log.inode), -1)
+        return files[place + 1 :]
 
     def _advance(self) -> bool:
-        path = self._newer()
-        if path is None:
-            return False
-        try:
-            self._open = OpenLog(path)
-        except FileNotFoundError:
-            return False
-        return True
+        """Opens the next file; False where there is none."""
+        while files := self._behind(self._open):
+            try:
+                found = OpenLog(files[0])
+            except FileNotFoundError:
+                continue
+            # Its name may have gone to a later file meanwhile.
+            if len(self._behind(found)) == len(self._behind(self._open)) - 1:
+                self.close()
+                self._open = found
+                return True
+            found.close()
+        return False
 
 
 def _inode(path: Path) -> int:
