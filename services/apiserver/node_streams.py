@@ -20,6 +20,7 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2 as kubelet
 from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc as kubelet_grpc
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, error_of, status_error
+from knarr.service import endings
 
 DIAL_SECONDS = 30.0
 READ_BYTES = 64 * 1024
@@ -214,9 +215,7 @@ async def _tcp(address: str, port: int, data: AsyncIterator[bytes]) -> AsyncIter
     finally:
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        await endings.close(writer)
 
 
 async def _write(writer: asyncio.StreamWriter, data: AsyncIterator[bytes]) -> None:

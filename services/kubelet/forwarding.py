@@ -13,6 +13,7 @@ import grpc
 
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.machinery.errors import bad_request, status_error
+from knarr.service import endings
 from knarr.service.tasks import cancel
 
 DIAL_SECONDS = 30.0
@@ -62,9 +63,7 @@ async def relay(connection: socket.socket, requests: AsyncIterator[Any]) -> Asyn
                 yield data
     finally:
         await cancel([feeder])
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+        await endings.close(writer)
 
 
 async def _feed(writer: asyncio.StreamWriter, requests: AsyncIterator[Any]) -> None:

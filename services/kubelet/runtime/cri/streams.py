@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from knarr.service import endings
 from knarr.service.spdy.errors import ProtocolViolation, StreamClosed
 from knarr.service.spdy.session import Session as SpdySession
 from knarr.service.spdy.session import Stream
@@ -175,10 +176,8 @@ class StreamedSession(Session):
 
     async def close(self) -> None:
         await cancel(self._pumps)
-        self._wire.close()
         await cancel([self._running])
-        with suppress(OSError):
-            await self._wire.writer.wait_closed()
+        await endings.close(self._wire.writer)
 
 
 def exit_code_of(told: bytes) -> int:

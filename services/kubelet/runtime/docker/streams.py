@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import Awaitable, Callable
 
+from knarr.service import endings
 from services.kubelet.runtime.docker.engine import Engine, EngineError
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Session
 
@@ -104,6 +105,5 @@ class HijackedSession(Session):
         try:
             if not self._ended:
                 await self._abandon()
-            await self._writer.wait_closed()
-        except OSError:
-            return
+        finally:
+            await endings.close(self._writer)

@@ -1,0 +1,23 @@
+"""The end of a connection: what was written to it has a while to leave."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+# How long the other side has to take what was written last.
+LINGER_SECONDS = 2.0
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection, and comes back in time whatever becomes of it: one whose other side does not read would never be closed by
+    itself, and whoever waited for that would stay, with all that was not taken."""
+    writer.close()
+    try:
+        with suppress(OSError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await writer.wait_closed()
+    except TimeoutError:
+        pass
+    finally:
+        writer.transport.abort()
