@@ -43,6 +43,7 @@ from services.apiserver.rest.openapi import OpenApi
 from services.apiserver.rest.ordering import Ordering
 from services.apiserver.rest.pieces import cut, is_long, send_pieces
 from services.apiserver.rest.port_forward import PortForwards
+from services.apiserver.rest.presence import while_there
 from services.apiserver.rest.proxying.handler import Proxy
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
@@ -236,7 +237,7 @@ class Application:
                     audit.complete(answer.status)
         if isinstance(answer, Relay):
             try:
-                await answer.run(send)
+                await while_there(request, answer.run(send))
             finally:
                 if audit is not None:
                     audit.complete(answer.status)
@@ -409,7 +410,7 @@ class Application:
                 self._ordering.leave(request)
             if request.audit is not None:
                 request.audit.started(101)
-            await handler(request, target, receive, send)
+            await while_there(request, handler(request, target, receive, send))
         except Disconnected:
             await refuse_websocket(no_such_resource(), send)
         except StatusError as error:

@@ -22,6 +22,7 @@ from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.flow import Flow
 from services.apiserver.rest.held import Held
 from services.apiserver.rest.pipe import UpgradedConnection
+from services.apiserver.rest.presence import has_left
 from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SECONDS, HeldConnection
 
 # The key of a server's state under which its ``Crowd`` is.
@@ -147,6 +148,9 @@ class Protocol(HttpToolsProtocol):
 
     def is_gone(self) -> bool:
         return self.transport.is_closing()
+
+    def has_left(self) -> bool:
+        return has_left(self.transport)
 
     def when_lost(self, callback: Callable[[], None] | None) -> None:
         if callback is not None and self.transport.is_closing():

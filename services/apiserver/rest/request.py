@@ -65,6 +65,9 @@ class Connection(Protocol):
     def is_gone(self) -> bool:
         """Whether it is closed, or about to be."""
 
+    def has_left(self) -> bool:
+        """Whether the client has closed its side, though that was perhaps not heard because nothing is read of it."""
+
     def upgrade(self, head: bytes) -> Pipe | None:
         """Gives the connection over, once it was asked to be upgraded; None where it was not."""
 
@@ -260,6 +263,11 @@ class Request:
         """Whether the connection is closed, or about to be."""
         connection = self._connection
         return connection is not None and connection.is_gone()
+
+    def has_left(self) -> bool:
+        """Whether the client has closed its side, though that was perhaps not heard because nothing is read of it."""
+        connection = self._connection
+        return connection is not None and connection.has_left()
 
     def answer(self, head: bytes, body: bytes) -> bool:
         """Writes a whole answer in one piece; False where it must go the way of all others."""

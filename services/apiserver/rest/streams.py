@@ -11,6 +11,7 @@ from functools import partial
 from knarr.machinery.errors import StatusError
 from services.apiserver.rest.flow import has_room
 from services.apiserver.rest.metrics import STREAMS
+from services.apiserver.rest.presence import while_there
 from services.apiserver.rest.request import HeldConnection, Request, Send
 from services.apiserver.rest.response import Stream, Upgrade
 from services.apiserver.rest.watcher import Watcher
@@ -105,7 +106,7 @@ class Streams:
             raise
         try:
             with suppress(OSError), STREAMS.labels(upgrade.kind).track_inprogress():
-                await upgrade.serve(pipe)
+                await while_there(request, upgrade.serve(pipe))
         except Exception:
             logger.exception("an upgraded connection broke", extra={"path": request.path})
         finally:

@@ -1,0 +1,115 @@
+"""A client that leaves while it is held up, by a process that takes no input or a port that nobody reads: its stream ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+
+from knarr.api.apiserver.v1 import resource_service_pb2 as face
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.service.spdy.session import Session
+from services.apiserver.rest import presence
+from services.apiserver.rest.server import RestServer
+from tests.apiserver.rest.conftest import TOKEN, Certificates
+from tests.apiserver.rest.http_client import HttpClient
+from tests.apiserver.rest.streams.fake_node import PODS, FakeNode
+from tests.apiserver.rest.streams.spdy_client import Wire
+
+PIECE = b"x" * 32768
+RESET = struct.pack("ii", 1, 0)
+Say = Callable[[], Any]
+
+
+class DeafNode(FakeNode):
+    """Nobody there reads what is said."""
+
+    async def _read(self, requests: AsyncIterator[face.ExecRequest]) -> None:
+        await asyncio.Event().wait()
+
+    async def forward(
+        self, pod: core.Pod, node: core.Node, port: int, data: AsyncIterator[bytes], *, by_address: bool = False
+    ) -> AsyncIterator[bytes]:
+        self.asked.append(port)
+        async for nothing in self._play():
+            yield nothing
+
+
+@pytest.fixture
+def node() -> DeafNode:
+    return DeafNode()
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 0.05)
+
+
+async def over_a_websocket(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.Transport, Say]:
+    client = await connect(
+        f"wss://127.0.0.1:{port}{path}", ssl=trust, subprotocols=["v4.channel.k8s.io"],  # type: ignore[list-item]
+        additional_headers={"Authorization": f"Bearer {TOKEN}"}, open_timeout=5, ping_interval=None,
+    )  # fmt: skip
+    return client.transport, lambda: client.send(b"\x00" + PIECE)
+
+
+async def over_spdy(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.Transport, Say]:
+    http = HttpClient(port, trust, TOKEN)
+    await http.connect()
+    protocol = "portforward.k8s.io" if "portforward" in path else "v4.channel.k8s.io"
+    upgrade = {"connection": "Upgrade", "upgrade": "SPDY/3.1", "x-stream-protocol-version": protocol}
+    await http.send("POST", path, None, **upgrade)
+    assert (await http.head()).status == 101
+    session = Session(Wire(*http.streams), lambda stream: None, client=True)
+    kinds = ("error", "data") if "portforward" in path else ("error", "stdout", "stdin")
+    streams = [await session.open({"streamType": kind, "port": "80", "requestID": "1"}) for kind in kinds]
+    return http.streams[1].transport, lambda: streams[-1].write(PIECE)
+
+
+def leave(transport: asyncio.Transport) -> None:
+    """As the kernel does it for a process that ended with something unread."""
+    borrowed = socket.socket(fileno=transport.get_extra_info("socket").fileno())
+    borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    borrowed.detach()
+    transport.abort()
+
+
+@pytest.mark.parametrize("dialect", [over_a_websocket, over_spdy])
+@pytest.mark.parametrize("path", ["exec?command=sleep&stdin=true&stdout=true", "attach?stdin=true&stdout=true", "portforward?ports=80"])
+async def test_the_stream_of_a_client_that_leaves_ends(
+    server: RestServer, certificates: Certificates, node: DeafNode, dialect: Any, path: str
+) -> None:
+    transport, say = await dialect(server.port, certificates.client, f"{PODS}/one/{path}")
+    await node.heard(1)
+
+    async def flood() -> None:
+        while True:
+            await say()
+
+    flooding = asyncio.create_task(flood())
+    with suppress(TimeoutError):
+        # Until nothing more is taken.
+        await asyncio.wait_for(asyncio.shield(flooding), 0.5)
+    assert node.open and not flooding.done()
+    leave(transport)
+    await node.left_alone()
+    flooding.cancel()
+    await asyncio.gather(flooding, return_exceptions=True)
+
+
+async def test_one_that_is_held_up_and_stays_is_not_given_up(server: RestServer, certificates: Certificates, node: DeafNode) -> None:
+    transport, say = await over_a_websocket(server.port, certificates.client, f"{PODS}/one/attach?stdin=true&stdout=true")
+    flooding = asyncio.gather(*(say() for _ in range(100)), return_exceptions=True)
+    await node.heard(1)
+    await asyncio.sleep(10 * presence.LOOK_SECONDS)
+    assert node.open
+    leave(transport)
+    await flooding
+    await node.left_alone()
