@@ -102,6 +102,6 @@ async def test_a_node_that_does_not_read() -> None:
     server = await asyncio.start_server(lambda reader, writer: taken.append(writer), "127.0.0.1", 0, limit=1024)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        await dropped(GrpcNodeStreams(lambda name, address: None).connect("127.0.0.1", port, flood), flood)  # type: ignore[arg-type,return-value]
+        await dropped(GrpcNodeStreams(lambda name, address: None).connect("127.0.0.1", port, flood), flood)
         for writer in taken:
             writer.transport.abort()

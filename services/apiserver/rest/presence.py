@@ -49,17 +49,16 @@ def _state(transport: asyncio.Transport) -> int:
 
 async def while_there(client: Client, work: Awaitable[None]) -> None:
     """Does the work, and gives it up where the client has left and it goes on nevertheless."""
-    loop, limit, had_left = asyncio.get_running_loop(), asyncio.timeout(None), False
+    loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
 
-    def look() -> None:
-        nonlocal timer, had_left
+    def look(had_left: bool) -> None:
+        nonlocal looking
         if had_left and not limit.expired():
             limit.reschedule(loop.time())
-            return
-        had_left = client.has_left()
-        timer = loop.call_later(LOOK_SECONDS, look)
+        else:
+            looking = loop.call_later(LOOK_SECONDS, look, client.has_left())
 
-    timer = loop.call_later(LOOK_SECONDS, look)
+    looking = loop.call_later(LOOK_SECONDS, look, False)
     try:
         async with limit:
             await work
@@ -68,4 +67,4 @@ async def while_there(client: Client, work: Awaitable[None]) -> None:
             raise
         client.abort()
     finally:
-        timer.cancel()
+        looking.cancel()

@@ -52,7 +52,7 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "LOOK_SECONDS", 0.05)
 
 
-async def over_a_websocket(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.Transport, Say]:
+async def over_a_websocket(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.WriteTransport, Say]:
     client = await connect(
         f"wss://127.0.0.1:{port}{path}", ssl=trust, subprotocols=["v4.channel.k8s.io"],  # type: ignore[list-item]
         additional_headers={"Authorization": f"Bearer {TOKEN}"}, open_timeout=5, ping_interval=None,
@@ -60,7 +60,7 @@ async def over_a_websocket(port: int, trust: ssl.SSLContext, path: str) -> tuple
     return client.transport, lambda: client.send(b"\x00" + PIECE)
 
 
-async def over_spdy(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.Transport, Say]:
+async def over_spdy(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.WriteTransport, Say]:
     http = HttpClient(port, trust, TOKEN)
     await http.connect()
     protocol = "portforward.k8s.io" if "portforward" in path else "v4.channel.k8s.io"
@@ -73,7 +73,7 @@ async def over_spdy(port: int, trust: ssl.SSLContext, path: str) -> tuple[asynci
     return http.streams[1].transport, lambda: streams[-1].write(PIECE)
 
 
-def leave(transport: asyncio.Transport) -> None:
+def leave(transport: asyncio.WriteTransport) -> None:
     """As the kernel does it for a process that ended with something unread."""
     borrowed = socket.socket(fileno=transport.get_extra_info("socket").fileno())
     borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
