@@ -50,6 +50,7 @@ def _state(transport: asyncio.Transport) -> int:
 async def while_there(client: Client, work: Awaitable[None]) -> None:
     """Does the work, and gives it up where the client has left and it goes on nevertheless."""
     loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
+    looking = loop.call_later(LOOK_SECONDS, lambda: look(False))
 
     def look(had_left: bool) -> None:
         nonlocal looking
@@ -58,7 +59,6 @@ async def while_there(client: Client, work: Awaitable[None]) -> None:
         else:
             looking = loop.call_later(LOOK_SECONDS, look, client.has_left())
 
-    looking = loop.call_later(LOOK_SECONDS, look, False)
     try:
         async with limit:
             await work
