@@ -14,8 +14,10 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container import files
 from services.kubelet.node.files import NodeFiles
-from services.kubelet.node.image_folders import ImageFolders
+from services.kubelet.node.image_folders import ImageFolders, _lay
+from services.kubelet.node.trees import remove_tree
 from services.kubelet.node.unpack import unpack
+from services.kubelet.pod.disk_usage import used
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import ContainerPlan, Mount
 from services.kubelet.runtime.port import Container, Image, RuntimeFailure
@@ -71,8 +73,21 @@ def test_an_image_is_laid_as_its_archive_says(tmp_path: Path) -> None:
         (("file", b"", {"type": tarfile.LNKTYPE, "linkname": "../victim/precious"}),),
         (("out", b"", link("../victim")), ("file", b"", {"type": tarfile.LNKTYPE, "linkname": "out/precious"})),
         (("out", b"", link("../victim")), ("out", b"", FOLDER)),
+        (("..", b"bad", {}),),
+        (("etc/../..", b"", link("victim")),),
+        (("..", b"", {"type": tarfile.LNKTYPE, "linkname": "file"}),),
     ],
-    ids=["up", "by a link", "by the root", "a hard link", "a hard link by a link", "a folder that is a link"],
+    ids=[
+        "up",
+        "by a link",
+        "by the root",
+        "a hard link",
+        "a hard link by a link",
+        "a folder that is a link",
+        "a file in place of what is above",
+        "a link in place of what is above",
+        "a hard link in place of what is above",
+    ],
 )
 def test_an_archive_lays_nothing_elsewhere(tmp_path: Path, entries: tuple[tuple[str, bytes, dict[str, object]], ...]) -> None:
     victim, folder = tmp_path / "victim", tmp_path / "folder"
@@ -83,6 +98,37 @@ def test_an_archive_lays_nothing_elsewhere(tmp_path: Path, entries: tuple[tuple[
         unpack(io.BytesIO(archive(*entries)), folder)
     assert [path.name for path in victim.iterdir()] == ["precious"] and victim.stat().st_mode & 0o777 == 0o700
     assert not (folder / "file").exists()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"mtime": "nan"}, {"mtime": "inf"}, {"mtime": "9" * 30}, {"uid": "9" * 30}, {"path": "a\0b"}, {"linkpath": "a\0b"}],
+    ids=["no time", "never", "too late", "nobody", "no name", "no target"],
+)
+def test_what_no_disk_can_hold_is_an_error_like_any_other(tmp_path: Path, told: dict[str, str]) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as made:
+        entry = tarfile.TarInfo("file")
+        entry.pax_headers = told
+        if "linkpath" in told:
+            entry.type = tarfile.SYMTYPE
+        made.addfile(entry)
+    with pytest.raises(OSError, match="the engine's archive of the image cannot be read"):
+        unpack(io.BytesIO(buffer.getvalue()), tmp_path)
+
+
+def test_folders_that_are_not_named_are_made_however_deep(tmp_path: Path) -> None:
+    unpack(io.BytesIO(archive(("a/" * 1500 + "file", b"x", {}))), tmp_path)
+    assert used(tmp_path)[1] == 1501
+    remove_tree(tmp_path / "a")
+
+
+def test_half_an_image_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    half = archive(("file", b"x", {}), ("../out", b"x", {}))
+    with pytest.raises(OSError, match="cross-device"):
+        _lay(io.BytesIO(half), tmp_path / "root" / ".image", tmp_path / "root" / "image")
+    assert not list((tmp_path / "root").iterdir())
 
 
 def test_what_is_no_archive_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,13 +80,18 @@ def test_a_profile_lies_in_the_nodes_folder_and_nowhere_else(tmp_path: Path) -> 
     (folder / "out.json").symlink_to("../secret")
     (tmp_path / "secret").write_text("{}")
     assert read_seccomp(str(tmp_path), "deep/good.json").text == read_seccomp(str(tmp_path), "alias.json").text
+    os.mkfifo(folder / "pipe")
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
     for name, words in {
         "none.json": f'cannot load seccomp profile "{folder}/none.json": open {folder}/none.json: no such file or directory',
         "broken.json": "decoding seccomp profile failed",
         "out.json": "invalid cross-device link",
         "../secret": "invalid cross-device link",
         "deep": "is a directory",
+        ".": "is a directory",
+        "pipe": "not a regular file",
     }.items():
         with pytest.raises(NoProfile) as refused:
             read_seccomp(str(tmp_path), name)
         assert words in str(refused.value)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before

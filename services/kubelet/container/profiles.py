@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.beneath import open_beneath, opened
+from services.kubelet.node.beneath import opened, read_beneath
 from services.kubelet.runtime.plan import SeccompProfile
 
 FOLDER = "seccomp"
@@ -34,9 +33,7 @@ def read_seccomp(root: str, name: str) -> SeccompProfile:
     path = folder / name
     try:
         with opened(folder) as handle:
-            file = open_beneath(handle, name, os.O_RDONLY | os.O_NONBLOCK, links=True)
-        with os.fdopen(file, "rb") as found:
-            text = found.read()
+            text, _ = read_beneath(handle, name, links=True)
         json.loads(text)
         return SeccompProfile(str(path), text.decode())
     except OSError as error:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from services.kubelet.node.trees import remove_tree_at
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x02, 0x04, 0x08
@@ -150,22 +151,31 @@ def write_at(directory: int, name: str, data: bytes, mode: int, group: int | Non
         os.fchmod(handle, mode)
 
 
-def read_beneath(directory: int, path: str) -> tuple[bytes, int]:
-    """A regular file's content and mode; raises OSError, also where it is none."""
-    with opened_beneath(directory, path, os.O_RDONLY | os.O_NONBLOCK) as handle:
+def read_beneath(directory: int, path: str, *, links: bool = False) -> tuple[bytes, int]:
+    """A regular file's content and mode. ``links``: those that stay below ``directory`` are followed. Raises OSError, also where it is no
+    such file."""
+    handle = open_beneath(directory, path, os.O_RDONLY | os.O_NONBLOCK, links=links)
+    try:
         found = os.fstat(handle)
+        if stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
         with os.fdopen(os.dup(handle), "rb") as file:
             return file.read(), stat.S_IMODE(found.st_mode)
+    finally:
+        os.close(handle)
 
 
 def remove_at(directory: int, name: str) -> bool:
-    """Removes whatever ``name`` is in ``directory``: a link itself, never what it leads to. Answers whether it was there."""
+    """Removes whatever ``name`` is in ``directory``: a link itself, never what it leads to. Answers whether it was there. Raises OSError,
+    also for a name that leads elsewhere."""
+    if name in ("", ".", "..") or "/" in name:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
     try:
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         return False
     except (IsADirectoryError, PermissionError):
-        shutil.rmtree(name, dir_fd=directory)
+        remove_tree_at(directory, name)
     return True

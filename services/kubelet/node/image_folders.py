@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.trees import remove_tree
 from services.kubelet.node.unpack import unpack
 from services.kubelet.runtime.port import Image, Runtime
 
@@ -77,11 +78,18 @@ def _make_root(root: Path) -> None:
 
 def _lay(archive: BinaryIO, fresh: Path, place: Path) -> None:
     """Whole, or not at all."""
-    shutil.rmtree(fresh, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        remove_tree(fresh)
     fresh.mkdir()
     archive.seek(0)
-    unpack(archive, fresh)
-    fresh.rename(place)
+    try:
+        unpack(archive, fresh)
+        fresh.rename(place)
+    except BaseException:
+        # Where the disk is full, half an image must not keep it so.
+        with suppress(OSError):
+            remove_tree(fresh)
+        raise
 
 
 def _sweep(root: Path, pods: Path) -> None:
@@ -90,4 +98,4 @@ def _sweep(root: Path, pods: Path) -> None:
     used = {mark.name for mark in pods.glob(f"*/{MARKS}/*")}
     for place in root.iterdir():
         if place.name not in used:
-            shutil.rmtree(place)
+            remove_tree(place)

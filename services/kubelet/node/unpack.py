@@ -19,21 +19,24 @@ CHUNK_BYTES = 1 << 20
 
 
 def unpack(archive: BinaryIO, folder: Path) -> None:
-    """Into an empty folder. Raises OSError, also for an archive that is none, or has an entry that leads out."""
+    """Into an empty folder; not compressed. Raises OSError, also for an archive that is none, or has an entry that leads out."""
     try:
-        with opened(folder) as root, tarfile.open(fileobj=archive, mode="r|*") as found:
+        with opened(folder) as root, tarfile.open(fileobj=archive, mode="r|") as found:
             late: list[tuple[str, tarfile.TarInfo]] = []
-            for entry in found:
+            while (entry := found.next()) is not None:
                 path = os.path.normpath(entry.name.lstrip("/"))
                 if path != ".":
                     _make(root, path, entry, found)
                 if entry.isdir():
                     late.append((path, entry))
+                # It would remember each of a million.
+                found.members = []  # type: ignore[attr-defined]
             # What is made in a folder changes its time, and could not be made in one that is closed.
             for path, entry in reversed(late):
                 with opened_beneath(root, path if path != "." else "") as handle:
                     _dress(handle, entry)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
+        # Also a name, an owner or a time that nothing on a disk can have.
         raise OSError(f"the engine's archive of the image cannot be read: {error}") from error
 
 
@@ -60,16 +63,17 @@ def _make(root: int, path: str, entry: tarfile.TarInfo, archive: tarfile.TarFile
 
 def _folder(root: int, path: str) -> int:
     """A handle of a folder below ``root``; what an archive does not name of it is made."""
-    try:
+    with suppress(FileNotFoundError):
         return open_beneath(root, path)
-    except FileNotFoundError:
-        above, _, name = path.rpartition("/")
-        parent = _folder(root, above)
+    handle = os.dup(root)
+    for name in path.split("/"):
         try:
-            make_directory_at(parent, name, FOLDER_MODE)
+            make_directory_at(handle, name, FOLDER_MODE)
+            inner = open_beneath(handle, name)
         finally:
-            os.close(parent)
-        return open_beneath(root, path)
+            os.close(handle)
+        handle = inner
+    return handle
 
 
 def _write(parent: int, name: str, entry: tarfile.TarInfo, archive: tarfile.TarFile) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import logging
 import os
-import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from services.kubelet.node.beneath import opened
 from services.kubelet.node.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, are_private, mount_tmpfs, unmount_all
 from services.kubelet.node.network_mounts import MountFailed, mount_nfs
 from services.kubelet.node.quota import limit, make_limitable
+from services.kubelet.node.trees import remove_tree
 from services.kubelet.pod.contents import (
     BlockDevice,
     Content,
@@ -151,7 +151,8 @@ class PodDirectory:
     def remove(self) -> None:
         """Unmounts what the kubelet mounted and removes the directory. Raises OSError, and removes nothing, where a mount stays."""
         unmount_all(self.root)
-        shutil.rmtree(self.root, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(self.root)
 
 
 class UnmadeDirectory(PodDirectory):
@@ -176,7 +177,8 @@ class UnmadeDirectory(PodDirectory):
 
     def remove(self) -> None:
         if self._laid:
-            shutil.rmtree(self.root, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(self.root)
 
 
 def _plain(content: Files) -> Files:

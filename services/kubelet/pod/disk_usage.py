@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
+from services.kubelet.node.trees import FOLDER, walk
 
 BLOCK_BYTES = 512
+# Of more files with several names each name is counted: what is remembered of them must not fill the memory.
+MOST_LINKED = 1_000_000
 
 
 def disk_limits(pod: core.Pod) -> dict[str, str]:
@@ -43,24 +47,18 @@ def used(root: Path) -> tuple[int, int]:
 
 def _below(root: Path) -> Iterator[os.stat_result]:
     """All files and folders below, on the same file system, each once however many names it has."""
-    linked = set[int]()
     try:
-        device = root.stat().st_dev
+        handle = os.open(root, FOLDER)
     except OSError:
         return
-    # By handles: a container may exchange a directory for a link at any moment.
-    for _, folders, files, handle in os.fwalk(root, follow_symlinks=False):
-        for name in (*folders, *files):
-            try:
-                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-            except OSError:
-                continue
-            if found.st_dev != device:
-                if name in folders:
-                    folders.remove(name)
-                continue
-            if found.st_nlink > 1 and name in files:
+    linked = set[int]()
+    try:
+        for _, _, found in walk(handle, same_device=True):
+            if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
                 if found.st_ino in linked:
                     continue
-                linked.add(found.st_ino)
+                if len(linked) < MOST_LINKED:
+                    linked.add(found.st_ino)
             yield found
+    finally:
+        os.close(handle)

@@ -7,6 +7,8 @@ import stat
 from enum import Enum
 from pathlib import Path
 
+from services.kubelet.node.trees import walk
+
 FILE_BITS, FOLDER_BITS = 0o660, 0o770 | stat.S_ISGID
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -32,9 +34,8 @@ def give_to_group(root: Path, group: int, giving: Giving = Giving.ALWAYS) -> Non
         if giving is Giving.ON_MISMATCH and found.st_gid == group and found.st_mode & FOLDER_BITS == FOLDER_BITS:
             return
         # The root last: one that is cut short begins anew.
-        for _, folders, files, directory in os.fwalk(".", dir_fd=handle, follow_symlinks=False):
-            for name in (*folders, *files):
-                _give(directory, name, group)
+        for directory, name, _ in walk(handle):
+            _give(directory, name, group)
         _change(handle, os.fstat(handle), group)
     finally:
         os.close(handle)
