@@ -20,6 +20,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, status_error
 from knarr.machinery.resources import Version
 from knarr.service.authentication import User
+from knarr.service.streams.conversation import Command
+from knarr.service.streams.forwards import Forward
 from services.apiserver.aside import in_turn
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.authorization import asked, imagined_path, permit
@@ -31,7 +33,6 @@ from services.apiserver.pipeline import create, delete, elsewhere, posted, proxy
 from services.apiserver.pipeline.apply import apply
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.proxy import Destination
-from services.apiserver.pipeline.streams import Command, Forward
 from services.apiserver.pipeline.watch import Watch
 from services.apiserver.request import (
     CREATE,

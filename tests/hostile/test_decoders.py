@@ -31,10 +31,11 @@ from knarr.machinery.forms import parse_duration
 from knarr.machinery.resources import message_form
 from knarr.machinery.schema import descriptor_of
 from knarr.machinery.selectors import parse_field_selector, parse_label_selector
+from knarr.service.streams import channels
 from services.apiserver.apply import configuration
 from services.apiserver.pipeline import patching
 from services.apiserver.pipeline.read import Continue
-from services.apiserver.rest import bodies, channels, negotiation
+from services.apiserver.rest import bodies, negotiation
 from services.apiserver.rest.discovery import aggregated_form
 from services.apiserver.rest.query import Query, create_options, delete_options, list_options, patch_options
 from services.apiserver.servicer import unpack

@@ -12,6 +12,8 @@ from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.service.authentication import User
+from knarr.service.streams.conversation import Command
+from knarr.service.streams.forwards import Forward
 from services.apiserver import request as verbs
 from services.apiserver.admission.catalog import chain
 from services.apiserver.allocators.allocator import Allocators
@@ -19,7 +21,6 @@ from services.apiserver.api import Api, Event, Page, Ref, Request, Written
 from services.apiserver.backend import Backend
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.proxy import Destination
-from services.apiserver.pipeline.streams import Command, Forward
 
 CALLER = User("caller", groups=("system:masters", "system:authenticated"))
 

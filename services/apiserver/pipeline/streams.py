@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
@@ -10,6 +10,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Cause, bad_request, invalid
 from knarr.objects.copies import copy_of
+from knarr.service.streams.conversation import Command
+from knarr.service.streams.forwards import Forward
 from services.apiserver.admission.attributes import CONNECT
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import cached, check_subresource
@@ -17,12 +19,6 @@ from services.apiserver.request import Request
 from services.apiserver.results import Ref
 
 NODES = version_of(core.Node)
-
-# A command that may be run; given what follows its start, answers what it says.
-Command = Callable[[AsyncIterator[face.ExecRequest]], AsyncIterator[face.ExecResponse]]
-
-# A way to the ports of a pod; given a port and what is to be said to it, answers what that says.
-Forward = Callable[[int, AsyncIterator[bytes]], AsyncIterator[bytes]]
 
 
 async def logs(pipeline: Pipeline, request: Request) -> AsyncIterator[bytes]:

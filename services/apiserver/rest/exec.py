@@ -9,19 +9,20 @@ from contextlib import suppress
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.machinery.errors import bad_request
 from knarr.service.pipe import Pipe
-from services.apiserver.api import Api, Command
+from knarr.service.streams import channels, spdy_channels
+from knarr.service.streams.channels import SocketPeer
+from knarr.service.streams.conversation import Command, Conversation
+from services.apiserver.api import Api
 from services.apiserver.request import CREATE
 from services.apiserver.request import Request as Wanted
-from services.apiserver.rest import channels, spdy_channels
-from services.apiserver.rest.channels import SocketPeer
-from services.apiserver.rest.conversation import Conversation
+from services.apiserver.rest.accepted import AcceptedSocket
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.query import Query
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Receive, Request, Send
 from services.apiserver.rest.response import Response, Upgrade
 from services.apiserver.rest.routing import Target
-from services.apiserver.rest.spdy_negotiation import negotiate, no_protocol
+from services.apiserver.rest.spdy_negotiation import head, negotiate, no_protocol
 
 Starter = Callable[[Query, Target], face.ExecStart]
 
@@ -44,7 +45,7 @@ class Commands:
         async def serve(pipe: Pipe) -> None:
             await spdy_channels.converse(pipe, offer.protocol or "", start, command, self._ending)
 
-        return Upgrade(offer.head, serve, self._kind)
+        return Upgrade(head(offer), serve, self._kind)
 
     async def serve(self, request: Request, target: Target, receive: Receive, send: Send) -> None:
         """Over a WebSocket, to the end. Raises, before that is accepted, what is wrong with the request."""
@@ -56,7 +57,7 @@ class Commands:
         await receive()
         await send({"type": "websocket.accept", "subprotocol": protocol or None})
         with suppress(OSError), STREAMS.labels(self._kind).track_inprogress():
-            peer = SocketPeer(protocol, receive, send)
+            peer = SocketPeer(protocol, AcceptedSocket(receive, send))
             await peer.greet(start)
             await Conversation(command, start, peer).run(self._ending)
             await peer.close()

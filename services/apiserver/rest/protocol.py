@@ -15,13 +15,13 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 
 from knarr.service.client_certificates import of_connection
+from knarr.service.web.upgraded import UpgradedConnection
 from services.apiserver.fairness.paced import Paced
 from services.apiserver.fairness.rounds import Rounds
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.flow import Flow
 from services.apiserver.rest.held import Held
-from services.apiserver.rest.pipe import UpgradedConnection
 from services.apiserver.rest.presence import has_left
 from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SECONDS, HeldConnection
 

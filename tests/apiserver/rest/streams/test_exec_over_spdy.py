@@ -11,7 +11,7 @@ import pytest
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
-from services.apiserver.rest import spdy_channels
+from knarr.service.streams import spdy_channels
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.conftest import TOKEN, Certificates
 from tests.apiserver.rest.http_client import HttpClient

@@ -16,11 +16,11 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import registry
 from knarr.machinery.errors import bad_request, forbidden, status_error
+from knarr.service.streams.channels import V4, V5, choose_protocol
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.api import Api
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.rest.application import create_app
-from services.apiserver.rest.channels import V4, V5, choose_protocol
 from services.apiserver.rest.protocol import Protocol
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.pipeline.world import World

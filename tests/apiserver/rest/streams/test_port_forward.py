@@ -14,8 +14,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from knarr.service.spdy.session import Session
-from services.apiserver.rest import port_forward
-from services.apiserver.rest.port_forward import TUNNEL
+from knarr.service.streams import forwards
+from knarr.service.streams.forwards import TUNNEL
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.conftest import TOKEN, Certificates
 from tests.apiserver.rest.http_client import Answer, HttpClient
@@ -130,7 +130,7 @@ class TestSpdy:
                 assert await data.read() == b"hello"
 
     async def test_half_a_pair_is_given_up(self, dial: Any, monkeypatch: pytest.MonkeyPatch, node: FakeNode) -> None:
-        monkeypatch.setattr(port_forward, "PAIRING_SECONDS", 0.05)
+        monkeypatch.setattr(forwards, "PAIRING_SECONDS", 0.05)
         async with dial() as client:
             assert await everything(await client.open("error", port="80", requestID="1")) == b""
             assert await everything(await client.open("nonsense", port="80", requestID="1")) == b""

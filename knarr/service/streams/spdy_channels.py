@@ -14,10 +14,9 @@ from knarr.machinery.errors import bad_request
 from knarr.service.pipe import Pipe
 from knarr.service.spdy.errors import ProtocolViolation, StreamClosed
 from knarr.service.spdy.session import Session, Stream
+from knarr.service.streams import channels
+from knarr.service.streams.conversation import Command, Conversation
 from knarr.service.tasks import cancel
-from services.apiserver.api import Command
-from services.apiserver.rest import channels
-from services.apiserver.rest.conversation import Conversation
 
 V4, V3, V2, V1 = PROTOCOLS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 # A client may take so long to open its streams.

@@ -1,11 +1,9 @@
-"""Bytes both ways over a connection that was upgraded: as they are, or as the messages of a WebSocket."""
+"""Bytes both ways over a connection that was upgraded, as they are."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-
-from services.apiserver.rest.request import Receive, Send
 
 # What was received and not read yet, before nothing more is received.
 UNREAD_BYTES = 64 * 1024
@@ -74,26 +72,3 @@ class UpgradedConnection(asyncio.Protocol):
     def _end(self) -> None:
         self._ended = True
         self._news.set()
-
-
-class SocketPipe:
-    """The bytes of a WebSocket's messages, wherever one ends and the next begins."""
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
-        self._ended = False
-
-    async def read(self) -> bytes:
-        while not self._ended:
-            message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                self._ended = True
-            elif data := message.get("bytes"):
-                return bytes(data)
-        return b""
-
-    async def write(self, data: bytes) -> None:
-        await self._send({"type": "websocket.send", "bytes": data})
-
-    def close(self) -> None:
-        """Whoever accepted the WebSocket closes it."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, internal
-from services.apiserver.api import Command
-from services.apiserver.rest import channels
+from knarr.service.streams import channels
 
 INPUT_QUEUE = 16
+
+# A command that may be run; given what follows its start, answers what it says.
+Command = Callable[[AsyncIterator[face.ExecRequest]], AsyncIterator[face.ExecResponse]]
 
 
 class Peer(Protocol):

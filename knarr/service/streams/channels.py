@@ -14,7 +14,7 @@ import orjson
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
-from services.apiserver.rest.request import Receive, Send
+from knarr.service.streams.socket import Socket
 
 V5, V4, BASE = "v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"
 PROTOCOLS = (V5, V4, BASE)
@@ -85,18 +85,16 @@ def last_words(status: meta.Status, protocol: str) -> bytes:
 class SocketPeer:
     """A client behind a WebSocket that was accepted."""
 
-    def __init__(self, protocol: str, receive: Receive, send: Send) -> None:
-        self._protocol, self._receive, self._send = protocol, receive, send
-        self._ended = False
+    def __init__(self, protocol: str, socket: Socket) -> None:
+        self._protocol, self._socket = protocol, socket
 
     async def greet(self, start: face.ExecStart) -> None:
         """An empty message on the lowest channel tells the client that the connection stands."""
         await self.write(STDOUT if start.stdout else STDERR if start.stderr else ERROR, b"")
 
     async def read(self) -> face.ExecRequest | None:
-        while (message := await self._receive())["type"] != "websocket.disconnect":
-            data = message.get("bytes") or (message.get("text") or "").encode()
-            match decode(data, self._protocol):
+        while (message := await self._socket.read()) is not None:
+            match decode(message, self._protocol):
                 case Input(data) if data:
                     return face.ExecRequest(stdin=data)
                 case InputClosed():
@@ -106,17 +104,12 @@ class SocketPeer:
         return None
 
     async def write(self, channel: int, data: bytes) -> None:
-        await self._send({"type": "websocket.send", "bytes": encode(channel, data)})
+        await self._socket.write(encode(channel, data))
 
     async def end(self, status: meta.Status) -> None:
         """The last word and the close, in one piece."""
-        await self._close({"last": encode(ERROR, last_words(status, self._protocol))})
+        await self._socket.close(encode(ERROR, last_words(status, self._protocol)))
 
     async def close(self) -> None:
         """Closes it where no last word did."""
-        if not self._ended:
-            await self._close({})
-
-    async def _close(self, more: dict[str, bytes]) -> None:
-        self._ended = True
-        await self._send({"type": "websocket.close", "code": 1000, **more})
+        await self._socket.close()
