@@ -11,6 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets import http11
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 
@@ -46,6 +47,8 @@ UNREAD_BYTES = 16 * 1024
 KEPT_BYTES = 64 * 1024
 # What a client may say behind a request to upgrade before that is answered.
 EARLY_BYTES = 64 * 1024
+# The head of a request to upgrade is bounded already: a command's arguments are in its first line.
+http11.MAX_LINE_LENGTH, http11.MAX_NUM_HEADERS = HEAD_LIMIT_BYTES, MAX_HEADERS
 LAST_CHUNK = b"0\r\n\r\n"
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -404,6 +407,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **settings)
         # The application chooses; the library would refuse names that are no tokens, and ``SPDY/3.1+portforward.k8s.io`` is none.
         self.conn.process_subprotocol = _no_subprotocol  # type: ignore[method-assign]
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
+            # uvicorn asks for errors behind the handshake alone, and the client would wait for ever.
+            self.transport.write(BAD_REQUEST)
+            self.transport.close()
 
     async def send(self, message: Any) -> None:
         if message["type"] == "websocket.close" and "last" in message:

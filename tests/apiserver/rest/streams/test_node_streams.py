@@ -174,6 +174,18 @@ class TestExec:
         record = await asyncio.to_thread(record_with_the_close, server.port, certificates.client)
         assert b'"Success"' in record
 
+    async def test_arguments_may_be_long(self, dial: Any, node: FakeNode) -> None:
+        node.output.put_nowait(face.ExecResponse(status=meta.Status(status="Success")))
+        async with dial(f"command=echo&command={'x' * 500_000}&command=%0A%00%C3%A4&stdout=true", CHANNEL_V5) as socket:
+            await received(socket)
+        assert list(node.asked[0].command) == ["echo", "x" * 500_000, "\n\0ä"]
+
+    @pytest.mark.parametrize("more", [{"content-length": "3"}, {"transfer-encoding": "chunked"}])
+    async def test_a_head_that_is_none_of_a_websocket_is_refused(self, client: HttpClient, more: dict[str, str]) -> None:
+        upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13", "sec-websocket-key": "A" * 22 + "=="}
+        answer = await client.request("GET", f"{PODS}/one/exec?command=x&stdout=true", None, **upgrade, **more)
+        assert answer.status == 400
+
     async def test_the_caller_is_known_to_the_authorizer_and_to_admission(self, dial: Any, node: FakeNode, world: World) -> None:
         async with dial("command=ls&stdout=true", CHANNEL_V5) as socket:
             node.output.put_nowait(face.ExecResponse(status=meta.Status(status="Success")))
