@@ -371,6 +371,10 @@ def test_what_an_own_file_system_holds() -> None:
         measure(Path("/nowhere"))
 
 
+def open_handles() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
 async def test_logs_of_the_node(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "a&b").mkdir()
@@ -380,6 +384,12 @@ async def test_logs_of_the_node(tmp_path: Path) -> None:
     listed = await logs.answer("")
     assert b'<a href="a%26b/">a&amp;b/</a>' in await body_of(listed)
     assert await body_of(await logs.answer("messages")) == b"x" * 100_000
+    open_before = open_handles()
+    unread = (await logs.answer("messages")).body
+    assert not isinstance(unread, bytes)
+    # As for a HEAD.
+    await unread.aclose()  # type: ignore[attr-defined]
+    assert open_handles() == open_before
     moved = await logs.answer("a&b")
     assert (moved.status, moved.headers) == (301, (("Location", "a%26b/"),))
     for path, reason in (("none", "NotFound"), ("out", "Forbidden"), ("../secret", "Forbidden"), ("messages/x", "Forbidden")):

@@ -23,10 +23,13 @@ from knarr.service.component import Component
 from knarr.service.host import Host, ServerSettings
 from knarr.service.web import protocol, shared_port
 from knarr.service.web.hello import Kind, told_by
-from knarr.service.web.message import WebAnswer, WebFace, WebRequest
+from knarr.service.web.message import MOST_PARAMETERS, WebAnswer, WebFace, WebRequest
 from knarr.service.web.protocol import BODY_BYTES, HEAD_FIELDS
 
 TOKENS = TokenTable({hash_token("secret"): User("admin", groups=("system:masters",))})
+
+
+WAITED = asyncio.Event()
 
 
 async def face(request: WebRequest) -> WebAnswer:
@@ -35,6 +38,10 @@ async def face(request: WebRequest) -> WebAnswer:
             return WebAnswer(b"x" * 100_000)
         case "/pieces":
             return WebAnswer(_pieces())
+        case "/waits":
+            await WAITED.wait()
+        case "/forbidden":
+            return WebAnswer(b"", 403)
         case "/bug":
             raise ZeroDivisionError
         case "/who":
@@ -159,6 +166,9 @@ async def test_bad_requests(tmp_path: Path) -> None:
             (f"GET / HTTP/1.1\r\n{fields}\r\n".encode(), b"431"),
             (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", b"431"),
             (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (BODY_BYTES + 1) + b"a" * (BODY_BYTES + 1), b"413"),
+            # Said beforehand, it is not waited for.
+            (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (BODY_BYTES + 1), b"413"),
+            (_get("/?" + "a&" * MOST_PARAMETERS), b"414"),
             (_get("/bug"), b"500"),
         ):
             assert (await both.ask(said)).startswith(b"HTTP/1.1 " + status), said[:50]
@@ -191,6 +201,52 @@ async def test_the_oldest_silent_one_makes_way(tmp_path: Path, monkeypatch: pyte
             assert (await both.ask(_get("/"))).startswith(b"HTTP/1.1 200")
         for _, writer in silent:
             writer.close()
+
+
+async def test_who_waits_for_nothing_makes_way_strangers_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_port, "MAX_WEB", 3)
+    WAITED.clear()
+    async with served(tmp_path) as both, asyncio.timeout(10):
+
+        async def begin(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", both.port, ssl=both.context())
+            writer.write(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+            if path != "/waits":
+                await reader.readuntil(b"\r\n\r\n")
+            return reader, writer
+
+        known, strange, waiting = await begin("/long"), await begin("/forbidden"), await begin("/waits")
+        assert (await both.ask(_get("/"))).startswith(b"HTTP/1.1 200")
+        assert await strange[0].read() == b""
+        after = [await begin("/forbidden") for _ in range(3)]
+        assert await after[0][0].read() == b"" and await after[1][0].read() == b""
+        await known[0].readexactly(100_000)
+        WAITED.set()
+        assert (await waiting[0].readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+        known[1].write(_get("/"))
+        assert (await known[0].read()).startswith(b"HTTP/1.1 200")
+        for _, writer in (known, strange, waiting, *after):
+            writer.close()
+
+
+async def test_what_follows_a_body_is_no_header(tmp_path: Path) -> None:
+    async with served(tmp_path) as both:
+        head = b"POST /long HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+        assert b"gzip" not in await both.ask(head + b"1\r\nx\r\n0\r\naccept-encoding: gzip\r\n\r\n")
+
+
+async def test_a_request_to_go_on_is_not_answered_within_another_answer(tmp_path: Path) -> None:
+    async with served(tmp_path) as both:
+        first = b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"
+        second = b"POST /b HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n1"
+        assert (await both.ask(second)).startswith(b"HTTP/1.1 100 ")
+        assert b"HTTP/1.1 100 " not in await both.ask(first + second)
+
+
+async def test_the_rest_of_a_request_has_no_more_time_for_an_answer_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.1)
+    async with served(tmp_path) as both:
+        assert (await both.ask(b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HT")).count(b"HTTP/1.1 200") == 1
 
 
 async def test_a_taken_port_is_told(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from knarr.service.client_certificates import CertifiedUser
 
 TEXT = "text/plain; charset=utf-8"
+MOST_PARAMETERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class WebRequest:
 
     def parameters(self) -> dict[str, list[str]]:
         """Those of the query."""
-        return parse_qs(self.query, keep_blank_values=True, max_num_fields=1000)
+        return parse_qs(self.query, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
 
 
 @dataclass(slots=True)

@@ -19,18 +19,21 @@ from urllib.parse import unquote
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
 from knarr.service.client_certificates import CertifiedUser, of_connection
-from knarr.service.web.message import TEXT, Application, WebAnswer, WebRequest
+from knarr.service.web.message import MOST_PARAMETERS, TEXT, Application, WebAnswer, WebRequest
 
 log = logging.getLogger(__name__)
 
-HEAD_BYTES, HEAD_FIELDS, BODY_BYTES = 64 * 1024, 256, 1024 * 1024
+# A body is kept before anybody knows who sends it.
+HEAD_BYTES, HEAD_FIELDS, BODY_BYTES = 64 * 1024, 256, 64 * 1024
 # For a request to come whole, for the next one to begin, and for what was written to be read.
 REQUEST_SECONDS, IDLE_SECONDS, STALL_SECONDS = 30.0, 120.0, 60.0
 # Requests that are sent ahead of their answers.
-MAX_AHEAD = 8
+MAX_AHEAD = 4
 # Of a longer body what a client takes packed is packed.
 PACKED_BYTES = 16 * 1024
 LINGER_SECONDS = 2.0
+# What somebody is answered who may be anybody.
+STRANGE = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.BAD_REQUEST)
 
 
 class TooMuch(Exception):
@@ -48,6 +51,7 @@ class _Head:
         self.url = b""
         self.headers: dict[str, str] = {}
         self.bytes = 0
+        self.complete = False
         self.body = bytearray()
 
     def take(self, count: int) -> None:
@@ -68,6 +72,10 @@ class WebProtocol(asyncio.Protocol):
         self._arrived, self._writable = asyncio.Event(), asyncio.Event()
         self._writable.set()
         self._certified: CertifiedUser | None = None
+        # Whether a request is answered, and whether one is still coming.
+        self._answering = self._coming = False
+        # Whether one was answered who may ask.
+        self.known = False
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self.transport: asyncio.Transport
@@ -84,6 +92,11 @@ class WebProtocol(asyncio.Protocol):
         self._writable.set()
         self.task.cancel()
         self._ended(self)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being answered."""
+        return not self._answering and not self._asked
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -121,7 +134,7 @@ class WebProtocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         if len(self._asked) >= MAX_AHEAD:
             raise TooMuch(HTTPStatus.TOO_MANY_REQUESTS)
-        self._head = _Head()
+        self._head, self._coming = _Head(), True
         self._wait(REQUEST_SECONDS)
 
     def on_url(self, url: bytes) -> None:
@@ -129,11 +142,18 @@ class WebProtocol(asyncio.Protocol):
         self._head.take(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+        if not self._head.complete:
+            # What follows a body says nothing more.
+            self._head.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
         self._head.take(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
-        if self._head.headers.get("expect", "").lower() == "100-continue":
+        self._head.complete = True
+        length = self._head.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > BODY_BYTES:
+            raise TooMuch(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        # Within another answer it would be part of that one; who waits for it sends on after a while.
+        if self.idle and self._head.headers.get("expect", "").lower() == "100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -142,9 +162,12 @@ class WebProtocol(asyncio.Protocol):
             raise TooMuch(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     def on_message_complete(self) -> None:
+        self._coming = False
         self._wait(None)
         head = self._head
         url = parse_url(head.url)
+        if (url.query or b"").count(b"&") >= MOST_PARAMETERS:
+            raise TooMuch(HTTPStatus.REQUEST_URI_TOO_LONG)
         request = WebRequest(
             self._parser.get_method().decode("ascii"),
             unquote((url.path or b"/").decode("latin-1"), "utf-8"),
@@ -180,9 +203,14 @@ class WebProtocol(asyncio.Protocol):
             await self._arrived.wait()
             return True
         request, goes_on = self._asked.popleft()
-        answer = await self._answer(request)
-        await self._write(request, answer, goes_on and not (self._stopping and not self._asked))
-        if goes_on and not self._asked:
+        self._answering = True
+        try:
+            answer = await self._answer(request)
+            self.known = self.known or answer.status not in STRANGE
+            await self._write(request, answer, goes_on and not (self._stopping and not self._asked))
+        finally:
+            self._answering = False
+        if goes_on and not self._asked and not self._coming:
             self._wait(IDLE_SECONDS)
         return goes_on
 

@@ -141,7 +141,7 @@ class SharedPort:
                 connection.close()
 
     async def _to_web(self, connection: socket.socket) -> None:
-        if len(self._web) >= self._max_web:
+        if len(self._web) >= self._max_web and not self._make_room():
             log.warning("a connection is turned away: there are too many", extra={"connections": len(self._web)})
             connection.close()
             return
@@ -156,6 +156,17 @@ class SharedPort:
             raise
         if not protocol.transport.is_closing():
             self._web[protocol] = None
+
+    def _make_room(self) -> bool:
+        """Ends a connection that waits for nothing, one of somebody unknown before others: a stranger who comes often enough would keep all
+        the places. Answers whether there was one."""
+        idle = [connection for connection in self._web if connection.idle]
+        chosen = next((connection for connection in idle if not connection.known), idle[0] if idle else None)
+        if chosen is None:
+            return False
+        del self._web[chosen]
+        chosen.transport.abort()
+        return True
 
     async def _to_grpc(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()

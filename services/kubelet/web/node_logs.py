@@ -31,7 +31,7 @@ class NodeLogs:
         handle = await asyncio.to_thread(self._open, path)
         try:
             if not stat.S_ISDIR(os.fstat(handle).st_mode):
-                return WebAnswer(_content(handle))
+                return WebAnswer(_Content(handle))
             if path and not path.endswith("/"):
                 os.close(handle)
                 return WebAnswer(b"", 301, headers=(("Location", quote(path.rpartition("/")[2]) + "/"),))
@@ -71,9 +71,21 @@ def _names(handle: int) -> list[str]:
     return sorted(found)
 
 
-async def _content(handle: int) -> AsyncIterator[bytes]:
-    try:
-        while piece := await asyncio.to_thread(os.read, handle, READ_BYTES):
-            yield piece
-    finally:
-        os.close(handle)
+class _Content:
+    """What a file holds, in pieces. Ended before its first piece, as for a HEAD, it closes the file too, which a generator would not."""
+
+    def __init__(self, handle: int) -> None:
+        self._file = os.fdopen(handle, "rb", buffering=0)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await asyncio.to_thread(self._file.read, READ_BYTES)
+        if not piece:
+            await self.aclose()
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        self._file.close()
