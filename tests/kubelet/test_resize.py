@@ -53,6 +53,12 @@ def test_what_a_container_is_granted_is_what_its_engine_is_told() -> None:
     assert told_resources(granted, None) == told_resources(granted, Limits(102, 50_000, 128 << 20, 900)) == granted
 
 
+def test_a_limit_of_no_cpu_is_no_limit_and_no_weight_is_more_than_the_kernel_takes() -> None:
+    granted = core.ResourceRequirements()
+    granted.limits["cpu"].string, granted.requests["cpu"].string = "0", "1000"
+    assert resource_limits(granted) == Limits(cpu_shares=262_144)
+
+
 def test_what_it_still_has_is_told_until_it_has_the_other() -> None:
     granted = resources("1", "64Mi", most_cpu="2", most_memory="256Mi")
     told = told_resources(granted, Limits(512, 50_000, 128 << 20))

@@ -16,9 +16,8 @@ from knarr.objects.pods import init_and_main_containers
 from knarr.objects.qos import BEST_EFFORT, BURSTABLE, qos_class
 from knarr.objects.totals import limits_of
 from knarr.objects.whole_pods import HUGE_PAGES, asks_as_a_whole
+from services.kubelet.cpu import MAX_SHARES, MIN_SHARES, PERIOD_MICROS, quota_micros, shares
 
-MIN_SHARES, MAX_SHARES, SHARES_PER_CPU = 2, 262_144, 1024
-PERIOD_MICROS, MIN_QUOTA_MICROS = 100_000, 1000
 MIN_WEIGHT, MAX_WEIGHT = 1, 10_000
 
 
@@ -43,7 +42,7 @@ def of_pod(pod: core.Pod, pids: int = 0) -> GroupLimits:
         return GroupLimits(pids=pids, huge_pages=huge)
     return GroupLimits(
         cpu_shares=shares(requests.get(CPU, 0)),
-        cpu_quota_micros=quota(math.ceil(limits[CPU].value * 1000) + _overhead(spec, CPU)) if _is_limited(spec, CPU) else 0,
+        cpu_quota_micros=quota_micros(math.ceil(limits[CPU].value * 1000) + _overhead(spec, CPU)) if _is_limited(spec, CPU) else 0,
         memory_bytes=limits[MEMORY].whole + _overhead(spec, MEMORY) if _is_limited(spec, MEMORY) else 0,
         pids=pids,
         huge_pages=huge,
@@ -79,16 +78,6 @@ def widest(one: GroupLimits, other: GroupLimits) -> GroupLimits:
         most(one.pids, other.pids),
         {name: max(one.huge_pages.get(name, 0), other.huge_pages.get(name, 0)) for name in names},
     )
-
-
-def shares(milli_cpu: int) -> int:
-    """The weight of so much CPU in version 1."""
-    return min(max(milli_cpu * SHARES_PER_CPU // 1000, MIN_SHARES), MAX_SHARES)
-
-
-def quota(milli_cpu: int) -> int:
-    """Of each 100 ms; 0 for no CPU, which is no limit."""
-    return max(milli_cpu * PERIOD_MICROS // 1000, MIN_QUOTA_MICROS) if milli_cpu else 0
 
 
 def weight(cpu_shares: int) -> int:

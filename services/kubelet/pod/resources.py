@@ -9,12 +9,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
 from knarr.objects.copies import copy_of
+from services.kubelet.cpu import PERIOD_MICROS, SHARES_PER_CPU, quota_micros, shares
 from services.kubelet.runtime.plan import Limits
-
-MIN_SHARES = 2
-SHARES_PER_CPU = 1024
-QUOTA_PERIOD_MICROS = 100_000
-MIN_QUOTA_MICROS = 1000
 
 
 def resource_limits(resources: core.ResourceRequirements, pod: core.PodSpec | None = None) -> Limits:
@@ -25,8 +21,8 @@ def resource_limits(resources: core.ResourceRequirements, pod: core.PodSpec | No
     most |= {name: resources.limits[name].string for name in resources.limits}
     asked = {name: resources.requests[name].string for name in resources.requests}
     return Limits(
-        cpu_shares=cpu_shares(asked.get("cpu") or most.get("cpu") or "0"),
-        cpu_quota_micros=_quota(most["cpu"]) if "cpu" in most else 0,
+        cpu_shares=shares_of(asked.get("cpu") or most.get("cpu") or "0"),
+        cpu_quota_micros=quota_micros(quantity.milli(most["cpu"])) if "cpu" in most else 0,
         memory_bytes=quantity.value(most["memory"]) if "memory" in most else 0,
     )
 
@@ -40,7 +36,7 @@ def told_resources(granted: core.ResourceRequirements, actual: Limits | None, po
     if actual.cpu_shares != wanted.cpu_shares:
         _tell(result.requests, "cpu", f"{-(-actual.cpu_shares * 1000 // SHARES_PER_CPU)}m")
     if actual.cpu_quota_micros != wanted.cpu_quota_micros:
-        _tell(result.limits, "cpu", f"{actual.cpu_quota_micros * 1000 // QUOTA_PERIOD_MICROS}m")
+        _tell(result.limits, "cpu", f"{actual.cpu_quota_micros * 1000 // PERIOD_MICROS}m")
     if actual.memory_bytes != wanted.memory_bytes:
         kibibytes, rest = divmod(actual.memory_bytes, 1024)
         _tell(result.limits, "memory", f"{kibibytes}Ki" if kibibytes and not rest else str(actual.memory_bytes))
@@ -60,10 +56,6 @@ def _tell(amounts: MutableMapping[str, meta.Quantity], name: str, text: str) -> 
         amounts[name].string = quantity.canonical(text)
 
 
-def cpu_shares(cpu: str) -> int:
+def shares_of(cpu: str) -> int:
     """The weight of so much CPU, a quantity, beside others'."""
-    return max(quantity.milli(cpu) * SHARES_PER_CPU // 1000, MIN_SHARES)
-
-
-def _quota(cpu: str) -> int:
-    return max(quantity.milli(cpu) * QUOTA_PERIOD_MICROS // 1000, MIN_QUOTA_MICROS)
+    return shares(quantity.milli(cpu))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.sysctls import dotted
 from services.kubelet.pod.names import hostname_of
-from services.kubelet.pod.resources import cpu_shares
+from services.kubelet.pod.resources import shares_of
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.runtime.plan import SandboxPlan
 
@@ -23,5 +23,5 @@ def sandbox_plan(pod: core.Pod, attempt: int, domain: str, handler: str = "", cg
         sysctls={dotted(entry.name): entry.value for entry in pod.spec.security_context.sysctls},
         handler=handler,
         cgroup_parent=cgroup_parent,
-        cpu_shares=cpu_shares(pod.spec.overhead["cpu"].string if "cpu" in pod.spec.overhead else "0"),
+        cpu_shares=shares_of(pod.spec.overhead["cpu"].string if "cpu" in pod.spec.overhead else "0"),
     )

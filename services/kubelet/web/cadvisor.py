@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from knarr.objects.qos import qos_class
+from services.kubelet.cpu import PERIOD_MICROS
 from services.kubelet.node.machine import Machine
 from services.kubelet.runtime.plan import Limits
 from services.kubelet.runtime.port import NO_DETAILS, NetworkUse, Usage, UsageDetails
@@ -19,7 +20,6 @@ from services.kubelet.web.summary import PodDisk
 from services.kubelet.web.survey import ContainerSurvey, NodeSurvey, PodSurvey
 
 NANO = 1_000_000_000
-CPU_PERIOD_MICROS = 100_000
 
 
 class Series(NamedTuple):
@@ -111,7 +111,7 @@ def _specs(containers: list[Series], at: int) -> list[str]:
     memory = [(labels, limits.memory_bytes, None) for labels, limits in limited]
     started = [(series.labels, series.started, None) for series in containers if series.started is not None]
     return [
-        *family("container_spec_cpu_period", GAUGE, "Period of the CPU quota", [(one, CPU_PERIOD_MICROS, None) for one, _ in limited]),
+        *family("container_spec_cpu_period", GAUGE, "Period of the CPU quota", [(one, PERIOD_MICROS, None) for one, _ in limited]),
         *family("container_spec_cpu_quota", GAUGE, "CPU time in a period", quotas),
         *family("container_spec_cpu_shares", GAUGE, "Weight among others", shares),
         *family("container_spec_memory_limit_bytes", GAUGE, "Memory limit; 0: none", memory),

@@ -8,13 +8,13 @@ from pathlib import Path
 from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
+from services.kubelet.cpu import PERIOD_MICROS
 from services.kubelet.runtime.cri.log_files import log_path, pod_logs
 from services.kubelet.runtime.labels import STOP_SIGNAL, container_labels, sandbox_labels
 from services.kubelet.runtime.plan import ContainerPlan, Device, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
 from services.kubelet.runtime.port import Image
 from services.kubelet.runtime.signals import signal_name
 
-CPU_PERIOD_MICROS = 100_000
 # What of /proc and /sys containers do not see, and what they may not write, as with Kubernetes' kubelet.
 MASKED = (
     "/proc/asound",
@@ -99,7 +99,7 @@ def resources(wanted: Limits) -> common.LinuxContainerResources:
     """What a container may use, as far as that may change while it runs. Memory is without swap."""
     made = common.LinuxContainerResources(cpu_shares=wanted.cpu_shares)
     if wanted.cpu_quota_micros:
-        made.cpu_period, made.cpu_quota = CPU_PERIOD_MICROS, wanted.cpu_quota_micros
+        made.cpu_period, made.cpu_quota = PERIOD_MICROS, wanted.cpu_quota_micros
     if wanted.memory_bytes:
         made.memory_limit_in_bytes = made.memory_swap_limit_in_bytes = wanted.memory_bytes
     return made

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from services.kubelet.cpu import PERIOD_MICROS
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.labels import container_labels, sandbox_labels
 from services.kubelet.runtime.plan import ContainerPlan, Device, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
-
-CPU_PERIOD_MICROS = 100_000
 
 
 def sandbox_name(pod: PodRef, attempt: int) -> str:
@@ -144,7 +143,7 @@ def update_body(wanted: Limits) -> dict[str, int]:
     """Of the engine's update call: what may change while a container runs."""
     result = {"CpuShares": wanted.cpu_shares}
     if wanted.cpu_quota_micros:
-        result |= {"CpuPeriod": CPU_PERIOD_MICROS, "CpuQuota": wanted.cpu_quota_micros}
+        result |= {"CpuPeriod": PERIOD_MICROS, "CpuQuota": wanted.cpu_quota_micros}
     if wanted.memory_bytes:
         result |= {"Memory": wanted.memory_bytes, "MemorySwap": wanted.memory_bytes}
     return result
