@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MIN_SHARES, MAX_SHARES, SHARES_PER_CPU = 2, 262_144, 1024
 PERIOD_MICROS, MIN_QUOTA_MICROS = 100_000, 1000
+# How the kernel and all engines are told to take a limit away.
+UNLIMITED = -1
 
 
 def shares(milli_cpu: int) -> int:

@@ -187,7 +187,7 @@ async def test_a_running_container_is_held_to_other_amounts(subject: Subject) ->
     small, large = Limits(102, 10_000, 32 << 20), Limits(204, 20_000, 64 << 20)
     container = await subject.runtime.create_container(replace(subject.plan(sandbox), limits=small))
     await subject.runtime.start_container(container, subject.pod)
-    for wanted in (large, small):
+    for wanted in (large, replace(large, cpu_quota_micros=0), small):
         await subject.runtime.update_container(container, subject.pod, wanted)
         (seen,) = subject.runtime.observe(subject.pod.uid).containers  # type: ignore[union-attr]
         assert (seen.state, seen.id) == (RUNNING, container.id)

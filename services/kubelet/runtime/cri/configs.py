@@ -8,7 +8,7 @@ from pathlib import Path
 from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
-from services.kubelet.cpu import PERIOD_MICROS
+from services.kubelet.cpu import PERIOD_MICROS, UNLIMITED
 from services.kubelet.runtime.cri.log_files import log_path, pod_logs
 from services.kubelet.runtime.labels import STOP_SIGNAL, container_labels, sandbox_labels
 from services.kubelet.runtime.plan import ContainerPlan, Device, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
@@ -102,6 +102,13 @@ def resources(wanted: Limits) -> common.LinuxContainerResources:
         made.cpu_period, made.cpu_quota = PERIOD_MICROS, wanted.cpu_quota_micros
     if wanted.memory_bytes:
         made.memory_limit_in_bytes = made.memory_swap_limit_in_bytes = wanted.memory_bytes
+    return made
+
+
+def changed_resources(wanted: Limits) -> common.LinuxContainerResources:
+    """The same for one that runs: an engine leaves alone what is not said."""
+    made = resources(wanted)
+    made.cpu_period, made.cpu_quota = PERIOD_MICROS, made.cpu_quota or UNLIMITED
     return made
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
 from knarr.api.cri.v1 import stats_pb2 as stats
-from services.kubelet.runtime.cri.configs import HOSTNAME, container_request, resources
+from services.kubelet.runtime.cri.configs import HOSTNAME, changed_resources, container_request
 from services.kubelet.runtime.cri.engine import Engine, EngineError, EngineNotFound
 from services.kubelet.runtime.cri.images import EngineImages
 from services.kubelet.runtime.cri.log_files import pod_logs, remove_logs
@@ -107,7 +107,7 @@ class EngineContainers:
 
     async def update(self, container: Container, pod: PodRef, limits: Limits) -> None:
         """As ``Runtime.update_container``."""
-        request = cri.UpdateContainerResourcesRequest(container_id=container.id, linux=resources(limits))
+        request = cri.UpdateContainerResourcesRequest(container_id=container.id, linux=changed_resources(limits))
         await self._engine.runtime("UpdateContainerResources", request)
         known = self._observer.container(container.id)
         if known is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.kubelet.cpu import PERIOD_MICROS
+from services.kubelet.cpu import PERIOD_MICROS, UNLIMITED
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.labels import container_labels, sandbox_labels
 from services.kubelet.runtime.plan import ContainerPlan, Device, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
@@ -136,11 +136,16 @@ def _security(wanted: Security) -> dict[str, Any]:
 
 
 def _limits(wanted: Limits) -> dict[str, int]:
-    return {"OomScoreAdj": wanted.oom_score_adj, **update_body(wanted)}
+    return {"OomScoreAdj": wanted.oom_score_adj, **_changeable(wanted)}
 
 
 def update_body(wanted: Limits) -> dict[str, int]:
-    """Of the engine's update call: what may change while a container runs."""
+    """Of the engine's update call, which leaves alone what is not said."""
+    return {"CpuPeriod": PERIOD_MICROS, "CpuQuota": UNLIMITED, **_changeable(wanted)}
+
+
+def _changeable(wanted: Limits) -> dict[str, int]:
+    """What may change while a container runs."""
     result = {"CpuShares": wanted.cpu_shares}
     if wanted.cpu_quota_micros:
         result |= {"CpuPeriod": PERIOD_MICROS, "CpuQuota": wanted.cpu_quota_micros}

@@ -44,10 +44,10 @@ def container_from(inspected: Mapping[str, Any]) -> Container:
 
 
 def _limits_from(host: Mapping[str, Any]) -> Limits:
-    """What the engine lets a container use; 0 is no limit there, too."""
+    """What the engine lets a container use; 0 is no limit there, too, and less than that one that was taken away."""
     return Limits(
         cpu_shares=int(host.get("CpuShares") or 0),
-        cpu_quota_micros=int(host.get("CpuQuota") or 0),
+        cpu_quota_micros=max(int(host.get("CpuQuota") or 0), 0),
         memory_bytes=int(host.get("Memory") or 0),
         oom_score_adj=int(host.get("OomScoreAdj") or 0),
     )
