@@ -24,9 +24,6 @@ class Ruled(abc.ABC):
             accepted = mask if accepted is None else accepted & mask
         return accepted
 
-    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))
-
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
         rules = list(self.rules(pod, nodes))
         return ([next(words for words, mask in rules if not mask[row])] for row in rows)

@@ -10,11 +10,11 @@ from typing import Protocol
 
 from services.kubelet.eviction.usage import Observation
 from services.kubelet.node.files import NodeFiles
-from services.kubelet.node.machine import existing, max_processes, meminfo
+from services.kubelet.node.machine import existing
+from services.kubelet.proc import PROC, max_processes, meminfo, processes
 from services.kubelet.thresholds import ALLOCATABLE_MEMORY, IMAGEFS, IMAGEFS_INODES, MEMORY, NODEFS, NODEFS_INODES, PIDS
 
 log = logging.getLogger(__name__)
-PROC = Path("/proc")
 
 
 class SignalReader(Protocol):
@@ -73,9 +73,8 @@ class MachineSignals:
 def machine_signals(proc: Path = PROC) -> Mapping[str, Observation]:
     """Memory that the kernel says may be had without swapping, and processes that may be begun. Raises OSError."""
     memory = meminfo(proc)
-    running = int((proc / "loadavg").read_text().split()[3].partition("/")[2])
     most = max_processes(proc)
-    found = {PIDS: Observation(most - running, most)}
+    found = {PIDS: Observation(most - processes(proc), most)}
     # A kernel that does not estimate it (some sandboxes) says nothing.
     return found | ({MEMORY: Observation(memory["MemAvailable"], memory["MemTotal"])} if "MemAvailable" in memory else {})
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.kubelet.node.mounts import can_set_attributes
+from services.kubelet.proc import KIB, max_processes, meminfo
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-KIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,10 @@ class Pressure:
 
 def read_machine(data_dir: Path) -> Machine:
     """Reads them from /proc, /sys and /etc; the disk is the one that ``data_dir`` lies on."""
+    memory = meminfo()
     return Machine(
         cpus=os.cpu_count() or 1,
-        memory_bytes=meminfo().get("MemTotal", 0),
+        memory_bytes=memory.get("MemTotal", 0),
         disk_bytes=shutil.disk_usage(existing(data_dir)).total,
         kernel=platform.release(),
         os_image=_os_image(),
@@ -67,7 +68,7 @@ def read_machine(data_dir: Path) -> Machine:
         recursive_read_only=can_set_attributes(),
         app_armor=_text("/sys/module/apparmor/parameters/enabled") == "Y",
         selinux=Path("/sys/fs/selinux/enforce").exists(),
-        swap_bytes=meminfo().get("SwapTotal", 0),
+        swap_bytes=memory.get("SwapTotal", 0),
         in_user_namespace=is_mapped(_text("/proc/self/uid_map")),
         max_pids=max_processes(),
     )
@@ -97,22 +98,11 @@ def read_huge_pages(root: Path = Path("/sys/kernel/mm/hugepages")) -> dict[int, 
     return found
 
 
-def max_processes(proc: Path = Path("/proc")) -> int:
-    """How many processes there may be at once. Raises OSError."""
-    return min(int((proc / "sys/kernel" / name).read_text()) for name in ("pid_max", "threads-max"))
-
-
 def existing(path: Path) -> Path:
     """The nearest of a path and those above it that is there."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
-
-
-def meminfo(proc: Path = Path("/proc")) -> dict[str, int]:
-    """What the kernel says of memory, bytes by its names. Raises OSError."""
-    lines = (proc / "meminfo").read_text().splitlines()
-    return {line.partition(":")[0]: int(line.split()[1]) * KIB for line in lines}
 
 
 def _os_image() -> str:

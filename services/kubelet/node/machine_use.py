@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.kubelet.proc import PROC, interfaces, max_processes, meminfo, processes
 from services.kubelet.runtime.port import NetworkUse
 
-KIB = 1024
 # Interfaces that are not the node's own: of pods, and the way to itself.
 NOT_OWN = ("lo", "veth", "docker", "br-", "cni", "cbr", "kn-", "ifb")
 
@@ -43,11 +43,10 @@ class DiskUse:
     inodes_free: int
 
 
-def read_machine_use(proc: Path = Path("/proc")) -> MachineUse:
-    """Now. Raises OSError, ValueError where the kernel does not say."""
-    memory = {name: int(words.split()[0]) * KIB for name, words in _pairs((proc / "meminfo").read_text(), ":")}
-    faults = {name: int(words) for name, words in _pairs((proc / "vmstat").read_text(), " ")}
-    booted = dict(_pairs((proc / "stat").read_text(), " ")).get("btime", "")
+def read_machine_use(proc: Path = PROC) -> MachineUse:
+    """Now. Raises OSError, ValueError or KeyError where the kernel does not say."""
+    memory, faults = meminfo(proc), _figures((proc / "vmstat").read_text())
+    booted = next((line.split()[1] for line in (proc / "stat").read_text().splitlines() if line.startswith("btime ")), "")
     return MachineUse(
         memory_total=memory["MemTotal"],
         memory_available=memory["MemAvailable"],
@@ -57,26 +56,20 @@ def read_machine_use(proc: Path = Path("/proc")) -> MachineUse:
         swap_free=memory.get("SwapFree", 0),
         page_faults=faults.get("pgfault", 0),
         major_page_faults=faults.get("pgmajfault", 0),
-        processes=int((proc / "loadavg").read_text().split()[3].partition("/")[2]),
-        most_processes=int((proc / "sys/kernel/pid_max").read_text()),
+        processes=processes(proc),
+        most_processes=max_processes(proc),
         booted_at=datetime.fromtimestamp(int(booted), UTC) if booted else None,
         networks=networks((proc / "net/dev").read_text()),
     )
 
 
-def _pairs(text: str, separator: str) -> list[tuple[str, str]]:
-    return [(name.strip(), words.strip()) for name, _, words in (line.partition(separator) for line in text.splitlines()) if words.strip()]
+def _figures(text: str) -> dict[str, int]:
+    return {name: int(figure) for name, figure in (line.split() for line in text.splitlines())}
 
 
 def networks(text: str) -> tuple[NetworkUse, ...]:
     """The node's own interfaces in the words of /proc/net/dev."""
-    found = []
-    for line in text.splitlines()[2:]:
-        name, _, words = line.partition(":")
-        counts = [int(word) for word in words.split()]
-        if len(counts) >= 16 and not name.strip().startswith(NOT_OWN):
-            found.append(NetworkUse(name.strip(), *counts[:4], *counts[8:12]))
-    return tuple(found)
+    return tuple(NetworkUse(name, *figures) for name, figures in interfaces(text) if not name.startswith(NOT_OWN))
 
 
 def read_disk_use(path: Path) -> DiskUse:

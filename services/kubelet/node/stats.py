@@ -12,9 +12,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from knarr.client.clock import Clock
+from services.kubelet.proc import PROC, meminfo
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import Runtime, RuntimeFailure, Usage
 
@@ -24,7 +24,6 @@ FIRST_WINDOW_SECONDS, WINDOW_SECONDS = 1.0, 15.0
 IDLE_SECONDS = 300.0
 # Linux counts CPU time in hundredths of a second here.
 TICK_NANOSECONDS = 10_000_000
-KIB = 1024
 
 # Whose use it is; None is the machine.
 Subject = tuple[PodRef, str] | None
@@ -120,9 +119,8 @@ class Stats:
 
 def read_use() -> tuple[int, int]:
     """CPU time of all processes in nanoseconds since the boot, and memory that is not available, in bytes. Read from /proc."""
-    ticks = [int(word) for word in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    ticks = [int(word) for word in (PROC / "stat").read_text().partition("\n")[0].split()[1:9]]
     # user, nice, system, idle, iowait, irq, softirq, steal: what was idle, and what others took, was not used.
     busy = sum(ticks) - ticks[3] - ticks[4] - (ticks[7] if len(ticks) > 7 else 0)
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    total, available = (int(lines[name].split()[0]) * KIB for name in ("MemTotal", "MemAvailable"))
-    return busy * TICK_NANOSECONDS, total - available
+    memory = meminfo()
+    return busy * TICK_NANOSECONDS, memory["MemTotal"] - memory["MemAvailable"]

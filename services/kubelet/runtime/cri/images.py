@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import image_pb2 as pb
 from services.kubelet.runtime.cri.engine import Engine
 from services.kubelet.runtime.cri.statuses import json_of
+from services.kubelet.runtime.image_cache import ImageCache
 from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage
 
-CACHE_SECONDS = 30.0
 # A pull ends when whoever asked for it gives it up.
 PULL_SECONDS = 24 * 3600.0
 
 
 class EngineImages:
-    """Inspects, lists and pulls images. What was inspected is cached for ``CACHE_SECONDS``."""
+    """Inspects, lists and pulls images."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # By reference: until when, in the loop's seconds, and the image.
-        self._known: dict[str, tuple[float, Image]] = {}
-
-    def forget(self, reference: str) -> None:
-        """Drops it from the cache: it was removed, or is about to change."""
-        self._known.pop(reference, None)
+        self._known = ImageCache()
+        self.forget = self._known.forget
 
     async def get(self, reference: str) -> Image:
         """As ``Runtime.image``."""
-        now = asyncio.get_running_loop().time()
-        until, cached = self._known.get(reference, (0.0, None))
-        if cached is not None and now < until:
+        if (cached := self._known.get(reference)) is not None:
             return cached
         told = await self._engine.image("ImageStatus", pb.ImageStatusRequest(image=common.ImageSpec(image=reference), verbose=True))
         if not told.HasField("image"):
             raise NoSuchImage(f"No such image: {reference}")
-        image = image_of(told, reference)
-        self._known[reference] = (now + CACHE_SECONDS, image)
-        return image
+        return self._known.put(image_of(told, reference))
 
     async def all(self) -> list[LocalImage]:
         """As ``Runtime.images``."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from knarr.api.cri.v1 import sandbox_pb2 as pb
+from services.kubelet.proc import PROC, interfaces
 from services.kubelet.runtime.cri.configs import sandbox_config
 from services.kubelet.runtime.cri.engine import Engine, EngineError, EngineNotFound
 from services.kubelet.runtime.cri.facts import read_facts
@@ -19,9 +20,6 @@ from services.kubelet.runtime.cri.settings import CriSettings
 from services.kubelet.runtime.cri.statuses import json_of
 from services.kubelet.runtime.plan import PodRef, SandboxPlan
 from services.kubelet.runtime.port import NetworkUse, RuntimeFailure, Sandbox, Usage, UsageDetails
-
-# Where in a line of /proc/net/dev the figures begin of what was sent.
-SENT = 8
 
 
 class EngineSandboxes:
@@ -122,20 +120,14 @@ class EngineSandboxes:
 def _read_networks(pid: int) -> str:
     """What Linux tells of the interfaces that a process sees; nothing where it is not to be seen."""
     try:
-        return Path("/proc", str(pid), "net", "dev").read_text() if pid else ""
+        return (PROC / str(pid) / "net/dev").read_text() if pid else ""
     except OSError:
         return ""
 
 
 def networks_of(text: str) -> tuple[NetworkUse, ...]:
     """The interfaces of a file like ``/proc/net/dev``, but for the loopback. Pure."""
-    found = []
-    for line in text.splitlines():
-        name, colon, rest = line.partition(":")
-        figures = [int(figure) for figure in rest.split()] if colon else []
-        if len(figures) >= SENT + 4 and name.strip() != "lo":
-            found.append(NetworkUse(name.strip(), *figures[:4], *figures[SENT : SENT + 4]))
-    return tuple(found)
+    return tuple(NetworkUse(name, *figures) for name, figures in interfaces(text) if name != "lo")
 
 
 def name_is_taken(error: EngineError) -> bool:

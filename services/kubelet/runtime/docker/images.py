@@ -10,30 +10,24 @@ from contextlib import suppress
 
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound, quoted
 from services.kubelet.runtime.docker.events import lines
+from services.kubelet.runtime.image_cache import ImageCache
 from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage, RuntimeFailure
 
-CACHE_SECONDS = 30.0
 # How long a pull may stand still, as containerd has it.
 PROGRESS_SECONDS = 300.0
 
 
 class EngineImages:
-    """Inspects, lists and pulls images. What was inspected is cached for ``CACHE_SECONDS``."""
+    """Inspects, lists and pulls images."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # By reference: until when, in the loop's seconds, and the image.
-        self._known: dict[str, tuple[float, Image]] = {}
-
-    def forget(self, reference: str) -> None:
-        """Drops it from the cache: it was removed, or is about to change."""
-        self._known.pop(reference, None)
+        self._known = ImageCache()
+        self.forget = self._known.forget
 
     async def get(self, reference: str) -> Image:
         """As ``Runtime.image``."""
-        now = asyncio.get_running_loop().time()
-        until, cached = self._known.get(reference, (0.0, None))
-        if cached is not None and now < until:
+        if (cached := self._known.get(reference)) is not None:
             return cached
         try:
             found = await self._engine.request("GET", f"images/{quoted(reference)}/json")
@@ -41,17 +35,17 @@ class EngineImages:
             raise NoSuchImage(str(error)) from error
         digests = found.get("RepoDigests") or []
         config = found.get("Config") or {}
-        image = Image(
-            id=found["Id"],
-            reference=reference,
-            user=config.get("User") or "",
-            digest=digests[0] if digests else "",
-            stop_signal=config.get("StopSignal") or "",
-            size_bytes=found["Size"],
-            architecture=found.get("Architecture") or "",
+        return self._known.put(
+            Image(
+                id=found["Id"],
+                reference=reference,
+                user=config.get("User") or "",
+                digest=digests[0] if digests else "",
+                stop_signal=config.get("StopSignal") or "",
+                size_bytes=found["Size"],
+                architecture=found.get("Architecture") or "",
+            )
         )
-        self._known[reference] = (now + CACHE_SECONDS, image)
-        return image
 
     async def all(self) -> list[LocalImage]:
         """As ``Runtime.images``."""

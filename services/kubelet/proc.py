@@ -1,0 +1,37 @@
+"""What Linux tells in /proc. Raises OSError where a file is not there, ValueError where it says something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROC = Path("/proc")
+KIB = 1024
+# Where in a line of net/dev the figures begin of what was sent, and how many of them are told of either way.
+SENT, FIGURES = 8, 4
+
+
+def meminfo(proc: Path = PROC) -> dict[str, int]:
+    """What the kernel says of memory, bytes by its names."""
+    lines = (proc / "meminfo").read_text().splitlines()
+    return {line.partition(":")[0]: int(line.split()[1]) * KIB for line in lines}
+
+
+def processes(proc: Path = PROC) -> int:
+    """How many there are, threads counted, as the kernel does where it limits them."""
+    return int((proc / "loadavg").read_text().split()[3].partition("/")[2])
+
+
+def max_processes(proc: Path = PROC) -> int:
+    """How many there may be at once."""
+    return min(int((proc / "sys/kernel" / name).read_text()) for name in ("pid_max", "threads-max"))
+
+
+def interfaces(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Each interface in a file like net/dev, with what it received and what it sent: bytes, packets, errors, dropped ones. Pure."""
+    found = []
+    for line in text.splitlines():
+        name, colon, rest = line.partition(":")
+        figures = [int(figure) for figure in rest.split()] if colon else []
+        if len(figures) >= SENT + FIGURES:
+            found.append((name.strip(), (*figures[:FIGURES], *figures[SENT : SENT + FIGURES])))
+    return found
