@@ -5,13 +5,12 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.told_together import ToldTogether
 
 
-class Ruled(abc.ABC):
+class Ruled(ToldTogether):
     """Beside ``Plugin``, before it among the bases: what a plugin says of nodes by its ``rules``."""
 
     @abc.abstractmethod

@@ -17,7 +17,8 @@ from knarr.objects.keys import Key, key_of
 from services.controller.controller import Context
 from services.controller.controllers.csimodifier import decide
 from services.controller.csi.capabilities import Refused
-from services.controller.csi.controller import INFEASIBLE_SECONDS, DriverController
+from services.controller.csi.claim_controller import ClaimController
+from services.controller.csi.controller import INFEASIBLE_SECONDS
 from services.controller.csi.driver import RPC, Driver, DriverError
 from services.controller.csi.secrets import MODIFY_SECRET, contents
 
@@ -27,7 +28,7 @@ BY_ATTRIBUTES: Index[core.PersistentVolumeClaim] = Index(
 )
 
 
-class CsiModifierController(DriverController):
+class CsiModifierController(ClaimController):
     name = "csimodifier"
     speaks_as = "external-resizer"
 
@@ -36,14 +37,6 @@ class CsiModifierController(DriverController):
         self._claims = self.hears(core.PersistentVolumeClaim, self._claim_changed, BY_ATTRIBUTES)
         self._volumes = self.reads(core.PersistentVolume)
         self._classes = self.hears(storage.VolumeAttributesClass, self._class_changed)
-        # Claims of which it is certain that what was asked for last was not done.
-        self._surely_failed: set[str] = set()
-
-    def _claim_changed(self, old: core.PersistentVolumeClaim | None, new: core.PersistentVolumeClaim | None) -> Iterable[Key]:
-        if new is None and old is not None:
-            self._surely_failed.discard(old.metadata.uid)
-        if new is not None and self.context.drivers and (old is None or _counted(old) != _counted(new)):
-            yield key_of(new)
 
     def _class_changed(self, old: storage.VolumeAttributesClass | None, new: storage.VolumeAttributesClass | None) -> Iterable[Key]:
         if old is None and new is not None and new.driver_name in self.context.drivers:
@@ -124,9 +117,8 @@ class CsiModifierController(DriverController):
             return Again(INFEASIBLE_SECONDS)
         raise error
 
-
-def _counted(claim: core.PersistentVolumeClaim) -> tuple[object, ...]:
-    """What gives work; what went wrong, which is written here, does not."""
-    status = claim.status
-    names = claim.spec.volume_attributes_class_name, status.current_volume_attributes_class_name
-    return claim.metadata.uid, claim.spec.volume_name, status.phase, names
+    @staticmethod
+    def _counted(claim: core.PersistentVolumeClaim) -> tuple[object, ...]:
+        status = claim.status
+        names = claim.spec.volume_attributes_class_name, status.current_volume_attributes_class_name
+        return claim.metadata.uid, claim.spec.volume_name, status.phase, names

@@ -13,21 +13,22 @@ from knarr.objects.binding import storage_of, wanted_storage
 from knarr.objects.copies import copy_of
 from knarr.objects.csi import source_of
 from knarr.objects.growth import grown
-from knarr.objects.keys import Key, key_of
+from knarr.objects.keys import Key
 from knarr.objects.volumes import STORAGE
 from services.controller.controller import Context
 from services.controller.controllers.csiresizer import decide
 from services.controller.controllers.csiresizer.decide import Growth
 from services.controller.csi.capabilities import Refused, capability_of
+from services.controller.csi.claim_controller import ClaimController
 from services.controller.csi.claims import has_volume
-from services.controller.csi.controller import INFEASIBLE_SECONDS, DriverController
+from services.controller.csi.controller import INFEASIBLE_SECONDS
 from services.controller.csi.driver import RPC, Abilities, Driver, DriverError
 from services.controller.csi.secrets import contents
 
 FAILED = "VolumeResizeFailed"
 
 
-class CsiResizerController(DriverController):
+class CsiResizerController(ClaimController):
     name = "csiresizer"
     speaks_as = "external-resizer"
 
@@ -35,14 +36,6 @@ class CsiResizerController(DriverController):
         super().__init__(context)
         self._claims = self.hears(core.PersistentVolumeClaim, self._claim_changed)
         self._volumes = self.hears(core.PersistentVolume, self._volume_changed)
-        # Claims of which it is certain that what was asked for last was not done.
-        self._surely_failed: set[str] = set()
-
-    def _claim_changed(self, old: core.PersistentVolumeClaim | None, new: core.PersistentVolumeClaim | None) -> Iterable[Key]:
-        if new is None and old is not None:
-            self._surely_failed.discard(old.metadata.uid)
-        if new is not None and self.context.drivers and (old is None or _counted(old) != _counted(new)):
-            yield key_of(new)
 
     def _volume_changed(self, old: core.PersistentVolume | None, new: core.PersistentVolume | None) -> Iterable[Key]:
         source = None if new is None else source_of(new)
@@ -146,9 +139,8 @@ class CsiResizerController(DriverController):
             del changed.metadata.annotations[decide.NO_NODE]
         return await self.client.update(changed)
 
-
-def _counted(claim: core.PersistentVolumeClaim) -> tuple[object, ...]:
-    """What gives work; what went wrong, which is written here, does not."""
-    status = claim.status
-    sizes = wanted_storage(claim).value, storage_of(status.capacity).value
-    return claim.metadata.uid, claim.spec.volume_name, sizes, status.phase, status.allocated_resource_statuses.get(STORAGE, "")
+    @staticmethod
+    def _counted(claim: core.PersistentVolumeClaim) -> tuple[object, ...]:
+        status = claim.status
+        sizes = wanted_storage(claim).value, storage_of(status.capacity).value
+        return claim.metadata.uid, claim.spec.volume_name, sizes, status.phase, status.allocated_resource_statuses.get(STORAGE, "")

@@ -48,13 +48,15 @@ class PodTopologySpread(Ruled, Plugin):
         self._domains = Domains(self.reads)
         self._selected = RowCache(self.reads, _is_selected, np.bool_)
         self._tolerated = RowCache(self.reads, _is_tolerated, np.bool_)
+        # Of the pod that was asked about last: the filter and the score of a decision are about the same.
+        self._asked: tuple[PodFacts, Sequence[Constraint]] | None = None
 
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
-        constraints = _forbidding(pod)
+        constraints = self._forbidding(pod)
         return lambda other: any(one.counts(other.likeness, pod.key.namespace) for one in constraints)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        asked = asked_by(pod)
+        asked = self._asked_by(pod)
         constraints = [one for one in asked if not one.forbids] if asked else assumed_for(pod, self.cluster)
         if not constraints:
             return None
@@ -75,7 +77,7 @@ class PodTopologySpread(Ruled, Plugin):
 
     def rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
         """Two rules a constraint that forbids: that the node has the label, and that its domain is not too full."""
-        constraints = _forbidding(pod)
+        constraints = self._forbidding(pod)
         if not constraints:
             return
         labelled = self._labelled(nodes, constraints)
@@ -110,6 +112,14 @@ class PodTopologySpread(Ruled, Plugin):
         full: NDArray[Any] = (found * math.log(size + 2) if found is not None else 0.0) + (constraint.max_skew - 1) * has
         return full * has
 
+    def _asked_by(self, pod: PodFacts) -> Sequence[Constraint]:
+        if self._asked is None or self._asked[0] is not pod:
+            self._asked = pod, asked_by(pod)
+        return self._asked[1]
+
+    def _forbidding(self, pod: PodFacts) -> Sequence[Constraint]:
+        return [one for one in self._asked_by(pod) if one.forbids]
+
     def _labelled(self, nodes: Nodes, constraints: Sequence[Constraint]) -> Mask:
         """Rows that have the labels of all constraints."""
         labelled: Mask = nodes.alive[: nodes.size].copy()
@@ -125,10 +135,6 @@ class PodTopologySpread(Ruled, Plugin):
         if constraint.honors_taints:
             included &= self._tolerated.get(nodes, pod.toleration_key, pod)
         return included
-
-
-def _forbidding(pod: PodFacts) -> Sequence[Constraint]:
-    return [one for one in asked_by(pod) if one.forbids]
 
 
 def _is_selected(pod: PodFacts, node: core.Node) -> bool:

@@ -25,6 +25,7 @@ from services.scheduler.plugins.volumebinding.room import Room, has_room, room_f
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation, Spoiled
 from services.scheduler.row_cache import RowCache
+from services.scheduler.told_together import ToldTogether
 
 CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 NO_MATCH = "node(s) didn't find available persistent volumes to bind"
@@ -51,7 +52,7 @@ class _Choice:
     made: list[core.PersistentVolumeClaim] = field(default_factory=list)
 
 
-class VolumeBinding(Plugin):
+class VolumeBinding(ToldTogether, Plugin):
     name: ClassVar[str] = "VolumeBinding"
     reads: ClassVar[frozenset[Part]] = frozenset(
         {
@@ -101,9 +102,6 @@ class VolumeBinding(Plugin):
             return np.zeros(nodes.size, np.bool_)
         mask = self._reach_bound(claims, nodes)
         return self._narrowed(mask, claims.unbound, nodes) if claims.unbound else mask
-
-    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))
 
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
         try:
