@@ -40,6 +40,16 @@ def test_run_as_non_root(user: str, words: str) -> None:
         security(spec, context, image, SecurityFacts())
 
 
+@pytest.mark.parametrize("name", ["unconfined", "Unconfined", " unconfined ", ""])
+def test_no_profile_of_the_node_is_called_none(name: str) -> None:
+    spec, context = core.Container(name="c"), core.PodSecurityContext()
+    context.app_armor_profile.type, context.app_armor_profile.localhost_profile = "Localhost", name
+    with pytest.raises(NoProfile, match=f"^apparmor profile not found {name}$"):
+        security(spec, context, Image("id", "i"), SecurityFacts())
+    context.app_armor_profile.localhost_profile = "mine"
+    assert security(spec, context, Image("id", "i"), SecurityFacts()).app_armor == "mine"
+
+
 ACCOUNTS = Accounts(
     passwd="root:x:0:0::/:/bin/sh\n# no entry\napp:x:1500:1501::/:/bin/sh\nodd:x:many:1::/:\nsame:x:1500:9::/:/bin/sh\n",
     group="root:x:0:\napp:x:1501:\nwheel:x:1600:other,app\nown:x:1501:app\nbroken\nodd:x:y:app\n",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.identity import STRICT, chosen, identity
 from services.kubelet.container.inputs import ConfigError, SecurityFacts
-from services.kubelet.container.profiles import LOCALHOST, UNCONFINED, app_armor_of, seccomp_of
+from services.kubelet.container.profiles import LOCALHOST, UNCONFINED, NoProfile, app_armor_of, seccomp_of
 from services.kubelet.runtime.plan import Identity, Security
 from services.kubelet.runtime.port import Image
 
@@ -22,7 +22,8 @@ class Whom:
 
 
 def security(spec: core.Container, pod_context: core.PodSecurityContext, image: Image, facts: SecurityFacts) -> Security:
-    """The container's settings before the pod's; raises ConfigError where the image would break ``runAsNonRoot``."""
+    """The container's settings before the pod's; raises ConfigError where the image would break ``runAsNonRoot``, and NoProfile
+    for a profile of AppArmor that can be none."""
     context = spec.security_context
     whom = _whom(context, pod_context, image, facts)
     return Security(
@@ -52,6 +53,9 @@ def selinux_of(context: core.SecurityContext, pod_context: core.PodSecurityConte
 def _app_armor(context: core.SecurityContext, pod_context: core.PodSecurityContext) -> str:
     profile = app_armor_of(context, pod_context)
     if profile.type == LOCALHOST:
+        if profile.localhost_profile.strip().lower() in ("", UNCONFINED.lower()):
+            # Engines would take it for the word that there is to be none, which not everybody may say who may name a profile.
+            raise NoProfile(f"apparmor profile not found {profile.localhost_profile}")
         return str(profile.localhost_profile)
     return UNCONFINED.lower() if profile.type == UNCONFINED else ""
 

@@ -81,7 +81,7 @@ class ContainerStarter:
         except (ConfigError, VolumeError, Missing) as error:
             self._event("Warning", "Failed", f"Error: {error}", spec.name)
             self._fail(spec.name, "CreateContainerConfigError", str(error), CONFIG_RETRY)
-        except (CreateFailure, NotLaid) as error:
+        except (CreateFailure, NotLaid, NoProfile) as error:
             self._event("Warning", "Failed", f"Error: {error}", spec.name)
             self._fail(spec.name, "CreateContainerError", str(error), CONFIG_RETRY)
         except (RuntimeUnavailable, StatusError) as error:
@@ -108,14 +108,11 @@ class ContainerStarter:
         return target.id
 
     async def _security(self, pod: core.Pod, spec: core.Container, image: Image) -> SecurityFacts:
-        """Raises CreateFailure where the node has no profile of that name, or groups of the image that are to be left out are unknown."""
+        """Raises NoProfile where the node has none of that name, CreateFailure where groups that are to be left out are unknown."""
         context, pod_context = spec.security_context, pod.spec.security_context
         profile, found = seccomp_of(context, pod_context), None
         if profile.type == LOCALHOST:
-            try:
-                found = await self._shared.files.call(read_seccomp, self._shared.node.root, profile.localhost_profile)
-            except NoProfile as error:
-                raise CreateFailure(str(error)) from error
+            found = await self._shared.files.call(read_seccomp, self._shared.node.root, profile.localhost_profile)
         try:
             return SecurityFacts(await self._shared.runtime.accounts(image), found)
         except RuntimeUnavailable:

@@ -7,7 +7,7 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_choice, check_given_choice, duplicate, invalid, range_error, required
+from knarr.machinery.validation import GoSyntax, Path, check_choice, check_given_choice, duplicate, invalid, range_error, required, too_long
 from knarr.objects.sysctls import IPC, NETWORK, dotted, namespace_of
 from services.apiserver.strategies.volumes import check_relative
 
@@ -17,7 +17,7 @@ POLICIES = (
     ("fs_group_change_policy", "fsGroupChangePolicy", ("Always", "OnRootMismatch")),
     ("se_linux_change_policy", "seLinuxChangePolicy", ("MountOption", "Recursive")),
 )
-LONGEST_SYSCTL = 253
+LONGEST_SYSCTL, LONGEST_PROFILE = 253, 4095
 SYSCTL = re.compile(r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*([a-z0-9][-_a-z0-9]*)?[a-z0-9]")
 PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
 
@@ -100,6 +100,15 @@ def _profiles(context: Any, path: Path) -> list[Cause]:
         if profile.type != "Localhost" and profile.HasField("localhost_profile"):
             sentence = f"can only be set when {word} type is Localhost"
             causes.append(invalid(here.child("localhostProfile"), profile.localhost_profile, sentence))
-        elif word == "seccomp" and profile.localhost_profile:
-            causes += check_relative(profile.localhost_profile, here.child("localhostProfile"))
+        elif profile.HasField("localhost_profile"):
+            rule = check_relative if word == "seccomp" else _app_armor_name
+            causes += rule(profile.localhost_profile, here.child("localhostProfile"))
     return causes
+
+
+def _app_armor_name(name: str, path: Path) -> list[Cause]:
+    if name != name.strip():
+        causes = [invalid(path, name, "must not be padded with whitespace")]
+    else:
+        causes = [] if name else [required(path, "must be set when AppArmor type is Localhost")]
+    return causes + ([too_long(path, LONGEST_PROFILE)] if len(name.encode()) > LONGEST_PROFILE else [])
