@@ -90,3 +90,13 @@ def test_every_folder_of_modules_is_a_package(package: str) -> None:
     """A folder without one works in a checkout, and is missing where Knarr is installed."""
     folders = {path.parent for path in (ROOT / package).rglob("*.py")}
     assert [str(folder.relative_to(ROOT)) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
+def test_every_page_is_found_by_links_from_the_readme() -> None:
+    found, left = set[Path](), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        if page not in found:
+            found.add(page)
+            left += [path for link in LINK.findall(page.read_text()) if (path := (page.parent / link).resolve()).suffix == ".md"]
+    assert [str(page.relative_to(ROOT)) for page in PAGES if page not in found] == []
