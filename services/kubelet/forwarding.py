@@ -53,10 +53,10 @@ async def dial_address(address: str, port: int) -> socket.socket:
     return connection
 
 
-async def relay(connection: socket.socket, requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def relay(connection: socket.socket, said: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Feeds the caller's bytes to the connection and yields its own, until it ends; closes it."""
     reader, writer = await asyncio.open_connection(sock=connection)
-    feeder = asyncio.create_task(_feed(writer, requests), name="kubelet/portforward")
+    feeder = asyncio.create_task(_feed(writer, said), name="kubelet/portforward")
     try:
         with suppress(ConnectionError):
             while data := await reader.read(READ_BYTES):
@@ -66,9 +66,9 @@ async def relay(connection: socket.socket, requests: AsyncIterator[Any]) -> Asyn
         await endings.close(writer)
 
 
-async def _feed(writer: asyncio.StreamWriter, requests: AsyncIterator[Any]) -> None:
+async def _feed(writer: asyncio.StreamWriter, said: AsyncIterator[bytes]) -> None:
     with suppress(OSError, grpc.RpcError):
-        async for request in requests:
-            writer.write(request.data)
+        async for data in said:
+            writer.write(data)
             await writer.drain()
         writer.write_eof()

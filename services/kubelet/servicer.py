@@ -17,7 +17,7 @@ from knarr.objects.pods import container_statuses, every_container
 from services.kubelet.conversation import converse, start_of
 from services.kubelet.forwarding import dial_address, forward_start, relay
 from services.kubelet.node.stats import Stats
-from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure
+from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure, Sandbox, Session
 from services.kubelet.worker.manager import PodManager
 
 # Longer ago than any log: what calendars and engines take has an end.
@@ -50,9 +50,30 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
 
     def running_container(self, ref: pb.ContainerRef, uid: str = "") -> Container:
         """One that runs; ``uid``, if any, is its pod's. Raises StatusError."""
-        if uid and self._pod(ref.namespace, ref.pod).metadata.uid != uid:
-            raise not_found("pods", ref.pod)
+        self._identified(ref.namespace, ref.pod, uid)
         return self._running(ref)
+
+    def reachable_pod(self, namespace: str, name: str, uid: str = "") -> Sandbox:
+        """What a pod that runs has its ports in; ``uid`` as above. Raises StatusError."""
+        observation = self._runtime.observe(self._identified(namespace, name, uid).metadata.uid)
+        sandbox = observation.sandbox if observation else None
+        if sandbox is None or not sandbox.ready:
+            raise status_error("ServiceUnavailable", f"pod {name} is not running")
+        return sandbox
+
+    async def begin_exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
+        """Starts a command. Raises InternalError."""
+        try:
+            return await self._runtime.exec(container_id, command, stdin=stdin, tty=tty)
+        except RuntimeFailure as error:
+            raise internal(f"error executing command in container: {error}") from error
+
+    async def begin_attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
+        """Connects to the container's main process. Raises InternalError."""
+        try:
+            return await self._runtime.attach(container_id, stdin=stdin, tty=tty)
+        except RuntimeFailure as error:
+            raise internal(f"error attaching to container: {error}") from error
 
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:
         container = self._container(request.container, previous=request.previous)
@@ -79,10 +100,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     async def Exec(self, requests: AsyncIterator[pb.ExecRequest], context: Any) -> AsyncIterator[pb.ExecResponse]:
         start = await start_of(requests)
         container = self._running(start.container)
-        try:
-            session = await self._runtime.exec(container.id, tuple(start.command), stdin=start.stdin, tty=start.tty)
-        except RuntimeFailure as error:
-            raise internal(f"error executing command in container: {error}") from error
+        session = await self.begin_exec(container.id, tuple(start.command), stdin=start.stdin, tty=start.tty)
         await context.send_initial_metadata(())
         async with aclosing(converse(session, requests, pb.ExecResponse)) as responses:  # type: ignore[type-var]
             async for response in responses:
@@ -91,10 +109,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
         start = await start_of(requests)
         container = self._running(start.container)
-        try:
-            session = await self._runtime.attach(container.id, stdin=start.stdin, tty=start.tty)
-        except RuntimeFailure as error:
-            raise internal(f"error attaching to container: {error}") from error
+        session = await self.begin_attach(container.id, stdin=start.stdin, tty=start.tty)
         await context.send_initial_metadata(())
         async with aclosing(converse(session, requests, pb.AttachResponse)) as responses:  # type: ignore[type-var]
             async for response in responses:
@@ -102,17 +117,15 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
 
     async def PortForward(self, requests: AsyncIterator[pb.PortForwardRequest], context: Any) -> AsyncIterator[pb.PortForwardResponse]:
         start = await forward_start(requests)
-        connection = await self._dial(start)
+        connection = await self.dial(start)
         await context.send_initial_metadata(())
-        async with aclosing(relay(connection, requests)) as pieces:  # type: ignore[type-var]
+        async with aclosing(relay(connection, (request.data async for request in requests))) as pieces:  # type: ignore[type-var]
             async for data in pieces:
                 yield pb.PortForwardResponse(data=data)
 
-    async def _dial(self, start: pb.PortForwardStart) -> socket.socket:
-        observation = self._runtime.observe(self._pod(start.namespace, start.pod).metadata.uid)
-        sandbox = observation.sandbox if observation else None
-        if sandbox is None or not sandbox.ready:
-            raise status_error("ServiceUnavailable", f"pod {start.pod} is not running")
+    async def dial(self, start: pb.PortForwardStart) -> socket.socket:
+        """A connection to a port of a pod. Raises StatusError."""
+        sandbox = self.reachable_pod(start.namespace, start.pod)
         if start.by_address:
             return await dial_address(sandbox.ip or self._node_ip, start.port)
         try:
@@ -144,6 +157,12 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         if worker is None:
             raise not_found("pods", name)
         return worker.pod
+
+    def _identified(self, namespace: str, name: str, uid: str) -> core.Pod:
+        pod = self._pod(namespace, name)
+        if uid and pod.metadata.uid != uid:
+            raise not_found("pods", name)
+        return pod
 
     def _container(self, ref: pb.ContainerRef, *, previous: bool = False) -> Container:
         pod = self._pod(ref.namespace, ref.pod)

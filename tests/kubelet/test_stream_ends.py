@@ -70,7 +70,7 @@ async def dropped(answers: AsyncIterator[Any], flood: Flood) -> None:
 
 
 async def test_a_connection_to_a_port_that_is_not_read(ends: tuple[socket.socket, socket.socket]) -> None:
-    flood = Flood(pb.PortForwardRequest(data=PIECE))
+    flood = Flood(PIECE)
     await dropped(relay(ends[0], flood), flood)
     assert ends[0].fileno() == -1
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qs
 
 from knarr.service.client_certificates import CertifiedUser
+from knarr.service.pipe import Pipe
 
 TEXT = "text/plain; charset=utf-8"
 MOST_PARAMETERS = 1000
@@ -15,8 +17,9 @@ MOST_PARAMETERS = 1000
 
 @dataclass(frozen=True, slots=True)
 class WebRequest:
-    """``path`` is decoded, ``query`` as it was sent, header names are in small letters; ``certified`` is whom the connection's verified
-    certificate names."""
+    """``path`` is decoded, ``query`` as it was sent, header names are in small letters, and a header that came more than once has its
+    values with commas between them; ``certified`` is whom the connection's verified certificate names; ``upgrade`` is what the connection
+    is asked to become, in small letters."""
 
     method: str
     path: str
@@ -24,6 +27,7 @@ class WebRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     certified: CertifiedUser | None = None
+    upgrade: str = ""
 
     def parameters(self) -> dict[str, list[str]]:
         """Those of the query."""
@@ -32,12 +36,14 @@ class WebRequest:
 
 @dataclass(slots=True)
 class WebAnswer:
-    """``body`` is whole, or comes in pieces until its end; one that raises breaks the connection off."""
+    """``body`` is whole, or comes in pieces until its end; one that raises breaks the connection off. ``upgrade`` makes it the answer to
+    a request that asked for one: it takes the connection, until it is done; the event is set when the server stops."""
 
     body: bytes | AsyncIterator[bytes]
     status: int = 200
     content_type: str = TEXT
     headers: tuple[tuple[str, str], ...] = ()
+    upgrade: Callable[[Pipe, asyncio.Event], Awaitable[None]] | None = None
 
 
 # Answers each request; what it raises is an error of its own.

@@ -12,7 +12,7 @@ import gzip
 import logging
 from collections import deque
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http import HTTPStatus
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, par
 
 from knarr.service.client_certificates import CertifiedUser, of_connection
 from knarr.service.web.message import MOST_PARAMETERS, TEXT, Application, WebAnswer, WebRequest
+from knarr.service.web.upgraded import UNREAD_BYTES, UpgradedConnection
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,9 @@ class WebProtocol(asyncio.Protocol):
         self.known = False
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._ending = asyncio.Event()
+        # What followed a request to become something else, which is not HTTP.
+        self._early: bytearray | None = None
         self.transport: asyncio.Transport
         self.task: asyncio.Task[None]
 
@@ -107,21 +111,32 @@ class WebProtocol(asyncio.Protocol):
     def stop(self) -> None:
         """Ends the connection when what was asked by it is answered; nothing more is taken."""
         self._stopping = True
+        self._ending.set()
         self._arrived.set()
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._keep(self._early, data)
+            return
         if self._stopping:
             return
         try:
             self._parser.feed_data(data)
         except TooMuch as error:
             self._refuse(error.status)
-        except HttpParserUpgrade:
+        except HttpParserUpgrade as asked:
             # Answered like any other request; whatever follows it is in another language.
             self._stopping = True
+            self._early = bytearray()
+            self._keep(self._early, data[asked.args[0] :])
         except HttpParserError as error:
             cause = error.__context__
             self._refuse(cause.status if isinstance(cause, TooMuch) else HTTPStatus.BAD_REQUEST)
+
+    def _keep(self, early: bytearray, data: bytes) -> None:
+        early += data
+        if len(early) > UNREAD_BYTES:
+            self.transport.pause_reading()
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Says what is wrong, behind the answers that are due; the client may send on for a while, so that it reads this."""
@@ -144,7 +159,9 @@ class WebProtocol(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._head.complete:
             # What follows a body says nothing more.
-            self._head.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+            key, words = name.decode("latin-1").lower(), value.decode("latin-1")
+            before = self._head.headers.get(key)
+            self._head.headers[key] = words if before is None else f"{before}, {words}"
         self._head.take(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
@@ -175,6 +192,7 @@ class WebProtocol(asyncio.Protocol):
             head.headers,
             bytes(head.body),
             self._certified,
+            head.headers.get("upgrade", "").lower() if self._parser.should_upgrade() else "",
         )
         self._asked.append((request, self._parser.should_keep_alive()))
         self._arrived.set()
@@ -207,6 +225,9 @@ class WebProtocol(asyncio.Protocol):
         try:
             answer = await self._answer(request)
             self.known = self.known or answer.status not in STRANGE
+            if answer.upgrade is not None and self._early is not None:
+                await self._give_over(answer, bytes(self._early))
+                return False
             await self._write(request, answer, goes_on and not (self._stopping and not self._asked))
         finally:
             self._answering = False
@@ -248,6 +269,18 @@ class WebProtocol(asyncio.Protocol):
                     await self._drain()
         self.transport.write(b"0\r\n\r\n")
         await self._drain()
+
+    async def _give_over(self, answer: WebAnswer, early: bytes) -> None:
+        """To whoever takes the connection; when the client is gone this is cancelled."""
+        assert answer.upgrade is not None
+        self._wait(None)
+        upgraded = UpgradedConnection(self.transport, early, self.connection_lost)
+        self.transport.write(_head(HTTPStatus.SWITCHING_PROTOCOLS, [*answer.headers, ("Connection", "Upgrade")]))
+        self.transport.set_protocol(upgraded)
+        self._early = None
+        self.transport.resume_reading()
+        with suppress(ConnectionError):
+            await answer.upgrade(upgraded, self._ending)
 
     async def _drain(self) -> None:
         """Waits while the client does not read. Raises TimeoutError when it takes too long."""

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.machinery.errors import bad_request, internal
 from knarr.service.web.message import WebAnswer, WebRequest
-from services.kubelet.runtime.port import Runtime, RuntimeFailure
+from services.kubelet.runtime.port import RuntimeFailure
 from services.kubelet.servicer import KubeletServicer
 
 # What a command may say.
@@ -51,17 +51,14 @@ async def _pieces(stream: AsyncIterator[pb.LogsResponse], first: bytes) -> Async
             yield piece.data
 
 
-async def run(servicer: KubeletServicer, runtime: Runtime, request: WebRequest, where: list[str]) -> WebAnswer:
+async def run(servicer: KubeletServicer, request: WebRequest, where: list[str]) -> WebAnswer:
     """Runs a command and answers what it has said. ``where`` is namespace, pod, perhaps its uid, and container. Raises StatusError."""
     namespace, pod, *uid, name = where
     command = (request.parameters().get("cmd") or [""])[0].split(" ")
     if command == [""]:
         raise bad_request("cmd: the command is missing; give it as ?cmd=ls%20-l")
     container = servicer.running_container(pb.ContainerRef(namespace=namespace, pod=pod, container=name), "".join(uid))
-    try:
-        session = await runtime.exec(container.id, tuple(command), stdin=False, tty=False)
-    except RuntimeFailure as error:
-        raise internal(f"error executing command in container: {error}") from error
+    session = await servicer.begin_exec(container.id, tuple(command), stdin=False, tty=False)
     said = bytearray()
     try:
         while (output := await session.read()) is not None:

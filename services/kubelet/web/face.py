@@ -14,9 +14,6 @@ from services.kubelet.web.callers import Callers
 from services.kubelet.web.rights import rights
 
 JSON = "application/json"
-# Where commands and connections are asked for instead.
-STREAMS = ("exec", "attach", "portForward", "cri")
-STREAM_WORDS = "streams of this kubelet go through the API server (pods/exec, pods/attach, pods/portforward), or by gRPC at this port"
 
 # Answers a request; the list has the parts of the path behind the page's name.
 Page = Callable[[WebRequest, list[str]], Awaitable[WebAnswer]]
@@ -50,8 +47,6 @@ class KubeletFace:
 
     async def _answer(self, request: WebRequest) -> WebAnswer:
         first, *rest = request.path.removeprefix("/").split("/")
-        if first in STREAMS:
-            return WebAnswer(f"{STREAM_WORDS}\n".encode(), 501)
         by_method = self._pages.get(first)
         if by_method is None:
             raise status_error("NotFound", "404 page not found")

@@ -12,6 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from knarr.machinery.errors import internal, status_error
 from knarr.machinery.version import GIT_VERSION
+from knarr.service.late import loaded
 from knarr.service.web.message import WebAnswer, WebRequest
 from services.kubelet.node.image_report import ImageReport
 from services.kubelet.node.machine import Machine
@@ -31,6 +32,8 @@ from services.kubelet.web.summary import only_cpu_and_memory, summary
 from services.kubelet.web.survey import NodeSurvey, Surveyor
 from services.kubelet.web.volume_metrics import volume_metrics
 from services.kubelet.worker.manager import PodManager
+
+STREAM_PAGES = "services.kubelet.web.stream_pages"
 
 
 class Pages:
@@ -68,6 +71,9 @@ class Pages:
             "logs": {"GET": self._node_logs},
             "containerLogs": {"GET": self._container_logs},
             "run": {"POST": self._run},
+            "exec": dict.fromkeys(("GET", "POST"), self._exec),
+            "attach": dict.fromkeys(("GET", "POST"), self._attach),
+            "portForward": dict.fromkeys(("GET", "POST"), self._port_forward),
             "checkpoint": {"POST": self._checkpoint},
         }
 
@@ -172,7 +178,22 @@ class Pages:
     async def _run(self, request: WebRequest, rest: list[str]) -> WebAnswer:
         if len(rest) not in (3, 4) or not all(rest):
             raise status_error("BadRequest", "ask for /run/NAMESPACE/POD/CONTAINER?cmd=COMMAND")
-        return await run(self._servicer, self._runtime, request, rest)
+        return await run(self._servicer, request, rest)
+
+    async def _exec(self, request: WebRequest, rest: list[str]) -> WebAnswer:
+        if len(rest) not in (3, 4) or not all(rest):
+            raise status_error("BadRequest", "ask for /exec/NAMESPACE/POD/CONTAINER?command=COMMAND&output=1")
+        return await (await loaded(STREAM_PAGES)).exec_page(self._servicer, request, rest)  # type: ignore[no-any-return]
+
+    async def _attach(self, request: WebRequest, rest: list[str]) -> WebAnswer:
+        if len(rest) not in (3, 4) or not all(rest):
+            raise status_error("BadRequest", "ask for /attach/NAMESPACE/POD/CONTAINER?output=1")
+        return await (await loaded(STREAM_PAGES)).attach_page(self._servicer, request, rest)  # type: ignore[no-any-return]
+
+    async def _port_forward(self, request: WebRequest, rest: list[str]) -> WebAnswer:
+        if len(rest) not in (2, 3) or not all(rest):
+            raise status_error("BadRequest", "ask for /portForward/NAMESPACE/POD?port=PORT")
+        return await (await loaded(STREAM_PAGES)).port_forward_page(self._servicer, request, rest)  # type: ignore[no-any-return]
 
     async def _checkpoint(self, request: WebRequest, rest: list[str]) -> WebAnswer:
         raise status_error("NotFound", f"checkpointing of {'/'.join(rest)} failed: this node's runtime makes no checkpoints")

@@ -10,6 +10,8 @@ VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH"
 ALONE = {"stats": "stats", "metrics": "metrics", "logs": "log", "checkpoint": "checkpoint"}
 FINE = {"pods": "pods", "runningpods": "pods", "healthz": "healthz", "configz": "configz"}
 ALL = "proxy"
+# What these do is no reading, by whatever method they are asked: the handshake of a WebSocket is a GET.
+DOING = ("exec", "attach", "portForward", "run")
 
 
 def subresources(path: str) -> tuple[str, ...]:
@@ -22,4 +24,7 @@ def subresources(path: str) -> tuple[str, ...]:
 
 def rights(method: str, path: str, node: str) -> list[Right]:
     """One of these is needed. An unknown method has no verb, which nobody is permitted."""
-    return [Right(VERBS.get(method, ""), resource="nodes", subresource=found, name=node) for found in subresources(path)]
+    verb = VERBS.get(method, "")
+    if verb and path.removeprefix("/").partition("/")[0] in DOING:
+        verb = "create"
+    return [Right(verb, resource="nodes", subresource=found, name=node) for found in subresources(path)]
