@@ -20,7 +20,8 @@ from services.kubelet.runtime.cri.settings import CriSettings
 from services.kubelet.runtime.cri.statuses import container_of
 from services.kubelet.runtime.cri.streams import exit_code_of
 from services.kubelet.runtime.plan import Limits
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, NetworkUse, RuntimeFailure
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, RuntimeFailure
+from services.kubelet.runtime.usage import NetworkUse
 
 SETTINGS = CriSettings("c", "node-1", "10.244.3.0/24", "unix:///run/x.sock", network="knarr-c", bridge="kn-c")
 

@@ -17,7 +17,7 @@ from services.kubelet.node.machine import Machine, Pressure, read_huge_pages
 from services.kubelet.node.resources import resources
 from services.kubelet.pod.admission import pressed
 from services.kubelet.runtime.hollow import HollowRuntime
-from services.kubelet.runtime.port import Storage, Usage
+from services.kubelet.runtime.usage import Storage, Usage
 from services.kubelet.thresholds import parse_amounts, thresholds_of
 from tests.kubelet.support import NODE, Cluster, FiledRuntime, condition, make_pod, running, settings
 

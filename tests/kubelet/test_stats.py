@@ -14,7 +14,8 @@ from services.kubelet.node import stats
 from services.kubelet.node.stats import Look, Stats, measured, read_use
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import PodRef
-from services.kubelet.runtime.port import RuntimeFailure, Usage
+from services.kubelet.runtime.port import RuntimeFailure
+from services.kubelet.runtime.usage import Usage
 from services.kubelet.servicer import KubeletServicer
 from tests.kubelet.support import make_pod, running
 from tests.support.virtual_time import VirtualClock, virtual_time

@@ -22,10 +22,11 @@ from knarr.service.web.message import WebAnswer, WebFace, WebRequest
 from services.kubelet.node.machine import read_machine
 from services.kubelet.node.machine_use import DiskUse, MachineUse, read_machine_use
 from services.kubelet.proc import max_processes
-from services.kubelet.runtime.docker.usage import details_of
+from services.kubelet.runtime.docker.usage import details_of, usage_of
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import Limits, PodRef
-from services.kubelet.runtime.port import Container, NetworkUse, RuntimeFailure, Sandbox, Usage, UsageDetails
+from services.kubelet.runtime.port import Container, RuntimeFailure, Sandbox
+from services.kubelet.runtime.usage import NetworkUse, Usage, UsageDetails
 from services.kubelet.web.cadvisor import cadvisor_metrics
 from services.kubelet.web.callers import REFUSED_SECONDS, REMEMBERED_SECONDS, Callers
 from services.kubelet.web.disks import measure
@@ -421,3 +422,7 @@ def test_what_an_engine_tells() -> None:
     of_v2 = {"memory_stats": {"limit": 64, "stats": {"anon": 5, "file": 6}}, "blkio_stats": {"io_service_bytes_recursive": None}}
     assert (details_of(of_v2).rss_bytes, details_of(of_v2).cache_bytes, details_of(of_v2).memory_limit_bytes) == (5, 6, 64)
     assert details_of({}) == UsageDetails()
+    cpu = {"cpu_usage": {"total_usage": 7}}
+    for inactive in ({"total_inactive_file": 30, "inactive_file": 1}, {"inactive_file": 30}):
+        told = {"cpu_stats": cpu, "memory_stats": {"usage": 100, "stats": inactive}, "pids_stats": {"current": 2}}
+        assert usage_of(REF, "app", told) == Usage(REF, "app", 7, 70, 2, details_of(told))

@@ -13,7 +13,8 @@ from services.kubelet.eviction.ranking import MEMORY_SIGNALS
 from services.kubelet.eviction.usage import Candidate, ContainerUsage, PodUsage, Space
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.pod.disk_usage import used
-from services.kubelet.runtime.port import Runtime, RuntimeFailure, Storage
+from services.kubelet.runtime.port import Runtime, RuntimeFailure
+from services.kubelet.runtime.usage import Storage
 from services.kubelet.thresholds import PIDS
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.kubelet.proc import PROC, interfaces, max_processes, meminfo, processes
-from services.kubelet.runtime.port import NetworkUse
+from services.kubelet.runtime.usage import NetworkUse
 
 # Interfaces that are not the node's own: of pods, and the way to itself.
 NOT_OWN = ("lo", "veth", "docker", "br-", "cni", "cbr", "kn-", "ifb")

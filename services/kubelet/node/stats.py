@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from knarr.client.clock import Clock
 from services.kubelet.proc import PROC, meminfo
 from services.kubelet.runtime.plan import PodRef
-from services.kubelet.runtime.port import Runtime, RuntimeFailure, Usage
+from services.kubelet.runtime.port import Runtime, RuntimeFailure
+from services.kubelet.runtime.usage import Usage
 
 log = logging.getLogger(__name__)
 

@@ -38,8 +38,8 @@ from services.kubelet.runtime.port import (
     RuntimeUnavailable,
     Sandbox,
     Session,
-    Usage,
 )
+from services.kubelet.runtime.usage import Usage
 
 START_ERROR_EXIT_CODE = 128
 KILLED_EXIT_CODE = 137

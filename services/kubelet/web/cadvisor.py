@@ -14,7 +14,7 @@ from knarr.objects.qos import qos_class
 from services.kubelet.cpu import PERIOD_MICROS
 from services.kubelet.node.machine import Machine
 from services.kubelet.runtime.plan import Limits
-from services.kubelet.runtime.port import NO_DETAILS, NetworkUse, Usage, UsageDetails
+from services.kubelet.runtime.usage import NO_DETAILS, NetworkUse, Usage, UsageDetails
 from services.kubelet.web.exposition import Sample, family
 from services.kubelet.web.summary import PodDisk
 from services.kubelet.web.survey import ContainerSurvey, NodeSurvey, PodSurvey

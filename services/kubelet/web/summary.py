@@ -9,7 +9,7 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.node.machine_use import DiskUse
-from services.kubelet.runtime.port import NO_DETAILS, NetworkUse, Usage
+from services.kubelet.runtime.usage import NO_DETAILS, NetworkUse, Usage
 from services.kubelet.web.survey import ContainerSurvey, NodeSurvey, PodSurvey
 
 

@@ -17,7 +17,8 @@ from knarr.client.clock import Clock
 from services.kubelet.node.machine_use import DiskUse, MachineUse, read_disk_use, read_machine_use
 from services.kubelet.node.stats import Stats, read_use
 from services.kubelet.runtime.plan import PodRef
-from services.kubelet.runtime.port import RUNNING, Container, PodObservation, Runtime, Sandbox, Usage
+from services.kubelet.runtime.port import RUNNING, Container, PodObservation, Runtime, Sandbox
+from services.kubelet.runtime.usage import Usage
 from services.kubelet.worker.manager import PodManager
 
 FRESH_SECONDS = 5.0

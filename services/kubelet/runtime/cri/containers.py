@@ -23,18 +23,9 @@ from services.kubelet.runtime.cri.settings import CriSettings
 from services.kubelet.runtime.cri.statuses import START_FAILED_EXIT_CODE, json_of
 from services.kubelet.runtime.labels import CONTAINER_NAME, POD_UID, STOP_SIGNAL, pod_of
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
-from services.kubelet.runtime.port import (
-    CREATED,
-    EXITED,
-    RUNNING,
-    Container,
-    NoSuchContainer,
-    RuntimeFailure,
-    Storage,
-    Usage,
-    UsageDetails,
-)
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, NoSuchContainer, RuntimeFailure
 from services.kubelet.runtime.signals import send_signal
+from services.kubelet.runtime.usage import Storage, Usage, UsageDetails
 
 STOP_MARGIN_SECONDS = 60.0
 LOOK_SECONDS = 0.02

@@ -19,7 +19,8 @@ from services.kubelet.runtime.cri.observer import EngineObserver
 from services.kubelet.runtime.cri.settings import CriSettings
 from services.kubelet.runtime.cri.statuses import json_of
 from services.kubelet.runtime.plan import PodRef, SandboxPlan
-from services.kubelet.runtime.port import NetworkUse, RuntimeFailure, Sandbox, Usage, UsageDetails
+from services.kubelet.runtime.port import RuntimeFailure, Sandbox
+from services.kubelet.runtime.usage import NetworkUse, Usage, UsageDetails
 
 
 class EngineSandboxes:

@@ -15,10 +15,11 @@ from services.kubelet.runtime.docker.observations import START_FAILED_EXIT_CODE,
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
 from services.kubelet.runtime.docker.settings import DockerSettings
-from services.kubelet.runtime.docker.usage import details_of
+from services.kubelet.runtime.docker.usage import usage_of
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Image, RuntimeFailure, Storage, Usage
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Image, RuntimeFailure
 from services.kubelet.runtime.signals import signal_name
+from services.kubelet.runtime.usage import Storage, Usage
 
 STOP_MARGIN_SECONDS = 60.0
 PRIVILEGE_ADVICE = (
@@ -121,12 +122,7 @@ class EngineContainers:
             stats = await self._engine.request("GET", f"containers/{engine_id}/stats", params={"stream": "false", "one-shot": "true"})
         except EngineError:
             return None
-        memory = stats.get("memory_stats") or {}
-        details = memory.get("stats") or {}
-        cache = details.get("total_inactive_file", details.get("inactive_file", 0))
-        used = max(int(memory.get("usage", 0)) - int(cache), 0)
-        processes = int((stats.get("pids_stats") or {}).get("current") or 0)
-        return Usage(ref, name, int(stats["cpu_stats"]["cpu_usage"]["total_usage"]), used, processes, details_of(stats))
+        return usage_of(ref, name, stats)
 
     async def storage(self, uids: Collection[str], root: str) -> list[Storage]:
         """As ``Runtime.storage``; ``root`` is the engine's own folder, empty where it is not known."""

@@ -48,9 +48,8 @@ from services.kubelet.runtime.port import (
     RuntimeFailure,
     Sandbox,
     Session,
-    Storage,
-    Usage,
 )
+from services.kubelet.runtime.usage import Storage, Usage
 
 log = logging.getLogger(__name__)
 

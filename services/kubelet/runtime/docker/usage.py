@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.kubelet.runtime.port import NetworkUse, UsageDetails
+from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.usage import NetworkUse, Usage, UsageDetails
 
 # Of cgroups v1 where such numbers are of the container with what is below it, else of v1 alone or v2.
 _CACHE, _RSS, _MAPPED = ("total_cache", "cache", "file"), ("total_rss", "rss", "anon"), ("total_mapped_file", "mapped_file", "file_mapped")
+_INACTIVE = ("total_inactive_file", "inactive_file")
 _FAULTS, _MAJOR, _SWAP = ("total_pgfault", "pgfault"), ("total_pgmajfault", "pgmajfault"), ("total_swap", "swap")
 # What the engine tells for no limit.
 UNLIMITED = 1 << 62
 
 
+def usage_of(pod: PodRef, container: str, stats: Mapping[str, Any]) -> Usage:
+    """``stats`` is an answer of ``/containers/ID/stats``. Raises KeyError where it tells no CPU time."""
+    cpu, memory = stats["cpu_stats"]["cpu_usage"]["total_usage"], _part(stats, "memory_stats")
+    used = max(int(memory.get("usage") or 0) - _first(_part(memory, "stats"), _INACTIVE), 0)
+    return Usage(pod, container, int(cpu), used, int(_part(stats, "pids_stats").get("current") or 0), details_of(stats))
+
+
 def details_of(stats: Mapping[str, Any]) -> UsageDetails:
-    """``stats`` is an answer of ``/containers/ID/stats``; what an engine does not tell is 0."""
+    """``stats`` as above; what an engine does not tell is 0."""
     cpu = _part(stats, "cpu_stats")
     used, throttled = _part(cpu, "cpu_usage"), _part(cpu, "throttling_data")
     memory = _part(stats, "memory_stats")
