@@ -27,7 +27,7 @@ async def start_of(requests: AsyncIterator[Any]) -> pb.ExecStart:
 
 
 async def converse(session: Session, requests: AsyncIterator[Any], response: Any) -> AsyncIterator[Any]:
-    """Feeds the caller's input to the session and yields its output, then the exit status. Closes the session at the end."""
+    """Feeds the caller's input to the session and yields its output, then the exit status. Whoever opened the session closes it."""
     feeder = asyncio.create_task(_feed(session, requests), name="kubelet/exec/stdin")
     try:
         while (output := await session.read()) is not None:
@@ -38,7 +38,6 @@ async def converse(session: Session, requests: AsyncIterator[Any], response: Any
         raise internal(str(error)) from error
     finally:
         await cancel([feeder])
-        await session.close()
 
 
 async def _feed(session: Session, requests: AsyncIterator[Any]) -> None:

@@ -101,8 +101,9 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         start = await start_of(requests)
         container = self._running(start.container)
         session = await self.begin_exec(container.id, tuple(start.command), stdin=start.stdin, tty=start.tty)
-        await context.send_initial_metadata(())
-        async with aclosing(converse(session, requests, pb.ExecResponse)) as responses:  # type: ignore[type-var]
+        # The caller may go at any moment from now on, also before anything was said.
+        async with session, aclosing(converse(session, requests, pb.ExecResponse)) as responses:  # type: ignore[type-var]
+            await context.send_initial_metadata(())
             async for response in responses:
                 yield response
 
@@ -110,18 +111,18 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         start = await start_of(requests)
         container = self._running(start.container)
         session = await self.begin_attach(container.id, stdin=start.stdin, tty=start.tty)
-        await context.send_initial_metadata(())
-        async with aclosing(converse(session, requests, pb.AttachResponse)) as responses:  # type: ignore[type-var]
+        async with session, aclosing(converse(session, requests, pb.AttachResponse)) as responses:  # type: ignore[type-var]
+            await context.send_initial_metadata(())
             async for response in responses:
                 yield response
 
     async def PortForward(self, requests: AsyncIterator[pb.PortForwardRequest], context: Any) -> AsyncIterator[pb.PortForwardResponse]:
         start = await forward_start(requests)
-        connection = await self.dial(start)
-        await context.send_initial_metadata(())
-        async with aclosing(relay(connection, (request.data async for request in requests))) as pieces:  # type: ignore[type-var]
-            async for data in pieces:
-                yield pb.PortForwardResponse(data=data)
+        with await self.dial(start) as connection:
+            await context.send_initial_metadata(())
+            async with aclosing(relay(connection, (request.data async for request in requests))) as pieces:  # type: ignore[type-var]
+                async for data in pieces:
+                    yield pb.PortForwardResponse(data=data)
 
     async def dial(self, start: pb.PortForwardStart) -> socket.socket:
         """A connection to a port of a pod. Raises StatusError."""

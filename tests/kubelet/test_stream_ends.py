@@ -1,4 +1,4 @@
-"""What becomes of a connection whose other side never reads, when whoever wrote to it goes."""
+"""What becomes of commands and connections when their caller leaves: early, late, and while the other side does not read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from services.apiserver.node_streams import GrpcNodeStreams
 from services.kubelet.conversation import converse
 from services.kubelet.forwarding import relay
 from services.kubelet.runtime.cri.streams import StreamedSession, Wire
+from services.kubelet.runtime.docker import processes
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.streams import HijackedSession
+from services.kubelet.runtime.port import Container, Session
+from services.kubelet.servicer import KubeletServicer
 
 PIECE = b"x" * 65536
 
@@ -32,6 +35,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Ours, and one that nobody reads."""
     ours, theirs = socket.socketpair()
     yield ours, theirs
+    ours.close()
     theirs.close()
 
 
@@ -58,6 +62,112 @@ class Flood:
                 await asyncio.sleep(0.05)
 
 
+class Said(Session):
+    """What a test needs of a session."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    async def read(self) -> tuple[int, bytes] | None:
+        return None
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def close_stdin(self) -> None: ...
+
+    async def resize(self, width: int, height: int) -> None: ...
+
+    async def exit_code(self) -> int:
+        return 0
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class Gone:
+    """A caller that has left by the time that it is to hear the first word."""
+
+    async def send_initial_metadata(self, words: Any) -> None:
+        raise asyncio.CancelledError
+
+
+class OneContainer(KubeletServicer):
+    """Whatever is asked for is ``session``, or ``end``."""
+
+    def __init__(self, session: Session, end: socket.socket) -> None:
+        self.session, self.end = session, end
+        self._runtime: Any = self
+
+    def _running(self, *_: Any) -> Any:
+        return Container("c", "c", 0, "running")
+
+    async def exec(self, *_: Any, **__: Any) -> Session:
+        return self.session
+
+    attach = exec
+
+    async def dial(self, start: Any) -> socket.socket:
+        return self.end
+
+
+@pytest.mark.parametrize("call", ["Exec", "Attach", "PortForward"])
+async def test_a_caller_that_leaves_before_the_first_word(call: str, ends: tuple[socket.socket, socket.socket]) -> None:
+    session = Said()
+    servicer = OneContainer(session, ends[0])
+    request = pb.PortForwardRequest(start=pb.PortForwardStart(port=80)) if call == "PortForward" else pb.ExecRequest(start=pb.ExecStart())
+
+    async def requests() -> AsyncIterator[Any]:
+        yield request
+        await asyncio.Event().wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        async for _ in getattr(servicer, call)(requests(), Gone()):
+            raise AssertionError
+    assert ends[0].fileno() == -1 if call == "PortForward" else session.closed == 1
+
+
+class SlowEngine:
+    """Tells of a command's process after ``silent`` questions, and is asked by callers that have no patience."""
+
+    def __init__(self, silent: int) -> None:
+        self.silent, self.asked = silent, 0
+
+    async def request(self, method: str, path: str, **_: Any) -> Any:
+        if method == "POST":
+            return {"Id": "e"}
+        self.asked += 1
+        return {"ExitCode": None, "Pid": 4711 if self.asked > self.silent else 0}
+
+    async def hijack(self, *_: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_a_command_ends_whose_caller_leaves_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(processes, "end_processes", lambda pid, container: ended.append(pid))
+    monkeypatch.setattr(processes, "pauses", lambda: [0.0] * 90)
+    engine: Any = SlowEngine(silent=80)
+    found = processes.EngineProcesses(engine, None)  # type: ignore[arg-type]
+    calling = asyncio.create_task(found.exec("c", ("sleep",), stdin=False, tty=False))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    await found.close()
+    assert ended == [4711]
+
+
+def test_the_engine_is_asked_for_half_a_minute_and_not_too_often() -> None:
+    found = list(processes.pauses())
+    assert found[0] == 0.02 and sum(found) >= 30 and len(found) < 50
+
+
+async def closed(ours: socket.socket) -> None:
+    async with asyncio.timeout(5):
+        while ours.fileno() != -1:  # noqa: ASYNC110  the loop closes it in one of its next turns
+            await asyncio.sleep(0)
+
+
 async def dropped(answers: AsyncIterator[Any], flood: Flood) -> None:
     """The caller goes while it is held up: in time, and nothing of its task stays."""
     async with aclosing(answers):  # type: ignore[type-var]
@@ -72,7 +182,7 @@ async def dropped(answers: AsyncIterator[Any], flood: Flood) -> None:
 async def test_a_connection_to_a_port_that_is_not_read(ends: tuple[socket.socket, socket.socket]) -> None:
     flood = Flood(PIECE)
     await dropped(relay(ends[0], flood), flood)
-    assert ends[0].fileno() == -1
+    await closed(ends[0])
 
 
 async def test_an_attachment_whose_process_does_not_read(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -83,8 +193,9 @@ async def test_an_attachment_whose_process_does_not_read(ends: tuple[socket.sock
     reader, writer = await asyncio.open_unix_connection(sock=ends[0])
     session = HijackedSession(Engine("unix:///nowhere", 1), reader, writer, False, "", nothing, nothing)
     flood = Flood(pb.AttachRequest(stdin=PIECE))
-    await dropped(converse(session, flood, pb.AttachResponse), flood)
-    assert ends[0].fileno() == -1
+    async with session:
+        await dropped(converse(session, flood, pb.AttachResponse), flood)
+    await closed(ends[0])
 
 
 async def test_streams_of_an_engine_that_does_not_read(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -92,8 +203,9 @@ async def test_streams_of_an_engine_that_does_not_read(ends: tuple[socket.socket
     session = StreamedSession(Wire(reader, writer))
     await session.open(stdin=True, tty=False)
     flood = Flood(pb.ExecRequest(stdin=PIECE))
-    await dropped(converse(session, flood, pb.ExecResponse), flood)
-    assert ends[0].fileno() == -1
+    async with session:
+        await dropped(converse(session, flood, pb.ExecResponse), flood)
+    await closed(ends[0])
 
 
 async def test_a_node_that_does_not_read() -> None:

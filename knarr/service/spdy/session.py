@@ -17,6 +17,8 @@ from knarr.service.spdy.errors import StreamClosed
 # What all streams of a connection hold unread, and how long their connection is kept for the peer to take what was said last.
 UNREAD_BYTES = 1024 * 1024
 FAREWELL_SECONDS = 2.0
+# How often a peer that is held up is asked for a sign of life.
+HELD_UP_SECONDS = 5.0
 
 
 class Stream:
@@ -81,6 +83,8 @@ class Session:
         self._pipe, self._opened = pipe, opened
         self._streams: dict[int, Stream] = {}
         self._unread_bytes = 0
+        # Their numbers are odd or even, as those of streams are.
+        self._pings = -1 if client else 0
         self._room = asyncio.Event()
         self._flushing = asyncio.Lock()
 
@@ -92,11 +96,22 @@ class Session:
                     self._happened(event)
                 await self.flush()
                 while self._unread_bytes > UNREAD_BYTES:
-                    self._room.clear()
-                    await self._room.wait()
+                    await self._have_room()
         finally:
             for stream in list(self._streams.values()):
                 stream._end()
+
+    async def _have_room(self) -> None:
+        """Waits for it. Now and then the peer is told something: one that has ended while it is held up answers that with a reset, which
+        is all that can be heard of it then."""
+        self._room.clear()
+        try:
+            async with asyncio.timeout(HELD_UP_SECONDS):
+                await self._room.wait()
+        except TimeoutError:
+            self._pings += 2
+            self.connection.ping(self._pings)
+            await self.flush()
 
     def _happened(self, event: Event) -> None:
         match event:

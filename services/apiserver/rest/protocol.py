@@ -153,6 +153,9 @@ class Protocol(HttpToolsProtocol):
         return self.transport.is_closing()
 
     def has_left(self) -> bool:
+        current = self.transport.get_protocol()
+        if isinstance(current, WebSocketProtocol):
+            current.knock()
         return has_left(self.transport)
 
     def when_lost(self, callback: Callable[[], None] | None) -> None:
@@ -414,6 +417,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             # uvicorn asks for errors behind the handshake alone, and the client would wait for ever.
             self.transport.write(BAD_REQUEST)
             self.transport.close()
+
+    def knock(self) -> None:
+        """Pings a client that is held up. One that has ended meanwhile, with something that was not taken, is not known to the kernel to
+        have closed: but it answers whatever it is sent with a reset."""
+        if self.read_paused and self.handshake_complete and not self.close_sent and not self.transport.is_closing():
+            self.conn.send_ping(b"")
+            self.transport.write(b"".join(self.conn.data_to_send()))
 
     async def send(self, message: Any) -> None:
         if message["type"] == "websocket.close" and "last" in message:

@@ -13,7 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from services.kubelet.runtime.plan import ContainerPlan, Identity, Limits, PodRef, SandboxPlan
 from services.kubelet.runtime.usage import Storage, Usage
@@ -151,7 +151,13 @@ class LogOptions:
 
 
 class Session(abc.ABC):
-    """A process or container one is connected to. Close it always."""
+    """A process or container one is connected to. Close it always, or leave its block."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     @abc.abstractmethod
     async def read(self) -> tuple[int, bytes] | None:

@@ -98,7 +98,7 @@ def _command(begin: Callable[[], Awaitable[Session]]) -> Command:
 
     async def run(requests: AsyncIterator[face.ExecRequest]) -> AsyncIterator[face.ExecResponse]:
         session = await begin()
-        async with aclosing(converse(session, requests, face.ExecResponse)) as responses:  # type: ignore[type-var]
+        async with session, aclosing(converse(session, requests, face.ExecResponse)) as responses:  # type: ignore[type-var]
             async for response in responses:
                 yield response
 

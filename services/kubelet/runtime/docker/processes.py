@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from knarr.service.tasks import cancel
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 from services.kubelet.runtime.docker.exec_processes import end_processes
 from services.kubelet.runtime.docker.observer import EngineObserver
@@ -15,8 +16,18 @@ from services.kubelet.runtime.port import ExecCheck, NoSuchContainer, ProbeResul
 log = logging.getLogger(__name__)
 
 MAX_PROBE_OUTPUT_BYTES = 10 * 1024
-# How often, and how far apart, the engine is asked for the process of a command that is to end.
-PID_TRIES, PID_RETRY_SECONDS = 50, 0.02
+# How long the engine is asked for the process of a command that is to end, and how far apart at first and at most.
+PID_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 0.02, 1.0
+CLOSE_SECONDS = 2.0
+
+
+def pauses() -> Iterator[float]:
+    """How long to wait between two questions. Pure."""
+    pause, waited = FIRST_PAUSE_SECONDS, 0.0
+    while waited < PID_SECONDS:
+        yield pause
+        waited += pause
+        pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
 
 class EngineProcesses:
@@ -25,6 +36,14 @@ class EngineProcesses:
     def __init__(self, engine: Engine, observer: EngineObserver) -> None:
         self._engine = engine
         self._observer = observer
+        # Commands that nobody hears any more, while they are ended: whoever goes does so once, and perhaps twice.
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Before the engine's connection is closed: what is under way has a moment."""
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=CLOSE_SECONDS)
+        await cancel(self._ending)
 
     async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
         """As ``Runtime.exec``."""
@@ -39,28 +58,35 @@ class EngineProcesses:
             return int((await self._engine.request("GET", f"{path}/json"))["ExitCode"] or 0)
 
         async def abandon() -> None:
-            await self._end(path, container_id)
+            await asyncio.shield(self._begin_end(path, container_id))
 
         try:
             reader, writer = await self._engine.hijack(f"{path}/start", {"Detach": False, "Tty": tty})
         except BaseException:
-            # Also where the wait for the answer was given up: the command may run already.
-            await abandon()
+            # Also where the wait for the answer was given up: the command may run already, or will.
+            self._begin_end(path, container_id)
             raise
         return HijackedSession(self._engine, reader, writer, tty, f"{path}/resize", exit_code, abandon)
+
+    def _begin_end(self, path: str, container_id: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._end(path, container_id), name="kubelet/exec/end")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
 
     async def _end(self, path: str, container_id: str) -> None:
         """Ends a command that still runs though nobody hears it any more."""
         try:
             # The engine learns a process' number a moment after the process begins, and its exit code when it has ended.
-            for _ in range(PID_TRIES):
+            for pause in pauses():
                 inspected = await self._engine.request("GET", f"{path}/json")
                 if inspected["ExitCode"] is not None:
                     return
                 if inspected["Pid"]:
                     await asyncio.to_thread(end_processes, int(inspected["Pid"]), container_id)
                     return
-                await asyncio.sleep(PID_RETRY_SECONDS)
+                await asyncio.sleep(pause)
+            log.warning("a command was not ended: the engine does not tell its process", extra={"container": container_id})
         except (RuntimeFailure, OSError) as error:
             log.warning("a command was not ended", extra={"container": container_id, "error": str(error)})
 

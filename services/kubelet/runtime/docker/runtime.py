@@ -127,6 +127,7 @@ class DockerRuntime(Runtime):
                 await self._handlers.read()
 
     async def close(self) -> None:
+        await self._processes.close()
         await self._engine.close()
 
     @property

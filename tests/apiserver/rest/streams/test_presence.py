@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.service.spdy import session
 from knarr.service.spdy.session import Session
 from services.apiserver.rest import presence
 from services.apiserver.rest.server import RestServer
@@ -50,6 +51,7 @@ def node() -> DeafNode:
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(session, "HELD_UP_SECONDS", 0.05)
 
 
 async def over_a_websocket(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.WriteTransport, Say]:
@@ -67,9 +69,9 @@ async def over_spdy(port: int, trust: ssl.SSLContext, path: str) -> tuple[asynci
     upgrade = {"connection": "Upgrade", "upgrade": "SPDY/3.1", "x-stream-protocol-version": protocol}
     await http.send("POST", path, None, **upgrade)
     assert (await http.head()).status == 101
-    session = Session(Wire(*http.streams), lambda stream: None, client=True)
+    spdy = Session(Wire(*http.streams), lambda stream: None, client=True)
     kinds = ("error", "data") if "portforward" in path else ("error", "stdout", "stdin")
-    streams = [await session.open({"streamType": kind, "port": "80", "requestID": "1"}) for kind in kinds]
+    streams = [await spdy.open({"streamType": kind, "port": "80", "requestID": "1"}) for kind in kinds]
     return http.streams[1].transport, lambda: streams[-1].write(PIECE)
 
 
@@ -81,10 +83,16 @@ def leave(transport: asyncio.WriteTransport) -> None:
     transport.abort()
 
 
+def vanish(transport: asyncio.WriteTransport) -> None:
+    """What was not taken stays with the kernel, and its end behind it."""
+    transport.abort()
+
+
+@pytest.mark.parametrize("how", [leave, vanish])
 @pytest.mark.parametrize("dialect", [over_a_websocket, over_spdy])
 @pytest.mark.parametrize("path", ["exec?command=sleep&stdin=true&stdout=true", "attach?stdin=true&stdout=true", "portforward?ports=80"])
 async def test_the_stream_of_a_client_that_leaves_ends(
-    server: RestServer, certificates: Certificates, node: DeafNode, dialect: Any, path: str
+    server: RestServer, certificates: Certificates, node: DeafNode, dialect: Any, path: str, how: Any
 ) -> None:
     transport, say = await dialect(server.port, certificates.client, f"{PODS}/one/{path}")
     await node.heard(1)
@@ -98,7 +106,7 @@ async def test_the_stream_of_a_client_that_leaves_ends(
         # Until nothing more is taken.
         await asyncio.wait_for(asyncio.shield(flooding), 0.5)
     assert node.open and not flooding.done()
-    leave(transport)
+    how(transport)
     await node.left_alone()
     flooding.cancel()
     await asyncio.gather(flooding, return_exceptions=True)
