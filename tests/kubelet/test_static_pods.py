@@ -15,6 +15,7 @@ from knarr.objects.copies import copy_of
 from services.kubelet.node import static_pods
 from services.kubelet.node.manifests import BadManifest, static_pod
 from services.kubelet.node.static_pods import StaticPods
+from services.kubelet.pod.critical import is_critical
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import RUNNING
 from tests.kubelet.support import NODE, Cluster, condition, make_pod, running, until
@@ -74,6 +75,16 @@ def test_json_is_yaml_too() -> None:
         (TEXT.replace("spec:\n", "spec:\n  volumes: [{name: v, configMap: {name: s}}]\n"), "static pods may not reference configmaps"),
         (TEXT.replace("spec:\n", "spec:\n  volumes: [{name: v, persistentVolumeClaim: {claimName: s}}]\n"), "persistentvolumeclaims"),
         (TEXT.replace("labels: {app: web}", f"annotations: {{{MIRROR}: x}}"), "is what the kubelet sets"),
+        (TEXT.replace("labels: {app: web}", 'namespace: "../x"'), "metadata.namespace: '../x': a lowercase RFC 1123 label"),
+        (TEXT.replace("spec:\n", "spec:\n  volumes: [{name: .., emptyDir: {}}]\n"), "volume '..': name: a lowercase RFC 1123 label"),
+        (
+            TEXT.replace("spec:\n", "spec:\n  volumes: [{name: v, emptyDir: {}}, {name: v, emptyDir: {}}]\n"),
+            "volume 'v': name: Duplicate value",
+        ),
+        (
+            TEXT.replace("spec:\n", "spec:\n  restartPolicy: Sometimes\n"),
+            "spec.restartPolicy: 'Sometimes' is none of Always, OnFailure, Never",
+        ),
         ("{", "yaml: "),
         ("\0", "yaml: "),
         (TEXT.replace("spec:", "spec: ["), "yaml: "),
@@ -222,3 +233,21 @@ async def test_somebodys_pod_of_the_same_name_is_left_alone(tmp_path: Path) -> N
         await cluster.until(lambda: len(runtime.observed()) >= 1)
         found = mirror(cluster)
         assert found is not None and found.metadata.uid == theirs.metadata.uid and copy_of(found).spec == theirs.spec
+
+
+async def test_a_pod_of_the_api_is_not_the_nodes_own_whatever_it_says(tmp_path: Path) -> None:
+    runtime = HollowRuntime(CIDR)
+    async with running(runtime, tmp_path / "data", **laid(tmp_path)) as cluster:
+        liar = make_pod("liar")
+        for name, value in (("source", "file"), ("hash", "x")):
+            liar.metadata.annotations[f"kubernetes.io/config.{name}"] = value
+        await cluster.client.create(liar)
+        pod = await cluster.ready("liar")
+        (worker,) = [found for found in cluster.kubelet.manager.all() if found.pod.metadata.name == "liar"]
+        assert not is_critical(worker.pod)
+        pod.metadata.annotations["kubernetes.io/config.hash"] = pod.metadata.uid
+        await cluster.client.update(pod)
+        await cluster.until(lambda: worker.pod.metadata.annotations["kubernetes.io/config.hash"] == pod.metadata.uid)
+        assert not is_critical(worker.pod)
+        await cluster.client.delete(core.Pod, "liar", "default")
+        await cluster.until(lambda: cluster.pod("liar") is None)

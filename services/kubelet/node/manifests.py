@@ -20,6 +20,7 @@ from knarr.objects.pods import CONFIG_HASH, CONFIG_SOURCE, MIRROR, every_contain
 from knarr.objects.references import config_map_names, pod_certificates, secret_names, trust_bundles
 
 FILE_SOURCE = "file"
+RESTART_POLICIES = ("Always", "OnFailure", "Never")
 
 
 class BadManifest(Exception):
@@ -68,22 +69,29 @@ def _decoded(data: bytes) -> core.Pod:
 def _problems(pod: core.Pod) -> Iterator[str]:
     if not pod.metadata.name:
         yield "metadata.name: Required value"
+    # Its files and logs lie in folders of these names, and nothing has judged them.
+    if pod.metadata.namespace and (problems := dns1123_label(pod.metadata.namespace)):
+        yield f"metadata.namespace: {pod.metadata.namespace!r}: {problems[0]}"
+    if pod.spec.restart_policy not in ("", *RESTART_POLICIES):
+        yield f"spec.restartPolicy: {pod.spec.restart_policy!r} is none of {', '.join(RESTART_POLICIES)}"
     if not pod.spec.containers:
         yield "spec.containers: Required value"
     if MIRROR in pod.metadata.annotations:
         yield f"metadata.annotations: {MIRROR} is what the kubelet sets"
     if pod.spec.ephemeral_containers:
         yield "static pods may not have ephemeral containers"
-    names: set[str] = set()
-    for container in every_container(pod.spec):
-        if not container.image:
-            yield f"container {container.name!r}: image: Required value"
-        if problems := dns1123_label(container.name):
-            yield f"container {container.name!r}: name: {problems[0]}"
-        if container.name in names:
-            yield f"container {container.name!r}: name: Duplicate value"
-        names.add(container.name)
+    yield from (f"container {container.name!r}: image: Required value" for container in every_container(pod.spec) if not container.image)
+    yield from _named("container", [container.name for container in every_container(pod.spec)])
+    yield from _named("volume", [volume.name for volume in pod.spec.volumes])
     yield from (f"static pods may not reference {what}" for what, found in _references(pod).items() if found)
+
+
+def _named(what: str, names: list[str]) -> Iterator[str]:
+    for at, name in enumerate(names):
+        if problems := dns1123_label(name):
+            yield f"{what} {name!r}: name: {problems[0]}"
+        if name in names[:at]:
+            yield f"{what} {name!r}: name: Duplicate value"
 
 
 def _references(pod: core.Pod) -> dict[str, bool]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterator
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.informer import Informer
+from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, is_deleting, key_of
-from knarr.objects.pods import CONFIG_HASH, MIRROR, is_finished, is_static
+from knarr.objects.pods import CONFIG_HASH, CONFIG_SOURCE, MIRROR, is_finished, is_static
 from knarr.objects.references import config_map_names, names_trust_bundle, secret_names
 from knarr.service.tasks import cancel
 from services.kubelet.csi.client import DriverError
@@ -173,6 +174,7 @@ class PodManager:
             self._workers[old.metadata.uid].update(None)
         if new is None:
             return
+        new = _of_api(new)
         worker = self._workers.get(new.metadata.uid)
         if worker is not None:
             worker.update(new)
@@ -303,6 +305,16 @@ class PodManager:
             self._pod_changed(None, found)
         else:
             self._start(pod, gone=True)
+
+
+def _of_api(pod: core.Pod) -> core.Pod:
+    """A pod that the API has, whatever its annotations say: whoever writes one could else claim that it is the node's own, which is never
+    evicted, and whose status is another one's."""
+    if not is_static(pod):
+        return pod
+    pod = copy_of(pod)
+    pod.metadata.annotations[CONFIG_SOURCE] = "api"
+    return pod
 
 
 def _names(pod: core.Pod, kind: str, key: Key) -> bool:

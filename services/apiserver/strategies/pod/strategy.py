@@ -14,6 +14,7 @@ from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished
 from knarr.objects.qos import qos_class
 from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.pod.annotations import validate_annotation_changes, validate_pod_annotations
 from services.apiserver.strategies.pod.defaults import default_pod
 from services.apiserver.strategies.pod.labelkeys import merge_label_keys
 from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
@@ -76,13 +77,13 @@ class PodStrategy(Strategy):
             new.metadata.deletion_timestamp.CopyFrom(old.metadata.deletion_timestamp)
 
     def validate(self, obj: core.Pod) -> list[Cause]:
-        return validate_pod_spec(obj.spec, SPEC)
+        return validate_pod_spec(obj.spec, SPEC) + validate_pod_annotations(obj)
 
     def validate_update(self, new: core.Pod, old: core.Pod) -> list[Cause]:
-        return validate_pod_update(new, old)
+        return validate_annotation_changes(new, old) + validate_pod_update(new, old)
 
     def validate_status_update(self, new: core.Pod, old: core.Pod) -> list[Cause]:
-        return validate_pod_status_update(new, old)
+        return validate_annotation_changes(new, old) + validate_pod_status_update(new, old)
 
     def warnings(self, obj: core.Pod) -> list[str]:
         return pod_spec_warnings(obj.spec, SPEC)
