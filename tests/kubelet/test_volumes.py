@@ -245,6 +245,8 @@ def test_a_sub_path_leads_nowhere_but_into_its_volume(tmp_path: Path, kernel: st
         for evil in ("escape", "escape/etc", "up", "round", "../volume", "inside/../../x", "/etc"):
             with pytest.raises(OSError, match=r"cross-device|Too many levels|symbolic links"):
                 beneath.open_beneath(handle, evil, os.O_PATH, links=True)
+        with pytest.raises(OSError, match="Invalid argument"):
+            beneath.open_beneath(handle, "inside\0/../..", os.O_PATH)
         with pytest.raises(OSError, match="symbolic links"):
             beneath.open_beneath(handle, "alias", os.O_PATH)
         beneath.make_directories_beneath(handle, "alias/not/there", 0o2777)

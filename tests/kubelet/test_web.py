@@ -181,6 +181,7 @@ class TestFace:
         for path, words in (
             ("/containerLogs/default/web/none", b"container none is not valid for pod web"),
             ("/containerLogs/default/web/none?follow=true", b"container none is not valid for pod web"),
+            (f"/containerLogs/default/web/app?tailLines={'9' * 5000}", b"tailLines: '99999999999999999999' is no number from 0 on"),
             ("/containerLogs/default/web/app?tailLines=-1", b"tailLines: '-1' is no number from 0 on"),
             ("/containerLogs/default/web/app?sinceTime=now", b"invalid sinceTime 'now'"),
         ):

@@ -164,6 +164,7 @@ async def test_bad_requests(tmp_path: Path) -> None:
         for said, status in (
             (b"what is this\r\n\r\n", b"400"),
             (f"GET / HTTP/1.1\r\n{fields}\r\n".encode(), b"431"),
+            (b"GET / HTTP/1.1\r\n" + b"f:\r\n" * (HEAD_FIELDS + 2) + b"\r\n", b"431"),
             (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", b"431"),
             (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (BODY_BYTES + 1) + b"a" * (BODY_BYTES + 1), b"413"),
             # Said beforehand, it is not waited for.

@@ -51,13 +51,13 @@ class _Head:
     def __init__(self) -> None:
         self.url = b""
         self.headers: dict[str, str] = {}
-        self.bytes = 0
+        self.bytes = self.fields = 0
         self.complete = False
         self.body = bytearray()
 
     def take(self, count: int) -> None:
         self.bytes += count
-        if self.bytes > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
+        if self.bytes > HEAD_BYTES or self.fields > HEAD_FIELDS:
             raise TooMuch(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
@@ -157,6 +157,8 @@ class WebProtocol(asyncio.Protocol):
         self._head.take(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        # Also those of one name: each is joined to what came before it.
+        self._head.fields += 1
         if not self._head.complete:
             # What follows a body says nothing more.
             key, words = name.decode("latin-1").lower(), value.decode("latin-1")

@@ -56,6 +56,9 @@ def open_beneath(directory: int, path: str, flags: int = DIRECTORY, *, links: bo
 
     Raises OSError: EXDEV where the path leads out, ELOOP where it has a link that is not followed.
     """
+    if "\0" in path:
+        # The kernel would see what stands before it.
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
     resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (0 if links else RESOLVE_NO_SYMLINKS)
     try:
         return _openat2(directory, path or ".", flags, resolve)

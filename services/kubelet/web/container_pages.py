@@ -13,6 +13,8 @@ from services.kubelet.servicer import KubeletServicer
 
 # What a command may say.
 MOST_OUTPUT_BYTES = 4 * 1024 * 1024
+# Of a number of 64 bits.
+MOST_DIGITS = 19
 _NUMBERS = (("tailLines", "tail_lines"), ("sinceSeconds", "since_seconds"), ("limitBytes", "limit_bytes"))
 _SWITCHES = (("follow", "follow"), ("previous", "previous"), ("timestamps", "timestamps"))
 _TRUE = ("1", "t", "T", "TRUE", "true", "True", "")
@@ -23,8 +25,8 @@ def logs_request(namespace: str, pod: str, container: str, parameters: dict[str,
     wanted = pb.LogsRequest(container=pb.ContainerRef(namespace=namespace, pod=pod, container=container))
     for name, field in _NUMBERS:
         if values := parameters.get(name):
-            if not values[0].isdecimal() or int(values[0]) >= 1 << 63:
-                raise bad_request(f"{name}: {values[0]!r} is no number from 0 on")
+            if not values[0].isdecimal() or len(values[0]) > MOST_DIGITS or int(values[0]) >= 1 << 63:
+                raise bad_request(f"{name}: {values[0][: MOST_DIGITS + 1]!r} is no number from 0 on")
             setattr(wanted, field, int(values[0]))
     for name, field in _SWITCHES:
         if values := parameters.get(name):
