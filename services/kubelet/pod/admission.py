@@ -63,35 +63,55 @@ def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, 
     if (missing := unprotected(pod, host)) is not None:
         return missing
     taken = list(taken)
-    offered = {name: whole(name, text) for name, text in allocatable.items()}
-    wanted = {name: amount for name, amount in _needs(pod).items() if amount > 0 and name in offered}
-    used: Amounts = {}
-    for other in taken:
-        for name, amount in _needs(other).items():
-            used[name] = used.get(name, 0) + amount
-    for name, amount in wanted.items():
-        if used.get(name, 0) + amount > offered[name]:
-            numbers = f"requested: {amount}, used: {used.get(name, 0)}, capacity: {offered[name]}"
-            return Refusal(f"OutOf{name}", f"Node didn't have enough resource: {name}, {numbers}")
+    for name, (amount, used, offered) in _short(pod, taken, allocatable).items():
+        numbers = f"requested: {amount}, used: {used}, capacity: {offered}"
+        return Refusal(f"OutOf{name}", f"Node didn't have enough resource: {name}, {numbers}")
+    return _port_refusal(pod, taken)
+
+
+def _port_refusal(pod: core.Pod, taken: Iterable[core.Pod]) -> Refusal | None:
     ports = host_ports(pod.spec)
     if ports and any(port.clashes(other) for held in taken for other in host_ports(held.spec) for port in ports):
         return Refusal("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
     return None
 
 
+def unfitting(pod: core.Pod, taken: Iterable[core.Pod], host: HostSecurity = NO_MODULES) -> Refusal | None:
+    """Why a pod could not be taken if there were room for it; None: it could."""
+    return unprotected(pod, host) or _port_refusal(pod, taken)
+
+
+def missing(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str]) -> Amounts:
+    """What the node would have to have more of to take a pod beside those it has ``taken``."""
+    return {name: used + amount - offered for name, (amount, used, offered) in _short(pod, taken, allocatable).items()}
+
+
+def _short(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str]) -> dict[str, tuple[int, int, int]]:
+    """What there is not enough of for a pod: what it asks for, what is used, what there is."""
+    offered = {name: whole(name, text) for name, text in allocatable.items()}
+    wanted = {name: amount for name, amount in needs(pod).items() if amount > 0 and name in offered}
+    used: Amounts = {}
+    for other in taken:
+        for name, amount in needs(other).items():
+            used[name] = used.get(name, 0) + amount
+    asked = {name: (amount, used.get(name, 0), offered[name]) for name, amount in wanted.items()}
+    return {name: numbers for name, numbers in asked.items() if sum(numbers[:2]) > numbers[2]}
+
+
 def resize_refusal(
     pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str], host: HostSecurity = NO_MODULES
 ) -> Refusal | None:
     """Why the node does not grant a pod that runs what it asks for: it has not that much at all, or others have it now."""
-    needs = _needs(pod)
+    asked = needs(pod)
     for name in (MEMORY, CPU):
         offered = whole(name, allocatable.get(name, "0"))
-        if name in allocatable and needs.get(name, 0) > offered:
-            words = f"Node didn't have enough capacity: {name}, requested: {needs[name]}, capacity: {offered}"
+        if name in allocatable and asked.get(name, 0) > offered:
+            words = f"Node didn't have enough capacity: {name}, requested: {asked[name]}, capacity: {offered}"
             return Refusal(INFEASIBLE, words)
     held = refusal(pod, taken, allocatable, host)
     return None if held is None else Refusal(DEFERRED, held.message)
 
 
-def _needs(pod: core.Pod) -> Amounts:
+def needs(pod: core.Pod) -> Amounts:
+    """What a pod takes of a node, its place among the pods included."""
     return {PODS: 1, **pod_requests(pod)}

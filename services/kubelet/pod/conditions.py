@@ -48,7 +48,7 @@ def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     if may_restart_all(view.pod.spec):
         _set_starting_anew(view, status)
     if view.facts.disrupted and view.facts.verdict is not None:
-        _set(view, status, DISRUPTED, True, BY_KUBELET, view.facts.verdict[1])
+        _set(view, status, DISRUPTED, True, BY_KUBELET, view.facts.disruption or view.facts.verdict[1])
 
 
 def _set_initialized(view: StatusView, status: core.PodStatus) -> None:

@@ -21,7 +21,7 @@ AGAIN = Backoff(first_seconds=10.0, limit_seconds=300.0)
 BACKOFF_RESET = timedelta(minutes=10)
 
 # Why a pod failed that the node ended to protect itself.
-EVICTED = "Evicted"
+EVICTED, PREEMPTED = "Evicted", "Preempting"
 # How long a failure is shown under its own name before the status speaks of the back-off.
 FAILURE_SHOWN = timedelta(seconds=1.5)
 
@@ -118,6 +118,8 @@ class PodFacts:
     refused: bool = False
     # The node ended it to protect itself, and tells so as a disruption.
     disrupted: bool = False
+    # What is told of that, where it is not the verdict's message.
+    disruption: str = ""
     # What is left of it when it has ended is given up: its dead containers, its volumes.
     let_go: bool = False
     # When the pod began to end.
@@ -146,7 +148,7 @@ class PodFacts:
 
     def recall(self, status: core.PodStatus) -> None:
         """Takes over what the kubelet before this one told of the pod: a container that has started has had its postStart hook."""
-        self.let_go = status.phase == "Failed" and status.reason == EVICTED
+        self.let_go = status.phase == "Failed" and status.reason in (EVICTED, PREEMPTED)
         for told in (*status.init_container_statuses, *status.container_statuses):
             for mount in told.volume_mounts:
                 if mount.volume_status.image.image_ref:

@@ -15,18 +15,23 @@ from knarr.objects.pods import CONFIG_HASH, CONFIG_SOURCE, MIRROR, is_finished, 
 from knarr.objects.references import config_map_names, names_trust_bundle, secret_names
 from knarr.service.tasks import cancel
 from services.kubelet.csi.client import DriverError
-from services.kubelet.metrics import ENGINE_WELL, PODS
+from services.kubelet.metrics import ENGINE_WELL, PODS, PREEMPTIONS
 from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.actions import VOLUMES
-from services.kubelet.pod.admission import is_too_large, leaving, pressed, refusal, resize_refusal, too_large
+from services.kubelet.pod.admission import is_too_large, leaving, missing, pressed, refusal, resize_refusal, too_large, unfitting
 from services.kubelet.pod.allocation import order
 from services.kubelet.pod.context import NodeContext
+from services.kubelet.pod.critical import is_critical
 from services.kubelet.pod.directory import PodDirectory, left_behind
+from services.kubelet.pod.preemption import impossible, victims
+from services.kubelet.pod.protection import Refusal
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.worker.worker import PodWorker
 
 log = logging.getLogger(__name__)
 
+# A critical pod waits at least so long for others to make room.
+LEAST_ROOM_SECONDS = 10.0
 # A pod that nobody can work on costs a try now and then, and a log line each.
 WORKER_RETRY = Backoff(first_seconds=1.0, limit_seconds=300.0)
 
@@ -50,6 +55,8 @@ class PodManager:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # How often in a row the worker of a pod has failed.
         self._failures: dict[str, int] = {}
+        # Critical pods that wait for others to make room.
+        self._entering: dict[str, asyncio.Task[None]] = {}
         # Pods that ask for other amounts than they were granted, and since when, in the loop's seconds.
         self._resizes: dict[str, float] = {}
         # The pods that the node runs by itself, by uid, and those of them that wait for one of their name to end.
@@ -108,7 +115,7 @@ class PodManager:
     async def close(self) -> None:
         """Ends the workers. The engine goes on, and whoever follows it next is alone with it."""
         self._ran = True
-        await cancel(self._tasks.values())
+        await cancel([*self._tasks.values(), *self._entering.values()])
 
     async def _remove_orphans(self) -> None:
         """Removes the directories, mounts included, of pods that ended while no kubelet ran: neither the API nor the engine knows them."""
@@ -175,6 +182,9 @@ class PodManager:
         if new is None:
             return
         new = _of_api(new)
+        if new.metadata.uid in self._entering and not is_deleting(new):
+            # Its latest state is looked at when there is room.
+            return
         worker = self._workers.get(new.metadata.uid)
         if worker is not None:
             worker.update(new)
@@ -186,21 +196,64 @@ class PodManager:
 
     def _take(self, new: core.Pod) -> None:
         """Begins with a pod that is new here."""
-        worker = self._start(new, gone=False)
         refused = None
         if is_too_large(new) and not is_finished(new):
             refused = too_large()
         elif not self._is_taken(new):
-            refused = (
-                leaving(self._stops())
-                or pressed(new, self._pressure())
-                or refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable, self._context.node.host)
-            )
+            refused = leaving(self._stops()) or pressed(new, self._pressure())
+            if refused is None and is_critical(new):
+                refused = self._make_room(new)
+                if new.metadata.uid in self._entering:
+                    return
+            elif refused is None:
+                refused = refusal(new, self._taken(new.metadata.uid), self._context.node.allocatable, self._context.node.host)
+        self._begin(new, refused)
+
+    def _begin(self, new: core.Pod, refused: Refusal | None) -> None:
+        worker = self._start(new, gone=False)
         if refused is not None:
             worker.refuse(refused.reason, refused.message)
         elif worker.wants_resize:
             self._resizes[new.metadata.uid] = asyncio.get_running_loop().time()
             self._settle_resizes()
+
+    def _make_room(self, new: core.Pod) -> Refusal | None:
+        """Ends others for a critical pod, which begins when they have ended; answers why it cannot be taken."""
+        uid, node = new.metadata.uid, self._context.node
+        taken = list(self._taken(uid))
+        if (refused := unfitting(new, taken, node.host)) is not None:
+            return refused
+        short = missing(new, taken, node.allocatable)
+        if not short:
+            return None
+        active = self.active()
+        chosen = victims(new, active, short)
+        if chosen is None:
+            return impossible(short, active, new)
+        ending = [self._workers[pod.metadata.uid] for pod in chosen]
+        seconds = max((worker.preempt() for worker in ending), default=0.0)
+        PREEMPTIONS.labels(next(iter(short))).inc(len(ending))
+        self._entering[uid] = asyncio.create_task(self._enter(new, ending, seconds), name=f"kubelet/room for {new.metadata.name}")
+        return None
+
+    async def _enter(self, new: core.Pod, ending: list[PodWorker], seconds: float) -> None:
+        """Waits for others to end, but not for ever, and begins with the pod if it is still there."""
+        uid = new.metadata.uid
+        try:
+            async with asyncio.timeout(max(seconds * 1.5, LEAST_ROOM_SECONDS)):
+                for worker in ending:
+                    await worker.ended.wait()
+        except TimeoutError:
+            log.warning("a critical pod begins beside those that should have made room", extra={"pod": new.metadata.name})
+        finally:
+            del self._entering[uid]
+        if is_static(new):
+            latest = self._statics.get(uid)
+        else:
+            found = self._pods.store.get(*key_of(new))
+            latest = _of_api(found) if found is not None and found.metadata.uid == uid else None
+        if latest is not None and uid not in self._workers:
+            self._begin(latest, None)
 
     def _settle_resizes(self) -> None:
         """Grants what there is room for. Called when a pod changes or ends: nothing else makes room."""
@@ -233,7 +286,7 @@ class PodManager:
         for pod in (*own, *shown):
             uid = pod.metadata.uid
             worker = self._workers.get(uid)
-            counted = self._is_taken(pod) if worker is None else not worker.facts.refused
+            counted = self._is_taken(pod) or uid in self._entering if worker is None else not worker.facts.refused
             if uid != newcomer and counted and not is_finished(pod) and not is_too_large(pod):
                 # Of what it asks for it may not have been granted all.
                 yield pod if worker is None else worker.pod

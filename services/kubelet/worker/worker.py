@@ -22,13 +22,14 @@ from knarr.objects.pods import every_container, is_finished
 from services.kubelet.cgroups.values import of_pod
 from services.kubelet.container.probes import Prober
 from services.kubelet.container.termination import termination_message
+from services.kubelet.pod import preemption
 from services.kubelet.pod.actions import VOLUMES, Decision
 from services.kubelet.pod.allocation import apply, asked, is_resizing, message, recalled, same
 from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.decide import deadline_of, decide
 from services.kubelet.pod.directory import PodDirectory, UnmadeDirectory
 from services.kubelet.pod.events import PodEvents
-from services.kubelet.pod.facts import EVICTED, PodFacts
+from services.kubelet.pod.facts import EVICTED, PREEMPTED, PodFacts
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.status_writer import StatusWriter
@@ -160,6 +161,13 @@ class PodWorker:
         """The node ends the pod to protect itself, and keeps nothing of it. ``disrupted``: not for what the pod did itself."""
         self.facts.let_go = True
         self.terminate(EVICTED, message, grace_seconds, disrupted=disrupted)
+
+    def preempt(self) -> float:
+        """The pod makes room for a critical one, and nothing of it is kept; answers the seconds that its containers get."""
+        self.facts.let_go, self.facts.disruption = True, preemption.DISRUPTION
+        seconds = float(termination_grace_seconds(self._pod))
+        self.terminate(PREEMPTED, preemption.MESSAGE, seconds, disrupted=True)
+        return seconds
 
     def terminate(self, reason: str, message: str, grace_seconds: float, *, disrupted: bool) -> None:
         """The node ends the pod, whose containers get so long. ``disrupted``: not for what the pod did itself."""
