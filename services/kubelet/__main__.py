@@ -69,16 +69,26 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="where the token is shown: the API server's port for tokens, 6444",
     )
-    made.add_argument("--runtime", choices=RUNTIMES, help="(default: containerd where its endpoint is given, else docker)")
+    made.add_argument(
+        "--runtime", choices=RUNTIMES, help="what runs containers (default: containerd where its endpoint is given, else docker)"
+    )
     made.add_argument(
         "--container-runtime-endpoint",
         type=unix_endpoint,
         metavar="unix:///PATH",
         help=f"where containerd, or another engine that speaks CRI, listens (default: {CONTAINERD})",
     )
-    made.add_argument("--node-name", default=socket.gethostname().lower(), type=node_name, metavar="NAME", help="(default: the machine's)")
+    made.add_argument(
+        "--node-name", default=socket.gethostname().lower(), type=node_name, metavar="NAME", help="the Node's name (default: the machine's)"
+    )
     made.add_argument("--node-ip", required=True, type=ipv4, metavar="IP", help="by which the API server reaches this node")
-    made.add_argument("--data-dir", type=own_directory, default="/var/lib/knarr/kubelet", metavar="DIR", help="(default: %(default)s)")
+    made.add_argument(
+        "--data-dir",
+        type=own_directory,
+        default="/var/lib/knarr/kubelet",
+        metavar="DIR",
+        help="where volumes, and what must survive a restart, are kept (default: %(default)s)",
+    )
     made.add_argument(
         "--pod-cidr",
         type=optional_cidr,
@@ -99,7 +109,13 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="IP",
         help="address of the cluster's DNS for pods with dnsPolicy ClusterFirst (default: none, they have the node's servers)",
     )
-    made.add_argument("--cluster-domain", type=domain, default="cluster.local", metavar="NAME", help="(default: %(default)s)")
+    made.add_argument(
+        "--cluster-domain",
+        type=domain,
+        default="cluster.local",
+        metavar="NAME",
+        help="the ending of all names in the cluster (default: %(default)s)",
+    )
     made.add_argument(
         "--resolv-conf",
         type=Path,

@@ -124,7 +124,6 @@ class Kubelet(Component):
             files,
             clock,
         )
-        self._machine = machine
         self._groups = PodGroups(root_of(settings.cluster_id, settings.node_name), files, lambda: self.manager.active())
         self.context = NodeContext(
             client,

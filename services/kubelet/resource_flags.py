@@ -32,51 +32,55 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
         type=hard,
         default=DEFAULT_HARD,
         metavar="SIGNAL<AMOUNT,…",
-        help="at how little of what is left pods are ended at once (default: " + DEFAULT_HARD.replace("%", "%%") + ")",
+        help="pods are ended at once where so little of a signal is left (default: " + DEFAULT_HARD.replace("%", "%%") + ")",
     )
     group.add_argument(
         "--eviction-soft",
         type=_checked(lambda text: parse_amounts(text, "<", zero=False)),
         default={},
         metavar="SIGNAL<AMOUNT,…",
-        help="and at how little after a while (default: none)",
+        help="pods are ended where so little has been left for the grace period of its signal (default: none)",
     )
     group.add_argument(
         "--eviction-soft-grace-period",
         type=_checked(parse_graces),
         default={},
         metavar="SIGNAL=TIME,…",
-        help="how long that while is; each soft threshold needs one",
+        help="how long so little must have been left for a soft threshold, each of which needs one, like memory.available=1m30s",
     )
     group.add_argument(
         "--eviction-minimum-reclaim",
         type=_checked(lambda text: parse_amounts(text, "=", zero=True)),
         default={},
         metavar="SIGNAL=AMOUNT,…",
-        help="how much more is to be left before it ends (default: nothing)",
+        help="how much more than the threshold must be left until no more pods are ended (default: nothing)",
     )
     group.add_argument(
         "--eviction-max-pod-grace-period",
         type=number(0, 1 << 31),
         default=0,
         metavar="SECONDS",
-        help="how long the containers of a pod may take to end for a soft threshold (default: %(default)s)",
+        help="how long the containers of a pod may take to end where a soft threshold is met (default: %(default)s)",
     )
     group.add_argument(
         "--eviction-pressure-transition-period",
         type=duration(0.0, MONTH_SECONDS),
         default=300.0,
         metavar="TIME",
-        help="how long a condition stays true after its cause has gone (default: 5m0s)",
+        help="how long MemoryPressure, DiskPressure and PIDPressure stay true after their cause has gone (default: 5m0s)",
     )
     for name, default, help_text in (
-        ("--image-gc-high-threshold", 85, "from how full a disk on, in percent, images that this kubelet fetched are given up"),
-        ("--image-gc-low-threshold", 80, "and down to how full"),
+        (
+            "--image-gc-high-threshold",
+            85,
+            "how full the disk of the images may be, in percent, before those that this kubelet fetched are given up",
+        ),
+        ("--image-gc-low-threshold", 80, "how full it is to be after that"),
     ):
         group.add_argument(name, type=number(0, 100), default=default, metavar="PERCENT", help=f"{help_text} (default: %(default)s)")
     for name, seconds, help_text in (
-        ("--minimum-image-ttl-duration", 120.0, "how old an image is at least that is given up (default: 2m0s)"),
-        ("--image-maximum-gc-age", 0.0, "how long an image may lie unused; 0s: for ever (default)"),
+        ("--minimum-image-ttl-duration", 120.0, "how long an image is kept at least (default: 2m0s)"),
+        ("--image-maximum-gc-age", 0.0, "how long an image that this kubelet fetched may lie unused; 0s: for ever (default)"),
     ):
         group.add_argument(name, type=duration(0.0, YEAR_SECONDS), default=seconds, metavar="TIME", help=help_text)
 

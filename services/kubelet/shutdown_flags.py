@@ -27,14 +27,14 @@ def add_shutdown_flags(parser: argparse.ArgumentParser) -> None:
         type=duration(0.0, DAY_SECONDS),
         default=0.0,
         metavar="TIME",
-        help="the part of it, at its end, that is kept for critical pods (default: none)",
+        help="the last part of --shutdown-grace-period, which is kept for critical pods (default: none)",
     )
     group.add_argument(
         "--shutdown-grace-period-by-pod-priority",
         type=by_priority,
         default=(),
         metavar="PRIORITY=TIME,…",
-        help="instead of both: for pods of at least this priority, the least important first",
+        help="how long pods of at least each priority may take, the least important first; not with --shutdown-grace-period",
     )
 
 

@@ -8,15 +8,14 @@ import platform
 import orjson
 
 from knarr.machinery.version import GIT_VERSION, MAJOR, MINOR
+from knarr.service.architecture import own_architecture
 from services.apiserver.rest.response import Response
 
 # A build from a folder knows no commit, and clients only ask that it be one: of a version, always the same.
 GIT_COMMIT = hashlib.sha1(GIT_VERSION.encode(), usedforsecurity=False).hexdigest()
-_GO_PLATFORM = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def version_info() -> dict[str, str]:
-    machine = platform.machine()
     return {
         "major": MAJOR,
         "minor": MINOR,
@@ -26,7 +25,7 @@ def version_info() -> dict[str, str]:
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": f"python{platform.python_version()}",
         "compiler": platform.python_implementation(),
-        "platform": f"{platform.system().lower()}/{_GO_PLATFORM.get(machine, machine)}",
+        "platform": f"{platform.system().lower()}/{own_architecture()}",
     }
 
 

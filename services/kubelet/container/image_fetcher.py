@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.service.architecture import own_architecture
 from services.kubelet.node.images import ALWAYS, INSPECT_ERROR, ImageFailure
-from services.kubelet.node.machine import ARCHITECTURES
 from services.kubelet.node.registry_logins import login
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
@@ -37,7 +36,7 @@ class ImageFetcher:
 
     def _fitting(self, spec: core.Container, image: Image) -> Image:
         """Tells of an image that is for other machines: what its program ends with says nothing of it. A machine may emulate them."""
-        own = ARCHITECTURES.get(platform.machine(), platform.machine())
+        own = own_architecture()
         if image.architecture and image.architecture != own and self._shared.runtime.uses_machine:
             words = f'Image "{spec.image}" is for {image.architecture}, and this node is {own}: its programs end with "exec format error" '
             words += f"unless the machine emulates it; use an image that is built for {own}, too"

@@ -12,7 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.eviction.ranking import MEMORY_SIGNALS
 from services.kubelet.eviction.usage import Candidate, ContainerUsage, PodUsage, Space
 from services.kubelet.node.files import NodeFiles
-from services.kubelet.pod.disk_usage import used
+from services.kubelet.pod.disk_usage import takes_disk, used
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
 from services.kubelet.runtime.usage import Storage
 from services.kubelet.thresholds import PIDS
@@ -84,7 +84,7 @@ class Meter:
             before = containers.get(storage.container, ContainerUsage(root=Space(), logs=Space()))
             # One that was started again has left what its predecessors wrote.
             containers[storage.container] = ContainerUsage(root=(before.root or Space()) + layer, logs=(before.logs or Space()) + logs)
-        volumes = {name: await self._walk(pod.volume_path(name)) for name in _on_disk(pod.pod)}
+        volumes = {found.name: await self._walk(pod.volume_path(found.name)) for found in pod.pod.spec.volumes if takes_disk(found)}
         return PodUsage(containers=containers, volumes=volumes)
 
     async def _walk(self, root: Path) -> Space:
@@ -93,8 +93,3 @@ class Meter:
         except OSError as error:
             log.info("a folder was not measured", extra={"path": str(root), "error": str(error)})
             return Space()
-
-
-def _on_disk(pod: core.Pod) -> list[str]:
-    """The volumes that end with the pod and lie on the node's disk."""
-    return [v.name for v in pod.spec.volumes if v.volume_source.HasField("empty_dir") and not v.volume_source.empty_dir.medium]

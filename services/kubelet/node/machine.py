@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from knarr.service.architecture import own_architecture
 from services.kubelet.node.mounts import can_set_attributes
 from services.kubelet.proc import KIB, max_processes, meminfo
-
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def read_machine(data_dir: Path) -> Machine:
         disk_bytes=shutil.disk_usage(existing(data_dir)).total,
         kernel=platform.release(),
         os_image=_os_image(),
-        architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
+        architecture=own_architecture(),
         machine_id=_text("/etc/machine-id"),
         boot_id=_text("/proc/sys/kernel/random/boot_id"),
         system_uuid=_text("/sys/class/dmi/id/product_uuid") or str(uuid.uuid5(uuid.NAMESPACE_DNS, platform.node())),

@@ -16,14 +16,15 @@ BLOCK_BYTES = 512
 MOST_LINKED = 1_000_000
 
 
+def takes_disk(volume: core.Volume) -> bool:
+    """Whether it takes room of the node's disk that is free again once the pod is gone: an emptyDir that is not in memory."""
+    return volume.volume_source.HasField("empty_dir") and not volume.volume_source.empty_dir.medium
+
+
 def disk_limits(pod: core.Pod) -> dict[str, str]:
     """The sizeLimit of each emptyDir on the disk that has one, by the volume's name; those in memory are limited by the kernel."""
-    sources = {volume.name: volume.volume_source.empty_dir for volume in pod.spec.volumes if volume.volume_source.HasField("empty_dir")}
-    return {
-        name: source.size_limit.string
-        for name, source in sources.items()
-        if source.medium == "" and source.size_limit.string and quantity.value(source.size_limit.string) > 0
-    }
+    limits = {volume.name: volume.volume_source.empty_dir.size_limit.string for volume in pod.spec.volumes if takes_disk(volume)}
+    return {name: limit for name, limit in limits.items() if limit and quantity.value(limit) > 0}
 
 
 def exceeds(root: Path, limit_bytes: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.node.machine_use import DiskUse
+from services.kubelet.pod.disk_usage import takes_disk
 from services.kubelet.runtime.usage import NO_DETAILS, NetworkUse, Usage
 from services.kubelet.web.survey import ContainerSurvey, NodeSurvey, PodSurvey
 
@@ -107,17 +108,11 @@ def _pod(pod: PodSurvey, survey: NodeSurvey, on_disk: PodDisk) -> dict[str, Any]
     if on_disk.volumes:
         told["volume"] = [_volume(at, pod.pod, name, use) for name, use in sorted(on_disk.volumes.items())]
     if survey.disk is not None and (on_disk.volumes or on_disk.written):
-        own = {volume.name for volume in pod.pod.spec.volumes if _is_local(volume)}
+        own = {volume.name for volume in pod.pod.spec.volumes if takes_disk(volume)}
         used = [(use.used, use.inodes_used) for name, use in on_disk.volumes.items() if name in own]
         used += [part for written in on_disk.written.values() for part in (written.root, written.logs)]
         told["ephemeral-storage"] = disk(at, survey.disk, sum(count for count, _ in used), sum(count for _, count in used))
     return told
-
-
-def _is_local(volume: core.Volume) -> bool:
-    """Whether it ends with its pod and takes room of the node's disk."""
-    source = volume.volume_source
-    return source.HasField("empty_dir") and not source.empty_dir.medium
 
 
 def _begun(pod: PodSurvey, survey: NodeSurvey) -> datetime:

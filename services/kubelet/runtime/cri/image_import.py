@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import platform
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from knarr.api.containerd.leases.v1 import leases_pb2 as leases
 from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import image_pb2 as pb
 from knarr.objects.images import full_name
+from knarr.service.architecture import own_architecture
 from services.kubelet.runtime.cri.engine import Engine, EngineError
 from services.kubelet.runtime.pause import pause_archive, pause_program
 from services.kubelet.runtime.port import RuntimeFailure
@@ -27,7 +27,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 LEASE = timedelta(minutes=10)
 # What containerd's own collector keeps, because of what.
 REFERENCE = "containerd.io/gc.ref.content"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # The engine's part for the contract hears of a new image a moment later.
 LOOKS, LOOK_SECONDS = 200, 0.02
 
@@ -48,9 +47,8 @@ class Blob(NamedTuple):
 def image_blobs(archive: bytes, settings: Mapping[str, Any]) -> tuple[Blob, Blob, Blob]:
     """The layer, the config and the manifest of an image of one tar. ``settings`` are the image's, as `Cmd` and `Env`. Pure."""
     layer = Blob(LAYER, archive)
-    machine = platform.machine()
     config = {
-        "architecture": ARCHITECTURES.get(machine, machine),
+        "architecture": own_architecture(),
         "os": "linux",
         "config": dict(settings),
         "rootfs": {"type": "layers", "diff_ids": [layer.digest]},

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from knarr.service.files import PUBLIC, write_whole
 from services.kubelet.runtime.cri.engine import Engine
 from services.kubelet.runtime.cri.facts import EngineFacts, read_facts
 from services.kubelet.runtime.cri.settings import CriSettings
@@ -67,10 +68,7 @@ def _lay(path: Path, settings: CriSettings) -> bool:
         if present == wanted:
             return False
         _refuse_other(path, present, settings)
-        new = path.with_name(f".{path.name}.new")
-        new.write_text(wanted)
-        new.chmod(0o644)
-        new.replace(path)
+        write_whole(path, wanted.encode(), mode=PUBLIC)
     except OSError as error:
         raise RuntimeFailure(f"cannot write the pod network's file {path}: {error.strerror}") from error
     return True
