@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -188,3 +190,19 @@ def test_the_files_of_a_log_are_found_in_their_order_and_go_together(tmp_path: P
     assert generations(path) == files
     remove_logs(tmp_path, pod, "app", 1)
     assert sorted(file.name for file in path.parent.iterdir()) == ["10.log.20260102-150405.000000", "11.log"]
+
+
+def test_what_is_no_file_of_the_engines_is_no_log(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(line("secret"))
+    log = tmp_path / "0.log"
+    log.symlink_to("secret")
+    assert generations(log) == [] and read_all(LogReader(log, None)) == b""
+    with pytest.raises(OSError, match="symbolic links"):
+        OpenLog(log)
+    log.unlink()
+    os.mkfifo(tmp_path / "0.log.1")
+    (tmp_path / "0.log.2").mkdir()
+    log.write_bytes(line("words"))
+    for tail in (None, 5):
+        with closing(LogReader(log, tail)) as reader:
+            assert read_all(reader) == b"words\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,9 +24,9 @@ def rotated_path(path: Path, now: datetime) -> Path:
 
 
 def generations(path: Path) -> list[Path]:
-    """All files of a log that are there, oldest first, the one that is written to last."""
-    with contextlib.suppress(OSError):
-        names = [entry.name for entry in path.parent.iterdir()]
+    """All files of a log that are there, oldest first, the one that is written to last. What is no file, or a link, is none of it."""
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         older = sorted(name for name in names if name.startswith(f"{path.name}."))
         return [path.with_name(name) for name in [*older, *([path.name] if path.name in names else [])]]
     return []

@@ -21,7 +21,8 @@ class OpenLog:
     """One file of a log, read from ``place`` on. Whoever renames or removes it changes nothing about that."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        # Whoever may write among the logs could have put a link here, or a pipe, since they were listed.
+        self._file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
         self.inode = os.fstat(self._file.fileno()).st_ino
         self._place, self._rest = 0, b""
 
