@@ -108,10 +108,23 @@ def test_a_file_of_another_form_is_refused_even_where_the_key_is_optional(text: 
 
 def test_what_lies_there_is_read_with_care(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "up").symlink_to("../x")
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "whole").write_text(WRITTEN)
+    (tmp_path / "inside").symlink_to("whole")
+    assert from_file(keyed("A", path="inside"), tmp_path) == {"V": "1"}
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "huge").write_bytes(b"A='1'\n" + b"#" * MAX_FILE_BYTES)
     (tmp_path / "bytes").write_bytes(b"A='\xff'\n")
-    for path, words in (("link", "symbolic links"), ("pipe", "no file"), ("huge", "more than"), ("bytes", "not UTF-8"), (".", "no file")):
+    for path, words in (
+        ("link", "cross-device"),
+        ("up", "cross-device"),
+        ("round", "symbolic links"),
+        ("pipe", "no file"),
+        ("huge", "more than"),
+        ("bytes", "not UTF-8"),
+        (".", "no file"),
+    ):
         with pytest.raises(ConfigError, match=words):
             from_file(keyed("A", path=path), tmp_path)
     with pytest.raises(ConfigError, match="is no emptyDir"):

@@ -2,7 +2,7 @@
 
 The file's form is Kubernetes': ``NAME='value'`` a line, the value in single quotes, within which everything stands for itself and
 lines may end; empty lines and those that begin with ``#`` are skipped. Whoever writes the file is not trusted: it is read by handle,
-below its volume, and no more than ``MAX_FILE_BYTES`` of it.
+below its volume, where links are followed as far as they stay there, and no more than ``MAX_FILE_BYTES`` of it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_files(wanted: Iterable[EnvFile], volumes: Mapping[str, Path]) -> dict[E
 
 def _read(volume: Path, path: str) -> bytes | str | None:
     try:
-        with opened(volume) as directory, opened_beneath(directory, path, READ) as handle:
+        with opened(volume) as directory, opened_beneath(directory, path, READ, links=True) as handle:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 return "it is no file"
             found = os.read(handle, MAX_FILE_BYTES + 1)

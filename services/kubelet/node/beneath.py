@@ -42,9 +42,9 @@ def opened(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def opened_beneath(directory: int, path: str, flags: int = DIRECTORY) -> Iterator[int]:
+def opened_beneath(directory: int, path: str, flags: int = DIRECTORY, *, links: bool = False) -> Iterator[int]:
     """As ``open_beneath``, closed at the end of the block."""
-    handle = open_beneath(directory, path, flags)
+    handle = open_beneath(directory, path, flags, links=links)
     try:
         yield handle
     finally:
