@@ -157,9 +157,9 @@ async def test_a_command_ends_whose_caller_leaves_before_it_begins(monkeypatch: 
     assert ended == [4711]
 
 
-def test_the_engine_is_asked_for_half_a_minute_and_not_too_often() -> None:
+def test_the_engine_is_asked_for_some_seconds_and_not_too_often() -> None:
     found = list(processes.pauses())
-    assert found[0] == 0.02 and sum(found) >= 30 and len(found) < 50
+    assert found[0] == 0.02 and sum(found) >= 10 and len(found) < 25
 
 
 async def closed(ours: socket.socket) -> None:

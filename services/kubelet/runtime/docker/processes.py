@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 MAX_PROBE_OUTPUT_BYTES = 10 * 1024
 # How long the engine is asked for the process of a command that is to end, and how far apart at first and at most.
-PID_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 0.02, 1.0
+PID_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 0.02, 1.0
 CLOSE_SECONDS = 2.0
 
 
@@ -86,7 +86,8 @@ class EngineProcesses:
                     await asyncio.to_thread(end_processes, int(inspected["Pid"]), container_id)
                     return
                 await asyncio.sleep(pause)
-            log.warning("a command was not ended: the engine does not tell its process", extra={"container": container_id})
+            # It never began, most likely: its caller left while the engine was asked to start it.
+            log.info("the engine tells no process of a command that was given up", extra={"container": container_id})
         except (RuntimeFailure, OSError) as error:
             log.warning("a command was not ended", extra={"container": container_id, "error": str(error)})
 
