@@ -12,6 +12,8 @@ import pytest
 
 from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.service import endings
+from knarr.service.spdy import session as spdy
+from knarr.service.spdy.connection import Broken, Connection, Left
 from services.apiserver.node_streams import GrpcNodeStreams
 from services.kubelet.conversation import converse
 from services.kubelet.forwarding import relay
@@ -28,6 +30,7 @@ PIECE = b"x" * 65536
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endings, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(spdy, "FAREWELL_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -206,6 +209,15 @@ async def test_streams_of_an_engine_that_does_not_read(ends: tuple[socket.socket
     async with session:
         await dropped(converse(session, flood, pb.ExecResponse), flood)
     await closed(ends[0])
+
+
+async def test_an_engine_is_told_that_a_session_ends(ends: tuple[socket.socket, socket.socket]) -> None:
+    session = StreamedSession(Wire(*await asyncio.open_unix_connection(sock=ends[0])))
+    await session.open(stdin=True, tty=False)
+    await session.close()
+    told = list(Connection().receive(ends[1].recv(65536)))
+    assert [event.stream for event in told if isinstance(event, Broken)] == [1, 3, 5, 7]
+    assert isinstance(told[-1], Left)
 
 
 async def test_a_node_that_does_not_read() -> None:

@@ -176,6 +176,9 @@ class StreamedSession(Session):
 
     async def close(self) -> None:
         await cancel(self._pumps)
+        if not self._running.done():
+            # An engine whose streams just break off may keep what copies to them, and their files, as long as it lives.
+            await self._spdy.leave(self._running)
         await cancel([self._running])
         await endings.close(self._wire.writer)
 
