@@ -26,6 +26,7 @@ from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan, PodRef
 from services.kubelet.runtime.port import RUNNING, Check, Container, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
+from tests.kubelet.driver_world import needs_mounts
 from tests.kubelet.support import NODE, FiledRuntime, condition, make_pod, running
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
@@ -211,6 +212,33 @@ async def test_a_restart_runs_no_hook_again_whose_end_the_status_tells(tmp_path:
         await cluster.client.delete(core.Pod, "web", "default")
         await cluster.until(lambda: not cluster.kubelet.manager.workers)
     assert runtime.asked == [ExecCheck(("greet",))]
+
+
+@needs_mounts
+async def test_volumes_of_a_pod_that_has_ended_are_taken_down_at_once(tmp_path: Path) -> None:
+    """What they held of memory and disk is the node's again; containers stay, for their logs."""
+    runtime = FiledRuntime(CIDR)
+    pod = make_pod(restart_policy="Never")
+    pod.spec.volumes.add(name="disk").volume_source.empty_dir.SetInParent()
+    pod.spec.volumes.add(name="memory").volume_source.empty_dir.medium = "Memory"
+    pod.spec.volumes.add(name="told").volume_source.downward_api.items.add(path="name").field_ref.field_path = "metadata.name"
+    async with running(runtime, tmp_path) as cluster:
+        await cluster.client.create(pod)
+        uid = (await cluster.ready()).metadata.uid
+        directory = PodDirectory(tmp_path, uid)
+        (directory.volume_path("disk") / "written").write_text("by the pod")
+        assert mounts_below(tmp_path) == {str(directory.volume_path("memory"))}
+        runtime.exit(uid, "app", 0)
+        await cluster.phase("Succeeded")
+        await cluster.until(lambda: not (directory.root / "volumes").exists())
+        assert not mounts_below(tmp_path) and directory.root.exists()
+        assert [container.state for container in runtime.observed()[uid].containers] == ["exited"]
+    # A kubelet that comes later makes them no more.
+    async with running(runtime, tmp_path, cluster.api) as later:
+        await later.until(lambda: later.kubelet.manager.workers[uid].activity == "ended")
+        assert not (directory.root / "volumes").exists()
+        await later.client.delete(core.Pod, "web", "default")
+        await later.until(lambda: later.pod() is None and not directory.root.exists())
 
 
 async def test_what_pods_left_that_ended_while_no_kubelet_ran_is_removed(tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ class RemoveContainers:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseVolumes:
-    """Nothing runs any more: let drivers take their volumes back, so that another node may have them."""
+    """Nothing runs any more: drivers take their volumes back, so that another node may have them, and the pod's own go, with what they held
+    of memory and disk. Its containers stay, for their logs."""
 
 
 @dataclass(frozen=True, slots=True)

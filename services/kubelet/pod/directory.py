@@ -148,6 +148,13 @@ class PodDirectory:
         path.write_text(text)
         path.chmod(0o644)
 
+    def remove_volumes(self) -> None:
+        """Unmounts what the kubelet mounted and removes the volumes alone. Raises OSError, and removes nothing, where a mount stays."""
+        unmount_all(self.root)
+        for folder in ("volumes", "volume-subpaths"):
+            with contextlib.suppress(OSError):
+                remove_tree(self.root / folder)
+
     def remove(self) -> None:
         """Unmounts what the kubelet mounted and removes the directory. Raises OSError, and removes nothing, where a mount stays."""
         unmount_all(self.root)
@@ -174,6 +181,11 @@ class UnmadeDirectory(PodDirectory):
     def prepare_container(self, container: str, attempt: int) -> None: ...
 
     def write(self, path: Path, text: str) -> None: ...
+
+    def remove_volumes(self) -> None:
+        if self._laid:
+            with contextlib.suppress(OSError):
+                remove_tree(self.root / "volumes")
 
     def remove(self) -> None:
         if self._laid:

@@ -110,6 +110,8 @@ class PodFacts:
     images: dict[str, str] = field(default_factory=dict)
     # Something that volumes show has changed since they were written.
     volumes_stale: bool = False
+    # The pod has ended, and its volumes are gone.
+    released: bool = False
     # The pod's directory was removed: nothing of it is left on the node.
     cleaned: bool = False
     # The pod was refused or ended by the kubelet itself: reason and message of the Failed phase.

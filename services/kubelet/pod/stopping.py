@@ -61,8 +61,8 @@ def _has_begun(facts: PodFacts, container: Container) -> bool:
 
 
 def stop(view: PodView, decision: Decision, *, remove: bool) -> None:
-    """Ends the app containers, then the sidecars from the last to the first, then the sandbox. ``remove``: then everything there is.
-    So it is with a pod that the node has let go, which its object outlives."""
+    """Ends the app containers, then the sidecars from the last to the first, then the sandbox, then its volumes. ``remove``: then all
+    there is. So it is with a pod that the node has let go, which its object outlives."""
     pod, observation, facts = view.pod, view.observation, view.facts
     decision.activity = "stopping"
     away = remove or facts.let_go
@@ -91,7 +91,7 @@ def stop(view: PodView, decision: Decision, *, remove: bool) -> None:
         return
     elif away and not facts.cleaned:
         decision.actions.append(CleanUp())
-    elif not away and facts.driven:
+    elif not away and (facts.driven or not facts.released):
         decision.actions.append(ReleaseVolumes())
     else:
         decision.activity = "ended"

@@ -143,15 +143,20 @@ class ActionRunner:
                 for container in action.containers:
                     await self._runtime.remove_container(container, self._ref)
             case ReleaseVolumes():
-                await self._release()
+                await self._give_up(self._context.directory.remove_volumes)
+                self._facts.released = True
             case CleanUp():
-                await self._release()
-                await self._context.shared.files.call(self._context.directory.remove)
-                if self._facts.images and self._runtime.mounts_files:
-                    await self._context.shared.image_folders.sweep()
-                await self._leave_group()
-                self._facts.volumes_ready = False
+                await self._give_up(self._context.directory.remove)
                 self._facts.cleaned = True
+
+    async def _give_up(self, remove: Callable[[], None]) -> None:
+        """Drivers' volumes, then what ``remove`` removes, then what is kept of images and of groups."""
+        await self._release()
+        self._facts.volumes_ready = False
+        await self._context.shared.files.call(remove)
+        if self._facts.images and self._runtime.mounts_files:
+            await self._context.shared.image_folders.sweep()
+        await self._leave_group()
 
     async def _release(self) -> None:
         """What no driver takes back stays, and the pod with it: an unmount by force might lose what was written."""
