@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,7 +24,7 @@ from knarr.service.certificates import CertificateAuthority
 from knarr.service.component import Component
 from knarr.service.host import Host, ServerSettings
 from knarr.service.web import protocol, shared_port
-from knarr.service.web.hello import Kind, told_by
+from knarr.service.web.hello import MOST_RECORDS, Kind, Told, told_by
 from knarr.service.web.message import MOST_PARAMETERS, WebAnswer, WebFace, WebRequest
 from knarr.service.web.protocol import BODY_BYTES, HEAD_FIELDS
 
@@ -280,6 +282,40 @@ def test_a_hello_tells(alpn: tuple[str, ...], kind: Kind) -> None:
     # The same in records of a few bytes each.
     pieces = [whole[5:][at : at + 7] for at in range(0, len(whole) - 5, 7)]
     assert told_by(b"".join(whole[:3] + len(piece).to_bytes(2, "big") + piece for piece in pieces)) == (kind, True)
+
+
+def test_a_hello_comes_in_few_records() -> None:
+    begin = b"".join(b"\x16\x03\x01\x00\x01" + byte for byte in (b"\x01", b"\x00", b"\x3f", b"\xff", *[b"x"] * MOST_RECORDS))
+    assert told_by(begin[: MOST_RECORDS * 6]) is None
+    assert told_by(begin) == (Kind.HTTP, True)
+
+
+async def test_a_hello_is_looked_at_where_more_of_it_came_and_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_port, "REST_SECONDS", 0.001)
+    monkeypatch.setattr(shared_port, "MOST_REST_SECONDS", 0.005)
+    looks: list[int] = []
+    looked = asyncio.Event()
+
+    def look(begin: bytes) -> Told | None:
+        looks.append(len(begin))
+        looked.set()
+        return Told(Kind.HTTP, True) if len(begin) == 3 else None
+
+    monkeypatch.setattr(shared_port, "told_by", look)
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        finding = asyncio.create_task(shared_port._hello(here))
+        there.send(b"\x16\x03")
+        await looked.wait()
+        # Several looks at what is there find no more.
+        await asyncio.sleep(0.02)
+        assert looks == [2]
+        there.send(b"\x03")
+        async with asyncio.timeout(10):
+            assert await finding == (Kind.HTTP, True)
+        assert looks == [2, 3]
+    assert list(islice(shared_port._rests(0.02, 1.0), 8)) == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
 
 
 def test_no_hello() -> None:

@@ -13,6 +13,8 @@ PREFACE, HANDSHAKE = b"PRI * HTTP/2.0\r\n", 22
 CLIENT_HELLO, ALPN = 1, 16
 # A hello is two kilobytes at most in practice; what is longer is left to TLS, which refuses it in its own way.
 MOST_BYTES = 16 * 1024
+# Records that it comes in: one in practice. Each look at a hello that is not whole takes them all again.
+MOST_RECORDS = 128
 _RECORD_HEAD, _MESSAGE_HEAD = 5, 4
 
 
@@ -51,12 +53,13 @@ def told_by(begin: bytes) -> Told | None:
 
 def _message(begin: bytes) -> bytes:
     """The ClientHello without its head, put together of as many records as it takes. Raises _Short, ValueError."""
-    message, at = b"", 0
+    message, at, records = b"", 0, 0
     while len(message) < _MESSAGE_HEAD or len(message) < _MESSAGE_HEAD + int.from_bytes(message[1:4], "big"):
         if len(begin) < at + _RECORD_HEAD:
             raise _Short
         length = int.from_bytes(begin[at + 3 : at + 5], "big")
-        if begin[at] != HANDSHAKE or not length:
+        records += 1
+        if begin[at] != HANDSHAKE or not length or records > MOST_RECORDS:
             raise ValueError("no handshake")
         message += begin[at + _RECORD_HEAD : at + _RECORD_HEAD + length]
         if len(begin) < at + _RECORD_HEAD + length and len(message) < _MESSAGE_HEAD + int.from_bytes(message[1:4].ljust(3, b"\xff"), "big"):

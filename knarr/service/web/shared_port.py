@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 
 from knarr.service.descriptors import raise_limit
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 # For the first bytes of a connection, and for its TLS.
 HELLO_SECONDS, HANDSHAKE_SECONDS = 10.0, 15.0
-# How long a part of a hello waits for the rest.
-REST_SECONDS = 0.02
+# How long a part of a hello waits for the rest, at first, and at most: who never sends it must not keep us looking.
+REST_SECONDS, MOST_REST_SECONDS = 0.02, 1.0
 # Connections that have not said what they speak, and those that speak HTTP. gRPC's own bound is its server's.
 MAX_UNDECIDED, MAX_WEB, SHARE = 256, 1024, 32
 # After an accept that failed for want of descriptors.
@@ -188,14 +189,24 @@ class SharedPort:
 async def _hello(connection: socket.socket) -> Told | None:
     """Looks at the first bytes and leaves them there; None where the client is gone."""
     await _readable(connection)
+    seen, rests = 0, _rests(REST_SECONDS, MOST_REST_SECONDS)
     while True:
         begin = connection.recv(MOST_BYTES, socket.MSG_PEEK)
         if not begin:
             return None
-        if (told := told_by(begin)) is not None:
+        if len(begin) > seen and (told := told_by(begin)) is not None:
             return told
         # What is there stays readable, so the rest cannot be waited for as such.
-        await asyncio.sleep(REST_SECONDS)
+        await asyncio.sleep(next(rests))
+        seen = len(begin)
+
+
+def _rests(first: float, most: float) -> Iterator[float]:
+    """Each twice the last, without end."""
+    pause = first
+    while True:
+        yield pause
+        pause = min(2 * pause, most)
 
 
 async def _readable(connection: socket.socket) -> None:

@@ -46,14 +46,14 @@ class WebSocket:
         self._frames: deque[Frame] = deque()
 
     async def read(self) -> bytes | None:
-        message = b""
+        message = bytearray()
         while True:
             while self._frames:
                 frame = self._frames.popleft()
                 if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                     message += frame.data
                     if frame.fin:
-                        return message
+                        return bytes(message)
             if self._protocol.state is not State.OPEN:
                 return None
             data = await self._pipe.read()
