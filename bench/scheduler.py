@@ -14,6 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.decide import decide
 from services.scheduler.plugin import Cluster, M
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import DEFAULT_SCHEDULER
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
 
@@ -58,7 +59,7 @@ def decisions_per_second(nodes: int) -> float:
     pods, source = [PodFacts.of(pod(number)) for number in range(PODS)], random.Random(1)
     started = time.perf_counter()
     for facts in pods:
-        decision = decide(state.table, state.plugins, facts, source)
+        decision = decide(state.table, state.profiles[DEFAULT_SCHEDULER], facts, source)
         state.assume(facts, decision.node)
     return PODS / (time.perf_counter() - started)
 

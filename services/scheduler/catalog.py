@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.balancedallocation.plugin import BalancedAllocation
 from services.scheduler.plugins.imagelocality.plugin import ImageLocality
@@ -32,3 +34,19 @@ PLUGINS: tuple[type[Plugin], ...] = (
     BalancedAllocation,
     ImageLocality,
 )
+
+# What Kubernetes lets plugins of these names do besides: it prepares in a step of its own what filters and scores here do at once.
+_PREPARED = frozenset({"preFilter"})
+_SCORED = frozenset({"preScore"})
+ALSO_EXTENDS: Mapping[str, frozenset[str]] = {
+    "TaintToleration": _SCORED,
+    "NodeAffinity": _PREPARED | _SCORED,
+    "NodePorts": _PREPARED,
+    "NodeResourcesFit": _PREPARED | _SCORED,
+    "VolumeRestrictions": _PREPARED,
+    "NodeVolumeLimits": _PREPARED,
+    "VolumeBinding": _PREPARED | _SCORED | {"reserve", "score"},
+    "PodTopologySpread": _PREPARED | _SCORED,
+    "InterPodAffinity": _PREPARED | _SCORED,
+    "NodeResourcesBalancedAllocation": _SCORED,
+}

@@ -28,15 +28,14 @@ from knarr.machinery.errors import NotFound, StatusError, not_found, status_erro
 from knarr.objects.copies import copy_of
 from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import cancel, run_together
-from services.scheduler.catalog import PLUGINS
-from services.scheduler.decide import Decision, Verdict, decide, explain, impossible, summary
+from services.scheduler.decide import Decision, Explanation, decide, explain, impossible, summary
 from services.scheduler.informed_cluster import InformedCluster
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
-from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preempter import Plan, Preempter
 from services.scheduler.preparation import Preparation, Spoiled
 from services.scheduler.preparer import Preparer
+from services.scheduler.profile import DEFAULT_SCHEDULER
 from services.scheduler.queue import State, Waiting
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
@@ -51,7 +50,7 @@ METRICS_SECONDS = 5.0
 
 
 class Scheduler(ElectedComponent):
-    """Places the pods that ask for ``settings.scheduler_name``."""
+    """Places the pods that ask for one of the scheduler names of ``settings.profiles``."""
 
     name: ClassVar[str] = "scheduler"
 
@@ -61,18 +60,16 @@ class Scheduler(ElectedComponent):
         settings: SchedulerSettings | None = None,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        plugins: Sequence[type[Plugin]] = PLUGINS,
     ) -> None:
         self._settings = settings or SchedulerSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
-        self._plugins = plugins
         self._random = random.Random(self._settings.seed)
         self._state: SchedulerState | None = None
         self._preparer: Preparer | None = None
         self._preempter: Preempter | None = None
         self._pods: Informer[core.Pod] | None = None
-        self._recorder = EventRecorder(self._client, self._settings.scheduler_name, clock=clock)
+        self._recorder = EventRecorder(self._client, DEFAULT_SCHEDULER, clock=clock)
         self._writes: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(self._settings.concurrent_writes)
         self._working = False
@@ -102,30 +99,33 @@ class Scheduler(ElectedComponent):
         assert self._preparer is not None
         return self._preparer
 
-    def explain(self, namespace: str, name: str) -> tuple[list[Verdict], str]:
+    def explain(self, namespace: str, name: str) -> Explanation:
         """The verdict on every node for a pod, as if it were to be placed now, and the summary if none fits."""
         state = self.state
         assert self._pods is not None
         pod = self._pods.store.get(namespace, name)
         if pod is None:
             raise not_found("pods", name)
+        # A pod of another scheduler is judged as if it were to be placed here.
+        profile = state.profile_of(pod) if state.knows(pod) else next(iter(state.profiles.values()))
         # A pod that has a node is judged as if it had left it.
         free = copy_of(pod)
         free.spec.node_name = ""
         facts, nodes = PodFacts.of(free), View(state.table)
         nodes.remove_pod(facts.uid)
-        verdicts = explain(state.nominations.shown_to(facts, nodes), state.plugins, facts)
+        verdicts = explain(state.nominations.shown_to(facts, nodes), profile, facts)
         if any(not verdict.refused_by for verdict in verdicts):
-            return verdicts, ""
-        if (hopeless := impossible(state.plugins, facts)) is not None:
-            return verdicts, f"0/{len(verdicts)} nodes are available: {hopeless[1]}."
-        return verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons))
+            return Explanation(profile, verdicts)
+        if (hopeless := impossible(profile.filters, facts)) is not None:
+            return Explanation(profile, verdicts, f"0/{len(verdicts)} nodes are available: {hopeless[1]}.")
+        return Explanation(profile, verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons)))
 
     async def _lead(self) -> None:
         informers = Informers(self._client)
         self._pods = informers.get(core.Pod)
-        cluster = InformedCluster(informers, self._plugins, [policy.PodDisruptionBudget])
-        self._state = state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time, self._plugins)
+        plugins = [kind for profile in self._settings.profiles for kind in profile.kinds]
+        cluster = InformedCluster(informers, plugins, [policy.PodDisruptionBudget])
+        self._state = state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time)
         self._preempter = Preempter(
             self._client, state, self._recorder, self._clock, lambda: cluster.list(policy.PodDisruptionBudget), self._random
         )
@@ -134,7 +134,7 @@ class Scheduler(ElectedComponent):
         self._pods.on_change(self._state.pod_changed)
         for informer in cluster.informers.values():
             informer.on_change(self._state.object_changed)
-        self._preparer = Preparer(self._client, cluster, self._waits, self._slots, self._settings.volume_seconds)
+        self._preparer = Preparer(self._client, cluster, self._waits, self._slots)
         self._pods.on_change(lambda old, new: cluster.tell() if new is None else None)
         parts = {
             "informers": informers.run(),
@@ -170,7 +170,8 @@ class Scheduler(ElectedComponent):
         started = time.perf_counter()
         try:
             nodes = state.nominations.seen_by(pod, state.table)
-            decision = decide(nodes, state.plugins, pod, self._random, state.nominations.node_of(pod.uid))
+            profile = state.profile_of(pod.pod)
+            decision = decide(nodes, profile, pod, self._random, state.nominations.node_of(pod.uid))
             plan = Plan() if decision.node else self.preempter.plan(pod, decision)
         except Exception:
             # One pod that a plugin cannot judge must not keep the others from their nodes.
@@ -183,7 +184,7 @@ class Scheduler(ElectedComponent):
         if decision.node:
             row = state.table.rows[decision.node]
             # What is to be written counts before the next pod is looked at, as the pod itself does.
-            needed = [one for plugin in state.plugins if (one := plugin.prepare(pod, state.table.node(row))) is not None]
+            needed = [one for plugin in profile.preparing if (one := plugin.prepare(pod, state.table.node(row))) is not None]
             state.assume(pod, decision.node)
             for one in needed:
                 self.preparer.count(one)
@@ -215,15 +216,15 @@ class Scheduler(ElectedComponent):
             logger.warning("binding failed", extra={"pod": str(pod.key), "node": node, "error": str(error)})
             if not isinstance(error, NotFound):
                 words = str(error) if isinstance(error, Spoiled) else f"binding rejected: {error}"
-                self._recorder.event(pod.pod, WARNING, "FailedScheduling", words)
+                self._tell(pod, WARNING, "FailedScheduling", words)
             return
         ATTEMPTS.labels("scheduled").inc()
         PLACED_SECONDS.observe(max(asyncio.get_running_loop().time() - waiting.since, 0.0))
-        self._recorder.event(pod.pod, NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
+        self._tell(pod, NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
     async def _report(self, pod: PodFacts, decision: Decision, plan: Plan) -> None:
         words = f"{decision.summary} {plan.words}".strip()
-        self._recorder.event(pod.pod, WARNING, "FailedScheduling", words)
+        self._tell(pod, WARNING, "FailedScheduling", words)
         try:
             await report_unschedulable(self._client, pod, words, self.state.nominations.node_of(pod.uid), self._clock)
         except StatusError as error:
@@ -232,6 +233,10 @@ class Scheduler(ElectedComponent):
             self.preempter.give_up(pod, plan)
             return
         await self.preempter.carry_out(pod, plan)
+
+    def _tell(self, pod: PodFacts, kind: str, reason: str, words: str) -> None:
+        """An event, as the scheduler that the pod asked for."""
+        self._recorder.event(pod.pod, kind, reason, words, component=pod.pod.spec.scheduler_name)
 
     async def _observe_queue(self) -> None:
         while True:

@@ -15,6 +15,7 @@ import numpy as np
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import Profile
 
 NO_NODES = "no nodes available to schedule pods"
 
@@ -45,14 +46,23 @@ class Verdict:
         return sum(self.scores.values())
 
 
-def decide(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, source: random.Random, promised: str = "") -> Decision:
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The verdict on each node by a profile; ``summary`` is what stands in the pod's condition where none fits."""
+
+    profile: Profile
+    verdicts: Sequence[Verdict]
+    summary: str = ""
+
+
+def decide(nodes: Nodes, profile: Profile, pod: PodFacts, source: random.Random, promised: str = "") -> Decision:
     """Picks the best node, or the one that was ``promised`` if it will do; ``source`` picks among equals."""
     if not len(nodes):
         return Decision(summary=NO_NODES)
-    if (hopeless := impossible(plugins, pod)) is not None:
+    if (hopeless := impossible(profile.filters, pod)) is not None:
         plugin, words = hopeless
         return Decision(summary=f"0/{len(nodes)} nodes are available: {words}.", refused_by=frozenset({plugin.name}), hopeless=True)
-    feasible, refused = _filter(nodes, plugins, pod)
+    feasible, refused = _filter(nodes, profile.filters, pod)
     rows = np.flatnonzero(feasible)
     if not len(rows):
         told = (words for plugin, mask in refused for words in plugin.all_reasons(pod, nodes, np.flatnonzero(mask)))
@@ -60,7 +70,7 @@ def decide(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, source: rando
         return Decision(summary=summary(len(nodes), reasons), refused_by=frozenset(plugin.name for plugin, _ in refused))
     if promised in nodes.rows and feasible[nodes.rows[promised]]:
         return Decision(node=promised, feasible=len(rows))
-    best = rows if len(rows) == 1 else _best(nodes, plugins, pod, rows)
+    best = rows if len(rows) == 1 else _best(nodes, profile, pod, rows)
     row = int(best[0] if len(best) == 1 else best[source.randrange(len(best))])
     return Decision(node=nodes.node(row).metadata.name, feasible=len(rows))
 
@@ -70,12 +80,12 @@ def impossible(plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Plugin, str] |
     return next(((plugin, words) for plugin in plugins if (words := plugin.impossible(pod))), None)
 
 
-def explain(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> list[Verdict]:
+def explain(nodes: Nodes, profile: Profile, pod: PodFacts) -> list[Verdict]:
     """The verdict on every node, by node name."""
-    feasible, refused = _filter(nodes, plugins, pod)
+    feasible, refused = _filter(nodes, profile.filters, pod)
     rows = np.flatnonzero(feasible)
     found = {int(row): Verdict(nodes.node(int(row)).metadata.name) for row in rows}
-    for plugin, scores in _scores(nodes, plugins, pod, rows):
+    for plugin, scores in _scores(nodes, profile, pod, rows):
         for row, score in zip(rows, scores, strict=True):
             found[int(row)].scores[plugin.name] = int(score)
     for plugin, mask in refused:
@@ -110,14 +120,14 @@ def _filter(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Mas
     return feasible, refused
 
 
-def _scores(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, rows: Rows) -> list[tuple[Plugin, Scores]]:
-    scored = ((plugin, plugin.score(pod, nodes, rows)) for plugin in plugins) if len(rows) else ()
-    return [(plugin, scores * plugin.weight) for plugin, scores in scored if scores is not None]
+def _scores(nodes: Nodes, profile: Profile, pod: PodFacts, rows: Rows) -> list[tuple[Plugin, Scores]]:
+    scored = ((plugin, weight, plugin.score(pod, nodes, rows)) for plugin, weight in profile.scores) if len(rows) else ()
+    return [(plugin, scores * weight) for plugin, weight, scores in scored if scores is not None]
 
 
-def _best(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, rows: Rows) -> Rows:
+def _best(nodes: Nodes, profile: Profile, pod: PodFacts, rows: Rows) -> Rows:
     total = np.zeros(len(rows), np.int64)
-    for _, scores in _scores(nodes, plugins, pod, rows):
+    for _, scores in _scores(nodes, profile, pod, rows):
         total += scores
     best: Rows = rows[total == total.max()]
     return best

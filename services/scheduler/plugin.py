@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -54,8 +54,11 @@ class Plugin(abc.ABC):
 
     # As `Explain` names it.
     name: ClassVar[str]
-    # What the score counts, of all scores.
+    # What the score counts, of all scores, where a profile does not say otherwise.
     weight: ClassVar[int] = 1
+    # A dataclass of what a profile may say of it in `pluginConfig`, which the plugin is made with after the cluster. It has a
+    # `problems(path)` where not everything that fits its fields will do.
+    Args: ClassVar[type[Any] | None] = None
     # Everything that the answers depend on. A change in one of these parts tries the pods again that the filter refused.
     reads: ClassVar[frozenset[Part]]
     # Whether a pod that comes to a node may help one that the filter refused; one that leaves always may.

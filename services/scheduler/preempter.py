@@ -57,11 +57,12 @@ class Preempter:
     def plan(self, pod: PodFacts, decision: Decision) -> Plan:
         """What is to be done for a pod that was refused; from now on it counts as promised."""
         state = self._state
-        if not decision.refused_by or decision.hopeless:
+        profile = state.profile_of(pod.pod)
+        if not decision.refused_by or decision.hopeless or profile.preemption is None:
             return Plan()
         if pod.pod.spec.preemption_policy == NEVER:
             return Plan(words=BY_POLICY)
-        search = Search(state.table, state.plugins, pod, self._budgets(), state.nominations.before(pod))
+        search = Search(state.table, profile.filters, pod, self._budgets(), state.nominations.before(pod), profile.preemption)
         if self._is_under_way(search):
             return Plan(words=UNDER_WAY)
         answer = search.run(self._source)
@@ -124,7 +125,9 @@ class Preempter:
         except NotFound:
             return
         VICTIMS.inc()
-        self._recorder.event(victim.pod, NORMAL, "Preempted", f"Preempted by pod {pod.uid} on node {node}")
+        self._recorder.event(
+            victim.pod, NORMAL, "Preempted", f"Preempted by pod {pod.uid} on node {node}", component=pod.pod.spec.scheduler_name
+        )
 
     def _is_under_way(self, search: Search) -> bool:
         """Whether pods still leave the node that the pod was promised, and that would do once they are gone."""

@@ -16,7 +16,9 @@ import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.policy.v1 import policy_pb2 as policy
+from knarr.machinery.errors import Cause
 from knarr.machinery.selectors import Selector
+from knarr.machinery.validation import Path, invalid
 from knarr.objects.disruptions import budget_selector
 from knarr.objects.keys import Key, key_of
 from services.scheduler.departures import Departures
@@ -25,8 +27,6 @@ from services.scheduler.nodes import Mask
 from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
 
-# So many nodes are looked at closely, or this part of all, where there are more.
-NODES_AT_LEAST, PART_OF_NODES = 100, 10
 NEVER = "Never"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
@@ -35,6 +35,28 @@ LOWEST = -(2**31)
 PREEMPTION = "preemption:"
 BY_POLICY = f"{PREEMPTION} not eligible due to preemptionPolicy=Never."
 UNDER_WAY = f"{PREEMPTION} not eligible due to a terminating pod on the nominated node."
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPreemptionArgs:
+    """So many nodes are looked at closely, or this part of all in percent, where that is more."""
+
+    min_candidate_nodes_percentage: int = 10
+    min_candidate_nodes_absolute: int = 100
+
+    def problems(self, path: Path) -> Iterator[Cause]:
+        percentage, absolute = path.child("minCandidateNodesPercentage"), path.child("minCandidateNodesAbsolute")
+        if not 0 <= self.min_candidate_nodes_percentage <= 100:
+            yield invalid(percentage, self.min_candidate_nodes_percentage, "not in valid range [0, 100]")
+        if self.min_candidate_nodes_absolute < 0:
+            yield invalid(absolute, self.min_candidate_nodes_absolute, "not in valid range [0, inf)")
+        if self.min_candidate_nodes_percentage == self.min_candidate_nodes_absolute == 0:
+            yield invalid(percentage, 0, "cannot be zero at the same time as minCandidateNodesAbsolute")
+            yield invalid(absolute, 0, "cannot be zero at the same time as minCandidateNodesPercentage")
+
+    def wanted(self, count: int) -> int:
+        """How many of so many nodes are looked at."""
+        return max(self.min_candidate_nodes_absolute, count * self.min_candidate_nodes_percentage // 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +97,13 @@ class Search:
     pod: PodFacts
     budgets: Sequence[policy.PodDisruptionBudget]
     reserved: Sequence[tuple[PodFacts, str]] = ()
+    args: DefaultPreemptionArgs = DefaultPreemptionArgs()
 
     def run(self, source: random.Random) -> Answer:
         """The best way to make room. ``source`` says with which node the search begins."""
         rows = np.flatnonzero(self.table.alive[: self.table.size]).tolist()
         start = source.randrange(len(rows)) if rows else 0
-        wanted = max(NODES_AT_LEAST, len(rows) // PART_OF_NODES)
+        wanted = self.args.wanted(len(rows))
         lasting = self.refused_whoever_goes()
         if all(priority >= self.pod.priority for priority in self.table.priorities):
             hopeless = int(lasting[rows].sum())

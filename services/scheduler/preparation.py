@@ -13,9 +13,13 @@ class Spoiled(Exception):
 
 
 class Preparation(abc.ABC):
-    """``writes`` are objects as they are to be written, in their order; they count as written from the decision on."""
+    """``writes`` are objects as they are to be written, in their order; they count as written from the decision on.
+
+    ``seconds``: how long is waited for it at most.
+    """
 
     writes: Sequence[Message]
+    seconds: float
 
     @abc.abstractmethod
     def is_done(self) -> bool:

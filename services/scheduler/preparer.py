@@ -17,11 +17,9 @@ TIMED_OUT = 'running PreBind plugin "VolumeBinding": binding volumes: timed out 
 class Preparer:
     """Whoever waits here holds none of the ``slots`` for writes: others are bound meanwhile."""
 
-    def __init__(
-        self, client: Client, cluster: InformedCluster, waits: Callable[[PodFacts], bool], slots: asyncio.Semaphore, seconds: float
-    ) -> None:
-        """``waits``: whether a pod is still to be placed. ``seconds``: how long one waits at most."""
-        self._client, self._cluster, self._waits, self._slots, self._seconds = client, cluster, waits, slots, seconds
+    def __init__(self, client: Client, cluster: InformedCluster, waits: Callable[[PodFacts], bool], slots: asyncio.Semaphore) -> None:
+        """``waits``: whether a pod is still to be placed."""
+        self._client, self._cluster, self._waits, self._slots = client, cluster, waits, slots
 
     def count(self, plan: Preparation) -> None:
         """From now on what is to be written counts as written."""
@@ -35,7 +33,7 @@ class Preparer:
                     await self._client.update(obj)
             self._slots.release()
             try:
-                async with asyncio.timeout(self._seconds):
+                async with asyncio.timeout(max(plan.seconds for plan in needed)):
                     await self._until_done(pod, needed)
             except TimeoutError:
                 raise Spoiled(TIMED_OUT) from None

@@ -9,7 +9,7 @@ import grpc.aio
 
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as api_grpc
-from services.scheduler.decide import Verdict
+from services.scheduler.decide import Explanation, Verdict
 from services.scheduler.state import SchedulerState
 
 
@@ -19,7 +19,7 @@ class Answering(Protocol):
     @property
     def state(self) -> SchedulerState: ...
 
-    def explain(self, namespace: str, name: str) -> tuple[list[Verdict], str]: ...
+    def explain(self, namespace: str, name: str) -> Explanation: ...
 
 
 class SchedulerServicer(api_grpc.SchedulerServiceServicer):
@@ -27,9 +27,12 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
         self._scheduler = scheduler
 
     async def Explain(self, request: api.ExplainRequest, context: grpc.aio.ServicerContext) -> api.ExplainResponse:
-        verdicts, summary = self._scheduler.explain(request.namespace or "default", request.pod)
-        response = api.ExplainResponse(summary=summary, choice=_choice(verdicts))
-        for verdict in verdicts:
+        found = self._scheduler.explain(request.namespace or "default", request.pod)
+        profile = found.profile
+        response = api.ExplainResponse(summary=found.summary, choice=_choice(found.verdicts), scheduler_name=profile.name)
+        response.filters.extend(plugin.name for plugin in profile.filters)
+        response.weights.update({plugin.name: weight for plugin, weight in profile.scores})
+        for verdict in found.verdicts:
             response.verdicts.add(
                 node=verdict.node,
                 fits=not verdict.refused_by,

@@ -6,7 +6,7 @@ confirmed when the pod comes back with its node, or taken back (``forget``) when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 from google.protobuf.message import Message
@@ -14,13 +14,13 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting, key_of
 from knarr.objects.pods import is_finished
-from services.scheduler.catalog import PLUGINS
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Nodes
 from services.scheduler.nominations import Nominations
 from services.scheduler.parts import Part, Subject, differing
 from services.scheduler.plugin import Change, Cluster, Plugin
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import DEFAULT_SCHEDULER, Profile, make_profiles
 from services.scheduler.queue import SchedulingQueue, Waiting
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.view import View
@@ -29,19 +29,24 @@ from services.scheduler.view import View
 class SchedulerState:
     """Takes in changes; nothing here waits or writes."""
 
-    def __init__(
-        self, settings: SchedulerSettings, cluster: Cluster, now: Callable[[], float], plugins: Sequence[type[Plugin]] = PLUGINS
-    ) -> None:
-        self._parts = parts_read_by(plugins)
+    def __init__(self, settings: SchedulerSettings, cluster: Cluster, now: Callable[[], float]) -> None:
+        self._parts = parts_read_by(kind for profile in settings.profiles for kind in profile.kinds)
         self._placed_parts = self._parts[Subject.PLACED]
         self.table = NodeTable(self._parts[Subject.NODE])
-        self.plugins: list[Plugin] = [plugin(cluster) for plugin in plugins]
+        # By the scheduler name that pods ask for.
+        self.profiles = make_profiles(settings.profiles, cluster)
         self.queue = SchedulingQueue(settings, now)
         self.nominations = Nominations()
         # Uids of pods whose placement is decided but not yet seen in the API.
         self.assumed: set[str] = set()
-        self._scheduler_name = settings.scheduler_name
-        self._by_name = {plugin.name: plugin for plugin in self.plugins}
+
+    def knows(self, pod: core.Pod) -> bool:
+        """Whether a pod asks for one of the profiles."""
+        return (pod.spec.scheduler_name or DEFAULT_SCHEDULER) in self.profiles
+
+    def profile_of(self, pod: core.Pod) -> Profile:
+        """The one by which a pod is placed; KeyError when it is another scheduler's."""
+        return self.profiles[pod.spec.scheduler_name or DEFAULT_SCHEDULER]
 
     def node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
         """An informer listener."""
@@ -50,7 +55,7 @@ class SchedulerState:
             self.table.remove_node(old.metadata.name)
             self._wake_promised(old.metadata.name)
             # Its pods count no more for other nodes, either.
-            self.queue.changed(lambda waiting: any(self._by_name[name].across for name in waiting.refused_by))
+            self.queue.changed(lambda waiting: any(plugin.across for plugin in self._refusing(waiting)))
             return
         first = not len(self.table)
         changed = self.table.put_node(new)
@@ -119,8 +124,7 @@ class SchedulerState:
             assert self.table.node_of(uid)
 
     def _is_mine(self, pod: core.Pod) -> bool:
-        name = pod.spec.scheduler_name or self._scheduler_name
-        return name == self._scheduler_name and not is_deleting(pod) and not pod.spec.scheduling_gates
+        return self.knows(pod) and not is_deleting(pod) and not pod.spec.scheduling_gates
 
     def _pod_waits(self, facts: PodFacts) -> None:
         before, written = self.queue.put(facts), facts.pod.status.nominated_node_name
@@ -190,14 +194,18 @@ class SchedulerState:
             view.put_pod(pod, self.nominations.node_of(pod.uid))
         return view
 
+    def _refusing(self, waiting: Waiting) -> Iterable[Plugin]:
+        """The plugins that refused a pod nodes."""
+        by_name = self.profile_of(waiting.pod.pod).by_name
+        return (by_name[name] for name in waiting.refused_by)
+
     def _helps(self, waiting: Waiting, change: Change, nodes: Nodes) -> bool:
         """Whether one of the filters that refused a pod depends on what changed, and may think otherwise of it now."""
-        refusing = (self._by_name[name] for name in waiting.refused_by)
         return any(
             (plugin.helped_by_arrivals or not change.arrival)
             and not plugin.reads.isdisjoint(change.parts)
             and plugin.mends(waiting.pod, nodes, change)
-            for plugin in refusing
+            for plugin in self._refusing(waiting)
         )
 
 

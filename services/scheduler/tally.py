@@ -48,7 +48,7 @@ class Asked:
     liked: Counter[str] = field(default_factory=Counter)
 
     def add(self, likeness: Likeness, times: int) -> None:
-        for labels, terms in ((self.away, likeness.terms.away), (self.liked, [term for _, term in likeness.terms.liked])):
+        for labels, terms in ((self.away, likeness.terms.away), (self.liked, likeness.terms.liked)):
             for term in terms:
                 labels[term.topology_key] += times
                 if not labels[term.topology_key]:

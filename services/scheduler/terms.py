@@ -11,8 +11,6 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.selectors import Selector, stored_label_selector
 
 REMEMBERED = 4096
-# What a required affinity of a placed pod counts for those that it would like to have near: ``hardPodAffinityWeight``.
-REQUIRED_WEIGHT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +57,8 @@ class Terms:
     near: tuple[Term, ...] = ()
     away: tuple[Term, ...] = ()
     preferred: tuple[tuple[int, Term], ...] = ()
-    # How much a placed pod likes to be joined: its required and preferred terms, by weight.
-    liked: tuple[tuple[int, Term], ...] = ()
+    # By which a placed pod likes to be joined, or not: its required affinity and its preferred terms.
+    liked: tuple[Term, ...] = ()
     # The labels in whose domains a placed pod asks something of others: away or liked.
     labels: frozenset[str] = frozenset()
 
@@ -91,8 +89,8 @@ def _parsed(text: bytes) -> Terms:
     required = tuple(_term(term) for term in near.required_during_scheduling_ignored_during_execution)
     preferred = (*_weighted(near, 1), *_weighted(away, -1))
     unwanted = tuple(_term(term) for term in away.required_during_scheduling_ignored_during_execution)
-    liked = (*((REQUIRED_WEIGHT, term) for term in required), *preferred)
-    labels = frozenset(term.topology_key for term in (*unwanted, *(term for _, term in liked)))
+    liked = (*required, *(term for _, term in preferred))
+    labels = frozenset(term.topology_key for term in (*unwanted, *liked))
     return Terms(near=required, away=unwanted, preferred=preferred, liked=liked, labels=labels)
 
 

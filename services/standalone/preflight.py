@@ -166,6 +166,10 @@ def _file_problems(settings: ClusterSettings) -> Iterator[str]:
         yield from _told("--authorization-config", check_modes, file)
         if settings.authorization_mode:
             yield "--authorization-mode: --authorization-config says who decides; give the other as '' to have this one hold"
+    if file := path_of(settings.scheduler_config):
+        from services.scheduler.configuration.reading import read_scheduler_configuration
+
+        yield from _told("--scheduler-config", read_scheduler_configuration, file)
     if settings.authorization_mode or settings.enable_admission_plugins or settings.disable_admission_plugins:
         yield from _part_problems(settings)
 

@@ -55,6 +55,7 @@ LATER = frozenset(
         "encryption_provider_config",
         "mutual",
         "rest_address",
+        "scheduler_config",
     }
 )
 
@@ -187,6 +188,12 @@ class ClusterSettings:
         "NAME=unix:///PATH,...",
     )
     disable_admission_plugins: str = chosen("", optional_names, "admission plugins to turn off; empty: none", "NAME,...")
+    scheduler_config: str = chosen(
+        "",
+        optional_path,
+        "a KubeSchedulerConfiguration: the scheduler's profiles and plugins; empty: Kubernetes' defaults",
+        "FILE",
+    )
     log_style: str = _one("text", "json", text="how the log is written")
     log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")
 

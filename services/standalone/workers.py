@@ -24,7 +24,7 @@ from services.proxy.component import Proxy
 from services.scheduler.component import Scheduler
 from services.scheduler.settings import SchedulerSettings
 from services.standalone.datapath import datapath_settings
-from services.standalone.settings import ClusterSettings
+from services.standalone.settings import ClusterSettings, path_of
 
 # By name, in the order in which a start is told; each call makes a new one.
 Workers = dict[str, Callable[[], Component]]
@@ -39,6 +39,7 @@ def workers(settings: ClusterSettings, address: str, root_certificate: str, clie
     # Pods could not reach names at a loopback address, so a machine without a network has none.
     named = "" if IPv4Address(address).is_loopback else settings.nameserver_address
     dns, cloud = _dns(settings, address, named), _cloud(settings)
+    scheduler = _scheduler(settings)
     kubelet, proxy = _kubelet(settings, address, named), datapath_settings(settings)
     controller = ControllerSettings(
         cluster_cidr=settings.cluster_cidr,
@@ -48,7 +49,7 @@ def workers(settings: ClusterSettings, address: str, root_certificate: str, clie
         csi_drivers=driver_sockets(settings.csi_driver),
     )
     return {
-        "scheduler": lambda: Scheduler(client("system:kube-scheduler"), SchedulerSettings()),
+        "scheduler": lambda: Scheduler(client("system:kube-scheduler"), scheduler),
         "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller),
         "cloud": lambda: CloudControllerManager(client("system:cloud-controller-manager"), cloud),
         "dns": lambda: Dns(client("system:kube-dns"), dns),
@@ -57,6 +58,17 @@ def workers(settings: ClusterSettings, address: str, root_certificate: str, clie
             client(f"system:node:{settings.node}", "system:nodes"), kubelet, make_runtime(settings.runtime, kubelet)
         ),
     }
+
+
+def _scheduler(settings: ClusterSettings) -> SchedulerSettings:
+    file = path_of(settings.scheduler_config)
+    if file is None:
+        return SchedulerSettings()
+    # What reads it is loaded by those alone who have one.
+    from services.scheduler.configuration.reading import read_scheduler_configuration, settings_of
+
+    # One process is one scheduler: there is nobody to be elected among.
+    return settings_of(read_scheduler_configuration(file))
 
 
 def _dns(settings: ClusterSettings, address: str, cluster_ip: str) -> DnsSettings:

@@ -14,6 +14,8 @@ from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import Part, Subject
 from services.scheduler.plugin import Cluster, M, Plugin
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preemption import DefaultPreemptionArgs
+from services.scheduler.profile import DEFAULT_SCHEDULER, Profile
 
 
 class Objects(Cluster):
@@ -49,6 +51,13 @@ def pod(name: str, cpu: str = "", memory: str = "", namespace: str = "default", 
     if priority:
         obj.spec.priority = priority
     return obj
+
+
+def profile_of(plugins: Sequence[Plugin]) -> Profile:
+    """The default profile, of plugins that were made already."""
+    scores = [(plugin, plugin.weight) for plugin in plugins if type(plugin).score is not Plugin.score]
+    by_name = {plugin.name: plugin for plugin in plugins}
+    return Profile(DEFAULT_SCHEDULER, plugins, scores, plugins, by_name, DefaultPreemptionArgs())
 
 
 class NeedsTeam(Plugin):

@@ -89,14 +89,14 @@ def affinity_refuses(world: World, pod: core.Pod, node: str) -> str:
     return ""
 
 
-def affinity_sum(world: World, pod: core.Pod, node: str) -> int:
-    """What the score of a node is made of before it is brought to 0 … 100."""
+def affinity_sum(world: World, pod: core.Pod, node: str, hard: int = 1) -> int:
+    """What the score of a node is made of before it is brought to 0 … 100. ``hard``: what a required affinity of a placed pod counts."""
     total = 0
     for other, at in world.there:
         for weight, term in preferred(pod):
             if means(world, pod, term, other) and same_domain(world, node, at, term.topology_key):
                 total += weight
-        for weight, term in [*((1, term) for term in required(other, "pod_affinity")), *preferred(other)]:
+        for weight, term in [*((hard, term) for term in required(other, "pod_affinity")), *preferred(other)]:
             if means(world, other, term, pod) and same_domain(world, node, at, term.topology_key):
                 total += weight
     return total
@@ -186,3 +186,46 @@ def _crowd(world: World, pod: core.Pod, one: Any, soft: Sequence[Any], judged: S
 
 def round_half_up(value: float) -> int:
     return math.floor(value + 0.5)
+
+
+def least_allocated(taken: int, offered: int) -> int:
+    return 0 if taken > offered else (offered - taken) * 100 // offered
+
+
+def most_allocated(taken: int, offered: int) -> int:
+    return min(taken, offered) * 100 // offered
+
+
+def on_shape(shape: Sequence[tuple[int, int]], taken: int, offered: int) -> int:
+    """``shape``: pairs of utilization in percent and score up to ten; between them the score is on the line, cut off towards zero."""
+    used = 100 if taken >= offered else taken * 100 // offered
+    before = None
+    for percent, score in shape:
+        if used <= percent:
+            if before is None:
+                return score * 10
+            rise = (score - before[1]) * 10 * (used - before[0])
+            return before[1] * 10 + math.trunc(rise / (percent - before[0]))
+        before = percent, score
+    return shape[-1][1] * 10
+
+
+def weighed(scores: Sequence[tuple[int, int]]) -> int:
+    """The mean of scores by their weights; 0 of none."""
+    weights = sum(weight for _, weight in scores)
+    return sum(score * weight for score, weight in scores) // weights if weights else 0
+
+
+def weighed_ratio(scores: Sequence[tuple[int, int]]) -> int:
+    """The same, rounded, of those that are not 0."""
+    counted = [(score, weight) for score, weight in scores if score > 0]
+    weights = sum(weight for _, weight in counted)
+    return round_half_up(sum(score * weight for score, weight in counted) / weights) if weights else 0
+
+
+def balance(shares: Sequence[float]) -> float:
+    """100 where all shares are the same; what the deviation takes from it."""
+    if not shares:
+        return 100.0
+    mean = sum(shares) / len(shares)
+    return (1 - math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))) * 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,13 +13,12 @@ from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.client.leader import Election
 from knarr.machinery.errors import StatusError, status_error
 from knarr.objects.conditions import get_condition
-from services.scheduler.catalog import PLUGINS
 from services.scheduler.component import Scheduler
 from services.scheduler.nodes import Mask, Nodes
-from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL
+from services.scheduler.profile import ProfileSettings
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from tests.scheduler.objects import NeedsTeam, node, pod
@@ -29,11 +28,11 @@ from tests.support.virtual_time import VirtualClock, virtual_time
 
 
 class Fixture:
-    def __init__(self, *nodes: core.Node, settings: SchedulerSettings | None = None, plugins: Sequence[type[Plugin]] = PLUGINS) -> None:
+    def __init__(self, *nodes: core.Node, settings: SchedulerSettings | None = None) -> None:
         self.api = FaultyApi(VirtualClock())
         self.api.seed(*nodes)
         self.client = self.api.client()
-        self.scheduler = Scheduler(self.api.client(SCHEDULER), settings or SchedulerSettings(seed=1), clock=VirtualClock(), plugins=plugins)
+        self.scheduler = Scheduler(self.api.client(SCHEDULER), settings or SchedulerSettings(seed=1), clock=VirtualClock())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -161,7 +160,7 @@ async def help_with(fixture: Fixture, help_: str) -> None:
 async def test_a_change_of_a_namespace_helps_where_a_plugin_declares_that_it_reads_it() -> None:
     known = node("n1")
     known.status.node_info.kernel_version = "6.1"
-    fixture = Fixture(known, plugins=[NeedsTeam])
+    fixture = Fixture(known, settings=SchedulerSettings(profiles=(ProfileSettings.of([NeedsTeam]),)))
     async with fixture.running():
         await fixture.client.create(pod("a"))
         await asyncio.sleep(30)
@@ -244,9 +243,9 @@ async def test_explain_judges_a_placed_pod_as_if_it_had_left() -> None:
     async with fixture.running():
         await fixture.client.create(pod("a", cpu="1"))
         await asyncio.sleep(1)
-        verdicts, message = fixture.scheduler.explain("default", "a")
-        refusals = [(verdict.node, verdict.refused_by) for verdict in verdicts]
-        assert refusals == [("n1", ""), ("n2", "NodeResourcesFit"), ("n3", "")] and message == ""
+        found = fixture.scheduler.explain("default", "a")
+        refusals = [(verdict.node, verdict.refused_by) for verdict in found.verdicts]
+        assert refusals == [("n1", ""), ("n2", "NodeResourcesFit"), ("n3", "")] and found.summary == ""
         with pytest.raises(StatusError, match='pods "b" not found'):
             fixture.scheduler.explain("default", "b")
 

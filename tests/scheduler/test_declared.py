@@ -19,6 +19,7 @@ from services.scheduler.node_table import NodeTable
 from services.scheduler.parts import NODE_NAME, Part, Subject
 from services.scheduler.plugin import Cluster, Plugin
 from services.scheduler.pod_facts import SOURCES, PodFacts, facts_of
+from services.scheduler.profile import DEFAULT_SCHEDULER, ProfileSettings
 from services.scheduler.queue import Waiting
 from services.scheduler.row_cache import RowCache
 from services.scheduler.settings import SchedulerSettings
@@ -52,7 +53,7 @@ class Secretive(ImagePresence):  # type: ignore[misc, valid-type]
 
 
 def state_of(*plugins: type[Plugin], cluster: Cluster | None = None) -> SchedulerState:
-    return SchedulerState(SchedulerSettings(), cluster or Objects(), lambda: 0.0, plugins)
+    return SchedulerState(SchedulerSettings(profiles=(ProfileSettings.of(plugins),)), cluster or Objects(), lambda: 0.0)
 
 
 def with_image(name: str, image: str) -> core.Node:
@@ -67,10 +68,10 @@ def test_a_cached_score_follows_what_the_plugin_declares() -> None:
     for found in (first, second):
         state.node_changed(None, found)
     wanted = PodFacts.of(pod("a"))
-    chosen = {decide(state.table, state.plugins, wanted, random.Random(seed)).node for seed in range(20)}
+    chosen = {decide(state.table, state.profiles[DEFAULT_SCHEDULER], wanted, random.Random(seed)).node for seed in range(20)}
     assert chosen == {"n1", "n2"}
     state.node_changed(second, with_image("n2", "busybox"))
-    assert {decide(state.table, state.plugins, wanted, random.Random(seed)).node for seed in range(20)} == {"n2"}
+    assert {decide(state.table, state.profiles[DEFAULT_SCHEDULER], wanted, random.Random(seed)).node for seed in range(20)} == {"n2"}
 
 
 def test_what_nobody_declares_changes_nothing() -> None:

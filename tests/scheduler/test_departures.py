@@ -24,6 +24,7 @@ from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL, Search
+from services.scheduler.profile import DEFAULT_SCHEDULER
 from services.scheduler.queue import State
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
@@ -187,9 +188,9 @@ async def test_a_node_that_goes_takes_its_pods_along() -> None:
     term.label_selector.match_labels["app"] = "web"
     state.pod_changed(None, lonely)
     waiting = await state.queue.take()
-    decision = decide(state.table, state.plugins, waiting.pod, random.Random(0))
+    decision = decide(state.table, state.profiles[DEFAULT_SCHEDULER], waiting.pod, random.Random(0))
     assert not decision.node
     state.queue.refuse(waiting, decision.refused_by)
     state.node_changed(gone, None)
     assert waiting.state is not State.UNSCHEDULABLE
-    assert decide(state.table, state.plugins, waiting.pod, random.Random(0)).node == "n2"
+    assert decide(state.table, state.profiles[DEFAULT_SCHEDULER], waiting.pod, random.Random(0)).node == "n2"

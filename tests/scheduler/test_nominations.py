@@ -14,6 +14,7 @@ from services.scheduler.decide import decide
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preempter import Plan
 from services.scheduler.preemption import Preemption
+from services.scheduler.profile import DEFAULT_SCHEDULER
 from services.scheduler.queue import State, Waiting
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
@@ -47,7 +48,7 @@ async def refused_for(state: SchedulerState, *others: core.Pod) -> Waiting:
     state.pod_changed(None, pod("low", "1", priority=5))
     waiting = await state.queue.take()
     assert waiting.pod.key.name == "low"
-    decision = decide(state.nominations.seen_by(waiting.pod, state.table), state.plugins, waiting.pod, random.Random(0))
+    decision = decide(state.nominations.seen_by(waiting.pod, state.table), state.profiles[DEFAULT_SCHEDULER], waiting.pod, random.Random(0))
     assert not decision.node
     state.queue.refuse(waiting, decision.refused_by)
     return waiting
@@ -110,7 +111,7 @@ def test_room_that_is_promised_wakes_only_whom_it_is_for(leaves: str, tried: lis
         waiting = [await state.queue.take() for _ in range(2)]
         for one in waiting:
             nodes = state.nominations.seen_by(one.pod, state.table)
-            state.queue.refuse(one, decide(nodes, state.plugins, one.pod, random.Random(0)).refused_by)
+            state.queue.refuse(one, decide(nodes, state.profiles[DEFAULT_SCHEDULER], one.pod, random.Random(0)).refused_by)
         state.pod_changed(victims[0], None)
         assert sorted(one.pod.key.name for one in waiting if one.state is not State.UNSCHEDULABLE) == tried
 
@@ -266,9 +267,9 @@ async def test_explain_knows_of_promises() -> None:
         other.spec.scheduler_name = "somebody"
         await made.client.create(other)
         await asyncio.sleep(1)
-        assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other")[0]] == [""]
+        assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other").verdicts] == [""]
         made.scheduler.state.promise(PodFacts.of(pod("urgent", "1", priority=10)), "n1")
-        assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other")[0]] == ["NodeResourcesFit"]
+        assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other").verdicts] == ["NodeResourcesFit"]
 
 
 @virtual_time

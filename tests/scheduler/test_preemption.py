@@ -26,7 +26,7 @@ from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL, Answer, Searc
 from services.scheduler.settings import SchedulerSettings
 from tests.scheduler.clusters import table_of
 from tests.scheduler.contested import classed, fixture, let_it_wait
-from tests.scheduler.objects import Objects, node, pod
+from tests.scheduler.objects import Objects, node, pod, profile_of
 from tests.support.rights import SCHEDULER
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -148,14 +148,14 @@ def test_room_is_made_for_higher_ones_by_as_few_as_will_do(there: list[Any], cpu
     nodes = [node(f"n{number}", cpu="2") for number in range(3)]
     pods = [placed(f"p{number}", f"n{at}", low, size, app="web" if web else "db") for number, (size, low, at, web) in enumerate(there)]
     wanted, plugins = PodFacts.of(pod("wanted", cpu, priority=priority)), [plugin(Objects()) for plugin in PLUGINS]
-    if decide(table_of(nodes, pods), plugins, wanted, random.Random(0)).node:
+    if decide(table_of(nodes, pods), profile_of(plugins), wanted, random.Random(0)).node:
         return
     answer = search(nodes, pods, wanted.pod, budget("web", 1, app="web"), seed=seed)
     found = answer.preemption
     if found is None:
         for name in ("n0", "n1", "n2"):
             left = [one for one in pods if one[1] != name or one[0].priority >= priority]
-            assert decide(table_of(nodes, left), plugins, wanted, random.Random(0)).node != name
+            assert decide(table_of(nodes, left), profile_of(plugins), wanted, random.Random(0)).node != name
         return
     assert found.victims and all(victim.priority < priority for victim in found.victims)
     gone = {victim.uid for victim in found.victims}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from knarr.objects.amounts import PODS
 from services.scheduler.decide import decide, explain
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import DEFAULT_SCHEDULER
 from services.scheduler.queue import Waiting
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
@@ -64,8 +65,8 @@ class Model:
         new = self.pods[name] = pod(name, cpu, memory)
         self.state.pod_changed(None, new)
         facts = PodFacts.of(new)
-        verdicts = explain(self.state.table, self.state.plugins, facts)
-        decision = decide(self.state.table, self.state.plugins, facts, self.random)
+        verdicts = explain(self.state.table, self.state.profiles[DEFAULT_SCHEDULER], facts)
+        decision = decide(self.state.table, self.state.profiles[DEFAULT_SCHEDULER], facts, self.random)
         assert bool(decision.node) is any(not verdict.refused_by for verdict in verdicts)
         if not decision.node:
             return

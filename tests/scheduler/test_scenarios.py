@@ -20,6 +20,7 @@ from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery import codec
 from services.scheduler.decide import decide, explain
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import DEFAULT_SCHEDULER
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
 from tests.scheduler.objects import Objects
@@ -63,8 +64,8 @@ def play(objects: Sequence[Any]) -> dict[str, Any]:
 
 
 def place(state: SchedulerState, pod: PodFacts) -> dict[str, Any]:
-    verdicts = explain(state.table, state.plugins, pod)
-    decision = decide(state.table, state.plugins, pod, random.Random(0))
+    verdicts = explain(state.table, state.profiles[DEFAULT_SCHEDULER], pod)
+    decision = decide(state.table, state.profiles[DEFAULT_SCHEDULER], pod, random.Random(0))
     nodes = {
         verdict.node: f"{verdict.refused_by}: {', '.join(verdict.reasons)}" if verdict.refused_by else dict(sorted(verdict.scores.items()))
         for verdict in verdicts

@@ -14,10 +14,11 @@ from knarr.objects.copies import copy_of
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.decide import decide
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import DEFAULT_SCHEDULER
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
 from tests.scheduler.clusters import table_of
-from tests.scheduler.objects import Objects, node, pod
+from tests.scheduler.objects import Objects, node, pod, profile_of
 from tests.support.virtual_time import virtual_time
 
 
@@ -39,11 +40,11 @@ def test_a_selector_that_means_nothing_chooses_nobody_and_its_pod_counts(side: s
         state.node_changed(None, node("n2", cpu="1", labels={"zone": "a"}))
         state.pod_changed(None, strange("there", side, "n1"))
         other = PodFacts.of(pod("other", "1"))
-        assert decide(state.table, state.plugins, other, random.Random(0)).node == "n2"
+        assert decide(state.table, state.profiles[DEFAULT_SCHEDULER], other, random.Random(0)).node == "n2"
         # One that waits is judged: near to nobody is nowhere, away from nobody anywhere.
         state.pod_changed(None, strange("waits", side))
         waiting = await state.queue.take()
-        node_name = decide(state.table, state.plugins, waiting.pod, random.Random(0)).node
+        node_name = decide(state.table, state.profiles[DEFAULT_SCHEDULER], waiting.pod, random.Random(0)).node
         assert node_name == ("" if side == "pod_affinity" else "n2")
 
     scenario()
@@ -54,7 +55,7 @@ def test_a_constraint_whose_selector_means_nothing_counts_nobody() -> None:
     constraint = found.spec.topology_spread_constraints.add(max_skew=1, topology_key="zone", when_unsatisfiable="DoNotSchedule")
     constraint.label_selector.match_expressions.add(key="app", operator="Near")
     table = table_of([node("n1", labels={"zone": "a"})], [])
-    assert decide(table, [plugin(Objects()) for plugin in PLUGINS], PodFacts.of(found), random.Random(0)).node == "n1"
+    assert decide(table, profile_of([plugin(Objects()) for plugin in PLUGINS]), PodFacts.of(found), random.Random(0)).node == "n1"
 
 
 @pytest.mark.parametrize("size", [-(2**63), -1, 2**63 - 1])

@@ -19,7 +19,7 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.tally import Tallies
 from services.scheduler.view import View
 from tests.scheduler.clusters import CLUSTERS, NODE_NAMES, namespaces, nodes, pods, storage_objects, table_of, web_service
-from tests.scheduler.objects import Objects, node, pod
+from tests.scheduler.objects import Objects, node, pod, profile_of
 
 CHANGES = st.lists(
     st.one_of(
@@ -83,8 +83,8 @@ def answers(shown: Nodes, plugins: list[Plugin], waiting: list[PodFacts]) -> Any
                 if accepted and not accepted[name]
             }
             told.append((plugin.name, accepted, reasons, scores if scores is None else dict(zip(names, scores.tolist(), strict=True))))
-        told.append(explain(shown, plugins, facts))
-        told.append((decide(shown, plugins, facts, random.Random(0)).summary, len(shown)))
+        told.append(explain(shown, profile_of(plugins), facts))
+        told.append((decide(shown, profile_of(plugins), facts, random.Random(0)).summary, len(shown)))
     return told
 
 
@@ -115,8 +115,8 @@ def test_what_if_the_pods_of_one_node_were_gone() -> None:
         table.put_pod(PodFacts.of(pod(f"on-{name}", cpu="1")), name)
     plugins = [plugin(Objects()) for plugin in PLUGINS if plugin.name == "NodeResourcesFit"]
     urgent = PodFacts.of(pod("urgent", cpu="1"))
-    assert not decide(table, plugins, urgent, random.Random(0)).node
+    assert not decide(table, profile_of(plugins), urgent, random.Random(0)).node
     view = View(table)
     view.remove_pod("uid-default-on-n2")
-    assert decide(view, plugins, urgent, random.Random(0)).node == "n2"
-    assert not decide(table, plugins, urgent, random.Random(0)).node
+    assert decide(view, profile_of(plugins), urgent, random.Random(0)).node == "n2"
+    assert not decide(table, profile_of(plugins), urgent, random.Random(0)).node

@@ -19,11 +19,13 @@ from services.controller.controllers.persistentvolumebinder.controller import Pe
 from services.scheduler.component import Scheduler
 from services.scheduler.decide import decide
 from services.scheduler.node_table import NodeTable
+from services.scheduler.plugins.volumebinding.arguments import VolumeBindingArgs
 from services.scheduler.plugins.volumebinding.plugin import NO_MATCH, VolumeBinding
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import ProfileSettings
 from services.scheduler.settings import SchedulerSettings
 from tests.controller.storage import asking, sized, storage_class
-from tests.scheduler.objects import Objects, node, pod
+from tests.scheduler.objects import Objects, node, pod, profile_of
 from tests.scheduler.test_component import Fixture
 from tests.support.mishaps import Kind, Scenario, World, play, wrongs
 from tests.support.rights import CONTROLLER, SCHEDULER
@@ -151,7 +153,7 @@ def test_the_volumes_are_looked_at_once_however_many_nodes_there_are(looks: list
 def test_they_are_looked_at_once_more_to_say_why_no_node_will_do(looks: list[str]) -> None:
     others = [sized(f"disk-{number}", "1Gi", of="disks", kept_for="other") for number in range(5)]
     plugin, table = placed(*others, asking("data", "1Gi", of="disks"), local_class(), nodes=20)
-    decision = decide(table, [plugin], PodFacts.of(using("a", "data")), random.Random(0))
+    decision = decide(table, profile_of([plugin]), PodFacts.of(using("a", "data")), random.Random(0))
     assert decision.summary == f"0/20 nodes are available: 20 {NO_MATCH}."
     assert len(looks) == 2 * len(others)
 
@@ -189,7 +191,7 @@ async def test_a_pod_waits_for_its_claim_and_holds_up_nobody() -> None:
 
 @virtual_time
 async def test_a_pod_whose_volume_cannot_be_made_there_is_placed_anew() -> None:
-    settings = SchedulerSettings(seed=1, volume_seconds=30.0)
+    settings = SchedulerSettings(seed=1, profiles=(ProfileSettings(args={"VolumeBinding": VolumeBindingArgs(30)}),))
     async with Bound(node("n1"), controllers=(PersistentVolumeBinder,), settings=settings) as b:
         await b.client.create(storage_class("slow", waits=True))
         await b.place("slow")

@@ -57,15 +57,18 @@ def test_an_identity_that_is_none_is_none(junk: bytes, tmp_path: Path) -> None:
     assert settings.files.cluster_id() == settings.files.known_id() != ""
 
 
-@pytest.mark.parametrize("option", ["authentication_config", "authentication_token_webhook_config_file", "authorization_config"])
-def test_a_file_about_callers_that_is_no_good_is_named_before_anything_starts(option: str, tmp_path: Path) -> None:
+FILES = ["authentication_config", "authentication_token_webhook_config_file", "authorization_config", "scheduler_config"]
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_a_file_that_is_no_good_is_named_before_anything_starts(option: str, tmp_path: Path) -> None:
     settings = ClusterSettings(data_dir=tmp_path / "data", runtime="hollow", datapath="userspace", ports=FREE_PORTS, node_name="n")
     file = tmp_path / "file.yaml"
     for content in (None, b"kind: Banana\n"):
         if content is not None:
             file.write_bytes(content)
         chosen: dict[str, Any] = {option: str(file)}
-        found = [problem for problem in problems(dataclasses.replace(settings, **chosen)) if problem.startswith("--auth")]
+        found = [problem for problem in problems(dataclasses.replace(settings, **chosen)) if problem.startswith(("--auth", "--sched"))]
         assert len(found) == 1 and found[0].startswith(f"--{option.replace('_', '-')}: ") and str(file) in found[0]
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.knarr/api/scheduler/v1/scheduler_service.proto\x12\x16knarr.api.scheduler.v1\"0\n\x0e\x45xplainRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\xd3\x01\n\x0bNodeVerdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x66its\x18\x02 \x01(\x08\x12\x12\n\nrefused_by\x18\x03 \x01(\t\x12\x0f\n\x07reasons\x18\x04 \x03(\t\x12?\n\x06scores\x18\x05 \x03(\x0b\x32/.knarr.api.scheduler.v1.NodeVerdict.ScoresEntry\x12\x13\n\x0btotal_score\x18\x06 \x01(\x03\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"i\n\x0f\x45xplainResponse\x12\x35\n\x08verdicts\x18\x01 \x03(\x0b\x32#.knarr.api.scheduler.v1.NodeVerdict\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0e\n\x06\x63hoice\x18\x03 \x01(\t\"\x11\n\x0fGetQueueRequest\"z\n\tQueuedPod\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\r\x12\x18\n\x10retry_in_seconds\x18\x05 \x01(\x01\x12\x12\n\nrefused_by\x18\x06 \x03(\t\"C\n\x10GetQueueResponse\x12/\n\x04pods\x18\x01 \x03(\x0b\x32!.knarr.api.scheduler.v1.QueuedPod2\xcd\x01\n\x10SchedulerService\x12Z\n\x07\x45xplain\x12&.knarr.api.scheduler.v1.ExplainRequest\x1a\'.knarr.api.scheduler.v1.ExplainResponse\x12]\n\x08GetQueue\x12\'.knarr.api.scheduler.v1.GetQueueRequest\x1a(.knarr.api.scheduler.v1.GetQueueResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.knarr/api/scheduler/v1/scheduler_service.proto\x12\x16knarr.api.scheduler.v1\"0\n\x0e\x45xplainRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\xd3\x01\n\x0bNodeVerdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x66its\x18\x02 \x01(\x08\x12\x12\n\nrefused_by\x18\x03 \x01(\t\x12\x0f\n\x07reasons\x18\x04 \x03(\t\x12?\n\x06scores\x18\x05 \x03(\x0b\x32/.knarr.api.scheduler.v1.NodeVerdict.ScoresEntry\x12\x13\n\x0btotal_score\x18\x06 \x01(\x03\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x89\x02\n\x0f\x45xplainResponse\x12\x35\n\x08verdicts\x18\x01 \x03(\x0b\x32#.knarr.api.scheduler.v1.NodeVerdict\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0e\n\x06\x63hoice\x18\x03 \x01(\t\x12\x16\n\x0escheduler_name\x18\x04 \x01(\t\x12\x0f\n\x07\x66ilters\x18\x05 \x03(\t\x12\x45\n\x07weights\x18\x06 \x03(\x0b\x32\x34.knarr.api.scheduler.v1.ExplainResponse.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x11\n\x0fGetQueueRequest\"z\n\tQueuedPod\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\r\x12\x18\n\x10retry_in_seconds\x18\x05 \x01(\x01\x12\x12\n\nrefused_by\x18\x06 \x03(\t\"C\n\x10GetQueueResponse\x12/\n\x04pods\x18\x01 \x03(\x0b\x32!.knarr.api.scheduler.v1.QueuedPod2\xcd\x01\n\x10SchedulerService\x12Z\n\x07\x45xplain\x12&.knarr.api.scheduler.v1.ExplainRequest\x1a\'.knarr.api.scheduler.v1.ExplainResponse\x12]\n\x08GetQueue\x12\'.knarr.api.scheduler.v1.GetQueueRequest\x1a(.knarr.api.scheduler.v1.GetQueueResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,20 +33,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODEVERDICT_SCORESENTRY']._loaded_options = None
   _globals['_NODEVERDICT_SCORESENTRY']._serialized_options = b'8\001'
+  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._loaded_options = None
+  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_options = b'8\001'
   _globals['_EXPLAINREQUEST']._serialized_start=74
   _globals['_EXPLAINREQUEST']._serialized_end=122
   _globals['_NODEVERDICT']._serialized_start=125
   _globals['_NODEVERDICT']._serialized_end=336
   _globals['_NODEVERDICT_SCORESENTRY']._serialized_start=291
   _globals['_NODEVERDICT_SCORESENTRY']._serialized_end=336
-  _globals['_EXPLAINRESPONSE']._serialized_start=338
-  _globals['_EXPLAINRESPONSE']._serialized_end=443
-  _globals['_GETQUEUEREQUEST']._serialized_start=445
-  _globals['_GETQUEUEREQUEST']._serialized_end=462
-  _globals['_QUEUEDPOD']._serialized_start=464
-  _globals['_QUEUEDPOD']._serialized_end=586
-  _globals['_GETQUEUERESPONSE']._serialized_start=588
-  _globals['_GETQUEUERESPONSE']._serialized_end=655
-  _globals['_SCHEDULERSERVICE']._serialized_start=658
-  _globals['_SCHEDULERSERVICE']._serialized_end=863
+  _globals['_EXPLAINRESPONSE']._serialized_start=339
+  _globals['_EXPLAINRESPONSE']._serialized_end=604
+  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_start=558
+  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_end=604
+  _globals['_GETQUEUEREQUEST']._serialized_start=606
+  _globals['_GETQUEUEREQUEST']._serialized_end=623
+  _globals['_QUEUEDPOD']._serialized_start=625
+  _globals['_QUEUEDPOD']._serialized_end=747
+  _globals['_GETQUEUERESPONSE']._serialized_start=749
+  _globals['_GETQUEUERESPONSE']._serialized_end=816
+  _globals['_SCHEDULERSERVICE']._serialized_start=819
+  _globals['_SCHEDULERSERVICE']._serialized_end=1024
 # @@protoc_insertion_point(module_scope)

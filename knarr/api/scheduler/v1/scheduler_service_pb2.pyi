@@ -38,14 +38,27 @@ class NodeVerdict(_message.Message):
     def __init__(self, node: _Optional[str] = ..., fits: _Optional[bool] = ..., refused_by: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ..., scores: _Optional[_Mapping[str, int]] = ..., total_score: _Optional[int] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("verdicts", "summary", "choice")
+    __slots__ = ("verdicts", "summary", "choice", "scheduler_name", "filters", "weights")
+    class WeightsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     CHOICE_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULER_NAME_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     verdicts: _containers.RepeatedCompositeFieldContainer[NodeVerdict]
     summary: str
     choice: str
-    def __init__(self, verdicts: _Optional[_Iterable[_Union[NodeVerdict, _Mapping]]] = ..., summary: _Optional[str] = ..., choice: _Optional[str] = ...) -> None: ...
+    scheduler_name: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    weights: _containers.ScalarMap[str, int]
+    def __init__(self, verdicts: _Optional[_Iterable[_Union[NodeVerdict, _Mapping]]] = ..., summary: _Optional[str] = ..., choice: _Optional[str] = ..., scheduler_name: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., weights: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class GetQueueRequest(_message.Message):
     __slots__ = ()

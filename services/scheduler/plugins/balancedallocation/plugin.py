@@ -1,17 +1,18 @@
-"""A node whose CPU and memory would be used evenly is the better one: what is left of one without the other is of no use to anybody."""
+"""A node whose CPU and memory – or the resources that a profile names – would be used evenly is the better one: what is left of one without
+the other is of no use to anybody."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from knarr.objects.amounts import CPU, MEMORY
-from services.scheduler.nodes import Nodes, Rows
+from services.scheduler.nodes import Amount, Nodes, Rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
-from services.scheduler.plugin import MAX_SCORE, Plugin, Scores
+from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
 from services.scheduler.pod_facts import PodFacts, facts_of
+from services.scheduler.scored_resources import NodeResourcesBalancedAllocationArgs, compared
 
 
 class BalancedAllocation(Plugin):
@@ -19,18 +20,38 @@ class BalancedAllocation(Plugin):
     reads: ClassVar[frozenset[Part]] = (
         frozenset({NODE_ALLOCATABLE}) | facts_of(Subject.POD, "requests") | facts_of(Subject.PLACED, "requests")
     )
+    Args: ClassVar[type[Any] | None] = NodeResourcesBalancedAllocationArgs
+
+    def __init__(self, cluster: Cluster, args: NodeResourcesBalancedAllocationArgs | None = None) -> None:
+        super().__init__(cluster)
+        self._resources = [resource.name for resource in (args or NodeResourcesBalancedAllocationArgs()).compared]
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        if not any(pod.requests.get(resource, 0) for resource in (CPU, MEMORY)):
+        if not any(pod.requests.get(resource, 0) for resource in self._resources):
             return None
-        cpu, memory = (_share(nodes, resource, pod.requests.get(resource, 0), rows) for resource in (CPU, MEMORY))
-        scores: Scores = ((1.0 - np.abs(cpu - memory) / 2) * MAX_SCORE).astype(np.int64)
+        found = [amounts for name in self._resources if (amounts := compared(nodes, pod, name, rows, assumed=False)) is not None]
+        if not found:
+            return None
+        uneven = _deviation([_share(*amounts) for amounts in found], [offered > 0 for offered, _ in found])
+        scores: Scores = ((1.0 - uneven) * MAX_SCORE).astype(np.int64)
         return scores
 
 
-def _share(nodes: Nodes, resource: str, more: int, rows: Rows) -> NDArray[np.float64]:
+def _share(offered: Amount, taken: Amount) -> NDArray[np.float64]:
     """Which part of what a node offers would be asked for, at most 1; 0 where it offers nothing."""
-    offered = nodes.allocatable[resource][rows]
-    asked = nodes.requested[resource][rows] + more
-    share: NDArray[np.float64] = np.minimum(asked / np.maximum(offered, 1), 1.0) * (offered > 0)
+    share: NDArray[np.float64] = np.minimum(taken / np.maximum(offered, 1), 1.0) * (offered > 0)
     return share
+
+
+def _deviation(shares: list[NDArray[np.float64]], there: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """The standard deviation of the shares of each node, of what it has."""
+    if len(shares) == 2:
+        apart: NDArray[np.float64] = np.abs(shares[0] - shares[1]) / 2
+        return apart * there[0] * there[1]
+    mask, table = np.stack(there), np.stack(shares)
+    count = mask.sum(axis=0)
+    away = np.where(mask, table - table.sum(axis=0) / np.maximum(count, 1), 0.0)
+    # Of two it is half of what they differ by, and to be that exactly.
+    half = (np.where(mask, table, -1.0).max(axis=0) - np.where(mask, table, 2.0).min(axis=0)) / 2
+    deviation: NDArray[np.float64] = np.where(count == 2, half, np.sqrt((away**2).sum(axis=0) / np.maximum(count, 1)))
+    return deviation

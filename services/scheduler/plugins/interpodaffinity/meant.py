@@ -48,13 +48,17 @@ class Meant:
 
         return Question(("refused", label, *self._me()), count, asking=label)
 
-    def liked_by(self, label: str) -> Question:
-        """The pods that want to be near the pod in the domains of a label, by weight, less those that prefer to be away."""
+    def liked_by(self, label: str, required: int) -> Question:
+        """The pods that want to be near the pod in the domains of a label, by weight, less those that prefer to be away.
+
+        ``required`` is what a term counts that they do not only prefer.
+        """
 
         def count(likeness: Likeness) -> int:
-            return sum(weight for weight, term in likeness.terms.liked if term.topology_key == label and self._means_me(term, likeness))
+            liked = (*((required, term) for term in likeness.terms.near), *likeness.terms.preferred)
+            return sum(weight for weight, term in liked if term.topology_key == label and self._means_me(term, likeness))
 
-        return Question(("liked", label, *self._me()), count, asking=label)
+        return Question(("liked", label, required, *self._me()), count, asking=label)
 
     def minds(self, terms: Terms) -> Callable[[Likeness], bool]:
         """Whether required terms of the pod mean another one, or the other's mean the pod."""

@@ -6,7 +6,7 @@ Both ways: what placed pods ask counts for the pod that comes, too. By the docum
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from services.scheduler.domains import Domains
 from services.scheduler.nodes import Amount, Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, Part, Subject
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
+from services.scheduler.plugins.interpodaffinity.arguments import InterPodAffinityArgs
 from services.scheduler.plugins.interpodaffinity.meant import Meant
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.ruled import Ruled
@@ -35,8 +36,11 @@ class InterPodAffinity(Ruled, Plugin):
     helped_by_arrivals: ClassVar[bool] = True
     across: ClassVar[bool] = True
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args: ClassVar[type[Any] | None] = InterPodAffinityArgs
+
+    def __init__(self, cluster: Cluster, args: InterPodAffinityArgs | None = None) -> None:
         super().__init__(cluster)
+        self._args = args or InterPodAffinityArgs()
         self._domains = Domains(self.reads)
 
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
@@ -89,10 +93,12 @@ class InterPodAffinity(Ruled, Plugin):
 
     def _liked(self, pod: PodFacts, nodes: Nodes) -> Amount | None:
         """What each row counts by what the pod prefers and what placed ones do; None without any of it."""
-        meant = Meant(pod, self.cluster)
+        if self._args.ignore_preferred_terms_of_existing_pods and not pod.terms.preferred:
+            return None
+        meant, hard = Meant(pod, self.cluster), self._args.hard_pod_affinity_weight
         liked: Amount | None = None
         own = [(term.topology_key, meant.by_all([term]), weight) for weight, term in pod.terms.preferred]
-        for label, question, weight in (*own, *((label, meant.liked_by(label), 1) for label in nodes.asked.liked)):
+        for label, question, weight in (*own, *((label, meant.liked_by(label, hard), 1) for label in nodes.asked.liked)):
             counts = nodes.tally(question)
             if counts is not None:
                 more = self._domains.of(nodes, label).spread(counts) * weight

@@ -1,18 +1,23 @@
-"""``nodeSelector`` and required node affinity filter; preferred node affinity scores."""
+"""``nodeSelector`` and required node affinity filter; preferred node affinity scores. A profile may ask for more (``addedAffinity``)."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.node_selection import matches_pod, matches_term
+from knarr.objects.node_selection import matches_pod, matches_selector, matches_term
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
 from services.scheduler.plugin import Change, Cluster, Plugin, Scores, normalized
+from services.scheduler.plugins.node_affinity.arguments import NodeAffinityArgs
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.row_cache import RowCache
+
+NOT_MATCHED = "node(s) didn't match Pod's node affinity/selector"
+NOT_ENFORCED = "node(s) didn't match scheduler-enforced node affinity"
 
 
 class NodeAffinity(Plugin):
@@ -20,24 +25,41 @@ class NodeAffinity(Plugin):
     weight: ClassVar[int] = 2
     reads: ClassVar[frozenset[Part]] = frozenset({NODE_LABELS, NODE_NAME}) | facts_of(Subject.POD, "affinity_key")
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args: ClassVar[type[Any] | None] = NodeAffinityArgs
+
+    def __init__(self, cluster: Cluster, args: NodeAffinityArgs | None = None) -> None:
         super().__init__(cluster)
         self._matching = RowCache(self.reads, _matches, np.bool_)
         self._preference = RowCache(self.reads, _preference, np.int64)
+        added = (args or NodeAffinityArgs()).added_affinity or core.NodeAffinity()
+        required = added.HasField("required_during_scheduling_ignored_during_execution")
+        self._added = added.required_during_scheduling_ignored_during_execution if required else None
+        self._added_preferred = tuple(added.preferred_during_scheduling_ignored_during_execution)
+        self._allowed = RowCache(self.reads, matches_selector, np.bool_)
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        return self._matching.get(nodes, pod.affinity_key, pod) if pod.affinity_key else None
+        allowed = None if self._added is None else self._allowed.get(nodes, "added", self._added)
+        if not pod.affinity_key:
+            return allowed
+        matching = self._matching.get(nodes, pod.affinity_key, pod)
+        return matching if allowed is None else matching & allowed
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        return ["node(s) didn't match Pod's node affinity/selector"]
+        return [NOT_MATCHED if self._is_allowed(nodes, row) else NOT_ENFORCED]
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        if not _preferred(pod):
+        own = _preferred(pod)
+        if not own and not self._added_preferred:
             return None
-        return normalized(self._preference.get(nodes, pod.affinity_key, pod)[rows])
+        terms = (*self._added_preferred, *own)
+        # What is added is the same for all pods that come here.
+        return normalized(self._preference.get(nodes, pod.affinity_key, terms)[rows])
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
-        return change.row is None or _matches(pod, nodes.node(change.row))
+        return change.row is None or (self._is_allowed(nodes, change.row) and _matches(pod, nodes.node(change.row)))
+
+    def _is_allowed(self, nodes: Nodes, row: int) -> bool:
+        return self._added is None or matches_selector(self._added, nodes.node(row))
 
 
 def _matches(pod: PodFacts, node: core.Node) -> bool:
@@ -48,6 +70,6 @@ def _preferred(pod: PodFacts) -> list[core.PreferredSchedulingTerm]:
     return list(pod.pod.spec.affinity.node_affinity.preferred_during_scheduling_ignored_during_execution)
 
 
-def _preference(pod: PodFacts, node: core.Node) -> int:
+def _preference(terms: Sequence[core.PreferredSchedulingTerm], node: core.Node) -> int:
     # An empty preference is one for every node: it makes no difference.
-    return sum(term.weight for term in _preferred(pod) if matches_term(term.preference, node))
+    return sum(term.weight for term in terms if matches_term(term.preference, node))

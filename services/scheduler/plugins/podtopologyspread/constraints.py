@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.selectors import EQUALS, NOTHING, Requirement, Selector, label_selector, stored_label_selector
 from services.scheduler.likeness import Likeness
 from services.scheduler.plugin import Cluster
+from services.scheduler.plugins.podtopologyspread.arguments import LIST, PodTopologySpreadArgs
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.tally import Question
 
@@ -31,7 +32,7 @@ class Constraint:
     honors_affinity: bool = True
     honors_taints: bool = False
     owner: str = ""
-    # One that nobody asked for; nodes without its label are judged all the same.
+    # One that nobody asked for, and no profile either; nodes without its label are judged all the same.
     assumed: bool = False
 
     def counts(self, likeness: Likeness, namespace: str) -> bool:
@@ -50,8 +51,10 @@ def asked_by(pod: PodFacts) -> Sequence[Constraint]:
     return [_constraint(pod, found) for found in pod.pod.spec.topology_spread_constraints]
 
 
-def assumed_for(pod: PodFacts, cluster: Cluster) -> Sequence[Constraint]:
+def assumed_for(pod: PodFacts, cluster: Cluster, args: PodTopologySpreadArgs) -> Sequence[Constraint]:
     """Those of a pod that has none: it is spread among the pods of its controller, or among those of its Services."""
+    if args.defaulting_type == LIST and not args.default_constraints:
+        return []
     namespace, labels = pod.key.namespace, pod.labels
     chosen: dict[str, str] = {}
     for service in cluster.list(core.Service, namespace):
@@ -61,6 +64,8 @@ def assumed_for(pod: PodFacts, cluster: Cluster) -> Sequence[Constraint]:
     if not chosen and not pod.owner:
         return []
     selector = label_selector(chosen)
+    if args.defaulting_type == LIST:
+        return [replace(_constraint(pod, found), selector=selector, owner=pod.owner) for found in args.default_constraints]
     return [Constraint(label, skew, selector, owner=pod.owner, assumed=True) for label, skew in DEFAULTS]
 
 

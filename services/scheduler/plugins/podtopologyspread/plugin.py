@@ -1,7 +1,7 @@
 """Pods are spread over domains of nodes: ``topologySpreadConstraints``, those that forbid as a filter, the others as a score.
 
-Pods that ask for nothing are spread over machines and zones as Kubernetes' scheduler does by default. By Kubernetes' documentation of
-topology spread constraints.
+Pods that ask for nothing are spread over machines and zones as Kubernetes' scheduler does by default, or as a profile says. By
+Kubernetes' documentation of topology spread constraints.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from services.scheduler.domains import Domains
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, NODE_TAINTS, Part, Subject
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
+from services.scheduler.plugins.podtopologyspread.arguments import LIST, PodTopologySpreadArgs
 from services.scheduler.plugins.podtopologyspread.constraints import HOSTNAME, Constraint, asked_by, assumed_for
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.row_cache import RowCache
@@ -43,8 +44,11 @@ class PodTopologySpread(Ruled, Plugin):
     helped_by_arrivals: ClassVar[bool] = True
     across: ClassVar[bool] = True
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args: ClassVar[type[Any] | None] = PodTopologySpreadArgs
+
+    def __init__(self, cluster: Cluster, args: PodTopologySpreadArgs | None = None) -> None:
         super().__init__(cluster)
+        self._args = args or PodTopologySpreadArgs()
         self._domains = Domains(self.reads)
         self._selected = RowCache(self.reads, _is_selected, np.bool_)
         self._tolerated = RowCache(self.reads, _is_tolerated, np.bool_)
@@ -56,8 +60,7 @@ class PodTopologySpread(Ruled, Plugin):
         return lambda other: any(one.counts(other.likeness, pod.key.namespace) for one in constraints)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        asked = self._asked_by(pod)
-        constraints = [one for one in asked if not one.forbids] if asked else assumed_for(pod, self.cluster)
+        constraints = [one for one in self._asked_by(pod) or assumed_for(pod, self.cluster, self._args) if not one.forbids]
         if not constraints:
             return None
         counted = rows if constraints[0].assumed else rows[self._labelled(nodes, constraints)[rows]]
@@ -118,7 +121,10 @@ class PodTopologySpread(Ruled, Plugin):
         return self._asked[1]
 
     def _forbidding(self, pod: PodFacts) -> Sequence[Constraint]:
-        return [one for one in self._asked_by(pod) if one.forbids]
+        asked = self._asked_by(pod)
+        if not asked and self._args.defaulting_type == LIST:
+            asked = assumed_for(pod, self.cluster, self._args)
+        return [one for one in asked if one.forbids]
 
     def _labelled(self, nodes: Nodes, constraints: Sequence[Constraint]) -> Mask:
         """Rows that have the labels of all constraints."""

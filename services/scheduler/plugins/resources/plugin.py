@@ -1,18 +1,20 @@
-"""A node takes what fits into its allocatable resources; the emptier node is the better one."""
+"""A node takes what fits into its allocatable resources; the emptier node is the better one, or the fuller, as a profile has it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import compress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from knarr.objects.amounts import CPU, MEMORY, PODS
-from services.scheduler.nodes import Amount, Mask, Nodes, Rows
+from knarr.objects.amounts import PODS
+from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
-from services.scheduler.plugin import MAX_SCORE, Change, Plugin, Scores
+from services.scheduler.plugin import Change, Cluster, Plugin, Scores
+from services.scheduler.plugins.resources.arguments import NodeResourcesFitArgs, Scorer
 from services.scheduler.pod_facts import PodFacts, facts_of
+from services.scheduler.scored_resources import compared
 
 
 class Resources(Plugin):
@@ -21,30 +23,46 @@ class Resources(Plugin):
         frozenset({NODE_ALLOCATABLE}) | facts_of(Subject.POD, "requests", "assumed") | facts_of(Subject.PLACED, "requests", "assumed")
     )
 
+    Args: ClassVar[type[Any] | None] = NodeResourcesFitArgs
+
+    def __init__(self, cluster: Cluster, args: NodeResourcesFitArgs | None = None) -> None:
+        super().__init__(cluster)
+        self._args = args or NodeResourcesFitArgs()
+        self._scorer = Scorer(self._args.scoring_strategy)
+
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         size = nodes.size
         fits: Mask = np.ones(size, np.bool_)
-        for resource, amount in _needs(pod):
+        for resource, amount in self._needs(pod):
             if resource not in nodes.allocatable:
                 return np.zeros(size, np.bool_)
             fits &= nodes.requested[resource][:size] + amount <= nodes.allocatable[resource][:size]
         return fits
 
     def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
-        return all(_left(nodes, resource, row) >= amount for resource, amount in _needs(pod))
+        return all(_left(nodes, resource, row) >= amount for resource, amount in self._needs(pod))
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        return [_word(resource) for resource, amount in _needs(pod) if _left(nodes, resource, row) < amount]
+        return [_word(resource) for resource, amount in self._needs(pod) if _left(nodes, resource, row) < amount]
 
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
-        words = [_word(resource) for resource, _ in _needs(pod)]
-        short = [_short(nodes, resource, amount, rows).tolist() for resource, amount in _needs(pod)]
+        words = [_word(resource) for resource, _ in self._needs(pod)]
+        short = [_short(nodes, resource, amount, rows).tolist() for resource, amount in self._needs(pod)]
         return (list(compress(words, lacking)) for lacking in zip(*short, strict=True))
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        cpu = _share_left(nodes.allocatable[CPU][rows], nodes.assumed_cpu[rows] + pod.assumed[0])
-        memory = _share_left(nodes.allocatable[MEMORY][rows], nodes.assumed_memory[rows] + pod.assumed[1])
-        return (cpu + memory) // 2
+        found = []
+        for resource in self._args.scoring_strategy.compared:
+            amounts = compared(nodes, pod, resource.name, rows, assumed=True)
+            if amounts is not None:
+                found.append((resource.weight, *amounts))
+        return self._scorer.score(found)
+
+    def _needs(self, pod: PodFacts) -> Iterator[tuple[str, int]]:
+        yield PODS, 1
+        for resource, amount in pod.requests.items():
+            if amount > 0 and not self._args.ignores(resource):
+                yield resource, amount
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
         return change.row is None or self.accepts(pod, nodes, change.row)
@@ -64,18 +82,3 @@ def _word(resource: str) -> str:
 def _left(nodes: Nodes, resource: str, row: int) -> int:
     offered = nodes.allocatable.get(resource)
     return int(offered[row] - nodes.requested[resource][row]) if offered is not None else 0
-
-
-def _needs(pod: PodFacts) -> Iterator[tuple[str, int]]:
-    yield PODS, 1
-    for resource, amount in pod.requests.items():
-        if amount > 0:
-            yield resource, amount
-
-
-def _share_left(offered: Amount, taken: Amount) -> Scores:
-    """Percent of what a node offers that would be left; 0 when it is overrun or offers nothing."""
-    # Doubles divide thrice as fast as whole numbers, and as exactly below 2**46 (70 TB).
-    left = np.maximum(offered - taken, 0) * float(MAX_SCORE)
-    shares: Scores = np.where(offered > 0, left / np.maximum(offered, 1), 0.0).astype(np.int64)
-    return shares

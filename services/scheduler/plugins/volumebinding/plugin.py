@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from google.protobuf.message import Message
@@ -20,6 +20,7 @@ from knarr.objects.copies import copy_of
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
 from services.scheduler.plugin import Cluster, Plugin
+from services.scheduler.plugins.volumebinding.arguments import VolumeBindingArgs
 from services.scheduler.plugins.volumebinding.claims import Claims, Impossible, Unbound, claims_of
 from services.scheduler.plugins.volumebinding.room import Room, has_room, room_for
 from services.scheduler.pod_facts import PodFacts
@@ -80,8 +81,11 @@ class VolumeBinding(ToldTogether, Plugin):
         }
     )
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args: ClassVar[type[Any] | None] = VolumeBindingArgs
+
+    def __init__(self, cluster: Cluster, args: VolumeBindingArgs | None = None) -> None:
         super().__init__(cluster)
+        self._seconds = (args or VolumeBindingArgs()).bind_timeout_seconds
         self._reached = RowCache(self.reads, can_reach, np.bool_)
         self._allowed = RowCache(self.reads, _is_allowed, np.bool_)
         self._roomy = RowCache(self.reads, has_room, np.bool_)
@@ -119,7 +123,7 @@ class VolumeBinding(ToldTogether, Plugin):
             return None
         claims = claims_of(pod, self.cluster)
         choice = _choose(self._offers(claims.unbound), node) if claims.unbound else None
-        return None if choice is None else _Binding(self.cluster, node, choice)
+        return None if choice is None else _Binding(self.cluster, node, choice, self._seconds)
 
     def _volume(self, claim: core.PersistentVolumeClaim) -> core.PersistentVolume | None:
         return self.cluster.get(core.PersistentVolume, "", claim.spec.volume_name)
@@ -175,8 +179,9 @@ class VolumeBinding(ToldTogether, Plugin):
 class _Binding(Preparation):
     """Volumes are kept for their claims, and claims are told the node; it is done when all are bound."""
 
-    def __init__(self, cluster: Cluster, node: core.Node, choice: _Choice) -> None:
+    def __init__(self, cluster: Cluster, node: core.Node, choice: _Choice, seconds: float) -> None:
         self._cluster, self._node = cluster, node
+        self.seconds = seconds
         self._claims = [*(claim for claim, _ in choice.volumes), *choice.made]
         self._told = {claim.metadata.uid for claim in choice.made}
         self._kept = {claim.metadata.uid: volume.metadata.name for claim, volume in choice.volumes}

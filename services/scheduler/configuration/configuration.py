@@ -1,0 +1,106 @@
+"""A KubeSchedulerConfiguration as the scheduler takes it: read, completed with Kubernetes' defaults, and validated in its words. Pure.
+
+https://kubernetes.io/docs/reference/scheduling/config/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from knarr.machinery.validation import Path
+from knarr.service.configuration_file import document_of
+from services.scheduler.configuration.checks import check_document
+from services.scheduler.configuration.decoding import Problems, decode
+from services.scheduler.configuration.document import API_VERSION, KIND, Document, Extender, LeaderElection, PluginEntry, SchedulerProfile
+from services.scheduler.configuration.plugin_args import decode_args
+from services.scheduler.configuration.plugin_sets import Chosen, check_bindable, choose
+from services.scheduler.configuration.unused import unused
+from services.scheduler.plugin import Plugin
+from services.scheduler.plugins.resources.arguments import NodeResourcesFitArgs
+from services.scheduler.preemption import DefaultPreemptionArgs
+from services.scheduler.profile import DEFAULT_SCHEDULER, ProfileSettings
+from services.scheduler.registry import PREEMPTION, Registered, registry
+
+FIT = "NodeResourcesFit"
+UNTOLD = LeaderElection()
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """``unused`` is what is said and makes no difference, a sentence each. Times are in seconds."""
+
+    profiles: tuple[ProfileSettings, ...] = (ProfileSettings(),)
+    backoff_first_seconds: float = 1.0
+    backoff_limit_seconds: float = 10.0
+    leader_election: LeaderElection = UNTOLD
+    extenders: tuple[Extender, ...] = ()
+    unused: tuple[str, ...] = ()
+
+
+def parse_configuration(text: bytes, known: Mapping[str, Registered] | None = None) -> Configuration:
+    """Raises ValueError with all that is wrong and where. ``known``: the plugins that there are, by name; without, those of the catalog."""
+    raw = document_of(text, API_VERSION, KIND)
+    problems = Problems()
+    document = _with_a_profile(decode(Document, raw, Path(""), problems, "apiVersion", "kind"))
+    # What does not fit the fields was left out: what is said of the rest of it might mislead.
+    problems.refuse()
+    problems.causes += check_document(document)
+    known = registry() if known is None else known
+    profiles = [_profile(one, Path("profiles").index(at), known, problems) for at, one in enumerate(document.profiles)]
+    problems.refuse()
+    return Configuration(
+        profiles=tuple(_without(profile, _ignored(document.extenders)) for profile in profiles),
+        backoff_first_seconds=document.pod_initial_backoff_seconds,
+        backoff_limit_seconds=document.pod_max_backoff_seconds,
+        leader_election=document.leader_election,
+        extenders=document.extenders,
+        unused=tuple(unused(raw, document)),
+    )
+
+
+def _with_a_profile(document: Document) -> Document:
+    """A single profile may leave out its name, and no profile at all is one."""
+    profiles = document.profiles or (SchedulerProfile(),)
+    if len(profiles) == 1 and not profiles[0].scheduler_name:
+        profiles = (dataclasses.replace(profiles[0], scheduler_name=DEFAULT_SCHEDULER),)
+    return dataclasses.replace(document, profiles=profiles)
+
+
+def _profile(found: SchedulerProfile, path: Path, known: Mapping[str, Registered], problems: Problems) -> ProfileSettings:
+    defaults = [PluginEntry(one.name, one.weight) for one in known.values() if one.default]
+    chosen, causes = choose(found.plugins, known, defaults, path.child("plugins"))
+    problems.causes += causes
+    args = decode_args(found.plugin_config, known, path.child("pluginConfig"), problems)
+    if not causes:
+        problems.causes += check_bindable(chosen, found.scheduler_name, path.child("plugins"))
+    preempts = PREEMPTION in chosen.points.get("postFilter", ())
+    return ProfileSettings(
+        name=found.scheduler_name,
+        filters=_plugins(chosen, "filter", known),
+        scores=[(plugin, chosen.weights[plugin.name]) for plugin in _plugins(chosen, "score", known)],
+        preparing=_plugins(chosen, "preBind", known),
+        args=args,
+        preemption=args.get(PREEMPTION, DefaultPreemptionArgs()) if preempts else None,
+    )
+
+
+def _plugins(chosen: Chosen, point: str, known: Mapping[str, Registered]) -> Sequence[type[Plugin]]:
+    found = (known[name].plugin for name in chosen.points.get(point, ()))
+    return [plugin for plugin in found if plugin is not None]
+
+
+def _ignored(extenders: Sequence[Extender]) -> tuple[str, ...]:
+    """Resources that extenders look after alone."""
+    return tuple(resource.name for one in extenders for resource in one.managed_resources if resource.ignored_by_scheduler)
+
+
+def _without(profile: ProfileSettings, resources: tuple[str, ...]) -> ProfileSettings:
+    """A profile that does not look at these resources."""
+    if not resources:
+        return profile
+    args: Any = profile.args.get(FIT, NodeResourcesFitArgs())
+    args = dataclasses.replace(args, ignored_resources=(*args.ignored_resources, *resources))
+    return dataclasses.replace(profile, args={**profile.args, FIT: args})

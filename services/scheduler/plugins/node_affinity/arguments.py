@@ -1,0 +1,62 @@
+"""What a profile may say of NodeAffinity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import Path, check_format, forbidden, invalid, not_supported, qualified_name, required
+from knarr.objects.node_selection import NAME
+
+_EXISTENCE, _LISTS, _BOUNDS = ("Exists", "DoesNotExist"), ("In", "NotIn"), ("Gt", "Lt")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAffinityArgs:
+    """``added_affinity`` is asked for every pod of the profile, besides what the pod asks."""
+
+    added_affinity: core.NodeAffinity | None = None
+
+    def problems(self, path: Path) -> Iterator[Cause]:
+        if self.added_affinity is None:
+            return
+        path = path.child("addedAffinity")
+        where = path.child("requiredDuringSchedulingIgnoredDuringExecution")
+        if self.added_affinity.HasField("required_during_scheduling_ignored_during_execution"):
+            terms = self.added_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
+            for at, term in enumerate(terms):
+                yield from _of_term(term, where.child("nodeSelectorTerms").index(at))
+        where = path.child("preferredDuringSchedulingIgnoredDuringExecution")
+        for at, preferred in enumerate(self.added_affinity.preferred_during_scheduling_ignored_during_execution):
+            if not 1 <= preferred.weight <= 100:
+                yield invalid(where.index(at).child("weight"), preferred.weight, "must be in the range 1-100")
+            yield from _of_term(preferred.preference, where.index(at).child("preference"))
+
+
+def _of_term(term: core.NodeSelectorTerm, path: Path) -> Iterator[Cause]:
+    for at, expression in enumerate(term.match_expressions):
+        where = path.child("matchExpressions").index(at)
+        yield from check_format(where.child("key"), expression.key, qualified_name)
+        yield from _of_values(expression, where)
+    for at, expression in enumerate(term.match_fields):
+        where = path.child("matchFields").index(at)
+        if expression.key != NAME:
+            yield not_supported(where.child("key"), expression.key, (NAME,))
+        if expression.operator not in _LISTS:
+            yield not_supported(where.child("operator"), expression.operator, _LISTS)
+        elif len(expression.values) != 1:
+            yield required(where.child("values"), "must have one element")
+
+
+def _of_values(expression: core.NodeSelectorRequirement, path: Path) -> Iterable[Cause]:
+    operator, values = expression.operator, expression.values
+    if operator in _LISTS and not values:
+        yield required(path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")
+    elif operator in _EXISTENCE and values:
+        yield forbidden(path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+    elif operator in _BOUNDS and len(values) != 1:
+        yield required(path.child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'")
+    elif operator not in (*_LISTS, *_EXISTENCE, *_BOUNDS):
+        yield not_supported(path.child("operator"), operator, (*_LISTS, *_EXISTENCE, *_BOUNDS))
