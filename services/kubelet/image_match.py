@@ -9,6 +9,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from knarr.objects.images import full_name
+
 
 class Place(NamedTuple):
     host: str
@@ -42,10 +44,5 @@ def matches(pattern: str, repository: str) -> bool:
 
 def repository_of(reference: str) -> str:
     """The image without tag and digest, with its registry: ``docker.io/library/busybox``."""
-    name = reference.partition("@")[0]
-    head, slash, last = name.rpartition("/")
-    name = f"{head}{slash}{last.partition(':')[0]}"
-    first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return name
-    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+    head, slash, last = full_name(reference).partition("@")[0].rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}"

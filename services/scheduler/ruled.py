@@ -1,13 +1,26 @@
-"""A filter that is made of rules, each with words of its own: the first rule that refuses a node is the one that is told."""
+"""Filters that find their reasons for many nodes at once; among them those made of rules, each with words of its own: the first rule
+that refuses a node is the one that is told."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.told_together import ToldTogether
+
+
+class ToldTogether(abc.ABC):
+    """Beside ``Plugin``, before it among the bases."""
+
+    @abc.abstractmethod
+    def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
+        """As ``Plugin.all_reasons``."""
+
+    def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
+        return next(iter(self.all_reasons(pod, nodes, np.array([row], np.intp))))
 
 
 class Ruled(ToldTogether):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,16 +20,21 @@ from knarr.machinery.errors import StatusError, Unauthorized, status_error
 from knarr.service.authentication import AUTHENTICATED, MASTERS, TokenTable, User, hash_token
 from knarr.service.client_certificates import CertifiedUser
 from knarr.service.web.message import WebAnswer, WebFace, WebRequest
+from services.kubelet.image_flags import add_image_flags, image_settings
 from services.kubelet.node.machine import read_machine
 from services.kubelet.node.machine_use import DiskUse, MachineUse, read_machine_use
 from services.kubelet.proc import max_processes
+from services.kubelet.resource_flags import add_resource_flags, resource_settings
 from services.kubelet.runtime.docker.usage import details_of, usage_of
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import Limits, PodRef
 from services.kubelet.runtime.port import Container, RuntimeFailure, Sandbox
 from services.kubelet.runtime.usage import NetworkUse, Usage, UsageDetails
+from services.kubelet.settings import KubeletSettings
+from services.kubelet.shutdown_flags import add_shutdown_flags, shutdown_periods
 from services.kubelet.web.cadvisor import cadvisor_metrics
 from services.kubelet.web.callers import REFUSED_SECONDS, REMEMBERED_SECONDS, Callers
+from services.kubelet.web.configz import configz
 from services.kubelet.web.disks import measure
 from services.kubelet.web.exposition import family
 from services.kubelet.web.node_logs import NodeLogs
@@ -399,6 +405,30 @@ async def test_logs_of_the_node(tmp_path: Path) -> None:
         with pytest.raises(StatusError) as failed:
             await logs.answer(path)
         assert failed.value.reason == reason, path
+
+
+def test_settings_are_told_as_they_were_given(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    for add in (add_resource_flags, add_image_flags, add_shutdown_flags):
+        add(parser)
+    words = (
+        "--eviction-hard memory.available<100Mi,nodefs.available<7.5% --eviction-soft imagefs.available<2Gi --image-gc-high-threshold 90 "
+        "--eviction-soft-grace-period imagefs.available=1m30s --eviction-minimum-reclaim nodefs.available=1Gi --max-parallel-image-pulls 3 "
+        "--kube-reserved cpu=1500m,memory=1Gi,pid=1000 --shutdown-grace-period 30s --shutdown-grace-period-critical-pods 10s"
+    )
+    given = parser.parse_args(words.split())
+    chosen = resource_settings(given) | image_settings(given)
+    told = configz(KubeletSettings("n", tmp_path, "192.0.2.1", shutdown_periods=shutdown_periods(given), manifest_path=tmp_path, **chosen))
+    found = told["kubeletconfig"]
+    assert found["evictionHard"] == {"memory.available": "100Mi", "nodefs.available": "7.5%"}
+    assert (found["evictionSoft"], found["evictionSoftGracePeriod"]) == ({"imagefs.available": "2Gi"}, {"imagefs.available": "1m30s"})
+    assert (found["evictionMinimumReclaim"], found["kubeReserved"]) == (
+        {"nodefs.available": "1Gi"},
+        {"cpu": "1500m", "memory": "1Gi", "pid": "1k"},
+    )
+    assert (found["imageGCHighThresholdPercent"], found["imageMinimumGCAge"], found["maxParallelImagePulls"]) == (90, "2m0s", 3)
+    assert [tuple(one.values()) for one in found["shutdownGracePeriodByPodPriority"]] == [(0, 20), (2_000_000_000, 10)]
+    assert (found["staticPodPath"], "systemReserved" in found) == (str(tmp_path), False)
 
 
 def test_what_this_machine_uses() -> None:

@@ -18,6 +18,7 @@ from knarr.objects.images import registry_of
 from knarr.service.answers import Answers
 from services.kubelet.credential_config import Provider, cache_seconds
 from services.kubelet.image_match import matches, repository_of
+from services.kubelet.node.registry_logins import Login
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,6 @@ RESPONSE = "CredentialProviderResponse"
 # For which images an answer holds.
 IMAGE, REGISTRY, GLOBAL = "Image", "Registry", "Global"
 
-Login = dict[str, str]
 # By patterns of registries.
 Logins = Mapping[str, Login]
 Key = tuple[str, str, str]

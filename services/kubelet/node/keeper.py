@@ -15,10 +15,10 @@ from knarr.objects.copies import copy_of
 from services.kubelet.node.conditions import news
 from services.kubelet.node.image_report import ImageReport
 from services.kubelet.node.in_use import VolumesInUse
+from services.kubelet.node.lease import RETRY
 from services.kubelet.node.machine import Machine, Pressure
 from services.kubelet.node.pod_range import PodRange
 from services.kubelet.node.registration import desired_node, registered_again
-from services.kubelet.node.retry import RETRY
 from services.kubelet.node.status import NodeFacts, node_status, without_heartbeats
 from services.kubelet.runtime.port import Runtime
 from services.kubelet.settings import KubeletSettings

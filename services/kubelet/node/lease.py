@@ -9,16 +9,19 @@ from datetime import datetime
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.machinery.errors import NotFound, StatusError
 from knarr.machinery.times import to_micro_time
 from knarr.objects.copies import copy_of
 from knarr.objects.owners import owner_reference
-from services.kubelet.node.retry import RETRY
 from services.kubelet.settings import KubeletSettings
 
 log = logging.getLogger(__name__)
+
+# How long the node's reports wait after the API server did not take one: below the duration of a Lease.
+RETRY = Backoff(first_seconds=0.4, limit_seconds=7.0)
 
 LEASE_NAMESPACE = "kube-node-lease"
 

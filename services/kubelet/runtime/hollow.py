@@ -22,6 +22,7 @@ from services.kubelet.runtime.port import (
     CREATED,
     EXITED,
     RUNNING,
+    START_FAILED_EXIT_CODE,
     Check,
     Container,
     ExecCheck,
@@ -41,7 +42,6 @@ from services.kubelet.runtime.port import (
 )
 from services.kubelet.runtime.usage import Usage
 
-START_ERROR_EXIT_CODE = 128
 KILLED_EXIT_CODE = 137
 TERMINATED_EXIT_CODE = 143
 
@@ -195,7 +195,7 @@ class HollowRuntime(Runtime):
         await _pause(self._settings.start_seconds)
         if container.name in self.fail_start:
             words, now = self.fail_start[container.name], self._clock.now()
-            failed = replace(container, state=EXITED, exit_code=START_ERROR_EXIT_CODE, error=words, finished_at=now)
+            failed = replace(container, state=EXITED, exit_code=START_FAILED_EXIT_CODE, error=words, finished_at=now)
             self._observations.put_container(pod, failed)
             raise RuntimeFailure(words)
         fate, now = fate_of(self._plan(container.id).process), self._clock.now()

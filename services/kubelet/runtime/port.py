@@ -19,6 +19,8 @@ from services.kubelet.runtime.plan import ContainerPlan, Identity, Limits, PodRe
 from services.kubelet.runtime.usage import Storage, Usage
 
 RUNNING, EXITED, CREATED = "running", "exited", "created"
+# Of a container that could not be started, as Kubernetes tells it.
+START_FAILED_EXIT_CODE = 128
 
 
 class RuntimeFailure(Exception):

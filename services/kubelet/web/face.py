@@ -20,7 +20,7 @@ Page = Callable[[WebRequest, list[str]], Awaitable[WebAnswer]]
 
 
 class KubeletFace:
-    """``pages`` are by method and the first part of their path."""
+    """``pages`` are by the first part of their path and the method."""
 
     def __init__(self, node: str, callers: Callers, access: ReviewedAccess, pages: Mapping[str, Mapping[str, Page]]) -> None:
         self._node, self._callers, self._access, self._pages = node, callers, access, pages

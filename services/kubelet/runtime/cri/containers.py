@@ -20,10 +20,10 @@ from services.kubelet.runtime.cri.log_files import pod_logs, remove_logs
 from services.kubelet.runtime.cri.observer import EngineObserver
 from services.kubelet.runtime.cri.sandboxes import make_log_folder, name_is_taken
 from services.kubelet.runtime.cri.settings import CriSettings
-from services.kubelet.runtime.cri.statuses import START_FAILED_EXIT_CODE, json_of
+from services.kubelet.runtime.cri.statuses import json_of
 from services.kubelet.runtime.labels import CONTAINER_NAME, POD_UID, STOP_SIGNAL, pod_of
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, NoSuchContainer, RuntimeFailure
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, START_FAILED_EXIT_CODE, Container, NoSuchContainer, RuntimeFailure
 from services.kubelet.runtime.signals import send_signal
 from services.kubelet.runtime.usage import Storage, Usage, UsageDetails
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,6 @@ from services.kubelet.runtime.labels import (
 from services.kubelet.runtime.plan import Limits
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Sandbox
 
-START_FAILED_EXIT_CODE = 128
 OOM_KILLED, START_FAILED = "OOMKilled", "StartError"
 STATES = {cri.CONTAINER_CREATED: CREATED, cri.CONTAINER_RUNNING: RUNNING}
 
@@ -31,11 +31,7 @@ STATES = {cri.CONTAINER_CREATED: CREATED, cri.CONTAINER_RUNNING: RUNNING}
 def sandbox_of(status: sandbox_pb2.PodSandboxStatus) -> Sandbox:
     ready = status.state == sandbox_pb2.SANDBOX_READY
     found = sandbox_from(status.id, status.labels, ready=ready, created_at=moment(status.created_at))
-    return _with_ip(found, status.network.ip)
-
-
-def _with_ip(found: Sandbox, ip: str) -> Sandbox:
-    return Sandbox(found.id, found.pod, found.attempt, found.ready, ip, found.created_at, found.handler)
+    return replace(found, ip=status.network.ip)
 
 
 def container_of(response: cri.ContainerStatusResponse, scheme: str) -> Container:

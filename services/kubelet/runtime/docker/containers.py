@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from services.kubelet.runtime.docker.bodies import container_body, container_name, update_body
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.images import EngineImages
-from services.kubelet.runtime.docker.observations import START_FAILED_EXIT_CODE, container_from, image_id
+from services.kubelet.runtime.docker.observations import container_from, image_id
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.docker.usage import usage_of
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, Image, RuntimeFailure
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, START_FAILED_EXIT_CODE, Container, Image, RuntimeFailure
 from services.kubelet.runtime.signals import signal_name
 from services.kubelet.runtime.usage import Storage, Usage
 

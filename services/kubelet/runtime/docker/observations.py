@@ -8,10 +8,8 @@ from typing import Any
 
 from services.kubelet.runtime.labels import ATTEMPT, CONTAINER_NAME, IMAGE, SANDBOX_ATTEMPT, SPEC_HASH, identity_of
 from services.kubelet.runtime.plan import Limits
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, START_FAILED_EXIT_CODE, Container
 from services.kubelet.runtime.signals import signal_name
-
-START_FAILED_EXIT_CODE = 128
 
 
 def container_from(inspected: Mapping[str, Any]) -> Container:

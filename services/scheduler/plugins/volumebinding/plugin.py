@@ -26,7 +26,7 @@ from services.scheduler.plugins.volumebinding.room import Room, has_room, room_f
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation, Spoiled
 from services.scheduler.row_cache import RowCache
-from services.scheduler.told_together import ToldTogether
+from services.scheduler.ruled import ToldTogether
 
 CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 NO_MATCH = "node(s) didn't find available persistent volumes to bind"
