@@ -166,28 +166,32 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         return pod
 
     def _container(self, ref: pb.ContainerRef, *, previous: bool = False) -> Container:
+        """Whose log is asked for: of one that waits for its next start, as in Kubernetes, what it said the last time."""
+        pod, name, found = self._observed(ref)
+        if previous and found and not (found[-1].state == "exited" and _waits(pod, name)):
+            found = found[:-1]
+        begun = [container for container in found if container.state != "created"]
+        if begun:
+            return begun[-1]
+        if previous:
+            raise bad_request(f'previous terminated container "{name}" in pod "{ref.pod}" not found')
+        raise bad_request(f'container "{name}" in pod "{ref.pod}" is waiting to start: {_waiting_words(pod, name)}')
+
+    def _observed(self, ref: pb.ContainerRef) -> tuple[core.Pod, str, list[Container]]:
+        """The pod, the name that is meant, and all containers of it, the newest last."""
         pod = self._pod(ref.namespace, ref.pod)
         name = ref.container or (pod.spec.containers[0].name if len(pod.spec.containers) == 1 else "")
         if name not in {spec.name for spec in every_container(pod.spec)}:
             raise bad_request(f"container {ref.container} is not valid for pod {ref.pod}")
         observation = self._runtime.observe(pod.metadata.uid)
-        found = observation.latest(name) if observation else None
-        if previous:
-            earlier = [c for c in observation.containers if c.name == name and c.id != (found.id if found else "")] if observation else []
-            if found is not None and found.state == "exited" and _waits(pod, name):
-                return found
-            if not earlier:
-                raise bad_request(f'previous terminated container "{name}" in pod "{ref.pod}" not found')
-            return max(earlier, key=lambda c: c.attempt)
-        if found is None or found.state == "created":
-            raise bad_request(f'container "{name}" in pod "{ref.pod}" is waiting to start: {_waiting_words(pod, name)}')
-        return found
+        found = [container for container in observation.containers if container.name == name] if observation else []
+        return pod, name, sorted(found, key=lambda container: container.attempt)
 
     def _running(self, ref: pb.ContainerRef) -> Container:
-        container = self._container(ref)
-        if container.state != RUNNING:
-            raise internal(f'unable to upgrade connection: container not found ("{container.name}")')
-        return container
+        _, name, found = self._observed(ref)
+        if not found or found[-1].state != RUNNING:
+            raise internal(f'unable to upgrade connection: container not found ("{name}")')
+        return found[-1]
 
 
 def _status_of(pod: core.Pod, name: str) -> core.ContainerStatus:
