@@ -218,7 +218,7 @@ async def test_a_group_that_is_busy_is_removed_later_and_holds_nobody_up_for_eve
                 stuck.add(uid)
             await cluster.client.delete(core.Pod, name, "default", grace_period_seconds=0)
             await cluster.until(lambda: not cluster.kubelet.manager.workers)
-            assert tried[uid] == (3 if name == "busy" else actions.GROUP_TRIES)
+            assert tried[uid] == (3 if name == "busy" else actions.LEAVE_TRIES)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not os.access("/sys/fs/cgroup/memory", os.W_OK), reason="needs leave to make control groups")

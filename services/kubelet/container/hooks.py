@@ -9,7 +9,7 @@ from dataclasses import replace
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.probes import UnknownPort, check_of
 from services.kubelet.pod.context import PodContext
-from services.kubelet.runtime.port import Container, HttpCheck, RuntimeFailure
+from services.kubelet.runtime.port import Container, HttpCheck, RuntimeFailure, RuntimeUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class HookRunner:
         self.running: set[str] = set()
 
     async def post_start(self, spec: core.Container, container: Container, ip: str) -> str:
-        """Runs the hook; answers why it failed, or nothing."""
+        """Runs the hook; answers why it failed, or nothing. Raises RuntimeUnavailable where nobody knows whether it ran: it is then to run
+        again, since a hook runs at least once, and a container that is well is not ended for an engine that is away."""
         self.running.add(spec.name)
         try:
             failure = await self._run(spec.lifecycle.post_start, spec, container, ip, POST_START_SECONDS)
@@ -40,7 +41,10 @@ class HookRunner:
 
     async def pre_stop(self, spec: core.Container, container: Container, ip: str, grace_seconds: float) -> None:
         """Runs the hook within the grace period; a failure is told and the stop goes on."""
-        failure = await self._run(spec.lifecycle.pre_stop, spec, container, ip, grace_seconds)
+        try:
+            failure = await self._run(spec.lifecycle.pre_stop, spec, container, ip, grace_seconds)
+        except RuntimeUnavailable as error:
+            failure = str(error)
         if failure:
             log.warning("a preStop hook failed", extra={"container": spec.name, "error": failure})
             self._event("Warning", "FailedPreStopHook", "PreStopHook failed", spec.name)
@@ -55,5 +59,7 @@ class HookRunner:
                 check = replace(check, hook=True)
             result = await self._runtime.check(container.id, check, limit_seconds)
             return "" if result.success else result.output or "failed"
+        except RuntimeUnavailable:
+            raise
         except (RuntimeFailure, UnknownPort) as error:
             return str(error)

@@ -93,7 +93,7 @@ class Prober:
         for key in self._tasks.keys() - wanted.keys():
             self._tasks.pop(key).cancel()
         ip = observation.sandbox.ip if observation.sandbox else ""
-        for key in wanted.keys() - self._tasks.keys():
+        for key in [key for key in wanted if key not in self._tasks]:
             spec, container, probe = wanted[key]
             work = self._probe(key[1], spec, container, probe, ip or pod.status.host_ip)
             self._tasks[key] = asyncio.create_task(work, name=f"probe/{key[1]}/{spec.name}")

@@ -25,7 +25,7 @@ from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.spec import container_hash
 from services.kubelet.runtime.plan import ContainerPlan
-from services.kubelet.runtime.port import RUNNING, Container, Image, RuntimeFailure, RuntimeUnavailable, Sandbox
+from services.kubelet.runtime.port import CREATED, RUNNING, Container, Image, RuntimeFailure, RuntimeUnavailable, Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +149,9 @@ class ContainerStarter:
     async def _run(self, plan: ContainerPlan) -> bool:
         """Whether it was started; one that was not is observed as one that ended. Raises CreateFailure and RuntimeUnavailable."""
         container = await self._create(plan)
+        if container.state != CREATED:
+            # Started before, by a call whose answer was lost: it may have done its work and ended, which it does once.
+            return True
         self._event("Normal", "Created", "Container created", plan.name)
         try:
             await self._shared.runtime.start_container(container, plan.pod)

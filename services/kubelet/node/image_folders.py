@@ -7,7 +7,6 @@ So a kubelet that starts anew finds both, and a pod whose kubelet was cut off ke
 from __future__ import annotations
 
 import asyncio
-import logging
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +16,6 @@ from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.trees import remove_tree
 from services.kubelet.node.unpack import unpack
 from services.kubelet.runtime.port import Image, Runtime
-
-log = logging.getLogger(__name__)
 
 FOLDER, MARKS = "image-volumes", "image-volumes"
 CLOSED_MODE = 0o700
@@ -53,12 +50,9 @@ class ImageFolders:
             await self._files.call(_lay, archive, fresh, place)
 
     async def sweep(self) -> None:
-        """Removes what no pod has."""
+        """Removes what no pod has. Raises OSError."""
         async with self._lock:
-            try:
-                await self._files.call(_sweep, self._root, self._pods)
-            except OSError as error:
-                log.warning("images of volumes were not removed", extra={"error": str(error)})
+            await self._files.call(_sweep, self._root, self._pods)
 
 
 def _unnamed(folder: Path) -> BinaryIO:

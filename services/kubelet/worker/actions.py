@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 RELEASE_RETRY = Backoff(first_seconds=0.5, limit_seconds=60.0)
 RESIZE_RETRY = timedelta(seconds=10)
-# How often it is tried, a second apart, to remove a pod's control group.
-GROUP_TRIES = 10
+# How often it is tried, a second apart, to remove a pod's control group and the images that it had as volumes.
+LEAVE_TRIES = 10
 
 
 class ActionRunner:
@@ -154,9 +154,7 @@ class ActionRunner:
         await self._release()
         self._facts.volumes_ready = False
         await self._context.shared.files.call(remove)
-        if self._facts.images and self._runtime.mounts_files:
-            await self._context.shared.image_folders.sweep()
-        await self._leave_group()
+        await self._leave_node()
 
     async def _release(self) -> None:
         """What no driver takes back stays, and the pod with it: an unmount by force might lose what was written."""
@@ -169,15 +167,20 @@ class ActionRunner:
             raise RuntimeFailure(str(error)) from error
         self._facts.driven = False
 
-    async def _leave_group(self) -> None:
-        """The kernel may still be busy with what ended in it: it is tried again, some times; what stays then goes when a kubelet begins."""
+    async def _leave_node(self) -> None:
+        """Gives up what the pod had beside its directory. The kernel may still be busy with what ended in its control group, the disk may
+        not take a change: it is tried again, some times; what stays then goes when a kubelet begins."""
+        shared = self._context.shared
         try:
-            await self._context.shared.groups.remove(self._ref.uid)
+            if self._runtime.mounts_files:
+                # Also where nobody knows of images that it had: the kubelet that laid them may have been killed.
+                await shared.image_folders.sweep()
+            await shared.groups.remove(self._ref.uid)
         except OSError as error:
             self._stayed_in_vain += 1
-            if self._stayed_in_vain < GROUP_TRIES:
-                raise RuntimeFailure(f"the pod's control group was not removed: {error}") from error
-            log.warning("a pod's control group stays", extra={"pod": self._ref.name, "error": str(error)})
+            if self._stayed_in_vain < LEAVE_TRIES:
+                raise RuntimeFailure(f"what the pod had of the node was not removed: {error}") from error
+            log.warning("a pod leaves something behind", extra={"pod": self._ref.name, "error": str(error)})
         self._facts.held = None
 
     async def _start(self, action: StartContainer) -> None:

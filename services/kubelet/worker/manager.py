@@ -118,26 +118,43 @@ class PodManager:
         await cancel([*self._tasks.values(), *self._entering.values()])
 
     async def _remove_orphans(self) -> None:
-        """Removes the directories, mounts included, of pods that ended while no kubelet ran: neither the API nor the engine knows them."""
-        found = {*await self._context.files.call(left_behind, self._context.settings.data_dir), *await self._context.groups.left_behind()}
-        left, failures = [uid for uid in found if uid not in self._workers], 0
-        while left := [uid for uid in left if not await self._is_removed(uid)]:
+        """Removes the directories, mounts included, and groups of pods that ended while no kubelet ran: neither the API nor the engine
+        knows them. What stays is tried again."""
+        left: Collection[str] | None = None
+        failures = 0
+        while True:
+            try:
+                left = await self._left_behind() if left is None else left
+                left = [uid for uid in left if not await self._is_removed(uid)]
+                await self._context.image_folders.sweep()
+                if not left:
+                    return
+            except OSError as error:
+                log.warning("what pods left behind was not removed", extra={"error": str(error)})
             failures += 1
             await self._context.drivers.wait_change(WORKER_RETRY.delay(failures))
-        await self._context.image_folders.sweep()
 
     async def _is_removed(self, uid: str) -> bool:
-        """False for one that a driver has yet to take its volume from."""
+        """Or is a pod's that is here now, whose worker sees to it. False for one that a driver has yet to take its volume from, or that
+        disk or kernel do not let go."""
+        if uid in self._workers:
+            return True
         try:
             await self._context.drivers.tear_down(uid)
             await self._context.files.call(PodDirectory(self._context.settings.data_dir, uid).remove)
             await self._context.groups.remove(uid)
         except OSError as error:
-            log.warning("a pod's directory was not removed", extra={"uid": uid, "error": str(error)})
+            log.warning("what a pod left behind was not removed", extra={"uid": uid, "error": str(error)})
+            return False
         except DriverError as error:
             log.warning("a driver does not take its volume back", extra={"uid": uid, "error": str(error)})
             return False
         return True
+
+    async def _left_behind(self) -> Collection[str]:
+        """The uids of the pods that have something here. Raises OSError."""
+        folders = await self._context.files.call(left_behind, self._context.settings.data_dir)
+        return {*folders, *await self._context.groups.left_behind()}
 
     def static_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         """A pod that the node runs by itself has come or gone; one of the same name waits for the other to end."""

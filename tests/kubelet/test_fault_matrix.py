@@ -1,0 +1,107 @@
+"""Whatever fails, hangs, dies or is killed on a pod's way: it comes to be as it should, once, and nothing of it is left in the end.
+
+The ordinary run takes some of the rows by a seed. With ``KNARR_FAULTS=singles`` each step goes wrong in every way, with
+``KNARR_FAULTS=pairs`` every two steps of a pod's life do: that takes hours.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.kubelet.fault_engine import Kind
+from tests.kubelet.fault_scenarios import SCENARIOS
+from tests.kubelet.fault_world import Row, World, live
+
+WHICH = os.environ.get("KNARR_FAULTS", "")
+SEED, SINGLES, PAIRS = 1, 5, 7
+MOST_FAILURES = 20
+
+# Rows that were found to go wrong.
+FOUND: list[tuple[str, Row]] = [
+    # An image laid as a volume stayed for ever once the kubelet that had laid it was killed.
+    ("web", {"start app": Kind.KILLED_AFTER}),
+    ("web", {"create app": Kind.FORGOTTEN}),
+    ("web", {"file _lay": Kind.FORGOTTEN}),
+    # A disk that took no change for a moment kept it, too; and what a killed kubelet left, beside an image.
+    ("web", {"file _sweep": Kind.REFUSED}),
+    ("web", {"remove_sandbox": Kind.FORGOTTEN, "file remove": Kind.REFUSED}),
+    ("web", {"remove setup": Kind.KILLED_AFTER, "file left_behind": Kind.REFUSED}),
+    # A container whose start was not answered ran once more after it had ended.
+    ("web", {"start setup": Kind.UNSEEN}),
+    ("never", {"start setup": Kind.UNSEEN}),
+    # A pod that never starts again failed for a postStart hook that the engine was not asked to run.
+    ("never", {"postStart app": Kind.CUT}),
+    ("never", {"postStart app": Kind.UNTOLD}),
+    ("web", {"postStart app": Kind.HANGS}),
+]
+
+
+def lived(scenario: str, row: Row) -> World:
+    with TemporaryDirectory() as folder:
+        return live(Path(folder) / "node", SCENARIOS[scenario], row)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_life_without_faults(scenario: str) -> None:
+    world = lived(scenario, {})
+    assert world.steps and not world.struck
+    assert world.engine.ended["app"] == (2 if scenario == "anew" else 1)
+
+
+@pytest.mark.parametrize(("scenario", "row"), FOUND, ids=[f"{name}: {row}" for name, row in FOUND])
+def test_what_was_found(scenario: str, row: Row) -> None:
+    assert lived(scenario, row).struck == list(row.values())
+
+
+@pytest.mark.timeout(0 if WHICH else 120)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_one_step_goes_wrong(scenario: str) -> None:
+    steps = len(lived(scenario, {}).steps)
+    rows: list[Row] = [{step: kind} for kind in Kind for step in range(steps)]
+    _try(scenario, rows if WHICH else _some(rows, SINGLES, scenario))
+
+
+@pytest.mark.timeout(0 if WHICH else 120)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_two_steps_go_wrong(scenario: str) -> None:
+    """The second among those that the first leads to."""
+    if WHICH == "pairs":
+        _try(scenario, _pairs(scenario))
+        return
+    steps, chance = len(lived(scenario, {}).steps), random.Random(f"{SEED} {scenario} pairs")
+    rows: list[Row] = []
+    for _ in range(PAIRS):
+        first = chance.randrange(steps)
+        rows.append({first: chance.choice(list(Kind)), first + chance.randint(1, 12): chance.choice(list(Kind))})
+    _try(scenario, rows)
+
+
+def _some(rows: list[Row], count: int, scenario: str) -> list[Row]:
+    return random.Random(f"{SEED} {scenario}").sample(rows, count)
+
+
+def _pairs(scenario: str) -> Iterator[Row]:
+    for first in range(len(lived(scenario, {}).steps)):
+        for kind in Kind:
+            for second in range(first + 1, len(lived(scenario, {first: kind}).steps)):
+                for other in Kind:
+                    yield {first: kind, second: other}
+
+
+def _try(scenario: str, rows: Iterator[Row] | list[Row]) -> None:
+    """Tells of all rows that fail, not of the first alone."""
+    failed: list[str] = []
+    for row in rows:
+        try:
+            lived(scenario, row)
+        except AssertionError as error:
+            failed.append(f"{row}: {str(error)[:300]}")
+            if len(failed) == MOST_FAILURES:
+                break
+    assert not failed, "\n".join(failed)
