@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,9 @@ async def test_a_folder_is_followed(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / ".hidden.yaml").write_text(TEXT)
         (folder / "inner").mkdir()
+        (folder / "around.yaml").symlink_to("around.yaml")
+        (folder / "nowhere.yaml").symlink_to("none")
+        os.mkfifo(folder / "pipe.yaml")
         (folder / "bad.yaml").write_text("kind: Pod")
         (folder / "a.yaml").write_text(TEXT)
         await until(lambda: told == [("", "web-n")] and len(said) == 1)

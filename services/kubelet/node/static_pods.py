@@ -130,7 +130,8 @@ def _marks(path: Path) -> dict[str, Mark]:
         if not one.name.startswith("."):
             try:
                 told = one.stat()
-            except FileNotFoundError:
+            except OSError:
+                # One that is gone, or a link that leads nowhere, is no reason to read none of the others.
                 continue
             if stat.S_ISREG(told.st_mode):
                 found[str(one)] = (told.st_ino, told.st_mtime_ns, told.st_size)
