@@ -10,14 +10,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from knarr.service import presence
 from knarr.service.authentication import AUTHENTICATED, MASTERS, TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
+from knarr.service.spdy import session as spdy_session
 from knarr.service.streams.forwards import TUNNEL
 from knarr.service.tls import ServerContext
 from knarr.service.web.shared_port import SharedPort
@@ -25,6 +28,7 @@ from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import RuntimeFailure, Sandbox, Session
 from services.kubelet.web.rights import rights
 from tests.apiserver.rest.http_client import HttpClient
+from tests.apiserver.rest.streams.flood import held_up, over_a_websocket, over_spdy
 from tests.apiserver.rest.streams.spdy_client import everything, spdy
 from tests.kubelet.support import Cluster, make_pod, running
 
@@ -62,6 +66,13 @@ class Echo(Session):
         self.closed = True
 
 
+class Deaf(Echo):
+    """Takes no input."""
+
+    async def write(self, data: bytes) -> None:
+        await asyncio.Event().wait()
+
+
 class ScriptedRuntime(HollowRuntime):
     """Its commands are their exit codes."""
 
@@ -75,7 +86,8 @@ class ScriptedRuntime(HollowRuntime):
         return self._session(int(command[0]))
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
-        return self._session(0)
+        self.sessions.append(Deaf() if tty else Echo())
+        return self.sessions[-1]
 
     def _session(self, code: int) -> Echo:
         self.sessions.append(Echo(code))
@@ -145,6 +157,18 @@ def test_to_do_something_is_no_reading(path: str, method: str) -> None:
 
 
 class TestCommands:
+    @pytest.mark.parametrize("dialect", [over_a_websocket, over_spdy])
+    async def test_a_client_that_vanishes_while_it_is_held_up(self, served: Served, dialect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(presence, "LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(spdy_session, "HELD_UP_SECONDS", 0.05)
+        path = f"{ATTACH}?input=1&output=1&tty=1"
+        transport, say = await dialect(served.port, served.context, path, TOKEN, ("error", "stdout", "resize", "stdin"))
+        await held_up(say)
+        transport.abort()
+        async with asyncio.timeout(5):
+            while not served.sessions[0].closed:  # noqa: ASYNC110  a session has no event
+                await asyncio.sleep(0.005)
+
     @pytest.mark.parametrize("path", [f"{EXEC}?command=0&input=1&output=1", f"{ATTACH}?input=1&output=1"])
     async def test_by_socket(self, served: Served, path: str) -> None:
         async with asyncio.timeout(10), served.socket(path, V4, V5) as client:

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
 from knarr.service.client_certificates import CertifiedUser, of_connection
+from knarr.service.presence import while_there
 from knarr.service.web.message import MOST_PARAMETERS, TEXT, Application, WebAnswer, WebRequest
 from knarr.service.web.upgraded import UNREAD_BYTES, UpgradedConnection
 
@@ -282,7 +283,7 @@ class WebProtocol(asyncio.Protocol):
         self._early = None
         self.transport.resume_reading()
         with suppress(ConnectionError):
-            await answer.upgrade(upgraded, self._ending)
+            await while_there(upgraded, answer.upgrade(upgraded, self._ending))
 
     async def _drain(self) -> None:
         """Waits while the client does not read. Raises TimeoutError when it takes too long."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from knarr.service.presence import has_left
+
 # What was received and not read yet, before nothing more is received.
 UNREAD_BYTES = 64 * 1024
 
@@ -21,6 +23,18 @@ class UpgradedConnection(asyncio.Protocol):
         self._news = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
+        # Tells something to a client that is held up: one that has ended meanwhile answers it with a reset.
+        self.knock: Callable[[], None] | None = None
+
+    def has_left(self) -> bool:
+        """Whether the client has closed its side, though that was perhaps not heard because nothing is read of it."""
+        if self._paused and self.knock is not None and not self.transport.is_closing():
+            self.knock()
+        return has_left(self.transport)
+
+    def abort(self) -> None:
+        """Drops the connection with whatever waits to be written to it."""
+        self.transport.abort()
 
     async def read(self) -> bytes:
         while not self._unread:

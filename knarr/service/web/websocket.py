@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from functools import partial
 
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -17,6 +18,7 @@ from websockets.utils import accept_key
 from knarr.machinery.errors import bad_request
 from knarr.service.pipe import Pipe
 from knarr.service.web.message import WebRequest
+from knarr.service.web.upgraded import UpgradedConnection
 
 MESSAGE_BYTES = 1024 * 1024
 # For the client to take what was said last.
@@ -44,6 +46,8 @@ class WebSocket:
         self._pipe = pipe
         self._protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=MESSAGE_BYTES)
         self._frames: deque[Frame] = deque()
+        if isinstance(pipe, UpgradedConnection):
+            pipe.knock = partial(self._knock, pipe)
 
     async def read(self) -> bytes | None:
         message = bytearray()
@@ -87,6 +91,11 @@ class WebSocket:
                     self._protocol.receive_data(data)
                     if self._protocol.close_rcvd is not None:
                         return
+
+    def _knock(self, connection: UpgradedConnection) -> None:
+        with suppress(InvalidState):
+            self._protocol.send_ping(b"")
+            connection.transport.write(b"".join(self._protocol.data_to_send()))
 
     async def _flush(self) -> None:
         # In one piece, and begun before anything else can be.

@@ -18,6 +18,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, internal, status_error
 from knarr.machinery.resources import Registry, Resource, Route
 from knarr.service.authentication import TokenAuthenticator, User, bearer_token
+from knarr.service.presence import while_there
 from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.api import Api
@@ -43,7 +44,6 @@ from services.apiserver.rest.openapi import OpenApi
 from services.apiserver.rest.ordering import Ordering
 from services.apiserver.rest.pieces import cut, is_long, send_pieces
 from services.apiserver.rest.port_forward import PortForwards
-from services.apiserver.rest.presence import while_there
 from services.apiserver.rest.proxying.handler import Proxy
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies

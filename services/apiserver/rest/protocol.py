@@ -16,6 +16,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 
 from knarr.service.client_certificates import of_connection
+from knarr.service.presence import has_left
 from knarr.service.web.upgraded import UpgradedConnection
 from services.apiserver.fairness.paced import Paced
 from services.apiserver.fairness.rounds import Rounds
@@ -23,7 +24,6 @@ from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.flow import Flow
 from services.apiserver.rest.held import Held
-from services.apiserver.rest.presence import has_left
 from services.apiserver.rest.request import BODY_SECONDS, CONNECTION, LINGER_SECONDS, HeldConnection
 
 # The key of a server's state under which its ``Crowd`` is.
@@ -439,7 +439,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.conn.send_binary(last)
 
     def shutdown(self) -> None:
-        """One that is closing already is not told again."""
+        """One that is closing already is not told again, and one that was dropped just now cannot be told."""
+        if self.transport.is_closing():
+            return
         try:
             super().shutdown()
         except InvalidState:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from functools import partial
 
 from knarr.machinery.errors import StatusError
+from knarr.service.presence import while_there
 from services.apiserver.rest.flow import has_room
 from services.apiserver.rest.metrics import STREAMS
-from services.apiserver.rest.presence import while_there
 from services.apiserver.rest.request import HeldConnection, Request, Send
 from services.apiserver.rest.response import Stream, Upgrade
 from services.apiserver.rest.watcher import Watcher

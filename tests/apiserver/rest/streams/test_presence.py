@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import connect
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.service import presence
 from knarr.service.spdy import session
-from knarr.service.spdy.session import Session
-from services.apiserver.rest import presence
 from services.apiserver.rest.server import RestServer
 from tests.apiserver.rest.conftest import TOKEN, Certificates
-from tests.apiserver.rest.http_client import HttpClient
 from tests.apiserver.rest.streams.fake_node import PODS, FakeNode
-from tests.apiserver.rest.streams.spdy_client import Wire
+from tests.apiserver.rest.streams.flood import held_up, over_a_websocket, over_spdy
 
-PIECE = b"x" * 32768
 RESET = struct.pack("ii", 1, 0)
-Say = Callable[[], Any]
 
 
 class DeafNode(FakeNode):
@@ -54,27 +47,6 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "HELD_UP_SECONDS", 0.05)
 
 
-async def over_a_websocket(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.WriteTransport, Say]:
-    client = await connect(
-        f"wss://127.0.0.1:{port}{path}", ssl=trust, subprotocols=["v4.channel.k8s.io"],  # type: ignore[list-item]
-        additional_headers={"Authorization": f"Bearer {TOKEN}"}, open_timeout=5, ping_interval=None,
-    )  # fmt: skip
-    return client.transport, lambda: client.send(b"\x00" + PIECE)
-
-
-async def over_spdy(port: int, trust: ssl.SSLContext, path: str) -> tuple[asyncio.WriteTransport, Say]:
-    http = HttpClient(port, trust, TOKEN)
-    await http.connect()
-    protocol = "portforward.k8s.io" if "portforward" in path else "v4.channel.k8s.io"
-    upgrade = {"connection": "Upgrade", "upgrade": "SPDY/3.1", "x-stream-protocol-version": protocol}
-    await http.send("POST", path, None, **upgrade)
-    assert (await http.head()).status == 101
-    spdy = Session(Wire(*http.streams), lambda stream: None, client=True)
-    kinds = ("error", "data") if "portforward" in path else ("error", "stdout", "stdin")
-    streams = [await spdy.open({"streamType": kind, "port": "80", "requestID": "1"}) for kind in kinds]
-    return http.streams[1].transport, lambda: streams[-1].write(PIECE)
-
-
 def leave(transport: asyncio.WriteTransport) -> None:
     """As the kernel does it for a process that ended with something unread."""
     borrowed = socket.socket(fileno=transport.get_extra_info("socket").fileno())
@@ -94,18 +66,12 @@ def vanish(transport: asyncio.WriteTransport) -> None:
 async def test_the_stream_of_a_client_that_leaves_ends(
     server: RestServer, certificates: Certificates, node: DeafNode, dialect: Any, path: str, how: Any
 ) -> None:
-    transport, say = await dialect(server.port, certificates.client, f"{PODS}/one/{path}")
+    kinds = ("error", "data") if "portforward" in path else ("error", "stdout", "stdin")
+    transport, say = await dialect(server.port, certificates.client, f"{PODS}/one/{path}", TOKEN, kinds)
     await node.heard(1)
 
-    async def flood() -> None:
-        while True:
-            await say()
-
-    flooding = asyncio.create_task(flood())
-    with suppress(TimeoutError):
-        # Until nothing more is taken.
-        await asyncio.wait_for(asyncio.shield(flooding), 0.5)
-    assert node.open and not flooding.done()
+    flooding = await held_up(say)
+    assert node.open
     how(transport)
     await node.left_alone()
     flooding.cancel()
@@ -113,7 +79,7 @@ async def test_the_stream_of_a_client_that_leaves_ends(
 
 
 async def test_one_that_is_held_up_and_stays_is_not_given_up(server: RestServer, certificates: Certificates, node: DeafNode) -> None:
-    transport, say = await over_a_websocket(server.port, certificates.client, f"{PODS}/one/attach?stdin=true&stdout=true")
+    transport, say = await over_a_websocket(server.port, certificates.client, f"{PODS}/one/attach?stdin=true&stdout=true", TOKEN)
     flooding = asyncio.gather(*(say() for _ in range(100)), return_exceptions=True)
     await node.heard(1)
     await asyncio.sleep(10 * presence.LOOK_SECONDS)
