@@ -6,15 +6,24 @@ https://kubernetes.io/docs/reference/scheduling/config/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.validation import Path
 from knarr.service.configuration_file import document_of
 from services.scheduler.configuration.checks import check_document
-from services.scheduler.configuration.decoding import Problems, decode
-from services.scheduler.configuration.document import API_VERSION, KIND, Document, Extender, LeaderElection, PluginEntry, SchedulerProfile
+from services.scheduler.configuration.decoding import Problems, decode, fields_of
+from services.scheduler.configuration.document import (
+    API_VERSION,
+    KIND,
+    Document,
+    Extender,
+    LeaderElection,
+    PluginEntry,
+    Plugins,
+    SchedulerProfile,
+)
 from services.scheduler.configuration.plugin_args import decode_args
 from services.scheduler.configuration.plugin_sets import Chosen, check_bindable, choose
 from services.scheduler.configuration.unused import unused
@@ -40,15 +49,19 @@ class Configuration:
     unused: tuple[str, ...] = ()
 
 
-def parse_configuration(text: bytes, known: Mapping[str, Registered] | None = None) -> Configuration:
-    """Raises ValueError with all that is wrong and where. ``known``: the plugins that there are, by name; without, those of the catalog."""
+def _nobody(name: str) -> Registered | None:
+    return None
+
+
+def parse_configuration(text: bytes, find: Callable[[str], Registered | None] = _nobody) -> Configuration:
+    """Raises ValueError with all that is wrong and where. ``find``, which may raise it too, knows plugins beside those of the catalog."""
     raw = document_of(text, API_VERSION, KIND)
     problems = Problems()
     document = _with_a_profile(decode(Document, raw, Path(""), problems, "apiVersion", "kind"))
     # What does not fit the fields was left out: what is said of the rest of it might mislead.
     problems.refuse()
     problems.causes += check_document(document)
-    known = registry() if known is None else known
+    known = _known(document, find)
     profiles = [_profile(one, Path("profiles").index(at), known, problems) for at, one in enumerate(document.profiles)]
     problems.refuse()
     return Configuration(
@@ -59,6 +72,19 @@ def parse_configuration(text: bytes, known: Mapping[str, Registered] | None = No
         extenders=document.extenders,
         unused=tuple(unused(raw, document)),
     )
+
+
+def _known(document: Document, find: Callable[[str], Registered | None]) -> Mapping[str, Registered]:
+    """The plugins of the catalog, and the others that profiles name, as far as there are such."""
+    known = dict(registry())
+    sets = (getattr(profile.plugins, name) for profile in document.profiles for name, _ in fields_of(Plugins).values())
+    named = {entry.name for found in sets for entry in found.enabled}
+    named |= {config.name for profile in document.profiles for config in profile.plugin_config}
+    for name in sorted(named - set(known) - {""}):
+        found = find(name)
+        if found is not None:
+            known[name] = found
+    return known
 
 
 def _with_a_profile(document: Document) -> Document:

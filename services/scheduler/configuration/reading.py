@@ -11,6 +11,7 @@ from knarr.client.leader import Election
 from knarr.service.configuration_file import read_configuration
 from services.scheduler.configuration.configuration import Configuration, parse_configuration
 from services.scheduler.configuration.document import KIND
+from services.scheduler.outside import find_outside
 from services.scheduler.settings import SchedulerSettings
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 def read_scheduler_configuration(file: Path) -> Configuration:
     """Raises CommandError with the name of the file and all that is wrong with it."""
-    return read_configuration(file, KIND, parse_configuration)
+    return read_configuration(file, KIND, lambda text: parse_configuration(text, find_outside))
 
 
 def settings_of(configuration: Configuration, election: Election | None = None) -> SchedulerSettings:
