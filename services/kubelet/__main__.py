@@ -24,10 +24,9 @@ from knarr.service.options import (
 )
 from services.kubelet.bootstrap import serve_by_requests
 from services.kubelet.component import Kubelet
-from services.kubelet.image_flags import add_image_flags, image_settings
 from services.kubelet.node.registry_logins import node_config
+from services.kubelet.node_flags import add_node_flags, node_settings
 from services.kubelet.pod.protection import check_unsafe_sysctls
-from services.kubelet.resource_flags import add_resource_flags, resource_settings
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.settings import CONTAINERD, EXTERNAL, KubeletSettings
 from services.kubelet.shutdown_flags import add_shutdown_flags, shutdown_periods
@@ -137,12 +136,6 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="the node's logins to registries, as `docker login` writes them, credential helpers included (default: %(default)s)",
     )
     made.add_argument(
-        "--pod-manifest-path",
-        type=Path,
-        metavar="PATH",
-        help="a folder of files, or one file, each with a pod that this node runs by itself, whether or not the API server is there",
-    )
-    made.add_argument(
         "--cloud-provider",
         choices=("", EXTERNAL),
         default="",
@@ -157,8 +150,7 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="parameters of the kernel that pods may set although others on the node may feel it, separated by commas; "
         "a * at the end stands for whatever follows (default: none, only the safe ones)",
     )
-    add_resource_flags(made)
-    add_image_flags(made)
+    add_node_flags(made)
     add_shutdown_flags(made)
     made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
     return made
@@ -168,7 +160,7 @@ def main() -> int:
     parser = arguments_parser()
     arguments = parser.parse_args()
     try:
-        resources = resource_settings(arguments) | image_settings(arguments)
+        of_node = node_settings(arguments)
         periods = shutdown_periods(arguments)
     except ValueError as error:
         parser.error(str(error))
@@ -183,7 +175,6 @@ def main() -> int:
         mounts_of=arguments.mounts_of,
         pull_advice=arguments.pull_advice,
         registry_config=arguments.registry_config,
-        manifest_path=arguments.pod_manifest_path,
         cloud_provider=arguments.cloud_provider,
         provider_id=arguments.provider_id,
         cluster_dns=arguments.cluster_dns,
@@ -191,7 +182,7 @@ def main() -> int:
         resolv_conf=arguments.resolv_conf,
         allowed_unsafe_sysctls=arguments.allowed_unsafe_sysctls,
         shutdown_periods=periods,
-        **resources,
+        **of_node,
     )
 
     runtime = arguments.runtime or ("containerd" if arguments.container_runtime_endpoint else "docker")

@@ -53,6 +53,7 @@ LATER = frozenset(
         "disable_admission_plugins",
         "enable_admission_plugins",
         "encryption_provider_config",
+        "kubelet_options",
         "mutual",
         "rest_address",
         "scheduler_config",
@@ -85,6 +86,19 @@ def chosen(default: Any, parse: Callable[[str], Any], text: str = "", metavar: s
 def choice_of(field: dataclasses.Field[Any]) -> Choice:
     choice: Choice = field.metadata["choice"]
     return choice
+
+
+def _kubelet_options(text: str) -> str:
+    """Flags of the kubelet's own, which alone knows what they may be."""
+    if text := text.strip():
+        # They bring the contracts along, for which nobody waits who gives none.
+        from services.kubelet.node_flags import node_settings_of
+
+        try:
+            node_settings_of(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _one(default: str, *others: str, text: str) -> Any:
@@ -193,6 +207,13 @@ class ClusterSettings:
         optional_path,
         "a KubeSchedulerConfiguration: the scheduler's profiles and plugins; empty: Kubernetes' defaults",
         "FILE",
+    )
+    kubelet_options: str = chosen(
+        "",
+        _kubelet_options,
+        "options of the kubelet about pods that the node runs by itself, resources, eviction and images, as `python -m services.kubelet"
+        " --help` names them; empty: its defaults",
+        '"--NAME=VALUE ..."',
     )
     log_style: str = _one("text", "json", text="how the log is written")
     log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")

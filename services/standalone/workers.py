@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 from knarr.client.client import Client
 from knarr.service.authentication import User
@@ -105,4 +106,14 @@ def _kubelet(settings: ClusterSettings, address: str, cluster_dns: str) -> Kubel
         registry_config=node_config(),
         cluster_dns=cluster_dns,
         cluster_domain=settings.cluster_domain,
+        **_node_settings(settings.kubelet_options),
     )
+
+
+def _node_settings(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    # They load what nobody needs who gives none.
+    from services.kubelet.node_flags import node_settings_of
+
+    return node_settings_of(text)

@@ -47,7 +47,14 @@ def chosen(arguments: list[str]) -> ClusterSettings:
 
 
 def test_options_reach_the_background_process_unchanged(tmp_path: Path) -> None:
-    settings = ClusterSettings(data_dir=tmp_path, runtime="hollow", datapath="userspace", ports=Ports(rest=1, proxy=2), node_name="n1")
+    settings = ClusterSettings(
+        data_dir=tmp_path,
+        runtime="hollow",
+        datapath="userspace",
+        ports=Ports(rest=1, proxy=2),
+        node_name="n1",
+        kubelet_options="--max-pods=3",
+    )
     arguments = options.options_of(settings)
     assert chosen(arguments) == settings
     parser = argparse.ArgumentParser()
