@@ -25,7 +25,7 @@ from services.kubelet.pod.contents import File, Files
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan, PodRef
-from services.kubelet.runtime.port import RUNNING, Check, Container, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
+from services.kubelet.runtime.port import EXITED, RUNNING, Check, Container, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
 from tests.kubelet.driver_world import needs_mounts
 from tests.kubelet.support import NODE, FiledRuntime, condition, make_pod, running
 from tests.support.api import FaultyApi
@@ -164,12 +164,19 @@ async def test_the_last_status_is_written_although_the_api_refuses_some_writes(t
         await cluster.ready()
 
 
+@pytest.mark.parametrize("anew", [False, True])
 @virtual_time
-async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely() -> None:
+async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely(anew: bool) -> None:
+    """``anew``: with its whole pod."""
+    crashing = make_pod("web", "app", *(["other"] if anew else []))
+    if anew:
+        codes = core.ContainerRestartRuleOnExitCodes(operator="In", values=[1])
+        crashing.spec.containers[0].restart_policy = "Never"
+        crashing.spec.containers[0].restart_policy_rules.add(action="RestartAllContainers", exit_codes=codes)
     with TemporaryDirectory() as folder:
         runtime = HollowRuntime(CIDR, clock=VirtualClock())
         async with running(runtime, Path(folder), clock=VirtualClock()) as cluster:
-            await cluster.client.create(make_pod())
+            await cluster.client.create(crashing)
             starts: list[float] = []
             while len(starts) < 8:
                 await cluster.until(lambda: (seen := cluster.observed()) and (c := seen.latest("app")) and c.state == RUNNING, 1000)
@@ -181,6 +188,10 @@ async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely(
             assert gaps == [0, 10, 20, 40, 80, 160, 300]
             await cluster.until(lambda: reason(cluster.pod()) == "CrashLoopBackOff")
             assert cluster.events("BackOff")
+            if anew:
+                # All have ended, and wait for the one.
+                await cluster.until(lambda: (o := cluster.observed()) and [found.state for found in o.containers] == [EXITED, EXITED])
+                assert condition(cluster.pod(), "AllContainersRestarting") == "True"
 
 
 def reason(pod: core.Pod | None) -> str:

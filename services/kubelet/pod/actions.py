@@ -96,9 +96,11 @@ class ResizeContainer:
 
 @dataclass(frozen=True, slots=True)
 class RemoveContainers:
-    """Remove dead containers that nobody needs any more."""
+    """Remove dead containers that nobody needs any more. ``anew``: those of them for whose end the whole pod starts anew, which waits the
+    longer the more often it comes."""
 
     containers: tuple[Container, ...]
+    anew: tuple[Container, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,9 +148,18 @@ def _start_anew(view: PodView, sources: Sequence[Container], decision: Decision)
     decision.actions += [KillContainer(None, container, grace, f"Stopping container {container.name}") for container in running]
     if running or view.facts.busy:
         return
+    if _waits_to_start_anew(view, sources, decision):
+        return
     causes = {source.id for source in sources}
     ended = sorted((c for c in observation.containers if c.name in names), key=lambda container: container.id in causes)
-    decision.actions.append(RemoveContainers(tuple(ended)))
+    decision.actions.append(RemoveContainers(tuple(ended), tuple(sources)))
+
+
+def _waits_to_start_anew(view: PodView, sources: Sequence[Container], decision: Decision) -> bool:
+    """Whether one of the containers for whose end the pod starts anew has ended too often for that to be now."""
+    for source in sources:
+        _back_off(view, source, decision)
+    return any(source.name in decision.waiting for source in sources)
 
 
 def _run_init(view: PodView, sandbox: Sandbox, decision: Decision) -> bool:
@@ -196,17 +205,22 @@ def _run_container(view: PodView, spec: core.Container, decision: Decision, *, a
 
 def _restart(view: PodView, spec: core.Container, container: Container, decision: Decision) -> None:
     """Starts the successor of a container that exited, when its back-off is over."""
-    backoff = view.facts.crash.get(spec.name)
-    changed = container.spec_hash != container_hash(spec)
-    until = None if changed else wait_until(backoff, container.finished_at or view.now, view.now)
-    if until is None or backoff is None:
+    if container.spec_hash != container_hash(spec) or not _back_off(view, container, decision):
         if failure := _start_failure(container, view.facts):
             decision.waiting[spec.name] = failure
         _start(view, spec, container.attempt + 1, container, decision)
-        return
-    message = f"back-off {_go_duration(backoff.delay)} restarting failed container={spec.name} pod={describe(view.pod)}"
-    decision.waiting[spec.name] = Waiting("CrashLoopBackOff", message)
+
+
+def _back_off(view: PodView, container: Container, decision: Decision) -> bool:
+    """Whether what follows on the end of a container has to wait, which its status then tells."""
+    backoff = view.facts.crash.get(container.name)
+    until = wait_until(backoff, container.finished_at or view.now, view.now)
+    if until is None or backoff is None:
+        return False
+    message = f"back-off {_go_duration(backoff.delay)} restarting failed container={container.name} pod={describe(view.pod)}"
+    decision.waiting[container.name] = Waiting("CrashLoopBackOff", message)
     decision.wake(until)
+    return True
 
 
 def _first_attempt(pod: core.Pod, spec: core.Container) -> int:

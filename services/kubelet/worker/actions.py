@@ -32,7 +32,7 @@ from services.kubelet.pod.actions import (
     action_key,
 )
 from services.kubelet.pod.context import PodContext
-from services.kubelet.pod.facts import StartFailure
+from services.kubelet.pod.facts import StartFailure, next_backoff
 from services.kubelet.pod.sandbox import SandboxMaker
 from services.kubelet.pod.status_writer import StatusWriter
 from services.kubelet.pod.stopping import MINIMUM_GRACE_SECONDS
@@ -142,6 +142,9 @@ class ActionRunner:
                     await self._writer.flush()
                 for container in action.containers:
                     await self._runtime.remove_container(container, self._ref)
+                now, crash = self._context.shared.clock.now(), self._facts.crash
+                for source in action.anew:
+                    crash[source.name] = next_backoff(crash.get(source.name), source.finished_at or now, now)
             case ReleaseVolumes():
                 await self._give_up(self._context.directory.remove_volumes)
                 self._facts.released = True
