@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
 from typing import ClassVar
 
 import grpc.aio
@@ -31,13 +29,8 @@ from services.kubelet.csi.node_info import NodeInfoKeeper
 from services.kubelet.csi.places import Places
 from services.kubelet.csi.secrets import DriverSecrets
 from services.kubelet.csi.unasked import UnaskedDrivers
-from services.kubelet.eviction.decide import Rules
-from services.kubelet.eviction.images import ImageKeeper
-from services.kubelet.eviction.keeper import EvictionKeeper
-from services.kubelet.eviction.local_storage import LocalStorage
-from services.kubelet.eviction.measure import Meter
-from services.kubelet.eviction.reclaim import Reclaimer
-from services.kubelet.eviction.signals import GivenSignals, MachineSignals, SignalReader
+from services.kubelet.eviction.protection import NodeProtection
+from services.kubelet.eviction.signals import SignalReader
 from services.kubelet.node.credential_providers import CredentialProviders
 from services.kubelet.node.files import NodeFiles, NoFiles
 from services.kubelet.node.folders import LocalFolders
@@ -148,16 +141,9 @@ class Kubelet(Component):
         self._statics = StaticPods(settings.manifest_path, settings.node_name, self._complain)
         self._statics.on_change(self.manager.static_changed)
         self._mirrors = MirrorKeeper(client, self._statics, self._pods, lambda: self._keeper.node)
-        self.signals = signals or self._own_signals(files)
-        meter = Meter(runtime, files)
-        self._image_keeper = ImageKeeper(settings.image_garbage, runtime, pulled, self.manager.pods, self.signals, self._recorder, clock)
-        self._pulled = pulled
-        reclaimer = Reclaimer(self.manager.all, self._image_keeper.remove_unused)
-        rules = Rules(settings.thresholds, timedelta(seconds=settings.pressure_transition_seconds), settings.eviction_max_pod_grace_seconds)
-        self._evictions = EvictionKeeper(rules, self.signals, self.manager.all, meter, reclaimer.reclaim, self._recorder, clock)
-        self._evictions.on_change(self._keeper.look)
+        self._protection = NodeProtection(self.context, pulled, self.manager.all, lambda: self._keeper.node, signals)
+        self._protection.on_change(self._keeper.look)
         self.shutdown = Shutdown(settings.shutdown_periods, self.manager, self._keeper, self._recorder)
-        self._local_storage = LocalStorage(self.manager.all, meter, files, lambda: self.signals.apart)
         self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
         self.stats = Stats(runtime, clock)
         self._servicer = KubeletServicer(self.manager, runtime, self.stats, settings.node_ip)
@@ -208,9 +194,7 @@ class Kubelet(Component):
                 "mirrors": self._mirrors.run(),
                 "folders": self._folders.run(),
                 "own-node": self._own_node.run(),
-                "evictions": self._evict(),
-                "local storage": self._local_storage.run(),
-                "images": self._keep_images(),
+                **self._protection.parts(self._engine_tried.wait),
             }
             if self._runtime.mounts_files:
                 parts |= {"drivers": self._drivers.run(), "driver mounts": self.context.drivers.run()}
@@ -231,8 +215,13 @@ class Kubelet(Component):
     async def leave(self) -> None:
         await self.shutdown.leave()
 
+    @property
+    def signals(self) -> SignalReader:
+        """What the node is short of, as it sees it."""
+        return self._protection.signals
+
     def _pressure(self) -> Pressure:
-        return self._evictions.pressure
+        return self._protection.pressure
 
     def _trouble(self) -> str:
         """Why the node takes no pods, beside what engine and network say."""
@@ -265,23 +254,6 @@ class Kubelet(Component):
         node = core.Node()
         node.metadata.name = node.metadata.uid = self._settings.node_name
         self._recorder.event(node, "Warning", "FailedValidation", words)
-
-    def _own_signals(self, files: NodeFiles) -> SignalReader:
-        if not self._runtime.uses_machine:
-            return GivenSignals()
-        return MachineSignals(self._settings.data_dir, files, self._images_folder, self._groups.memory)
-
-    def _images_folder(self) -> Path | None:
-        return Path(folder) if (folder := self._runtime.images_folder) else None
-
-    async def _keep_images(self) -> None:
-        await self._engine_tried.wait()
-        self._pulled.read()
-        await self._image_keeper.run(lambda: self._keeper.node)
-
-    async def _evict(self) -> None:
-        """Looks from the start: what is short is known before pods are taken. Nobody is ended before the engine is known."""
-        await self._evictions.run(lambda: self._keeper.node)
 
     async def _start_runtime(self) -> None:
         if not self._settings.pod_cidr:
