@@ -44,7 +44,7 @@ from services.apiserver.rest.openapi import OpenApi
 from services.apiserver.rest.ordering import Ordering
 from services.apiserver.rest.pieces import cut, is_long, send_pieces
 from services.apiserver.rest.port_forward import PortForwards
-from services.apiserver.rest.proxying.handler import Proxy
+from services.apiserver.rest.proxying.handler import Proxy, passed_verb
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
 from services.apiserver.rest.request import UNREAD_BYTES, Disconnected, Receive, Request, Scope, Send
@@ -71,8 +71,6 @@ _PROBE_PATHS = tuple(f"/{probe}" for probe in _PROBES)
 _OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _SUBRESOURCE_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
-# Of requests that are passed on, by whatever method; whoever may get may ask for the head, and for what is possible.
-_PASSED_VERBS = {**_SUBRESOURCE_VERBS, "HEAD": "get", "OPTIONS": "get"}
 
 
 class Application:
@@ -458,7 +456,10 @@ def verb_of(request: Request, target: Target) -> str:
     if target.watched:
         verb = "watch" if method == "GET" else None
     elif target.subresource is not None:
-        verb = (_PASSED_VERBS if target.subresource.route is Route.PROXY else _SUBRESOURCE_VERBS).get(method)
+        if target.subresource.route is Route.PROXY:
+            verb = passed_verb(method, target.version.resource.plural, upgraded=bool(request.upgrade_to))
+        else:
+            verb = _SUBRESOURCE_VERBS.get(method)
     elif target.name:
         verb = _OBJECT_VERBS.get(method)
     else:

@@ -19,7 +19,7 @@ from services.apiserver.api import Api, Destination
 from services.apiserver.exchange.line import Line, Trust, open_line, untrusted
 from services.apiserver.exchange.passing import Place, request_headers, response_headers, rewritten
 from services.apiserver.exchange.reply import BadReply, Head, Reply
-from services.apiserver.request import GET
+from services.apiserver.request import CREATE, DELETE, GET, PATCH, UPDATE
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.proxying.pages import is_page, page
 from services.apiserver.rest.refs import request_of
@@ -30,7 +30,15 @@ from services.apiserver.rest.streams import STALL_SECONDS
 
 # The longest that is waited for an answer to begin; long polls end before.
 ANSWER_SECONDS = 300.0
-VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+# Whoever may get may ask for the head, and for what is possible.
+VERBS = {"GET": GET, "HEAD": GET, "OPTIONS": GET, "POST": CREATE, "PUT": UPDATE, "PATCH": PATCH, "DELETE": DELETE}
+
+
+def passed_verb(method: str, resource: str, *, upgraded: bool) -> str | None:
+    """What is done to a resource by a request that is passed on to it; None: nothing that there is. A connection to a node that is to speak
+    something else runs commands there, which its kubelet, who hears of this server alone, cannot hold against who asks."""
+    verb = VERBS.get(method)
+    return CREATE if verb == GET and upgraded and resource == "nodes" else verb
 
 
 class Proxy:
@@ -42,7 +50,7 @@ class Proxy:
     async def answer(self, request: Request, target: Target) -> Response | Upgrade | Relay:
         options = target.version.body_of(target.subresource)()
         options.path = target.path  # type: ignore[attr-defined]
-        verb = VERBS.get(request.method, GET)
+        verb = passed_verb(request.method, target.version.resource.plural, upgraded=bool(request.upgrade_to)) or GET
         destination = await self._api.proxy(request_of(request, target, verb, options))
         if not target.path and not request.upgrade_to and request.method in ("GET", "HEAD"):
             return _to_directory(request)

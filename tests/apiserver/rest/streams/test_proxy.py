@@ -270,6 +270,22 @@ class TestPlaces:
         assert (await client.get("/api/v1/nodes/near:8080/proxy/x")).status == 200
         assert node.asked == [("10.0.0.9", 8080)]
 
+    @pytest.mark.parametrize(
+        ("method", "path", "verb"),
+        [
+            ("GET", "/api/v1/nodes/near:8080/proxy/exec/x", "create"),
+            ("PUT", "/api/v1/nodes/near:8080/proxy/x", "update"),
+            ("GET", f"{WEB}/x", "get"),
+        ],
+    )
+    async def test_who_may_look_at_a_node_may_run_nothing_there_by_a_connection_that_is_upgraded(
+        self, client: HttpClient, backend: Backend, world: World, method: str, path: str, verb: str
+    ) -> None:
+        world.guard.asked.clear()
+        await client.request(method, path, None, connection="Upgrade", upgrade="nonsense")
+        await client.request("GET", path, None)
+        assert [request.verb for request in world.guard.asked] == [verb, "get"]
+
     async def test_a_kubelet_is_spoken_to_as_this_server(
         self, client: HttpClient, node: LeadingNode, kubelets: CertificateAuthority, tmp_path: Path
     ) -> None:
