@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 
 from services.kubelet.runtime.docker.bodies import sandbox_body
 from services.kubelet.runtime.docker.engine import Engine
+from services.kubelet.runtime.docker.events import EngineEvent
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers
 from services.kubelet.runtime.docker.sandboxes import EngineSandboxes
@@ -97,3 +100,50 @@ async def test_a_list_that_is_older_than_the_start_makes_nothing_of_it_undone(
     await observer.relist()
     found = observer.observations.get("uid")
     assert found is not None and found.sandbox is not None and found.sandbox.ready
+
+
+class TellingEngine:
+    """Tells that a container is gone before it answers who asked for that."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, str] = {}
+        self.observer: EngineObserver | None = None
+        self.told = asyncio.Event()
+
+    async def request(self, method: str, path: str, *, body: Any = None, **_: object) -> Any:
+        match method, path:
+            case "POST", "containers/create":
+                self.labels = body["Labels"]
+                return {"Id": "made"}
+            case "GET", "containers/json":
+                return []
+            case "DELETE", _:
+                assert self.observer is not None
+                await self.observer._heed(EngineEvent("destroy", "made", datetime.now(UTC), self.labels))
+        return None
+
+
+async def test_an_address_is_free_again_whoever_hears_first_that_its_sandbox_is_gone() -> None:
+    engine = TellingEngine()
+    observer = engine.observer = EngineObserver(cast(Engine, engine), SETTINGS, {})
+    sandboxes = EngineSandboxes(cast(Engine, engine), SETTINGS, {}, OwnContainers(cast(Engine, engine), {}), observer)
+    for number in range(20):
+        made = await sandboxes.create(replace(PLAN, pod=PodRef("default", "web", f"uid-{number}")))
+        await sandboxes.remove(made)
+    assert len({observer.addresses.take() for _ in range(5)}) == 5
+
+
+async def test_an_address_of_which_nothing_was_heard_is_free_with_the_next_list(
+    engine: StartlessEngine, observer: EngineObserver, sandboxes: EngineSandboxes
+) -> None:
+    making = asyncio.create_task(sandboxes.create(PLAN))
+    await engine.starting.wait()
+    await observer.relist()
+    assert observer.addresses.take() == "10.244.0.3", "it is being made"
+    engine.started.set()
+    with pytest.raises(RuntimeUnavailable):
+        await making
+    # Somebody else removes it before it was ever seen.
+    engine.listed.clear()
+    await observer.relist()
+    assert observer.addresses.take(prefer="10.244.0.2") == "10.244.0.2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
 NO_RANGE = "0.0.0.0/32"
 
@@ -53,3 +54,10 @@ class PodAddresses:
         parsed = ipaddress.ip_address(address)
         if parsed in self._network:
             self._taken.discard(int(parsed) - int(self._network.network_address))
+
+    def keep(self, addresses: Iterable[str]) -> None:
+        """Gives all others back; the empty text is none."""
+        self._taken.clear()
+        for address in addresses:
+            if address:
+                self.claim(address)

@@ -37,8 +37,9 @@ class EngineObserver:
         self.observations = Observations()
         # The last address of each pod, by uid: a new sandbox gets it again.
         self.last_ip: dict[str, str] = {}
-        # Pods, by uid, whose sandbox is being made at this moment: one that was made and has not started is no remainder of theirs.
-        self.making: set[str] = set()
+        # Pods, by uid, whose sandbox is being made at this moment, and its address: one that was made and has not started is no
+        # remainder of theirs.
+        self.making: dict[str, str] = {}
         # Containers whose output is one raw stream.
         self.ttys: set[str] = set()
         self.trouble = "the container engine was not reached yet"
@@ -51,14 +52,23 @@ class EngineObserver:
         self.addresses = PodAddresses(pod_cidr)
 
     def take_address(self, uid: str) -> str:
+        """For the sandbox that is being made of a pod."""
         try:
-            return self.addresses.take(prefer=self.last_ip.get(uid, ""))
+            self.making[uid] = self.addresses.take(prefer=self.last_ip.get(uid, ""))
         except AddressesExhausted as error:
             raise RuntimeFailure(str(error)) from error
+        return self.making[uid]
 
     def give_back(self, ip: str) -> None:
         if ip:
             self.addresses.release(ip)
+
+    def forget(self, uid: str, engine_id: str) -> None:
+        """A sandbox or container is gone, whoever hears of it first; the address of a sandbox is free with that, once."""
+        found = self.observations.find(engine_id)
+        if found is not None and isinstance(found[1], Sandbox):
+            self.give_back(found[1].ip)
+        self.observations.remove(uid, engine_id)
 
     def state(self, container_id: str) -> str:
         found = self.observations.find(container_id)
@@ -98,7 +108,7 @@ class EngineObserver:
             return
         ref = pod_of(event.attributes)
         if event.action == "destroy":
-            self.observations.remove(ref.uid, event.id)
+            self.forget(ref.uid, event.id)
         elif is_sandbox(event.attributes):
             self._heed_sandbox(event)
         elif event.action == "oom":
@@ -141,7 +151,7 @@ class EngineObserver:
         except EngineNotFound:
             found = self.observations.find(container_id)
             if found is not None:
-                self.observations.remove(found[0].uid, container_id)
+                self.forget(found[0].uid, container_id)
             return
         self.remember(inspected)
 
@@ -169,7 +179,10 @@ class EngineObserver:
         self._prune()
 
     def _prune(self) -> None:
-        """Forgets what is kept beside the observations. An address stays from one list to the next: a pod may be between two sandboxes."""
+        """Forgets what is kept beside the observations. An address stays preferred from one list to the next: a pod may be between two
+        sandboxes. Taken are those of sandboxes that there are or that are being made, whatever was missed."""
+        seen = {sandbox.ip for pod in self.observations.pods.values() for sandbox in pod.sandboxes}
+        self.addresses.keep(seen.union(self.making.values()))
         idle = self.last_ip.keys() - self.observations.pods.keys()
         for uid in idle & self._idle:
             del self.last_ip[uid]
@@ -206,8 +219,6 @@ class EngineObserver:
         try:
             await self._engine.request("GET", f"containers/{found.id}/json")
         except EngineNotFound:
-            if isinstance(found, Sandbox):
-                self.give_back(found.ip)
-            self.observations.remove(ref.uid, found.id)
+            self.forget(ref.uid, found.id)
         except EngineError:
             return

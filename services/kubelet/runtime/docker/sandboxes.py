@@ -35,11 +35,11 @@ class EngineSandboxes:
 
     async def create(self, plan: SandboxPlan) -> Sandbox:
         """As ``Runtime.create_sandbox``. Where it does not come to an end, the next list shows what there is of it."""
-        self._observer.making.add(plan.pod.uid)
+        self._observer.making[plan.pod.uid] = ""
         try:
             return await self._make(plan)
         finally:
-            self._observer.making.discard(plan.pod.uid)
+            self._observer.making.pop(plan.pod.uid, None)
 
     async def _make(self, plan: SandboxPlan) -> Sandbox:
         sandbox = await self._created(plan)
@@ -59,9 +59,7 @@ class EngineSandboxes:
     async def remove(self, sandbox: Sandbox) -> None:
         """As ``Runtime.remove_sandbox``."""
         await self._owned.remove(sandbox.id)
-        if self._observer.observations.find(sandbox.id):
-            self._observer.give_back(sandbox.ip)
-        self._observer.observations.remove(sandbox.pod.uid, sandbox.id)
+        self._observer.forget(sandbox.pod.uid, sandbox.id)
 
     async def _created(self, plan: SandboxPlan) -> Sandbox:
         """Made with a new address, or the one that is there already."""
@@ -78,7 +76,11 @@ class EngineSandboxes:
         else:
             return sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
         inspected = await self._owned.inspect(name, plan.pod)
-        return sandbox_from(inspected["Id"], inspected["Config"]["Labels"], ready=False, created_at=datetime.now(UTC))
+        found = sandbox_from(inspected["Id"], inspected["Config"]["Labels"], ready=False, created_at=datetime.now(UTC))
+        if found.ip:
+            self._observer.addresses.claim(found.ip)
+            self._observer.making[plan.pod.uid] = found.ip
+        return found
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> Any:
         """Somebody who tidies up may have removed the sandbox's image: it is made anew."""
