@@ -97,7 +97,7 @@ def log_request(query: Query, target: Target) -> face.LogRequest:
         follow=query.flag("follow"),
         previous=query.flag("previous"),
         timestamps=query.flag("timestamps"),
-        since_time=query.text("sinceTime"),
+        since_time=query.moment("sinceTime"),
     )
     for parameter, field in (("tailLines", "tail_lines"), ("limitBytes", "limit_bytes"), ("sinceSeconds", "since_seconds")):
         if (value := query.integer(parameter)) is not None:

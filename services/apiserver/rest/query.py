@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl
 
 import orjson
@@ -13,6 +14,14 @@ from knarr.machinery.forms import parse_duration
 _INT64 = 2**63
 # Each argument of a command to exec is one.
 MAX_PARAMETERS = 4096
+# The elements of a time, as Go's layout names them, and how each is written.
+_MOMENT = tuple(
+    (element, re.compile(pattern, re.ASCII))
+    for element, pattern in (
+        ("2006", r"\d{4}"), ("-", "-"), ("01", r"\d\d"), ("-", "-"), ("02", r"\d\d"), ("T", "T"),
+        ("15", r"\d\d"), (":", ":"), ("04", r"\d\d"), (":", ":"), ("05", r"\d\d(?:[.,]\d+)?"), ("Z07:00", r"Z|[+-]\d\d:\d\d"),
+    )
+)  # fmt: skip
 
 
 class Query:
@@ -58,6 +67,20 @@ class Query:
         if not -_INT64 <= value < _INT64:
             raise bad_request(f'strconv.ParseInt: parsing "{text}": value out of range')
         return value
+
+    def moment(self, name: str) -> str:
+        """A time of RFC 3339 as it was written; empty when absent, empty or ``null``, which old clients say. Raises BadRequest."""
+        text = self.text(name)
+        if text in ("", "null"):
+            return ""
+        rest = text
+        for element, pattern in _MOMENT:
+            if (found := pattern.match(rest)) is None:
+                raise bad_request(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{rest}" as "{element}"')
+            rest = rest[found.end() :]
+        if rest:
+            raise bad_request(f'parsing time "{text}": extra text: "{rest}"')
+        return text
 
     def seconds(self, name: str) -> float | None:
         """A Go duration (``30s``, ``1m30s``) in seconds; None when absent or empty; raises BadRequest."""

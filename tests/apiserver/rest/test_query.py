@@ -76,3 +76,28 @@ def test_delete_options_come_from_the_body_or_the_query() -> None:
     query = Query(b"gracePeriodSeconds=0&propagationPolicy=Orphan")
     assert queries.delete_options(query, None) == meta.DeleteOptions(grace_period_seconds=0, propagation_policy="Orphan")
     assert queries.delete_options(query, meta.DeleteOptions(propagation_policy="Background")).propagation_policy == "Background"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("2026-01-02T15:04:05Z", ""),
+        ("2026-01-02T15:04:05.123456789%2B02:00", ""),
+        ("abc", 'parsing time "abc" as "2006-01-02T15:04:05Z07:00": cannot parse "abc" as "2006"'),
+        ("2026-01-02", 'parsing time "2026-01-02" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "T"'),
+        ("2026-01-02T15:04:05", 'parsing time "2026-01-02T15:04:05" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00"'),
+        ("2026-01-02T15:04:05Zx", 'parsing time "2026-01-02T15:04:05Zx": extra text: "x"'),
+    ],
+)
+def test_a_time_is_refused_in_gos_words(text: str, words: str) -> None:
+    query = Query(f"sinceTime={text}".encode())
+    if not words:
+        assert query.moment("sinceTime") == text.replace("%2B", "+")
+        return
+    with pytest.raises(StatusError) as caught:
+        query.moment("sinceTime")
+    assert (caught.value.code, caught.value.status.message) == (400, words)
+
+
+def test_no_time_is_none() -> None:
+    assert [Query(text).moment("sinceTime") for text in (b"", b"sinceTime=", b"sinceTime=null")] == ["", "", ""]
