@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -241,8 +243,17 @@ async def test_the_kernel_takes_them() -> None:
         used = await groups.memory()
         assert used is not None
         assert 0 <= used[0] < used[1] == 1000 * MI
+        assert not groups.ran_short("u-1")
+        # As a container's process in a group of its own below the pod's.
+        container = place / "memory" / group / "container"
+        container.mkdir()
+        script = f"echo $$ > {container}/cgroup.procs; exec {sys.executable} -c 'bytearray(200 << 20)'"
+        process = await asyncio.create_subprocess_exec("sh", "-c", script)
+        assert await process.wait() in (-9, 137)
+        assert groups.ran_short("u-1") and not groups.ran_short("u-1") and not groups.ran_short("other")
+        container.rmdir()
         await groups.remove("u-1")
-        assert await groups.left_behind() == []
+        assert await groups.left_behind() == [] and not groups.ran_short("u-1")
     finally:
         Hierarchy(CGROUPFS).remove(root[:1])
     assert not (place / "memory" / root[0]).exists()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from services.kubelet.cgroups.names import SYSTEMD, Group, folder, unit
+from services.kubelet.cgroups.shortage import ShortageWatch
 from services.kubelet.cgroups.values import GroupLimits, properties, v1_files, v2_files
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,10 @@ class Hierarchy:
         names = [found.name.removesuffix(".slice").rpartition("-" if self._driver == SYSTEMD else "/")[2] for found in _below(place)]
         uids = [name.removeprefix("pod") for name in names if name.startswith("pod")]
         return [uid.replace("_", "-") for uid in uids] if self._driver == SYSTEMD else uids
+
+    def watch(self, group: Group) -> ShortageWatch:
+        """Of a group of version 1."""
+        return ShortageWatch(self._tree("memory") / folder(group, self._driver))
 
     def memory(self, group: Group) -> int:
         """Bytes in use, but for pages of files that were used once and can be had back."""

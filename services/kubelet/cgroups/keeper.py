@@ -9,6 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.qos import BURSTABLE, GUARANTEED, qos_class
 from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.cgroups.names import CLASSES, Group, class_group, parent, pod_group
+from services.kubelet.cgroups.shortage import ShortageWatch
 from services.kubelet.cgroups.values import GroupLimits, of_all, of_class
 from services.kubelet.node.files import NodeFiles
 
@@ -25,6 +26,8 @@ class PodGroups:
         self._hierarchy: Hierarchy | None = None
         self._burstable = GroupLimits()
         self._all = GroupLimits()
+        # Of pods that are held to memory as a whole, on version 1.
+        self._watches: dict[str, ShortageWatch] = {}
 
     @property
     def there(self) -> bool:
@@ -54,10 +57,25 @@ class PodGroups:
         """Makes the pod's group, or holds it to other limits. Raises OSError where the kernel refuses, as less memory than is in use."""
         if self._hierarchy is not None:
             await self._files.call(self._hierarchy.make, self._group(pod), limits)
+            if limits.memory_bytes and self._hierarchy.version == 1 and pod.metadata.uid not in self._watches:
+                await self._watch(self._hierarchy, pod)
             await self._weigh()
+
+    async def _watch(self, hierarchy: Hierarchy, pod: core.Pod) -> None:
+        try:
+            self._watches[pod.metadata.uid] = await self._files.call(hierarchy.watch, self._group(pod))
+        except OSError as error:
+            log.info("whether a pod ends for want of memory is not seen", extra={"pod": pod.metadata.name, "error": str(error)})
+
+    def ran_short(self, uid: str) -> bool:
+        """Whether the pod as a whole had no memory left since this was asked last, where engines do not tell: on version 1."""
+        watch = self._watches.get(uid)
+        return watch is not None and watch.happened()
 
     async def remove(self, uid: str) -> None:
         """Once nothing runs in it; whichever class it had. Raises OSError."""
+        if (watch := self._watches.pop(uid, None)) is not None:
+            watch.close()
         if self._hierarchy is not None:
             for name in (GUARANTEED, *CLASSES):
                 await self._files.call(self._hierarchy.remove, pod_group(self._root, name, uid))

@@ -8,6 +8,7 @@ from knarr.objects.images import with_tag
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, is_finished, is_sidecar
 from services.kubelet.pod.actions import RESTARTING_ALL, Waiting
+from services.kubelet.pod.facts import OOM_KILLED
 from services.kubelet.pod.mount_status import mount_statuses
 from services.kubelet.pod.readiness import is_ready, is_started
 from services.kubelet.pod.resources import told_resources
@@ -160,11 +161,11 @@ def _lost(container_id: str, message: str = LOST) -> core.ContainerStateTerminat
 
 def _terminated(view: StatusView, container: Container) -> core.ContainerStateTerminated:
     reason = "Completed" if container.exit_code == 0 else "Error"
-    if container.oom_killed:
-        reason = "OOMKilled"
+    known = view.facts.containers.get(container.id)
+    if container.oom_killed or (known is not None and known.oom_killed):
+        reason = OOM_KILLED
     elif container.error:
         reason = "StartError"
-    known = view.facts.containers.get(container.id)
     message = container.error or ((known.termination_message if known else None) or "")
     result = core.ContainerStateTerminated(
         exit_code=container.exit_code, reason=reason, message=message, container_id=f"{view.scheme}://{container.id}"

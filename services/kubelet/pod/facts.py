@@ -22,6 +22,8 @@ BACKOFF_RESET = timedelta(minutes=10)
 
 # Why a pod failed that the node ended to protect itself.
 EVICTED, PREEMPTED = "Evicted", "Preempting"
+# How a container ended that had no memory left.
+OOM_KILLED = "OOMKilled"
 # How long a failure is shown under its own name before the status speaks of the back-off.
 FAILURE_SHOWN = timedelta(seconds=1.5)
 
@@ -91,6 +93,8 @@ class ContainerFacts:
     # Its preStop hook was begun ahead of its turn to end.
     pre_stop_begun: bool = False
     termination_message: str | None = None
+    # It was killed because its pod as a whole had no memory left, which its engine does not tell.
+    oom_killed: bool = False
 
 
 @dataclass(slots=True)
@@ -155,5 +159,8 @@ class PodFacts:
             for mount in told.volume_mounts:
                 if mount.volume_status.image.image_ref:
                     self.images[mount.name] = mount.volume_status.image.image_ref
+            for ended in (told.state.terminated, told.last_state.terminated):
+                if ended.reason == OOM_KILLED and ended.container_id:
+                    self.of(ended.container_id.partition("://")[2]).oom_killed = True
             if told.started and told.container_id:
                 self.of(told.container_id.partition("://")[2]).post_start_done = True

@@ -43,6 +43,8 @@ from services.kubelet.worker.waiting_events import WaitingEvents
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+# By SIGKILL.
+KILLED = 128 + 9
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
 
@@ -284,6 +286,8 @@ class PodWorker:
         for container in observation.containers:
             known = self.facts.of(container.id)
             if container.state == EXITED and known.termination_message is None:
+                if container.exit_code == KILLED and self._context.groups.ran_short(self._ref.uid):
+                    known.oom_killed = True
                 spec = next((found for found in every_container(self._pod.spec) if found.name == container.name), core.Container())
                 known.termination_message = await termination_message(self._context.runtime, self._directory, spec, container)
         present = {container.id for container in observation.containers}

@@ -1,0 +1,35 @@
+"""Hears that a control group of version 1 had no memory left. Blocking; raises OSError."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class ShortageWatch:
+    """The kernel counts a victim in the victim's own group, which goes with its container; in the group that had none left it counts
+    nobody, and tells those alone who have asked before."""
+
+    def __init__(self, place: Path) -> None:
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self._control = os.open(place / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+        except BaseException:
+            os.close(self._event)
+            raise
+        try:
+            (place / "cgroup.event_control").write_text(f"{self._event} {self._control}")
+        except BaseException:
+            self.close()
+            raise
+
+    def happened(self) -> bool:
+        """Whether it did since this was asked last."""
+        try:
+            return os.eventfd_read(self._event) > 0
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        os.close(self._control)
+        os.close(self._event)
