@@ -57,7 +57,6 @@ class Kind(enum.Enum):
     FORGOTTEN = "kubelet killed after, pod deleted by force"
 
 
-ENDS_POD = frozenset({Kind.DELETED, Kind.FORCED, Kind.FORGOTTEN})
 KILLS_KUBELET = frozenset({Kind.KILLED, Kind.KILLED_AFTER, Kind.FORGOTTEN})
 
 
@@ -103,8 +102,6 @@ class Engine(HollowRuntime):
         self._states = now
         running = Counter(c.name for c in now.values() if c.state == RUNNING)
         self.violations += [f"{count} containers {name} run" for name, count in running.items() if count > 1]
-        if pod and len(pod.sandboxes) > 1:
-            self.violations.append(f"{len(pod.sandboxes)} sandboxes")
 
     async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
         async with self._turn:
@@ -188,10 +185,9 @@ class Front(HollowRuntime):
     async def _call(self, what: str, ref: PodRef | None, effect: Callable[[], Awaitable[T]], name: str = "") -> T:
         self._live()
         kind = self._step(what)
-        await asyncio.sleep(CALL_SECONDS)
-        self._live()
         if kind in (Kind.DELETED, Kind.FORCED, Kind.KILLED):
             await self._strike(kind)
+        await asyncio.sleep(CALL_SECONDS)
         self._live()
         if kind is Kind.REFUSED:
             raise RuntimeFailure("refused")
@@ -287,6 +283,13 @@ class Front(HollowRuntime):
 
     async def usage(self) -> list[Any]:
         return []
+
+
+class FilelessFront(Front):
+    """Whose containers see no files."""
+
+    mounts_files = False
+    cgroup_driver = ""
 
 
 def _is_late() -> bool:

@@ -24,7 +24,7 @@ from services.kubelet.pod import directory
 from services.kubelet.runtime.plan import Mount
 from services.kubelet.runtime.port import RUNNING, PodObservation
 from services.kubelet.settings import ShutdownPeriod
-from tests.kubelet.fault_engine import CIDR, ENDS_POD, KILLS_KUBELET, Engine, Front, Kind
+from tests.kubelet.fault_engine import CIDR, KILLS_KUBELET, Engine, FilelessFront, Front, Kind
 from tests.kubelet.support import NODE, condition, settings
 from tests.support.api import FaultyApi, FaultyClient
 from tests.support.rights import kubelet as kubelet_of
@@ -74,6 +74,8 @@ class Scenario:
     may_fail: bool = False
     # What the file says by which the node runs it; empty: it is the API's.
     manifest: str = ""
+    # Its containers see files.
+    files: bool = True
 
 
 @dataclass
@@ -96,6 +98,8 @@ class World:
     _files: dict[NodeFiles, Front] = field(default_factory=dict)
     _killed: asyncio.Event = field(default_factory=asyncio.Event)
     _forget: bool = False
+    _deleted: bool = False
+    _deletion: asyncio.Future[None] | None = None
     _counting: bool = False
 
     # -- steps
@@ -115,7 +119,9 @@ class World:
             self._forget = kind is Kind.FORGOTTEN
             self.kill()
             raise asyncio.CancelledError
-        await self.end_pod(force=kind is Kind.FORCED)
+        # Whoever deletes it is not whom a kill hits meanwhile.
+        self._deletion = asyncio.ensure_future(self.end_pod(force=kind is Kind.FORCED))
+        await asyncio.shield(self._deletion)
 
     async def file_step(self, files: NodeFiles, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """One piece of work on files: done whole, refused by the disk, or the last that a kubelet does, or did not come to."""
@@ -126,9 +132,11 @@ class World:
         name = getattr(work, "__qualname__", str(work))
         begins = name == "Hierarchy.make" and self.kubelet is not None and not self.kubelet.context.groups.there
         kind = None if begins or name.startswith(UNCOUNTED) else self.step(f"file {name.rpartition('.')[2]}")
-        await asyncio.sleep(0)
         if kind in (Kind.DELETED, Kind.FORCED, Kind.KILLED):
             await self.strike(kind)
+        await asyncio.sleep(0)
+        if front.dead:
+            raise asyncio.CancelledError
         if kind in (Kind.REFUSED, Kind.CUT):
             raise OSError(28, "No space left on device")
         result = work(*arguments, **options)
@@ -145,7 +153,7 @@ class World:
         self._killed.set()
 
     def _begin(self) -> None:
-        self._front = Front(self.engine, self.step, self.strike)
+        self._front = (Front if self.scenario.files else FilelessFront)(self.engine, self.step, self.strike)
         self._client = MortalClient(self.api, kubelet_of(NODE))
         told = settings(self.place / "data", pod_cidr=CIDR, manifest_path=self.manifest.parent, shutdown_periods=(ShutdownPeriod(0, 20.0),))
         self.kubelet = Kubelet(self._client, told, self._front, self.engine._clock)
@@ -180,6 +188,7 @@ class World:
         return next(iter(self.api.all(core.Pod)), None)
 
     async def end_pod(self, *, force: bool = False) -> None:
+        self._deleted = True
         if self.scenario.manifest:
             self.manifest.unlink(missing_ok=True)
             if not force:
@@ -271,7 +280,8 @@ class World:
 
     @property
     def _ended(self) -> bool:
-        return bool(ENDS_POD & set(self.struck))
+        """Somebody has deleted the pod."""
+        return self._deleted
 
     async def _comes(self) -> None:
         await self.until(lambda: self.arrived or self._ended, "the pod does not come to be as it should")

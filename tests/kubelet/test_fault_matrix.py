@@ -35,6 +35,10 @@ FOUND: list[tuple[str, Row]] = [
     # A container whose start was not answered ran once more after it had ended.
     ("web", {"start setup": Kind.UNSEEN}),
     ("never", {"start setup": Kind.UNSEEN}),
+    # A sandbox that was made after its call had been given up stayed beside the pod's own.
+    ("web", {"create_sandbox": Kind.LATE, "image proxy:1": Kind.BREAKS}),
+    # What a kubelet had laid for containers that see no files stayed once it was killed.
+    ("hollow", {"remove_sandbox": Kind.KILLED_AFTER}),
     # A pod that never starts again failed for a postStart hook that the engine was not asked to run.
     ("never", {"postStart app": Kind.CUT}),
     ("never", {"postStart app": Kind.UNTOLD}),

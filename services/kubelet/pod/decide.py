@@ -80,6 +80,9 @@ def _run(view: PodView, decision: Decision) -> None:
     if sandbox is None or not sandbox.ready:
         _renew_sandbox(view, decision)
         return
+    # Made by a call that came true after it had been given up: the pod has another one by now.
+    if strays := tuple(found for found in view.observation.sandboxes if found.id != sandbox.id):
+        decision.actions.append(RemoveSandboxes(strays))
     if sources := starts_anew(view.pod, view.observation):
         _start_anew(view, sources, decision)
         return

@@ -168,14 +168,9 @@ class UnmadeDirectory(PodDirectory):
 
     has_names = True
 
-    def __init__(self, data_dir: Path, uid: str) -> None:
-        super().__init__(data_dir, uid)
-        self._laid = False
-
     def set_up(self, volumes: Mapping[str, Content], group: int | None = None, giving: Giving = Giving.ALWAYS) -> None:
         named = {name: _plain(content) for name, content in volumes.items() if isinstance(content, Files) and not content.token}
         if named:
-            self._laid = True
             super().set_up(named)
 
     def prepare_container(self, container: str, attempt: int) -> None: ...
@@ -183,14 +178,16 @@ class UnmadeDirectory(PodDirectory):
     def write(self, path: Path, text: str) -> None: ...
 
     def remove_volumes(self) -> None:
-        if self._laid:
-            with contextlib.suppress(OSError):
-                remove_tree(self.root / "volumes")
+        self._remove(self.root / "volumes")
 
     def remove(self) -> None:
-        if self._laid:
-            with contextlib.suppress(OSError):
-                remove_tree(self.root)
+        self._remove(self.root)
+
+    def _remove(self, path: Path) -> None:
+        """Also what a kubelet before this one laid."""
+        with contextlib.suppress(OSError):
+            if path.exists():
+                remove_tree(path)
 
 
 def _plain(content: Files) -> Files:
