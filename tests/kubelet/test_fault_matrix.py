@@ -37,6 +37,9 @@ FOUND: list[tuple[str, Row]] = [
     ("never", {"start setup": Kind.UNSEEN}),
     # A sandbox that was made after its call had been given up stayed beside the pod's own.
     ("web", {"create_sandbox": Kind.LATE, "image proxy:1": Kind.BREAKS}),
+    # A container that was made and not started when its sandbox died was started in the next one, and the pod waited for it for ever.
+    ("hollow", {"create proxy": Kind.BREAKS, "start proxy": Kind.KILLED}),
+    ("static", {"create proxy": Kind.BREAKS, "start proxy": Kind.CUT}),
     # What a kubelet had laid for containers that see no files stayed once it was killed.
     ("hollow", {"remove_sandbox": Kind.KILLED_AFTER}),
     # A pod that never starts again failed for a postStart hook that the engine was not asked to run.

@@ -189,7 +189,9 @@ def _run_ephemeral(view: PodView, decision: Decision) -> None:
     """Each is started once, in whichever sandbox there is, and never again."""
     for spec in ephemeral_containers(view.pod.spec):
         container = view.observation.latest(spec.name)
-        if container is None or container.state == CREATED:
+        if container is not None and _is_stranded(view, container):
+            decision.actions.append(RemoveContainers((container,)))
+        elif container is None or container.state == CREATED:
             _start(view, spec, 0, None, decision)
 
 
@@ -198,12 +200,20 @@ def _run_container(view: PodView, spec: core.Container, decision: Decision, *, a
     container = view.observation.latest(spec.name)
     if container is None:
         _start(view, spec, _first_attempt(view.pod, spec), None, decision)
+    elif _is_stranded(view, container):
+        decision.actions.append(RemoveContainers((container,)))
     elif container.state == CREATED:
         _start(view, spec, container.attempt, None, decision)
     elif container.state == RUNNING:
         _watch(view, spec, container, decision)
     elif again or restarts(view.pod, spec, container, view.facts):
         _restart(view, spec, container, decision)
+
+
+def _is_stranded(view: PodView, container: Container) -> bool:
+    """Whether it was made in a sandbox that died before it was started: there it cannot run any more."""
+    sandbox = view.observation.sandbox
+    return container.state == CREATED and sandbox is not None and container.sandbox_attempt != sandbox.attempt
 
 
 def _restart(view: PodView, spec: core.Container, container: Container, decision: Decision) -> None:
