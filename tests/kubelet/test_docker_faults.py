@@ -6,6 +6,7 @@ import os
 import signal
 import uuid
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ async def test_processes_beneath_the_engine_are_killed(tmp_path: Path) -> None:
                 await cluster.client.create(a_pod(image, name, "Always", "echo run >> /data/runs; exec sleep 1000", tmp_path / name))
             before = {name: await _kill(cluster, engine, name) for name in names}
             for name in names:
-                await cluster.until(lambda name=name: _runs_anew(cluster, name, before[name]))
+                await cluster.until(partial(_runs_anew, cluster, name, before[name]))
                 pod = await cluster.ready(name)
                 assert (tmp_path / name / "runs").read_text() == "run\n" * 2
                 assert pod.status.container_statuses[0].restart_count == 1
