@@ -68,7 +68,7 @@ class PodGroups:
             log.info("whether a pod ends for want of memory is not seen", extra={"pod": pod.metadata.name, "error": str(error)})
 
     def ran_short(self, uid: str) -> bool:
-        """Whether the pod as a whole had no memory left since this was asked last, where engines do not tell: on version 1."""
+        """Whether the pod as a whole had no memory left since this was asked last, where engines need not tell: on version 1."""
         watch = self._watches.get(uid)
         return watch is not None and watch.happened()
 

@@ -93,7 +93,7 @@ class ContainerFacts:
     # Its preStop hook was begun ahead of its turn to end.
     pre_stop_begun: bool = False
     termination_message: str | None = None
-    # It was killed because its pod as a whole had no memory left, which its engine does not tell.
+    # It was killed because its pod as a whole had no memory left, whatever its engine tells.
     oom_killed: bool = False
 
 
