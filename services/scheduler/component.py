@@ -12,8 +12,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Coroutine, Sequence
+from typing import Any, ClassVar
 
 import grpc.aio
 
@@ -28,7 +28,10 @@ from knarr.machinery.errors import NotFound, StatusError, not_found, status_erro
 from knarr.objects.copies import copy_of
 from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import cancel, run_together
-from services.scheduler.decide import Decision, Explanation, decide, explain, impossible, summary
+from services.scheduler.decide import Decision, Explanation, decide, explain, feasible_nodes, impossible, summary
+from services.scheduler.extender import EXTENDER, Advice, ExtenderFailed
+from services.scheduler.extenders.asking import Extenders
+from services.scheduler.extenders.web import HttpWeb, Web
 from services.scheduler.informed_cluster import InformedCluster
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
 from services.scheduler.pod_facts import PodFacts
@@ -41,7 +44,7 @@ from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
 from services.scheduler.view import View
-from services.scheduler.writer import bind, report_unschedulable
+from services.scheduler.writer import FAILED, UNSCHEDULABLE, bind, report_unschedulable
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +63,12 @@ class Scheduler(ElectedComponent):
         settings: SchedulerSettings | None = None,
         *,
         clock: Clock = SYSTEM_CLOCK,
+        web: Web | None = None,
     ) -> None:
         self._settings = settings or SchedulerSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
+        self._extenders = Extenders(self._settings.extenders, HttpWeb() if web is None else web)
         self._random = random.Random(self._settings.seed)
         self._state: SchedulerState | None = None
         self._preparer: Preparer | None = None
@@ -120,6 +125,21 @@ class Scheduler(ElectedComponent):
             return Explanation(profile, verdicts, f"0/{len(verdicts)} nodes are available: {hopeless[1]}.")
         return Explanation(profile, verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons)))
 
+    async def explain_whole(self, namespace: str, name: str) -> Explanation:
+        """The same with what extenders say; they are asked."""
+        found = self.explain(namespace, name)
+        assert self._pods is not None
+        pod = self._pods.store.get(namespace, name)
+        if pod is None or not self._extenders.concern(facts := PodFacts.of(pod)):
+            return found
+        table = self.state.table
+        fitting = [verdict.node for verdict in found.verdicts if not verdict.refused_by and verdict.node in table.rows]
+        try:
+            advice = await self._extenders.advise(facts, {name: table.node(table.rows[name]) for name in fitting})
+        except ExtenderFailed as error:
+            return found.advised(Advice(frozenset(), {}, {}), str(error))
+        return found.advised(advice)
+
     async def _lead(self) -> None:
         informers = Informers(self._client)
         self._pods = informers.get(core.Pod)
@@ -147,6 +167,7 @@ class Scheduler(ElectedComponent):
         finally:
             self._working = False
             await cancel(list(self._writes))
+            await self._extenders.close()
             self._state = self._pods = None
 
     def _waits(self, pod: PodFacts) -> bool:
@@ -158,11 +179,36 @@ class Scheduler(ElectedComponent):
         while True:
             waiting = await self.state.queue.take()
             await self._slots.acquire()
-            self._place(waiting)
+            if self._extenders.concern(waiting.pod):
+                await self._place_by_advice(waiting)
+            else:
+                self._place(waiting)
             await asyncio.sleep(0)
 
-    def _place(self, waiting: Waiting) -> None:
-        """Decides on one pod and starts the write; releases its slot when that is done."""
+    async def _place_by_advice(self, waiting: Waiting) -> None:
+        """Asks extenders first. Nobody else is decided on meanwhile, but other things happen: what is decided then is decided anew."""
+        state, pod = self.state, waiting.pod
+        if not self._waits(pod):
+            self._slots.release()
+            return
+        wakes = state.wakes
+        try:
+            nodes = feasible_nodes(state.nominations.seen_by(pod, state.table), state.profile_of(pod.pod), pod)
+            advice = await self._extenders.advise(pod, nodes) if nodes else None
+        except asyncio.CancelledError:
+            self._slots.release()
+            raise
+        except Exception as error:
+            words = str(error) if isinstance(error, ExtenderFailed) else f"{type(error).__name__}: {error}"
+            logger.warning("asking extenders failed", extra={"pod": str(pod.key), "error": words})
+            ATTEMPTS.labels("error").inc()
+            state.queue.retry(waiting)
+            self._write(self._report(pod, Decision(summary=words), Plan(), FAILED), pod)
+            return
+        self._place(waiting, advice, changed=state.wakes != wakes)
+
+    def _place(self, waiting: Waiting, advice: Advice | None = None, *, changed: bool = False) -> None:
+        """Decides on one pod and starts the write; releases its slot when that is done. ``changed``: the advice is of before a change."""
         state, pod = self.state, waiting.pod
         if not self._waits(pod):
             self._slots.release()
@@ -171,7 +217,7 @@ class Scheduler(ElectedComponent):
         try:
             nodes = state.nominations.seen_by(pod, state.table)
             profile = state.profile_of(pod.pod)
-            decision = decide(nodes, profile, pod, self._random, state.nominations.node_of(pod.uid))
+            decision = decide(nodes, profile, pod, self._random, state.nominations.node_of(pod.uid), advice)
             plan = Plan() if decision.node else self.preempter.plan(pod, decision)
         except Exception:
             # One pod that a plugin cannot judge must not keep the others from their nodes.
@@ -191,8 +237,15 @@ class Scheduler(ElectedComponent):
             write = self._bind(waiting, decision.node, needed)
         else:
             ATTEMPTS.labels("unschedulable").inc()
-            state.queue.refuse(waiting, decision.refused_by)
+            if changed and EXTENDER in decision.refused_by:
+                state.queue.retry(waiting)
+            else:
+                state.queue.refuse(waiting, decision.refused_by)
             write = self._report(pod, decision, plan)
+        self._write(write, pod)
+
+    def _write(self, write: Coroutine[Any, Any, None], pod: PodFacts) -> None:
+        """Begins a write, with the slot that it has."""
         task = asyncio.create_task(write, name=f"write {pod.key}")
         self._writes.add(task)
         task.add_done_callback(self._written)
@@ -208,7 +261,11 @@ class Scheduler(ElectedComponent):
         try:
             if needed:
                 await self.preparer.carry_out(pod, needed)
-            await bind(self._client, pod, node)
+            extender = self._extenders.binder(pod)
+            if extender is not None:
+                await self._extenders.bind(extender, pod, node)
+            else:
+                await bind(self._client, pod, node)
         except Exception as error:
             ATTEMPTS.labels("error").inc()
             self.state.forget(waiting.pod)
@@ -222,11 +279,11 @@ class Scheduler(ElectedComponent):
         PLACED_SECONDS.observe(max(asyncio.get_running_loop().time() - waiting.since, 0.0))
         self._tell(pod, NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
-    async def _report(self, pod: PodFacts, decision: Decision, plan: Plan) -> None:
+    async def _report(self, pod: PodFacts, decision: Decision, plan: Plan, reason: str = UNSCHEDULABLE) -> None:
         words = f"{decision.summary} {plan.words}".strip()
         self._tell(pod, WARNING, "FailedScheduling", words)
         try:
-            await report_unschedulable(self._client, pod, words, self.state.nominations.node_of(pod.uid), self._clock)
+            await report_unschedulable(self._client, pod, words, self.state.nominations.node_of(pod.uid), self._clock, reason)
         except StatusError as error:
             # The next attempt tells it again; a pod that is gone needs no condition.
             logger.info("condition not written", extra={"pod": str(pod.key), "error": str(error)})

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.extender import EXTENDER, Advice
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
@@ -54,8 +56,28 @@ class Explanation:
     verdicts: Sequence[Verdict]
     summary: str = ""
 
+    def advised(self, advice: Advice, failure: str = "") -> Explanation:
+        """The same with what extenders say; ``failure`` is why they say nothing."""
 
-def decide(nodes: Nodes, profile: Profile, pod: PodFacts, source: random.Random, promised: str = "") -> Decision:
+        def judged(verdict: Verdict) -> Verdict:
+            if verdict.refused_by:
+                return verdict
+            if verdict.node not in advice.allowed:
+                words = failure or advice.refused.get(verdict.node, "")
+                return Verdict(verdict.node, EXTENDER, [words] if words else [])
+            score = advice.scores.get(verdict.node)
+            return verdict if score is None else replace(verdict, scores={**verdict.scores, EXTENDER: score})
+
+        verdicts = [judged(verdict) for verdict in self.verdicts]
+        if not self.verdicts or any(not verdict.refused_by for verdict in verdicts):
+            return replace(self, verdicts=verdicts)
+        reasons = Counter(reason for verdict in verdicts for reason in verdict.reasons)
+        return replace(self, verdicts=verdicts, summary=self.summary or failure or summary(len(verdicts), reasons))
+
+
+def decide(
+    nodes: Nodes, profile: Profile, pod: PodFacts, source: random.Random, promised: str = "", advice: Advice | None = None
+) -> Decision:
     """Picks the best node, or the one that was ``promised`` if it will do; ``source`` picks among equals."""
     if not len(nodes):
         return Decision(summary=NO_NODES)
@@ -64,15 +86,36 @@ def decide(nodes: Nodes, profile: Profile, pod: PodFacts, source: random.Random,
         return Decision(summary=f"0/{len(nodes)} nodes are available: {words}.", refused_by=frozenset({plugin.name}), hopeless=True)
     feasible, refused = _filter(nodes, profile.filters, pod)
     rows = np.flatnonzero(feasible)
-    if not len(rows):
+    kept = rows if advice is None else _advised(nodes, rows, advice)
+    if not len(kept):
         told = (words for plugin, mask in refused for words in plugin.all_reasons(pod, nodes, np.flatnonzero(mask)))
         reasons = Counter(reason for words in told for reason in words)
-        return Decision(summary=summary(len(nodes), reasons), refused_by=frozenset(plugin.name for plugin, _ in refused))
-    if promised in nodes.rows and feasible[nodes.rows[promised]]:
+        by = {plugin.name for plugin, _ in refused}
+        if len(rows) and advice is not None:
+            names = [nodes.node(row).metadata.name for row in rows.tolist()]
+            reasons.update(advice.refused[name] for name in names if advice.refused.get(name))
+            by.add(EXTENDER)
+        return Decision(summary=summary(len(nodes), reasons), refused_by=frozenset(by))
+    rows = kept
+    if promised in nodes.rows and nodes.rows[promised] in rows:
         return Decision(node=promised, feasible=len(rows))
-    best = rows if len(rows) == 1 else _best(nodes, profile, pod, rows)
+    best = rows if len(rows) == 1 else _best(nodes, profile, pod, rows, advice)
     row = int(best[0] if len(best) == 1 else best[source.randrange(len(best))])
     return Decision(node=nodes.node(row).metadata.name, feasible=len(rows))
+
+
+def feasible_nodes(nodes: Nodes, profile: Profile, pod: PodFacts) -> Mapping[str, core.Node]:
+    """The nodes that all filters accept, by name."""
+    if impossible(profile.filters, pod) is not None:
+        return {}
+    found = (nodes.node(row) for row in np.flatnonzero(_filter(nodes, profile.filters, pod)[0]).tolist())
+    return {node.metadata.name: node for node in found}
+
+
+def _advised(nodes: Nodes, rows: Rows, advice: Advice) -> Rows:
+    """The rows that extenders leave."""
+    kept: Rows = np.array([row for row in rows.tolist() if nodes.node(row).metadata.name in advice.allowed], np.intp)
+    return kept
 
 
 def impossible(plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Plugin, str] | None:
@@ -125,9 +168,11 @@ def _scores(nodes: Nodes, profile: Profile, pod: PodFacts, rows: Rows) -> list[t
     return [(plugin, scores * weight) for plugin, weight, scores in scored if scores is not None]
 
 
-def _best(nodes: Nodes, profile: Profile, pod: PodFacts, rows: Rows) -> Rows:
+def _best(nodes: Nodes, profile: Profile, pod: PodFacts, rows: Rows, advice: Advice | None) -> Rows:
     total = np.zeros(len(rows), np.int64)
     for _, scores in _scores(nodes, profile, pod, rows):
         total += scores
+    if advice is not None and advice.scores:
+        total += np.array([advice.scores.get(nodes.node(row).metadata.name, 0) for row in rows.tolist()], np.int64)
     best: Rows = rows[total == total.max()]
     return best

@@ -19,7 +19,7 @@ class Answering(Protocol):
     @property
     def state(self) -> SchedulerState: ...
 
-    def explain(self, namespace: str, name: str) -> Explanation: ...
+    async def explain_whole(self, namespace: str, name: str) -> Explanation: ...
 
 
 class SchedulerServicer(api_grpc.SchedulerServiceServicer):
@@ -27,7 +27,7 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
         self._scheduler = scheduler
 
     async def Explain(self, request: api.ExplainRequest, context: grpc.aio.ServicerContext) -> api.ExplainResponse:
-        found = self._scheduler.explain(request.namespace or "default", request.pod)
+        found = await self._scheduler.explain_whole(request.namespace or "default", request.pod)
         profile = found.profile
         response = api.ExplainResponse(summary=found.summary, choice=_choice(found.verdicts), scheduler_name=profile.name)
         response.filters.extend(plugin.name for plugin in profile.filters)

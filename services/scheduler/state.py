@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting, key_of
 from knarr.objects.pods import is_finished
+from services.scheduler.extender import EXTENDER
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Nodes
 from services.scheduler.nominations import Nominations
@@ -39,6 +40,8 @@ class SchedulerState:
         self.nominations = Nominations()
         # Uids of pods whose placement is decided but not yet seen in the API.
         self.assumed: set[str] = set()
+        # How often something happened that may help a pod that waits.
+        self.wakes = 0
 
     def knows(self, pod: core.Pod) -> bool:
         """Whether a pod asks for one of the profiles."""
@@ -175,6 +178,7 @@ class SchedulerState:
     def _wake(self, change: Change) -> None:
         if not change.parts:
             return
+        self.wakes += 1
         promised = self.nominations.on(self.table.node(change.row).metadata.name) if change.row is not None else ()
 
         @cache
@@ -197,11 +201,12 @@ class SchedulerState:
     def _refusing(self, waiting: Waiting) -> Iterable[Plugin]:
         """The plugins that refused a pod nodes."""
         by_name = self.profile_of(waiting.pod.pod).by_name
-        return (by_name[name] for name in waiting.refused_by)
+        return (by_name[name] for name in waiting.refused_by if name != EXTENDER)
 
     def _helps(self, waiting: Waiting, change: Change, nodes: Nodes) -> bool:
         """Whether one of the filters that refused a pod depends on what changed, and may think otherwise of it now."""
-        return any(
+        # What extenders go by nobody knows.
+        return EXTENDER in waiting.refused_by or any(
             (plugin.helped_by_arrivals or not change.arrival)
             and not plugin.reads.isdisjoint(change.parts)
             and plugin.mends(waiting.pod, nodes, change)

@@ -13,7 +13,7 @@ from knarr.objects.conditions import condition_patch
 from services.scheduler.pod_facts import PodFacts
 
 POD_SCHEDULED = "PodScheduled"
-UNSCHEDULABLE = "Unschedulable"
+UNSCHEDULABLE, FAILED = "Unschedulable", "SchedulerError"
 DISRUPTED, BY_SCHEDULER = "DisruptionTarget", "PreemptionByScheduler"
 
 
@@ -39,10 +39,10 @@ async def _is_bound(client: Client, pod: PodFacts, node: str) -> bool:
     return live.metadata.uid == pod.uid and live.spec.node_name == node
 
 
-async def report_unschedulable(client: Client, pod: PodFacts, message: str, node: str, clock: Clock) -> None:
-    """Sets PodScheduled=False with the reason Unschedulable, and the node that is promised, if any; unless the pod says so already."""
+async def report_unschedulable(client: Client, pod: PodFacts, message: str, node: str, clock: Clock, reason: str = UNSCHEDULABLE) -> None:
+    """Sets PodScheduled=False with a reason, and the node that is promised, if any; unless the pod says so already."""
     given, generation = pod.pod.status, pod.pod.metadata.generation
-    patch = condition_patch(given, POD_SCHEDULED, False, reason=UNSCHEDULABLE, message=message, now=clock.now(), generation=generation)
+    patch = condition_patch(given, POD_SCHEDULED, False, reason=reason, message=message, now=clock.now(), generation=generation)
     if given.nominated_node_name != node:
         patch = {"status": {**(patch["status"] if patch is not None else {}), "nominatedNodeName": node or None}}
     if patch is not None:

@@ -205,7 +205,7 @@ class ClusterSettings:
     scheduler_config: str = chosen(
         "",
         optional_path,
-        "a KubeSchedulerConfiguration: the scheduler's profiles and plugins; empty: Kubernetes' defaults",
+        "a KubeSchedulerConfiguration: the scheduler's profiles, plugins, extenders; empty: Kubernetes' defaults",
         "FILE",
     )
     kubelet_options: str = chosen(

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from knarr.client.leader import LeaseSettings
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, duplicate, forbidden, invalid, qualified_name, required
-from services.scheduler.configuration.document import Document, Extender, LeaderElection, PluginSet, SchedulerProfile
+from knarr.machinery.validation import GoSyntax, Path, duplicate, invalid, qualified_name, required
+from services.scheduler.configuration.document import Document, LeaderElection, PluginSet, SchedulerProfile
+from services.scheduler.extender import Extender
 from services.scheduler.scored_resources import is_extended
 
 
@@ -25,8 +26,6 @@ def check_document(document: Document) -> Iterator[Cause]:
         yield invalid("podInitialBackoffSeconds", first, "must be greater than 0")
     if most < first:
         yield invalid("podMaxBackoffSeconds", most, "must be greater than or equal to PodInitialBackoffSeconds")
-    if document.extenders:
-        yield forbidden("extenders", "this scheduler asks none")
     yield from _check_extenders(document.extenders, Path("extenders"))
 
 

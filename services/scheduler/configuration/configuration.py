@@ -18,7 +18,6 @@ from services.scheduler.configuration.document import (
     API_VERSION,
     KIND,
     Document,
-    Extender,
     LeaderElection,
     PluginEntry,
     Plugins,
@@ -27,6 +26,7 @@ from services.scheduler.configuration.document import (
 from services.scheduler.configuration.plugin_args import decode_args
 from services.scheduler.configuration.plugin_sets import Chosen, check_bindable, choose
 from services.scheduler.configuration.unused import unused
+from services.scheduler.extender import Extender
 from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.resources.arguments import NodeResourcesFitArgs
 from services.scheduler.preemption import DefaultPreemptionArgs

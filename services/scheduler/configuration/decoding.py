@@ -20,13 +20,10 @@ from knarr.machinery import codec
 from knarr.machinery.errors import Cause, StatusError
 from knarr.machinery.forms import parse_duration
 from knarr.machinery.validation import Path, invalid
+from services.scheduler.seconds import Seconds
 
 T = TypeVar("T")
 INT32 = 2**31
-
-
-class Seconds(float):
-    """A time as Kubernetes writes it: ``1m30s``."""
 
 
 class Problems:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.scheduler.configuration.decoding import Seconds
+from services.scheduler.extender import Extender
+from services.scheduler.seconds import Seconds
 
 API_VERSION, KIND = "kubescheduler.config.k8s.io/v1", "KubeSchedulerConfiguration"
 GROUP = "kubescheduler.config.k8s.io"
@@ -82,40 +83,6 @@ class ClientConnection:
     content_type: str = ""
     qps: float | None = None
     burst: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ManagedResource:
-    name: str = ""
-    ignored_by_scheduler: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExtenderTls:
-    insecure: bool = False
-    server_name: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    ca_file: str = ""
-    cert_data: bytes = b""
-    key_data: bytes = b""
-    ca_data: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Extender:
-    url_prefix: str = ""
-    filter_verb: str = ""
-    preempt_verb: str = ""
-    prioritize_verb: str = ""
-    weight: int = 0
-    bind_verb: str = ""
-    enable_https: bool = field(default=False, metadata={"name": "enableHTTPS"})
-    tls_config: ExtenderTls | None = None
-    http_timeout: Seconds | None = None
-    node_cache_capable: bool = False
-    managed_resources: tuple[ManagedResource, ...] = ()
-    ignorable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def settings_of(configuration: Configuration, election: Election | None = None) 
         election=fresh.election if election is None else election,
         backoff_first_seconds=configuration.backoff_first_seconds,
         backoff_limit_seconds=configuration.backoff_limit_seconds,
+        extenders=configuration.extenders,
     )
 
 

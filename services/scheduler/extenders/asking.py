@@ -1,0 +1,119 @@
+"""Extenders are asked in their order: each about the nodes that those before it left, then all for their scores."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import codec
+from services.scheduler.extender import Advice, Extender, ExtenderFailed
+from services.scheduler.extenders.web import Web
+from services.scheduler.plugin import MAX_SCORE
+from services.scheduler.pod_facts import PodFacts
+
+logger = logging.getLogger(__name__)
+
+# Extenders give up to ten points.
+FACTOR = MAX_SCORE // 10
+
+
+class Extenders:
+    """All of a configuration."""
+
+    def __init__(self, extenders: Sequence[Extender], web: Web) -> None:
+        self._extenders, self._web = extenders, web
+
+    async def close(self) -> None:
+        await self._web.close()
+
+    def concern(self, pod: PodFacts) -> bool:
+        """Whether one is to be asked where a pod may go."""
+        return any((one.filter_verb or one.prioritize_verb) and one.is_interested(pod.pod) for one in self._extenders)
+
+    async def advise(self, pod: PodFacts, nodes: Mapping[str, core.Node]) -> Advice:
+        """What they say of nodes that the plugins accept, by name. Raises ExtenderFailed for one that is not ignorable."""
+        asked = [one for one in self._extenders if one.is_interested(pod.pod)]
+        left, refused = dict(nodes), dict[str, str]()
+        for extender in (one for one in asked if one.filter_verb):
+            if not left:
+                break
+            try:
+                answer = await self._web.post(extender, extender.filter_verb, _question(extender, pod, left))
+                names = _passed(extender, answer, left)
+            except ExtenderFailed as error:
+                if not extender.ignorable:
+                    raise
+                logger.warning("an extender that may be ignored failed", extra={"extender": extender.url_prefix, "error": str(error)})
+                continue
+            refused.update(_reasons(answer, left))
+            left = {name: node for name, node in left.items() if name in names}
+        voting = [one for one in asked if one.prioritize_verb] if len(left) > 1 else []
+        scores = Counter[str]()
+        for found in await asyncio.gather(*(self._scores(one, pod, left) for one in voting)):
+            scores.update(found)
+        return Advice(frozenset(left), refused, scores)
+
+    def binder(self, pod: PodFacts) -> Extender | None:
+        """Who binds a pod instead of the scheduler."""
+        return next((one for one in self._extenders if one.bind_verb and one.is_interested(pod.pod)), None)
+
+    async def bind(self, extender: Extender, pod: PodFacts, node: str) -> None:
+        """Has a pod bound; ExtenderFailed."""
+        body = {"PodName": pod.key.name, "PodNamespace": pod.key.namespace, "PodUID": pod.uid, "Node": node}
+        if error := _fields(await self._web.post(extender, extender.bind_verb, body)).get("error"):
+            raise ExtenderFailed(str(error))
+
+    async def _scores(self, extender: Extender, pod: PodFacts, nodes: Mapping[str, core.Node]) -> Mapping[str, int]:
+        """Points by node; none of one that fails, which is no reason not to place a pod."""
+        try:
+            answer = await self._web.post(extender, extender.prioritize_verb, _question(extender, pod, nodes))
+            points = [_fields(one) for one in answer or ()]
+            return {str(one["host"]): int(one["score"]) * extender.weight * FACTOR for one in points}
+        except (ExtenderFailed, KeyError, TypeError, ValueError) as error:
+            logger.warning("an extender gave no scores", extra={"extender": extender.url_prefix, "error": str(error)})
+            return {}
+
+
+def _question(extender: Extender, pod: PodFacts, nodes: Mapping[str, core.Node]) -> dict[str, Any]:
+    body: dict[str, Any] = {"Pod": codec.to_dict(pod.pod), "Nodes": None, "NodeNames": None}
+    if extender.node_cache_capable:
+        body["NodeNames"] = list(nodes)
+    else:
+        body["Nodes"] = {"metadata": {}, "items": [codec.to_dict(node) for node in nodes.values()]}
+    return body
+
+
+def _passed(extender: Extender, answer: Any, asked: Mapping[str, core.Node]) -> frozenset[str]:
+    """The names of the nodes that an extender leaves."""
+    found = _fields(answer)
+    if error := found.get("error"):
+        raise ExtenderFailed(str(error))
+    try:
+        if extender.node_cache_capable and found.get("nodenames") is not None:
+            names = [str(name) for name in found["nodenames"]]
+        else:
+            names = [str(node["metadata"]["name"]) for node in (found.get("nodes") or {}).get("items") or ()]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ExtenderFailed(f"extender {extender.url_prefix!r} gave an answer that cannot be read: {error!r}") from error
+    if stranger := next((name for name in names if name not in asked), ""):
+        raise ExtenderFailed(
+            f'extender "{extender.url_prefix}" claims a filtered node "{stranger}" which is not found in the input node list'
+        )
+    return frozenset(names)
+
+
+def _reasons(answer: Any, asked: Mapping[str, core.Node]) -> Mapping[str, str]:
+    found = _fields(answer)
+    told = {**(found.get("failednodes") or {}), **(found.get("failedandunresolvablenodes") or {})}
+    return {name: str(words) for name, words in told.items() if name in asked}
+
+
+def _fields(answer: Any) -> Mapping[str, Any]:
+    """By names in small letters: programs in Go do not mind how they are written, and others go by that."""
+    if not isinstance(answer, dict):
+        raise ExtenderFailed(f"an extender answered no object: {str(answer)[:100]}")
+    return {str(name).lower(): value for name, value in answer.items()}
