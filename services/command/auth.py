@@ -15,6 +15,7 @@ from knarr.api.apiserver.v1 import authorization_service_pb2_grpc as face_grpc
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.client.channel import open_channel
 from knarr.service.errors import CommandError
+from services.command.reach import reached
 from services.standalone.files import Files
 
 ANSWER_SECONDS = 10.0
@@ -114,7 +115,7 @@ def _is_for_people(role: str) -> bool:
 
 
 async def _ask(files: Files, question: Question) -> face.ExplainResponse:
-    address, token, authority = _reached(files)
+    address, token, authority = reached(files, "apiserver")
     async with open_channel(address, authority, token) as channel:
         try:
             # A server that has just started may not be quick enough for the first handshake.
@@ -127,12 +128,3 @@ async def _ask(files: Files, question: Question) -> face.ExplainResponse:
                 raise CommandError(words) from None
             raise CommandError(f"the API server at {address} does not explain it: {error.details()}") from error
     return answer
-
-
-def _reached(files: Files) -> tuple[str, str, bytes]:
-    """Where the API server is, and what is shown to it and by it."""
-    try:
-        address = str(files.read_state()["components"]["apiserver"])
-        return address, files.admin_token.read_text().strip(), (files.pki / "ca.crt").read_bytes()
-    except FileNotFoundError:
-        raise CommandError(f"no cluster runs from {files.root}; start it first: `knarr up`") from None

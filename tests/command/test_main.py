@@ -286,10 +286,13 @@ def test_a_shell_learns_to_complete(shell: str, capsys: pytest.CaptureFixture[st
     assert f"_KNARR_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
+COMMANDS = {"up", "down", "status", "kubeconfig", "load", "backup", "restore", "auth", "why", "certs", "audit", "secrets", "completion"}
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("knarr ", {"up", "down", "status", "kubeconfig", "load", "backup", "restore", "auth", "certs", "audit", "secrets", "completion"}),
+        ("knarr ", COMMANDS),
         ("knarr up --runtime ", {"docker", "containerd", "hollow"}),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import tempfile
 from pathlib import Path
@@ -56,6 +57,9 @@ class HttpWeb:
                 return orjson.loads(text)
         except TimeoutError:
             raise ExtenderFailed(f'Post "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)') from None
+        except aiohttp.ClientConnectorError as error:
+            words = os.strerror(error.os_error.errno).lower() if error.os_error.errno else str(error.os_error)
+            raise ExtenderFailed(f'Post "{url}": dial tcp {error.host}:{error.port}: connect: {words}') from error
         except (aiohttp.ClientError, ssl.SSLError, OSError, ValueError) as error:
             raise ExtenderFailed(f'Post "{url}": {error}') from error
 
