@@ -40,7 +40,9 @@ def service(name: str, kind: str, ports: int = 1) -> dict[str, Any]:
 def shown(answer: Answer) -> Any:
     """What both have to answer alike."""
     if answer.status >= 400:
-        return answer.status, as_older(answer.body["message"])
+        # Several reasons stand in any order there.
+        what, _, reasons = as_older(answer.body["message"]).partition(" is forbidden: ")
+        return answer.status, what, sorted(reasons.strip("[]").split(", "))
     body = answer.body
     if body["kind"] != "Pod":
         return answer.status, body.get("spec", {}).get("resources")

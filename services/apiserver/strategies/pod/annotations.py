@@ -13,10 +13,26 @@ APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 def validate_pod_annotations(pod: core.Pod) -> list[Cause]:
-    if MIRROR not in pod.metadata.annotations or pod.spec.node_name:
+    """Of a new pod: later they cannot be changed."""
+    causes: list[Cause] = []
+    if MIRROR in pod.metadata.annotations and not pod.spec.node_name:
+        value = pod.metadata.annotations[MIRROR]
+        causes.append(invalid(PATH.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set"))
+    profiled = [key for key in pod.metadata.annotations if key.startswith(APP_ARMOR)]
+    if profiled:
+        # No new pod has ephemeral containers.
+        known = {container.name for container in (*pod.spec.init_containers, *pod.spec.containers)}
+        for key in sorted(profiled):
+            name = key.removeprefix(APP_ARMOR)
+            causes += [] if name in known else [invalid(PATH.key(key), name, "container not found")]
+            causes += _profile(key, pod.metadata.annotations[key])
+    return causes
+
+
+def _profile(key: str, profile: str) -> list[Cause]:
+    if profile in ("", "runtime/default", "unconfined") or profile.startswith("localhost/"):
         return []
-    value = pod.metadata.annotations[MIRROR]
-    return [invalid(PATH.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set")]
+    return [invalid(PATH.key(key), profile, f'invalid AppArmor profile name: "{profile}"')]
 
 
 def validate_annotation_changes(new: core.Pod, old: core.Pod) -> list[Cause]:
