@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.kubelet.node.images import Images
+from services.kubelet.node.images import ImageFailure, Images
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import Image, RuntimeFailure
 from tests.kubelet.support import make_pod, running
@@ -43,6 +43,36 @@ async def test_pulls_at_once(at_once: int, most: int) -> None:
     runtime.let.set()
     found = await asyncio.gather(*pulls)
     assert runtime.most == most and [image.reference for image, _ in found] == ["app:1", "app:2", "app:3", "app:4", "app:4"]
+
+
+NEVER_PRESENT = ("ErrImageNeverPull", 'Container image "app:1" is not present with pull policy of Never')
+NO_NAME = ("InvalidImageName", 'Failed to apply default image tag "App:1": couldn\'t parse image name')
+
+
+@pytest.mark.parametrize(
+    ("reference", "policy", "here", "found"),
+    [
+        ("app:1", "IfNotPresent", True, "app:1"),
+        ("app", "IfNotPresent", True, "app:latest"),
+        ("app:1", "Never", True, "app:1"),
+        ("app:1", "Always", True, None),
+        ("app:1", "IfNotPresent", False, None),
+        ("app:1", "Always", False, None),
+        ("app:1", "Never", False, NEVER_PRESENT),
+        ("App:1", "Always", True, NO_NAME),
+        ("App:1", "Never", False, NO_NAME),
+    ],
+)
+async def test_whether_an_image_is_to_be_pulled(reference: str, policy: str, here: bool, found: str | tuple[str, str] | None) -> None:
+    """``found``: which image is used as it is; None: it is to be pulled; or reason and message of why it cannot be had."""
+    runtime = HollowRuntime(CIDR)
+    runtime.missing_images |= set() if here else {reference}
+    try:
+        image = await Images(runtime).present(reference, policy)
+    except ImageFailure as failure:
+        assert (failure.reason, failure.message) == found
+    else:
+        assert (image and image.reference) == found
 
 
 class Broken(HollowRuntime):

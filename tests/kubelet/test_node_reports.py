@@ -14,9 +14,10 @@ from knarr.client.client import Client
 from knarr.machinery.errors import not_found, status_error
 from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import get_condition
-from services.kubelet.node.conditions import set_conditions
+from services.kubelet.node.conditions import news, set_conditions
 from services.kubelet.node.lease import LeaseKeeper
 from services.kubelet.node.machine import Pressure
+from services.kubelet.node.status import rebooted
 from services.kubelet.settings import KubeletSettings
 from tests.support.virtual_time import VirtualClock, virtual_time
 
@@ -74,6 +75,52 @@ def test_a_transition_is_when_the_status_changed_and_a_heartbeat_is_now() -> Non
 def test_a_node_in_trouble_says_which(engine: str, network: str, ready: tuple[str, ...], unavailable: tuple[str, ...]) -> None:
     status = status_of(core.NodeStatus(), Pressure(), engine, network, NOW)
     assert (shown(status, "Ready"), shown(status, "NetworkUnavailable")) == (ready, unavailable)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pressure", "short", "well"),
+    [
+        (
+            "MemoryPressure",
+            Pressure(memory=True),
+            ("True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        (
+            "DiskPressure",
+            Pressure(disk=True),
+            ("True", "KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        (
+            "PIDPressure",
+            Pressure(pids=True),
+            ("True", "KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+    ],
+)
+def test_what_a_node_is_short_of_is_said_in_its_condition_and_once_in_an_event(
+    kind: str, pressure: Pressure, short: tuple[str, str, str], well: tuple[str, str, str]
+) -> None:
+    before = status_of(core.NodeStatus(), Pressure(), "", "", NOW)
+    pressed = status_of(before, pressure, "", "", LATER)
+    assert (shown(before, kind), shown(pressed, kind)) == (well, short)
+    assert [found.type for found in pressed.conditions if found.status == "True"] == [kind, "Ready"]
+    assert news(before, pressed) == [short[1].replace("Kubelet", "Node")]
+    assert news(pressed, before) == [well[1].replace("Kubelet", "Node")]
+    assert news(pressed, pressed) == []
+
+
+def test_a_node_that_is_ready_no_more_says_so_in_an_event() -> None:
+    well, ill = (status_of(core.NodeStatus(), Pressure(), trouble, "", NOW) for trouble in ("", "no such file"))
+    assert (news(well, ill), news(ill, well)) == (["NodeNotReady"], ["NodeReady"])
+
+
+@pytest.mark.parametrize(("before", "after", "told"), [("", "b", ""), ("a", "a", ""), ("a", "b", "b")])
+def test_a_machine_that_was_started_anew(before: str, after: str, told: str) -> None:
+    old, new = (core.NodeStatus(node_info=core.NodeSystemInfo(boot_id=boot)) for boot in (before, after))
+    assert rebooted(old, new) == told
 
 
 def test_what_others_tell_of_the_node_stays() -> None:

@@ -19,7 +19,7 @@ from services.kubelet.node.lease import RETRY
 from services.kubelet.node.machine import Machine, Pressure
 from services.kubelet.node.pod_range import PodRange
 from services.kubelet.node.registration import desired_node, registered_again
-from services.kubelet.node.status import NodeFacts, node_status, without_heartbeats
+from services.kubelet.node.status import NodeFacts, node_status, rebooted, without_heartbeats
 from services.kubelet.runtime.port import Runtime
 from services.kubelet.settings import KubeletSettings
 
@@ -52,6 +52,7 @@ class NodeKeeper:
         self.in_use = VolumesInUse()
         self._look = asyncio.Event()
         self._reported_at = float("-inf")
+        self._start_told = False
         self.images = ImageReport(runtime)
         # As the API has it; None until it is registered.
         self.node: core.Node | None = None
@@ -107,8 +108,10 @@ class NodeKeeper:
         except AlreadyExists:
             node = await self._client.get(core.Node, self._settings.node_name)
             changed = registered_again(node, desired)
-            return node if changed == node else await self._client.update(changed)
-        self._recorder.event(node, "Normal", "Starting", "Starting kubelet.")
+            node = node if changed == node else await self._client.update(changed)
+        if not self._start_told:
+            self._start_told = True
+            self._recorder.event(node, "Normal", "Starting", "Starting kubelet.")
         return node
 
     def _status(self, old: core.NodeStatus) -> core.NodeStatus:
@@ -137,6 +140,9 @@ class NodeKeeper:
             fresh = await self._client.get(core.Node, self._settings.node_name)
             fresh.status.CopyFrom(self._status(fresh.status))
             written = await self._client.update(fresh, subresource="status")
+        name = self._settings.node_name
+        if boot := rebooted(node.status, written.status):
+            self._recorder.event(written, "Warning", "Rebooted", f"Node {name} has been rebooted, boot id: {boot}")
         for reason in news(node.status, written.status):
-            self._recorder.event(written, "Normal", reason, f"Node {self._settings.node_name} status is now: {reason}")
+            self._recorder.event(written, "Normal", reason, f"Node {name} status is now: {reason}")
         return written

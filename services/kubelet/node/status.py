@@ -88,6 +88,12 @@ def _node_info(facts: NodeFacts) -> core.NodeSystemInfo:
     return info
 
 
+def rebooted(before: core.NodeStatus, after: core.NodeStatus) -> str:
+    """The boot of the machine where it is another than was told of before; empty: it is the same, or nothing was told."""
+    old, new = before.node_info.boot_id, after.node_info.boot_id
+    return str(new) if old and new != old else ""
+
+
 def without_heartbeats(status: core.NodeStatus) -> core.NodeStatus:
     """For telling whether a status says anything new."""
     result = copy_of(status)
