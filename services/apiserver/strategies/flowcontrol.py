@@ -80,7 +80,7 @@ class FlowSchemaStrategy(_FlowControlStrategy):
         method = spec.distinguisher_method.type if spec.HasField("distinguisher_method") else NONE
         dangling = next((condition.status for condition in obj.status.conditions if condition.type == "Dangling"), "?")
         level = spec.priority_level_configuration.name
-        return [obj.metadata.name, level, str(spec.matching_precedence), method, age(obj, now), dangling]
+        return [obj.metadata.name, level, spec.matching_precedence, method, age(obj, now), dangling]
 
 
 def _precedence(name: str, value: int, path: Path) -> list[Cause]:
@@ -214,8 +214,8 @@ class PriorityLevelConfigurationStrategy(_FlowControlStrategy):
 
     def cells(self, obj: flowcontrol.PriorityLevelConfiguration, now: datetime) -> list[object]:
         limited, response = obj.spec.limited, obj.spec.limited.limit_response
-        shares = str(limited.nominal_concurrency_shares) if obj.spec.HasField("limited") else NONE
-        queues = [str(getattr(response.queuing, field)) if response.HasField("queuing") else NONE for field in _QUEUING]
+        shares = limited.nominal_concurrency_shares if obj.spec.HasField("limited") else NONE
+        queues = [getattr(response.queuing, field) if response.HasField("queuing") else NONE for field in _QUEUING]
         return [obj.metadata.name, obj.spec.type, shares, *queues, age(obj, now)]
 
 

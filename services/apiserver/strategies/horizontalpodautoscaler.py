@@ -82,8 +82,8 @@ class HorizontalPodAutoscalerStrategy(Strategy):
             f"{target.kind}/{target.name}",
             _targets(obj),
             str(spec.min_replicas) if spec.HasField("min_replicas") else "<unset>",
-            str(spec.max_replicas),
-            str(obj.status.current_replicas),
+            spec.max_replicas,
+            obj.status.current_replicas,
             age(obj, now),
         ]
 

@@ -86,7 +86,7 @@ class IngressStrategy(Strategy):
 
     def cells(self, obj: networking.Ingress, now: datetime) -> list[object]:
         spec = obj.spec
-        name = spec.ingress_class_name or obj.metadata.annotations.get(CLASS_ANNOTATION) or NONE
+        name = spec.ingress_class_name if spec.HasField("ingress_class_name") else NONE
         hosts = [rule.host for rule in spec.rules if rule.host]
         shown = ",".join(hosts[:SHOWN_HOSTS]) + (f" + {len(hosts) - SHOWN_HOSTS} more..." if len(hosts) > SHOWN_HOSTS else "")
         addresses = ",".join(entry.ip or entry.hostname for entry in obj.status.load_balancer.ingress)

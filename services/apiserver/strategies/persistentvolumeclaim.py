@@ -80,7 +80,7 @@ class PersistentVolumeClaimStrategy(Strategy):
     def cells(self, obj: core.PersistentVolumeClaim, now: datetime) -> list[object]:
         spec, status = obj.spec, obj.status
         bound = bool(spec.volume_name)
-        capacity = status.capacity[STORAGE].string if bound and STORAGE in status.capacity else ""
+        capacity = (status.capacity[STORAGE].string if STORAGE in status.capacity else "0") if bound else ""
         modes = access_modes_text(status.access_modes) if bound else ""
         name = obj.metadata.annotations.get(CLASS_ANNOTATION) or spec.storage_class_name
         attributes = spec.volume_attributes_class_name if spec.HasField("volume_attributes_class_name") else UNSET

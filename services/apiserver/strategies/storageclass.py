@@ -67,7 +67,7 @@ class StorageClassStrategy(Strategy):
             obj.provisioner,
             obj.reclaim_policy or "Delete",
             obj.volume_binding_mode or "<unset>",
-            "true" if obj.allow_volume_expansion else "false",
+            obj.allow_volume_expansion,
             age(obj, now),
         ]
 

@@ -13,6 +13,18 @@ from tests.support.signing import signing_keys
 
 # Those before it know no command for it.
 FIRST = (1, 24)
+ROLES = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: NAMESPACE}
+rules: [{apiGroups: [""], resources: [RESOURCE], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: reader}]
+"""
 WHO_AM_I = (1, 28)
 
 
@@ -46,3 +58,20 @@ async def test_somebody_else_is_played(kubectl: Kubectl) -> None:
     if kubectl.version >= WHO_AM_I:
         said = (await kubectl("auth", "whoami", *arguments)).out
         assert [said.count(word) for word in ("Zoë", "[system:masters dev system:authenticated]", "7")] == [1, 1, 1]
+
+
+async def test_roles_are_reconciled_and_what_they_come_to_is_listed(kubectl: Kubectl) -> None:
+    def roles(resource: str) -> str:
+        # This command of kubectl's puts no namespace into what has none.
+        return ROLES.replace("NAMESPACE", kubectl.namespace).replace("RESOURCE", resource)
+
+    await kubectl("auth", "reconcile", "-f", "-", stdin=roles("pods"))
+    said = (await kubectl("auth", "reconcile", "-f", "-", stdin=roles("secrets"))).out
+    assert "role.rbac.authorization.k8s.io/reader reconciled" in said
+    # Rules are added, and taken away only where that is asked for.
+    found = (await kubectl("get", "role", "reader", "-o", "jsonpath={.rules[*].resources[*]}")).out
+    assert sorted(found.split()) == ["pods", "secrets"]
+    await kubectl("auth", "reconcile", "--remove-extra-permissions", "-f", "-", stdin=roles("secrets"))
+    listed = {line.split()[0]: line for line in (await kubectl("auth", "can-i", "--list", "--as=reader")).lines}
+    assert listed["secrets"].endswith("[get]") and "pods" not in listed
+    assert listed["selfsubjectaccessreviews.authorization.k8s.io"].endswith("[create]")
