@@ -194,6 +194,7 @@ class Kubelet(Component):
                 "mirrors": self._mirrors.run(),
                 "folders": self._folders.run(),
                 "own-node": self._own_node.run(),
+                "groups": self._groups.run(),
                 **self._protection.parts(self._engine_tried.wait),
             }
             if self._runtime.mounts_files:

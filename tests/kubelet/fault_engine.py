@@ -114,10 +114,12 @@ class Engine(HollowRuntime):
         return await super().create_container(plan)
 
     async def start_container(self, container: Container, pod: PodRef) -> None:
-        """As an engine does: one that runs stays as it is, one that has ended is what no kubelet starts."""
+        """As an engine does: one that runs stays as it is. One that has ended by the time the engine is asked is what no kubelet starts;
+        that it ends while the call waits behind another start of it, which a killed kubelet left under way, nobody can know."""
+        asked = self.find(container.id).state
         async with self._turn:
             found = self.find(container.id)
-            if found.state == EXITED and not found.error and not _is_late():
+            if asked == EXITED and not found.error and not _is_late():
                 self.violations.append(f"container {container.name} started again, after its end")
             if found.state == CREATED:
                 await super().start_container(found, pod)

@@ -130,8 +130,7 @@ class World:
         if front.dead:
             raise asyncio.CancelledError
         name = getattr(work, "__qualname__", str(work))
-        begins = name == "Hierarchy.make" and self.kubelet is not None and not self.kubelet.context.groups.there
-        kind = None if begins or name.startswith(UNCOUNTED) else self.step(f"file {name.rpartition('.')[2]}")
+        kind = None if name.startswith(UNCOUNTED) else self.step(f"file {name.rpartition('.')[2]}")
         if kind in (Kind.DELETED, Kind.FORCED, Kind.KILLED):
             await self.strike(kind)
         await asyncio.sleep(0)
@@ -301,6 +300,10 @@ class World:
             assert seen is not None and len(seen.sandboxes) == 1 and seen.sandboxes[0].ready
             running = sorted(c.name for c in seen.containers if c.state == RUNNING)
             assert running == ["app", "proxy"], running
+            present = {c.sandbox_attempt for c in seen.containers if c.state == RUNNING}
+            assert present == {seen.sandboxes[0].attempt}, "a container runs in an older sandbox"
+            if self.kubelet is not None and self.kubelet.context.groups.there:
+                assert [*self.place.glob("groups/cpu/**/pod*")], "the pod has no control group"
         elif seen is not None:
             assert not [c for c in seen.containers if c.state == RUNNING]
         for told in itertools.chain(pod.status.init_container_statuses, pod.status.container_statuses):

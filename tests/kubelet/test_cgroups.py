@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.qos import BEST_EFFORT, BURSTABLE, GUARANTEED
+from knarr.service.tasks import cancel
 from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.cgroups.names import CGROUPFS, SYSTEMD, folder, parent, pod_group, root_of
@@ -23,6 +24,7 @@ from services.kubelet.node.files import NodeFiles
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.worker import actions
 from tests.kubelet.support import make_pod, running
+from tests.support.virtual_time import virtual_time
 
 MI, GI = 1 << 20, 1 << 30
 ROOT = root_of("ab-1", "node-1")
@@ -199,6 +201,36 @@ async def test_without_leave_pods_have_no_groups(tmp_path: Path, monkeypatch: py
     await groups.hold(pod({}), GroupLimits())
     await groups.remove("u")
     assert (await groups.left_behind(), await groups.memory()) == ([], None)
+
+
+@virtual_time
+async def test_groups_that_are_refused_are_tried_again(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    tries: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def make(*_: object) -> None:
+        tries.append(loop.time() - begun)
+        if len(tries) < 4:
+            raise OSError(28, "No space left on device")
+
+    async def call(_: NodeFiles, work: Callable[..., Any], *arguments: Any) -> Any:
+        return work(*arguments)
+
+    monkeypatch.setattr(Hierarchy, "make", make)
+    monkeypatch.setattr(NodeFiles, "call", call)
+    groups, begun = PodGroups(ROOT, NodeFiles(), list), loop.time()
+    trying = asyncio.create_task(groups.run())
+    await groups.start("", {"cpu": 1000, "memory": GI}, ())
+    await asyncio.sleep(200)
+    assert not tries, "an engine without a driver has no groups to wait for"
+    begun = loop.time()
+    await groups.start(CGROUPFS, {"cpu": 1000, "memory": GI}, ())
+    await groups.come()
+    await asyncio.sleep(200)
+    await cancel([trying])
+    assert groups.there and groups.parent(pod({}))
+    assert [round(at) for at in tries] == [0, 60, 120, 180, 180, 180], "root and classes, as soon as that goes, and then no more"
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
 async def test_a_group_that_is_busy_is_removed_later_and_holds_nobody_up_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,24 @@ def test_a_lost_sandbox_is_made_anew_and_init_runs_again() -> None:
     assert told(decide(pod, seen(*ended, again, sandbox=fresh), facts(), NOW)) == ["StartContainer app#1"]
 
 
+@pytest.mark.parametrize("name", ["app", "proxy", "setup", "shell"])
+def test_what_runs_in_an_older_sandbox_ends_before_anything_else_and_then_runs_in_the_pods_own(name: str) -> None:
+    """A start that is under way while the sandbox is made anew may come true after that."""
+    pod = make_pod()
+    pod.spec.init_containers.add(name="setup", image="app:1")
+    pod.spec.init_containers.add(name="proxy", image="app:1", restart_policy="Always")
+    pod.spec.ephemeral_containers.add().ephemeral_container_common.name = "shell"
+    fresh = replace(SANDBOX, id="s1", attempt=1)
+    present = [container(other, RUNNING, sandbox_attempt=1) for other in ("proxy", "app", "shell") if other != name]
+    setup = [container("setup", EXITED, sandbox_attempt=1)] if name != "setup" else []
+    decision = decide(pod, seen(container(name), *setup, *present, sandbox=fresh), facts(), NOW)
+    assert told(decision) == [f"KillContainer {name}"]
+    ended = container(name, EXITED, exit_code=137)
+    after = told(decide(pod, seen(ended, *setup, *present, sandbox=fresh), facts(), NOW))
+    # An init container is not run again where the app containers have begun, an ephemeral one never.
+    assert after == ([f"StartContainer {name}#1"] if name in ("app", "proxy") else [])
+
+
 def test_what_is_killed_for_a_successor_starts_again_whatever_it_exits_with() -> None:
     pod = make_pod()
     pod.spec.restart_policy = "OnFailure"

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.kubelet import fault_world
 from tests.kubelet.fault_engine import Kind
 from tests.kubelet.fault_scenarios import SCENARIOS
 from tests.kubelet.fault_world import Row, World, live
@@ -46,6 +47,13 @@ FOUND: list[tuple[str, Row]] = [
     ("never", {"postStart app": Kind.CUT}),
     ("never", {"postStart app": Kind.UNTOLD}),
     ("web", {"postStart app": Kind.HANGS}),
+    # A start that came true after the pod's next sandbox was there left a sidecar in the old one for ever.
+    ("hollow", {"start proxy": Kind.BREAKS, 14: Kind.BREAKS}),
+    # A kubelet that was killed while a start was unanswered: the next one asks for it just while that comes true.
+    ("shutdown", {"start setup": Kind.LATE, 8: Kind.KILLED}),
+    # A kubelet whose first try to make the groups above the pods' failed had none for as long as it ran, and left those of its pods.
+    ("web", {"start app": Kind.KILLED_AFTER, 24: Kind.REFUSED}),
+    ("web", {"create_sandbox": Kind.KILLED, 6: Kind.REFUSED}),
 ]
 
 
@@ -64,6 +72,21 @@ def test_a_life_without_faults(scenario: str) -> None:
 @pytest.mark.parametrize(("scenario", "row"), FOUND, ids=[f"{name}: {row}" for name, row in FOUND])
 def test_what_was_found(scenario: str, row: Row) -> None:
     assert lived(scenario, row).struck == list(row.values())
+
+
+def test_a_pod_that_began_without_a_control_group_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kubelet could not make those above it at first, and tries again after a minute."""
+    monkeypatch.setattr(fault_world, "CALM_SECONDS", 90.0)
+    world = lived("web", {"file set_up": Kind.KILLED, 1: Kind.REFUSED})
+    # That it has one while it is as it should be, the world looks for itself.
+    assert world.steps[1] == "file make" and world.kubelet is not None and world.kubelet.context.groups.there
+    assert world.steps.index("start app") < world.steps.index("file make", 2) < world.steps.index("preStop app")
+
+
+@pytest.mark.parametrize("kind", [Kind.REFUSED, Kind.CUT, Kind.HANGS])
+def test_a_stop_that_is_tried_again_runs_its_hook_once(kind: Kind) -> None:
+    world = lived("web", {"stop app": kind})
+    assert (world.steps.count("preStop app"), world.steps.count("stop app")) == (1, 2)
 
 
 @pytest.mark.timeout(0 if WHICH else 120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -15,15 +16,19 @@ from services.kubelet.node.files import NodeFiles
 
 log = logging.getLogger(__name__)
 
+# How often it is tried to make the groups above the pods', where that failed.
+RETRY_SECONDS = 60.0
+
 
 class PodGroups:
-    """Of one node. Before ``start`` found that they can be had, and where they cannot, pods have none: their containers are held alone."""
+    """Of one node. Before ``start`` or ``run`` found that they can be had, pods have none: their containers are held alone."""
 
     def __init__(self, root: Group, files: NodeFiles, pods: Callable[[], Collection[core.Pod]]) -> None:
         """``pods`` answers those that hold resources of the node."""
         self._root, self._files, self._pods = root, files, pods
         self._driver = ""
         self._hierarchy: Hierarchy | None = None
+        self._came, self._refused = asyncio.Event(), asyncio.Event()
         self._burstable = GroupLimits()
         self._all = GroupLimits()
         # Of pods that are held to memory as a whole, on version 1.
@@ -35,19 +40,41 @@ class PodGroups:
         return self._hierarchy is not None
 
     async def start(self, driver: str, capacity: Mapping[str, int], reserved: Iterable[Mapping[str, int]]) -> None:
-        """``driver`` is the engine's, empty where it has none. What cannot be made is told once, and done without."""
+        """``driver`` is the engine's, empty where it has none. What cannot be made is told once, and ``run`` tries it again."""
         if not driver or self._hierarchy is not None:
             return
-        self._all = of_all(capacity, list(reserved))
+        self._driver, self._all = driver, of_all(capacity, list(reserved))
         try:
-            hierarchy = await self._files.call(Hierarchy, driver)
-            await self._files.call(hierarchy.make, self._root, self._all)
-            for name in CLASSES:
-                await self._files.call(hierarchy.make, class_group(self._root, name), of_class(name, ()))
+            await self._make()
         except OSError as error:
             log.warning("pods have no control groups of their own: only their containers are held to limits", extra={"error": str(error)})
-            return
-        self._driver, self._hierarchy = driver, hierarchy
+            self._refused.set()
+
+    async def run(self) -> None:
+        """Tries again, until cancelled, what ``start`` could not make: a kernel that is short of something is so for a while."""
+        while True:
+            await self._refused.wait()
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await self._make()
+            except OSError as error:
+                log.debug("pods have no control groups yet", extra={"error": str(error)})
+                continue
+            self._refused.clear()
+            log.info("pods have control groups of their own now")
+
+    async def come(self) -> None:
+        """Waits until pods have groups: for ever where the engine has no driver."""
+        await self._came.wait()
+
+    async def _make(self) -> None:
+        """Those above the pods'. Raises OSError."""
+        hierarchy = await self._files.call(Hierarchy, self._driver)
+        await self._files.call(hierarchy.make, self._root, self._all)
+        for name in CLASSES:
+            await self._files.call(hierarchy.make, class_group(self._root, name), of_class(name, ()))
+        self._hierarchy = hierarchy
+        self._came.set()
 
     def parent(self, pod: core.Pod) -> str:
         """What the engine is told to put the pod's containers into; empty: what it likes."""

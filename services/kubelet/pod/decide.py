@@ -83,6 +83,11 @@ def _run(view: PodView, decision: Decision) -> None:
     # Made by a call that came true after it had been given up: the pod has another one by now.
     if strays := tuple(found for found in view.observation.sandboxes if found.id != sandbox.id):
         decision.actions.append(RemoveSandboxes(strays))
+    # Of a start that was under way while the sandbox was made anew: what runs where the pod is no more.
+    if lost := [found for found in view.observation.containers if found.state == RUNNING and found.sandbox_attempt != sandbox.attempt]:
+        decision.activity = "ending what an older sandbox has"
+        _end_lost(view, lost, decision)
+        return
     if sources := starts_anew(view.pod, view.observation):
         _start_anew(view, sources, decision)
         return
@@ -126,11 +131,8 @@ def _renew_sandbox(view: PodView, decision: Decision) -> None:
     decision.activity = "creating sandbox"
     observation = view.observation
     running = [container for container in observation.containers if container.state == RUNNING]
-    specs = {spec.name: spec for spec in init_and_main_containers(view.pod.spec)}
     if running:
-        for container in running:
-            message = f"Stopping container {container.name}"
-            decision.actions.append(KillContainer(specs.get(container.name), container, MINIMUM_GRACE_SECONDS, message))
+        _end_lost(view, running, decision)
     elif observation.sandboxes:
         decision.actions.append(RemoveSandboxes(observation.sandboxes, changed=True))
     else:
@@ -140,6 +142,14 @@ def _renew_sandbox(view: PodView, decision: Decision) -> None:
             return
         attempts = [container.sandbox_attempt for container in observation.containers]
         decision.actions.append(CreateSandbox(max(attempts, default=-1) + 1))
+
+
+def _end_lost(view: PodView, lost: Sequence[Container], decision: Decision) -> None:
+    """Containers whose sandbox is no more the pod's end soon: whom they served does not reach them."""
+    specs = {spec.name: spec for spec in init_and_main_containers(view.pod.spec)}
+    for container in lost:
+        message = f"Stopping container {container.name}"
+        decision.actions.append(KillContainer(specs.get(container.name), container, MINIMUM_GRACE_SECONDS, message))
 
 
 def _start_anew(view: PodView, sources: Sequence[Container], decision: Decision) -> None:

@@ -90,7 +90,7 @@ class ContainerFacts:
     # Set with ``started``, for the probes that wait for it.
     has_started: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
     post_start_done: bool = False
-    # Its preStop hook was begun ahead of its turn to end.
+    # Its end was told and its preStop hook has run, or was begun ahead of its turn to end: neither comes again when a stop is tried again.
     pre_stop_begun: bool = False
     termination_message: str | None = None
     # It was killed because its pod as a whole had no memory left, whatever its engine tells.

@@ -228,10 +228,13 @@ class ActionRunner:
         if action.again:
             self._facts.of(action.container.id).again = True
         self._stops[action.container.name] = until
-        if not self._facts.of(action.container.id).pre_stop_begun:
+        known = self._facts.of(action.container.id)
+        if not known.pre_stop_begun:
             self._events.container("Normal", "Killing", action.message, action.container.name)
             if action.spec is not None and action.spec.lifecycle.HasField("pre_stop"):
                 await self._hooks.pre_stop(action.spec, action.container, self._ip(), action.grace_seconds)
+            # Not before: a hook that is given up for a shorter stop runs anew within that. A stop that is tried again has had its hook.
+            known.pre_stop_begun = True
         await self._runtime.stop_container(action.container, self._ref, max(until - loop.time(), MINIMUM_GRACE_SECONDS))
 
     async def _pre_stop(self, action: RunPreStop) -> None:

@@ -109,13 +109,21 @@ class PodManager:
         for uid, observation in list(self._context.runtime.observed().items()):
             if uid not in self._workers:
                 self._start(_stub(observation.ref), gone=True)
-        await self._remove_orphans()
+        await asyncio.gather(self._remove_orphans(), self._regroup())
         await asyncio.Event().wait()
 
     async def close(self) -> None:
         """Ends the workers. The engine goes on, and whoever follows it next is alone with it."""
         self._ran = True
         await cancel([*self._tasks.values(), *self._entering.values()])
+
+    async def _regroup(self) -> None:
+        """Where pods had no control groups at first: those that are here get theirs once they can, those that have gone lose theirs."""
+        if not self._context.groups.there:
+            await self._context.groups.come()
+            for worker in self.all():
+                worker.wake()
+            await self._remove_orphans()
 
     async def _remove_orphans(self) -> None:
         """Removes the directories, mounts included, and groups of pods that ended while no kubelet ran: neither the API nor the engine

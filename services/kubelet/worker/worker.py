@@ -61,7 +61,6 @@ class PodWorker:
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
         self.facts.driven = context.drivers.has(pod.metadata.uid)
-        self.facts.grouped = context.groups.there
         self.facts.recall(pod.status)
         self.facts.granted = recalled(pod)
         apply(self._pod, self.facts.granted)
@@ -227,6 +226,7 @@ class PodWorker:
         self._check_deadline(now)
         self._hasten()
         self._follow_resize(observation)
+        self.facts.grouped = self._context.groups.there
         renew_at = self._renewal(now)
         decision = decide(self._pod, observation, self.facts, now)
         self.activity = decision.activity
