@@ -14,7 +14,9 @@ from knarr.machinery.errors import Invalid
 from knarr.objects.copies import copy_of
 from services.apiserver.api import Ref
 from services.apiserver.fields.judge import NOTHING, Judgement, judge
+from services.apiserver.fields.table import WARNED, WHOLE, rows
 from services.apiserver.in_memory import ApiInMemory
+from tests.support.faces import RestClient
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTAINER = {"name": "c", "image": "i"}
@@ -117,6 +119,35 @@ def test_the_status_is_the_systems() -> None:
 def test_the_examples_ask_for_nothing_that_is_missing(path: Path) -> None:
     for manifest in yaml.safe_load_all(path.read_text()):
         assert judge(*decoded(manifest)) == NOTHING
+
+
+WITHOUT_CONTROLLER = {row.message.rpartition(".")[2]: row for row in rows() if row.field == WHOLE and row.state == WARNED}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_CONTROLLER)
+def test_who_creates_what_nothing_acts_by_is_told_so_once(kind: str) -> None:
+    row = WITHOUT_CONTROLLER[kind]
+    (ref, found) = next((entry, version) for entry in registry() for version in entry.versions if version.kind == kind)
+    new: Any = found.message()
+    new.metadata.name = "x"
+    at = Ref(found, "default" if ref.namespaced else "", "x")
+    assert judge(at, new).warnings == [f"{kind} is kept, but nothing acts by it yet: {row.words}"]
+    changed = copy_of(new)
+    changed.metadata.labels["a"] = "b"
+    assert judge(at, changed, new).warnings == []
+
+
+def test_some_kinds_wait_for_their_controllers() -> None:
+    assert {"Ingress", "ResourceClaim"} <= set(WITHOUT_CONTROLLER)
+
+
+async def test_the_warning_reaches_whoever_creates_it() -> None:
+    async with ApiInMemory() as api:
+        rest = RestClient(api)
+        claim = {"metadata": {"name": "x"}, "spec": {}}
+        answer = await rest.call("POST", "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims", claim)
+        (warning,) = answer.headers["warning"]
+        assert answer.status == 201 and "ResourceClaim is kept, but nothing acts by it yet" in warning
 
 
 async def test_the_api_server_judges_creates_and_updates() -> None:
