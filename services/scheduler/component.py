@@ -31,7 +31,7 @@ from knarr.service.tasks import cancel, run_together
 from services.scheduler.decide import Decision, Explanation, decide, explain, feasible_nodes, impossible, summary
 from services.scheduler.extender import EXTENDER, Advice, ExtenderFailed
 from services.scheduler.extenders.asking import Extenders
-from services.scheduler.extenders.web import HttpWeb, Web
+from services.scheduler.extenders.web import LateWeb, Web
 from services.scheduler.informed_cluster import InformedCluster
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
 from services.scheduler.pod_facts import PodFacts
@@ -68,7 +68,7 @@ class Scheduler(ElectedComponent):
         self._settings = settings or SchedulerSettings()
         super().__init__(client, LEASE, self._settings.election, clock)
         self._clock = clock
-        self._extenders = Extenders(self._settings.extenders, HttpWeb() if web is None else web)
+        self._extenders = Extenders(self._settings.extenders, LateWeb() if web is None else web)
         self._random = random.Random(self._settings.seed)
         self._state: SchedulerState | None = None
         self._preparer: Preparer | None = None

@@ -21,7 +21,7 @@ from services.scheduler.configuration.configuration import parse_configuration
 from services.scheduler.configuration.reading import settings_of
 from services.scheduler.extender import Extender, ExtenderFailed, ExtenderTls, ManagedResource
 from services.scheduler.extenders.asking import Extenders
-from services.scheduler.extenders.web import HttpWeb, context_of
+from services.scheduler.extenders.http_web import HttpWeb, context_of
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.seconds import Seconds
 from services.scheduler.servicer import SchedulerServicer

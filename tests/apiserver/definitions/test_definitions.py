@@ -48,7 +48,7 @@ async def test_a_definition_says_that_it_is_not_established_before_it_is() -> No
     async with running() as rest:
         made = (await rest("POST", CRDS, definition())).json
         (condition,) = made["status"]["conditions"]
-        assert (condition["type"], condition["status"], condition["reason"]) == ("Established", "False", "NotAccepted")
+        assert (condition["type"], condition["status"], condition["reason"]) == ("Established", "False", "Installing")
         assert condition["lastTransitionTime"] == made["metadata"]["creationTimestamp"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Forbidden
+from services.apiserver.storage.store import Put, Transaction
 from tests.apiserver.pipeline.world import World, account, fill, namespace, pod, ref, running
 from tests.support.virtual_time import virtual_time
 
@@ -145,6 +146,10 @@ async def test_a_stored_pod_without_an_account_can_still_be_changed() -> None:
         mirror = pod("old", on="n")
         mirror.metadata.annotations[MIRROR] = "hash"
         await create(world, mirror)
-        body = b'{"metadata":{"annotations":{"kubernetes.io/config.mirror":null},"labels":{"a":"b"}}}'
+        # A mirror has no account; as an older server would have stored it, it is none.
+        (found,) = (await world.store.range("/registry/pods/")).items
+        plain = found.value.replace(MIRROR.encode(), MIRROR.encode()[:-1] + b"x")
+        await world.store.commit(Transaction({}, (Put(found.key, plain),)))
+        body = b'{"metadata":{"labels":{"a":"b"}}}'
         patched: Any = (await world.caller.patch(ref(core.Pod, "old"), "merge", body, meta.PatchOptions())).message
         assert (patched.metadata.labels["a"], patched.spec.service_account_name) == ("b", "")

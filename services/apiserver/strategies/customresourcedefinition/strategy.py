@@ -36,9 +36,10 @@ class CustomResourceDefinitionStrategy(Strategy):
     def prepare_for_create(self, obj: Definition) -> None:
         super().prepare_for_create(obj)
         _note_stored_version(obj)
-        # Without any condition a definition would say ``null`` of them until its names are looked at, and `kubectl wait` fail at that.
+        # Without any condition a definition would say ``null`` of them until its names are looked at, and `kubectl wait` fail at that. By
+        # any other reason than this one Helm takes it for failed.
         made = datetime.fromtimestamp(obj.metadata.creation_timestamp.seconds, UTC)
-        set_condition(obj.status, "Established", False, reason="NotAccepted", message="not all names are accepted", now=made)
+        set_condition(obj.status, "Established", False, reason="Installing", message="the names are being looked at", now=made)
 
     def prepare_for_update(self, new: Definition, old: Definition) -> None:
         super().prepare_for_update(new, old)

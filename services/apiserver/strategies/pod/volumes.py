@@ -256,10 +256,12 @@ def _recursive(mount: core.VolumeMount, path: Path) -> list[Cause]:
 
 def _options(mount: core.VolumeMount, path: Path) -> list[Cause]:
     causes: list[Cause] = []
+    seen: set[str] = set()
     for index, option in enumerate(mount.bind_mount_options):
         causes += check_choice(path.index(index), option, BIND_OPTIONS)
-        if option in mount.bind_mount_options[:index]:
+        if option in seen:
             causes.append(duplicate(path.index(index), option))
+        seen.add(option)
     return causes
 
 
