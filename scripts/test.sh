@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # Runs all the tests, installing first what they need. Arguments go to pytest, in one run.
-# Without arguments: first what needs no engine, on all cores; then side by side, each on a machine of its own, the tests of the compose cluster (on
-# this one) and those that need an engine (scripts/lane.sh). CONTRIBUTING.md says which marker leads where.
+# Without arguments: first what needs neither an engine nor networks, on all cores; then side by side the tests of the compose cluster, those that need
+# an engine, each on a machine of its own (scripts/lane.sh), and those of networks. CONTRIBUTING.md says which marker leads where.
 # A Docker engine that was started for the tests is stopped after them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 had_engine=no
 [ -f .knarr/dockerd.pid ] && had_engine=yes
-beside=() output=$(mktemp)
+beside=() output=$(mktemp -d)
 root=()
 if [ "$(id -u)" -ne 0 ]; then root=(sudo --preserve-env=CI); fi
 finish() {
     [ ${#beside[@]} -eq 0 ] || { "${root[@]}" kill "${beside[@]}" && wait "${beside[@]}"; } 2>/dev/null || true
-    rm -f "$output"
+    rm -rf "$output"
     [ "$had_engine" = yes ] || scripts/stop-docker.sh
 }
 trap finish EXIT
@@ -34,7 +34,9 @@ say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 kind() {
     local markers place=()
     case $1 in
-        plain) markers='not (docker or cluster or compose)' ;;
+        plain) markers='not (docker or cluster or compose or net)' ;;
+        # Apart: these enter networks of their own, and a thread that gRPC begins meanwhile stays there for all that its process tries later.
+        net) markers='net and not (docker or cluster or compose)' ;;
         engine) markers='(docker or cluster) and not compose' place=(scripts/lane.sh) ;;
         compose) markers=compose ;;
     esac
@@ -42,6 +44,10 @@ kind() {
     # The files in which a marker stands (tests/conftest.py sees to it) are found sooner than by importing all of them.
     case $1 in
         plain) command=("${asked[@]}" --numprocesses=auto --dist=loadfile) ;;
+        net)
+            mapfile -t files < <(grep -rlE 'mark\.net\b' tests --include='test_*.py' | sort)
+            command=("${asked[@]}" --numprocesses=2 --dist=loadfile "${files[@]}")
+            ;;
         engine)
             mapfile -t files < <(grep -rlE 'mark\.(docker|cluster)\b' tests --include='test_*.py' | sort)
             command=("${asked[@]}" --tx "$LANES*popen//python=scripts/lane.sh .venv/bin/python" --dist=loadfile "${files[@]}")
@@ -67,7 +73,14 @@ judge() {
     say "FLAKY: $count of the tests failed and passed when they were asked alone; the failures above are to be mended" >&2
 }
 
-failed=0 plain=0 engine=0 compose=0
+# aside KIND: its tests go on beside others; what they say is kept.
+aside() {
+    kind "$1"
+    "${command[@]}" >"$output/$1" 2>&1 &
+    beside+=($!)
+}
+
+failed=0 plain=0 engine=0 net=0 compose=0
 # The images of the compose cluster are made meanwhile: that is waiting for a mirror, for the most part. Its tests say what went wrong with them.
 "${root[@]}" scripts/images.sh >/dev/null 2>&1 &
 beside=($!)
@@ -75,16 +88,18 @@ kind plain
 "${command[@]}" || plain=$?
 judge plain "$plain" || failed=$?
 wait "${beside[@]}" || true
+beside=()
 
-kind engine
-"${command[@]}" >"$output" 2>&1 &
-beside=($!)
+aside engine
+aside net
 kind compose
 "${command[@]}" || compose=$?
-wait "${beside[@]}" || engine=$?
+wait "${beside[0]}" || engine=$?
+wait "${beside[1]}" || net=$?
 beside=()
 say 'what ran beside these'
-cat "$output"
+cat "$output/net" "$output/engine"
 judge compose "$compose" || failed=$?
+judge net "$net" || failed=$?
 judge engine "$engine" || failed=$?
 exit "$failed"
