@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-LANES = frozenset({"docker", "cluster", "compose"})
+LANES = frozenset({"docker", "cluster", "compose", "net"})
 
 
 class Marked(Protocol):
