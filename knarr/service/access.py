@@ -16,6 +16,7 @@ from knarr.client.client import Client
 from knarr.machinery.errors import StatusError, status_error
 from knarr.service.answers import Answers
 from knarr.service.authentication import MASTERS, User
+from knarr.service.tasks import SharedTasks
 
 # How long an answer holds, either way.
 REMEMBERED_SECONDS = 10.0
@@ -61,7 +62,7 @@ class ReviewedAccess:
         self._client, self._right = client, right
         # Why it is refused, or nothing; and what is being asked.
         self._known: Answers[tuple[User, Right], str] = Answers(REMEMBERED)
-        self._asking: dict[tuple[User, Right], asyncio.Task[str]] = {}
+        self._asking: SharedTasks[tuple[User, Right], str] = SharedTasks()
 
     async def __call__(self, user: User, method: str) -> None:
         if not method.startswith(FOR_ALL) and (refusal := await self.refusal(user, self._right(method))):
@@ -73,21 +74,13 @@ class ReviewedAccess:
             return ""
         key = user, right
         known = self._known.get(key)
-        return known if known is not None else await self._ask(key)
+        return known if known is not None else await self._asking.result(key, lambda: self._ask(user, right), "access review")
 
-    async def _ask(self, key: tuple[User, Right]) -> str:
-        """Asks once, however many wait for the answer."""
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.create_task(self._review(*key), name="access review")
-            task.add_done_callback(lambda done: self._learn(key, done))
-        return await asyncio.shield(task)
-
-    def _learn(self, key: tuple[User, Right], task: asyncio.Task[str]) -> None:
-        del self._asking[key]
-        if task.cancelled() or task.exception() is not None or _letters(key[0]) > REMEMBERED_LETTERS:
-            return
-        self._known.learn(key, task.result(), REMEMBERED_SECONDS)
+    async def _ask(self, user: User, right: Right) -> str:
+        refusal = await self._review(user, right)
+        if _letters(user) <= REMEMBERED_LETTERS:
+            self._known.learn((user, right), refusal, REMEMBERED_SECONDS)
+        return refusal
 
     async def _review(self, user: User, right: Right) -> str:
         """Why it is refused; empty where it is not."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Hashable, Iterable
+from typing import Any, Generic, TypeVar
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_SECONDS = 10.0
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]], timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
@@ -38,3 +41,32 @@ async def run_together(name: str, parts: dict[str, Coroutine[Any, Any, Any]]) ->
             raise RuntimeError(f"{task.get_name()} ended although it should run for ever")
     finally:
         await cancel(tasks)
+
+
+class SharedTasks(Generic[K, V]):
+    """Work that is done once, however many wait for what comes of it. For the tasks of one loop."""
+
+    def __init__(self) -> None:
+        self._running: dict[K, asyncio.Task[V]] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._running
+
+    async def result(self, key: K, work: Callable[[], Coroutine[Any, Any, V]], name: str) -> V:
+        """What comes of the work of this key that is under way, or of ``work``, begun as a task of this name. Raises what that raises."""
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = asyncio.create_task(work(), name=name)
+            task.add_done_callback(lambda _: self._running.pop(key, None))
+        # Who gives up does not end it for the others.
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,6 +19,7 @@ import orjson
 from knarr.machinery.errors import status_error
 from knarr.service.answers import Answers
 from knarr.service.authentication import AUTHENTICATED, User, unauthorized
+from knarr.service.tasks import SharedTasks
 from services.apiserver.tokens.accounts import ISSUER, Refused
 from services.apiserver.webhooks.kubeconfig import Remote
 from services.apiserver.webhooks.remote_client import RemoteClient
@@ -58,7 +59,7 @@ class WebhookTokens:
         self._ttl_seconds, self._audiences, self._sleep = ttl_seconds, tuple(audiences), sleep
         self._client = RemoteClient(remote, AT_ONCE)
         self._known: Answers[bytes, Answer] = Answers(REMEMBERED)
-        self._asking: dict[bytes, asyncio.Task[Answer]] = {}
+        self._asking: SharedTasks[bytes, Answer] = SharedTasks()
 
     def knows(self, token: str) -> bool:
         """It may be any text."""
@@ -85,9 +86,7 @@ class WebhookTokens:
         return found.user, [audience for audience in wanted if audience in found.audiences]
 
     async def close(self) -> None:
-        for task in self._asking.values():
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self._asking.close()
         await self._client.close()
 
     async def _later(self, token: str) -> User:
@@ -104,33 +103,29 @@ class WebhookTokens:
         key = _key(token, audiences)
         if (known := self._known.get(key)) is not None:
             return known
-        task = self._asking.get(key)
-        if task is None:
-            if len(self._asking) >= AT_ONCE:
-                message = f"{AT_ONCE} questions to the webhook for tokens are under way already; try again later"
-                raise status_error("TooManyRequests", message, retry_after_seconds=1)
-            task = self._asking[key] = asyncio.create_task(self._ask(key, token, audiences), name="apiserver/webhook for a token")
-            task.add_done_callback(lambda done: self._asked(key, done))
-        # Who gives up does not end it for the others.
-        return await asyncio.shield(task)
-
-    def _asked(self, key: bytes, task: asyncio.Task[Answer]) -> None:
-        self._asking.pop(key, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("the webhook for tokens did not answer", extra={"url": self._client.remote.url, "error": error})
+        if key not in self._asking and len(self._asking) >= AT_ONCE:
+            message = f"{AT_ONCE} questions to the webhook for tokens are under way already; try again later"
+            raise status_error("TooManyRequests", message, retry_after_seconds=1)
+        return await self._asking.result(key, lambda: self._ask(key, token, audiences), "apiserver/webhook for a token")
 
     async def _ask(self, key: bytes, token: str, audiences: tuple[str, ...]) -> Answer:
+        try:
+            found = _read(await self._said(token, audiences), audiences)
+        except Exception as error:
+            log.warning("the webhook for tokens did not answer", extra={"url": self._client.remote.url, "error": error})
+            raise
+        self._known.learn(key, found, self._ttl_seconds)
+        return found
+
+    async def _said(self, token: str, audiences: tuple[str, ...]) -> bytes:
         body = orjson.dumps(
             {"apiVersion": API_VERSION, "kind": "TokenReview", "spec": {"token": token, "audiences": audiences}, "status": {}}
         )
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                said = await self._posted(body)
+                return await self._posted(body)
         except TimeoutError:
             raise Away(f"it took longer than {ASK_SECONDS:g} s") from None
-        found = _read(said, audiences)
-        self._known.learn(key, found, self._ttl_seconds)
-        return found
 
     async def _posted(self, body: bytes) -> bytes:
         for left in reversed(range(TRIES)):

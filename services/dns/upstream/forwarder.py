@@ -23,6 +23,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from knarr.service.tasks import SharedTasks
 from services.dns.metrics import UPSTREAM_SECONDS
 from services.dns.query.message import name_of, text_of
 from services.dns.settings import DnsSettings
@@ -76,7 +77,7 @@ class Forwarder:
 
     def __init__(self, settings: DnsSettings) -> None:
         self._settings = settings
-        self._asking: dict[tuple[str, str], asyncio.Task[Answer]] = {}
+        self._asking: SharedTasks[tuple[str, str], Answer] = SharedTasks()
         self._sockets = Sockets()
         self.upstreams: list[Upstream] = []
         self._unwanted: Sequence[str] = ()
@@ -127,21 +128,12 @@ class Forwarder:
         found = self.cache.find(key, time.monotonic())
         if found is not None:
             return found
-        task = self._asking.get(key)
-        if task is None:
-            if len(self._asking) >= self._settings.upstream_concurrency:
-                return Answer(SERVFAIL, rule="too many questions wait for upstreams")
-            task = asyncio.create_task(self._resolve(name, kind), name=f"dns/upstream/{name}/{kind}")
-            self._asking[key] = task
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        # Others may wait for the same answer.
-        return await asyncio.shield(task)
+        if key not in self._asking and len(self._asking) >= self._settings.upstream_concurrency:
+            return Answer(SERVFAIL, rule="too many questions wait for upstreams")
+        return await self._asking.result(key, lambda: self._resolve(name, kind), f"dns/upstream/{name}/{kind}")
 
     async def close(self) -> None:
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._asking.close()
         await self._sockets.close()
 
     async def _resolve(self, name: str, kind: str) -> Answer:

@@ -16,6 +16,7 @@ import orjson
 
 from knarr.objects.images import registry_of
 from knarr.service.answers import Answers
+from knarr.service.tasks import SharedTasks
 from services.kubelet.credential_config import Provider, cache_seconds
 from services.kubelet.image_match import matches, repository_of
 from services.kubelet.node.registry_logins import Login
@@ -45,7 +46,7 @@ class CredentialProviders:
         self._providers, self._folder = providers, folder
         # By provider, kind of key and image or registry.
         self._known: Answers[Key, Logins] = Answers(REMEMBERED)
-        self._asking: dict[tuple[str, str], asyncio.Task[Logins]] = {}
+        self._asking: SharedTasks[tuple[str, str], Logins] = SharedTasks()
 
     async def login(self, reference: str) -> Login | None:
         """Of the first provider that has one for the image; one that fails is told of in the log, and passed over."""
@@ -65,9 +66,7 @@ class CredentialProviders:
         return None
 
     async def close(self) -> None:
-        for task in list(self._asking.values()):
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self._asking.close()
 
     def _remembered(self, provider: Provider, reference: str, repository: str) -> Logins | None:
         keys = ((IMAGE, repository), (REGISTRY, registry_of(reference)), (GLOBAL, ""))
@@ -75,11 +74,7 @@ class CredentialProviders:
 
     async def _ask(self, provider: Provider, reference: str, repository: str) -> Logins:
         key = provider.name, repository
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.create_task(self._run(provider, reference, repository), name=f"provider/{provider.name}")
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        return await asyncio.shield(task)
+        return await self._asking.result(key, lambda: self._run(provider, reference, repository), f"provider/{provider.name}")
 
     async def _run(self, provider: Provider, reference: str, repository: str) -> Logins:
         request = {"kind": "CredentialProviderRequest", "apiVersion": provider.api_version, "image": repository}

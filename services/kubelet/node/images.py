@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from knarr.objects.images import valid_image, with_tag
+from knarr.service.tasks import SharedTasks
 from services.kubelet.runtime.port import Image, NoSuchImage, Runtime, RuntimeFailure, RuntimeUnavailable
 
 NEVER, ALWAYS = "Never", "Always"
@@ -29,7 +30,7 @@ class Images:
     def __init__(self, runtime: Runtime, pulled: Callable[[str], None] = lambda _: None, at_once: int = 0) -> None:
         """``pulled`` is told each reference that was fetched."""
         self._runtime, self._pulled = runtime, pulled
-        self._pulls: dict[str, asyncio.Task[tuple[Image, float]]] = {}
+        self._pulls: SharedTasks[str, tuple[Image, float]] = SharedTasks()
         self._turns = asyncio.Semaphore(at_once) if at_once else contextlib.nullcontext()
 
     async def present(self, reference: str, policy: str) -> Image | None:
@@ -53,12 +54,7 @@ class Images:
     async def pull(self, reference: str, auth: Mapping[str, str] | None) -> tuple[Image, float]:
         """Fetches it, in how many seconds without waiting for others; raises RuntimeFailure in the engine's words."""
         name = with_tag(reference)
-        task = self._pulls.get(name)
-        if task is None:
-            task = asyncio.create_task(self._pull(name, auth), name=f"kubelet/pull/{name}")
-            self._pulls[name] = task
-            task.add_done_callback(lambda _: self._pulls.pop(name, None))
-        found = await asyncio.shield(task)
+        found = await self._pulls.result(name, lambda: self._pull(name, auth), f"kubelet/pull/{name}")
         self._pulled(name)
         return found
 
@@ -69,6 +65,4 @@ class Images:
             return image, asyncio.get_running_loop().time() - started
 
     async def close(self) -> None:
-        for task in list(self._pulls.values()):
-            task.cancel()
-        await asyncio.gather(*self._pulls.values(), return_exceptions=True)
+        await self._pulls.close()

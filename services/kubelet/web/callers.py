@@ -12,6 +12,7 @@ from knarr.client.client import Client
 from knarr.machinery.errors import StatusError, Unauthorized, status_error
 from knarr.service.answers import Answers
 from knarr.service.authentication import TokenAuthenticator, User, bearer_token, hash_token, unauthorized
+from knarr.service.tasks import SharedTasks
 from knarr.service.web.message import WebRequest
 
 # How long the API server's word about a token holds, as in Kubernetes; and how long its no.
@@ -30,7 +31,7 @@ class Callers:
         self._client, self._tokens, self._now = client, tokens, now
         # By the hash of a token: who it is, or a word that nobody is.
         self._known: Answers[str, User | str] = Answers(REMEMBERED)
-        self._asking: dict[str, asyncio.Task[User | str]] = {}
+        self._asking: SharedTasks[str, User | str] = SharedTasks()
 
     async def user(self, request: WebRequest) -> User:
         """Raises Unauthorized, ServiceUnavailable where the API server cannot be asked. A token that is wrong is refused even beside a good
@@ -57,24 +58,15 @@ class Callers:
         key = hash_token(token)
         known = self._known.get(key)
         if known is None:
-            known = await self._ask(key, token)
+            known = await self._asking.result(key, lambda: self._ask(key, token), "token review")
         if isinstance(known, str):
             raise unauthorized()
         return known
 
     async def _ask(self, key: str, token: str) -> User | str:
-        """Asks once, however many wait for the answer."""
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.create_task(self._review(token), name="token review")
-            task.add_done_callback(lambda done: self._learn(key, done))
-        return await asyncio.shield(task)
-
-    def _learn(self, key: str, task: asyncio.Task[User | str]) -> None:
-        del self._asking[key]
-        if not task.cancelled() and task.exception() is None:
-            answer = task.result()
-            self._known.learn(key, answer, REFUSED_SECONDS if isinstance(answer, str) else REMEMBERED_SECONDS)
+        answer = await self._review(token)
+        self._known.learn(key, answer, REFUSED_SECONDS if isinstance(answer, str) else REMEMBERED_SECONDS)
+        return answer
 
     async def _review(self, token: str) -> User | str:
         review = authentication.TokenReview()
