@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import parse_qs
 
 from knarr.service.client_certificates import CertifiedUser
@@ -46,11 +45,5 @@ class WebAnswer:
     upgrade: Callable[[Pipe, asyncio.Event], Awaitable[None]] | None = None
 
 
-# Answers each request; what it raises is an error of its own.
-Application = Callable[[WebRequest], Awaitable[WebAnswer]]
-
-
-class WebFace(Protocol):
-    """What a component serves by HTTP beside its gRPC."""
-
-    async def __call__(self, request: WebRequest) -> WebAnswer: ...
+# What a component serves by HTTP beside its gRPC: answers each request; what it raises is an error of its own.
+WebFace = Callable[[WebRequest], Awaitable[WebAnswer]]

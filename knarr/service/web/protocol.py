@@ -20,7 +20,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, par
 
 from knarr.service.client_certificates import CertifiedUser, of_connection
 from knarr.service.presence import while_there
-from knarr.service.web.message import MOST_PARAMETERS, TEXT, Application, WebAnswer, WebRequest
+from knarr.service.web.message import MOST_PARAMETERS, TEXT, WebAnswer, WebFace, WebRequest
 from knarr.service.web.upgraded import UNREAD_BYTES, UpgradedConnection
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ class _Head:
 class WebProtocol(asyncio.Protocol):
     """``ended`` is called once with the protocol when its connection is over."""
 
-    def __init__(self, application: Application, ended: Callable[[WebProtocol], None]) -> None:
-        self._application, self._ended = application, ended
+    def __init__(self, face: WebFace, ended: Callable[[WebProtocol], None]) -> None:
+        self._face, self._ended = face, ended
         self._parser = HttpRequestParser(self)
         self._head = _Head()
         # Whole ones with whether the connection goes on behind them, in their order.
@@ -243,7 +243,7 @@ class WebProtocol(asyncio.Protocol):
             status = HTTPStatus(int(request.headers["status"]))
             return WebAnswer(f"{status.phrase}\n".encode(), status)
         try:
-            return await self._application(request)
+            return await self._face(request)
         except Exception as error:
             log.exception("a request failed", extra={"method": request.method, "path": request.path})
             return WebAnswer(f"Internal Server Error: {type(error).__name__}\n".encode(), HTTPStatus.INTERNAL_SERVER_ERROR, TEXT)

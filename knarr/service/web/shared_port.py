@@ -16,7 +16,7 @@ from knarr.service.descriptors import raise_limit
 from knarr.service.tasks import cancel
 from knarr.service.tls import ServerContext
 from knarr.service.web.hello import MOST_BYTES, Kind, Told, told_by
-from knarr.service.web.message import Application
+from knarr.service.web.message import WebFace
 from knarr.service.web.protocol import WebProtocol
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ PROBE_SECONDS, PROBE_PAUSE_SECONDS, PROBES = 30, 10, 3
 class SharedPort:
     """``grpc`` is the abstract name of the Unix socket at which the gRPC server listens."""
 
-    def __init__(self, grpc: str, application: Application, context: ServerContext) -> None:
-        self._grpc, self._application, self._context = grpc, application, context
+    def __init__(self, grpc: str, face: WebFace, context: ServerContext) -> None:
+        self._grpc, self._face, self._context = grpc, face, context
         self._listeners: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         # In the order of their coming.
@@ -147,7 +147,7 @@ class SharedPort:
             connection.close()
             return
         loop = asyncio.get_running_loop()
-        protocol = WebProtocol(self._application, lambda ended: self._web.pop(ended, None))
+        protocol = WebProtocol(self._face, lambda ended: self._web.pop(ended, None))
         try:
             await loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._context.latest(), ssl_handshake_timeout=HANDSHAKE_SECONDS
