@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
@@ -62,6 +63,14 @@ class _Head:
             raise TooMuch(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
+class _Asked(NamedTuple):
+    """A request that is there whole, and whether the connection goes on behind it; ``refused`` where nobody is to be asked about it."""
+
+    request: WebRequest
+    goes_on: bool
+    refused: HTTPStatus | None = None
+
+
 class WebProtocol(asyncio.Protocol):
     """``ended`` is called once with the protocol when its connection is over."""
 
@@ -69,8 +78,8 @@ class WebProtocol(asyncio.Protocol):
         self._face, self._ended = face, ended
         self._parser = HttpRequestParser(self)
         self._head = _Head()
-        # Whole ones with whether the connection goes on behind them, in their order.
-        self._asked: deque[tuple[WebRequest, bool]] = deque()
+        # In the order of their coming.
+        self._asked: deque[_Asked] = deque()
         self._arrived, self._writable = asyncio.Event(), asyncio.Event()
         self._writable.set()
         self._certified: CertifiedUser | None = None
@@ -141,7 +150,7 @@ class WebProtocol(asyncio.Protocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Says what is wrong, behind the answers that are due; the client may send on for a while, so that it reads this."""
-        self._asked.append((WebRequest("", "", headers={"status": str(status.value)}), False))
+        self._asked.append(_Asked(WebRequest("", ""), False, status))
         self._stopping = True
         self._arrived.set()
 
@@ -197,7 +206,7 @@ class WebProtocol(asyncio.Protocol):
             self._certified,
             head.headers.get("upgrade", "").lower() if self._parser.should_upgrade() else "",
         )
-        self._asked.append((request, self._parser.should_keep_alive()))
+        self._asked.append(_Asked(request, self._parser.should_keep_alive()))
         self._arrived.set()
 
     # What answers.
@@ -223,10 +232,10 @@ class WebProtocol(asyncio.Protocol):
             self._arrived.clear()
             await self._arrived.wait()
             return True
-        request, goes_on = self._asked.popleft()
+        request, goes_on, refused = self._asked.popleft()
         self._answering = True
         try:
-            answer = await self._answer(request)
+            answer = await self._answer(request) if refused is None else WebAnswer(f"{refused.phrase}\n".encode(), refused)
             self.known = self.known or answer.status not in STRANGE
             if answer.upgrade is not None and self._early is not None:
                 await self._give_over(answer, bytes(self._early))
@@ -239,9 +248,6 @@ class WebProtocol(asyncio.Protocol):
         return goes_on
 
     async def _answer(self, request: WebRequest) -> WebAnswer:
-        if not request.method:
-            status = HTTPStatus(int(request.headers["status"]))
-            return WebAnswer(f"{status.phrase}\n".encode(), status)
         try:
             return await self._face(request)
         except Exception as error:
