@@ -13,6 +13,8 @@ from typing import Protocol
 
 # How often is looked. What ends in the ordinary way does so by itself between two looks.
 LOOK_SECONDS = 5.0
+# The kernel asks a client of which nothing came for so long whether it is there, and gives it up after so many unanswered questions.
+PROBE_SECONDS, PROBE_PAUSE_SECONDS, PROBES = 30, 10, 3
 # States of TCP, in the kernel's numbers: it is over; and the other side says nothing more.
 CLOSED, CLOSE_WAIT, LAST_ACK, CLOSING = 7, 8, 9, 11
 
@@ -23,6 +25,13 @@ class Client(Protocol):
 
     def abort(self) -> None:
         """Drops the connection with whatever waits to be written to it."""
+
+
+def keep_asking(listener: socket.socket) -> None:
+    """Lets the kernel find out which clients are gone, of all connections that a listening socket accepts from now on."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, PROBE_SECONDS), (socket.TCP_KEEPINTVL, PROBE_PAUSE_SECONDS), (socket.TCP_KEEPCNT, PROBES)):
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def has_left(transport: asyncio.Transport) -> bool:

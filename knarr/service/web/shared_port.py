@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from knarr.service.descriptors import raise_limit
+from knarr.service.presence import keep_asking
 from knarr.service.tasks import cancel
 from knarr.service.tls import ServerContext
 from knarr.service.web.hello import MOST_BYTES, Kind, Told, told_by
@@ -33,7 +34,6 @@ PAUSE_SECONDS = 0.5
 # What one side has written and the other has not taken.
 UNREAD_BYTES = 256 * 1024
 LINGER_SECONDS = 30.0
-PROBE_SECONDS, PROBE_PAUSE_SECONDS, PROBES = 30, 10, 3
 
 
 class SharedPort:
@@ -61,14 +61,8 @@ class SharedPort:
             listener.bind(where)
             listener.listen(BACKLOG)
             listener.setblocking(False)
-            for level, option, value in (
-                (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-                (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_SECONDS),
-                (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_PAUSE_SECONDS),
-                (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES),
-                (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-            ):
-                listener.setsockopt(level, option, value)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            keep_asking(listener)
         except BaseException:
             listener.close()
             raise

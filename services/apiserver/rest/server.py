@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from knarr.service.presence import keep_asking
 from knarr.service.tls import ServerContext
 from services.apiserver.rest.application import Application
 from services.apiserver.rest.authentication import CERTIFICATE_USER
@@ -31,8 +31,6 @@ GRACE_SECONDS = 3.0
 # Input of exec; clients send pieces of 32 KiB.
 WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 BACKLOG = 2048
-# The kernel asks a client of which nothing came for so long whether it is there, and gives it up after so many unanswered questions.
-PROBE_SECONDS, PROBE_PAUSE_SECONDS, PROBES = 30, 10, 3
 
 
 class RestServer:
@@ -136,10 +134,3 @@ class RestServer:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=self._grace_seconds)
-
-
-def keep_asking(listener: socket.socket) -> None:
-    """Lets the kernel find out which clients are gone, of all connections that a listening socket accepts from now on."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in ((socket.TCP_KEEPIDLE, PROBE_SECONDS), (socket.TCP_KEEPINTVL, PROBE_PAUSE_SECONDS), (socket.TCP_KEEPCNT, PROBES)):
-        listener.setsockopt(socket.IPPROTO_TCP, option, value)

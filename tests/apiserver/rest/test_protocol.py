@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import expired
+from knarr.service.presence import PROBE_SECONDS
 from services.apiserver.rest import crowd, protocol, reads, request
 from services.apiserver.rest import server as rest_server
 from services.apiserver.rest.application import Application
@@ -253,7 +254,7 @@ async def test_a_client_that_reads_nothing_for_long_is_kept_as_long_as_its_machi
         assert connection.config.ws_ping_interval is None
         accepted = connection.transport.get_extra_info("socket")
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == rest_server.PROBE_SECONDS
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == PROBE_SECONDS
     finally:
         writer.close()
         await server.stop()
