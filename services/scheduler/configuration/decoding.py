@@ -124,15 +124,7 @@ def _scalar(hint: Any, found: Any, path: Path) -> Any:
             return parse_duration(found) / 1e9
         except ValueError as error:
             raise _Wrong(path, found, str(error)) from None
-    wanted = {
-        bool: "true or false",
-        str: "a string",
-        int: "an integer of 32 bits",
-        float: "a number",
-        bytes: "base64",
-        Seconds: "a time like 5s",
-    }
-    raise _Wrong(path, found, f"must be {wanted[hint]}")
+    raise _Wrong(path, found, f"must be {_WORDS[hint]}")
 
 
 def _message(kind: type[Message], found: Any, path: Path, problems: Problems) -> Any:
