@@ -297,3 +297,10 @@ def test_whom_it_trusts() -> None:
     for one, mode in ((plain, ssl.CERT_REQUIRED), (strange, ssl.CERT_NONE)):
         context = context_of(one)
         assert isinstance(context, ssl.SSLContext) and context.verify_mode is mode
+
+
+def test_two_at_one_place_are_trusted_each_as_it_says() -> None:
+    web, plain, strange = HttpWeb(), Extender(url_prefix="https://x"), Extender(url_prefix="https://x", enable_https=True)
+    first, second, again = (web._context(one) for one in (plain, strange, dataclasses.replace(plain)))
+    assert isinstance(first, ssl.SSLContext) and first.verify_mode is ssl.CERT_REQUIRED and again is first
+    assert isinstance(second, ssl.SSLContext) and second.verify_mode is ssl.CERT_NONE

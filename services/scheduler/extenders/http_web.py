@@ -24,7 +24,7 @@ class HttpWeb:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._contexts: dict[str, ssl.SSLContext | bool] = {}
+        self._contexts: dict[Extender, ssl.SSLContext | bool] = {}
 
     async def post(self, extender: Extender, verb: str, body: Any) -> Any:
         url = extender.url(verb)
@@ -61,9 +61,9 @@ class HttpWeb:
 
     def _context(self, extender: Extender) -> ssl.SSLContext | bool:
         """Made once, when it is first needed: a file that cannot be read fails the call, not the start."""
-        known = self._contexts.get(extender.url_prefix)
+        known = self._contexts.get(extender)
         if known is None:
-            known = self._contexts[extender.url_prefix] = context_of(extender)
+            known = self._contexts[extender] = context_of(extender)
         return known
 
 
