@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -154,9 +157,22 @@ async def test_what_the_status_says_of_the_machine(tmp_path: Path) -> None:
         assert [handler.name for handler in status.runtime_handlers][:1] == [""]
 
 
-def test_where_nothing_can_be_written() -> None:
-    assert disk_trouble(Path("/proc/self")) == "" or "read-only" in disk_trouble(Path("/proc/self"))
-    assert disk_trouble(Path("/")) == ""
+def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "yet" / "to be made"
+    assert disk_trouble(folder) == ""
+    asked = list[Path]()
+
+    def read_only(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(f_flag=os.ST_RDONLY | os.ST_NOSUID)
+
+    def broken(path: Path) -> SimpleNamespace:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "statvfs", read_only)
+    assert disk_trouble(folder) == f"the kubelet's folder {folder} is on a file system that is read-only" and asked == [tmp_path]
+    monkeypatch.setattr(os, "statvfs", broken)
+    assert disk_trouble(folder) == f"the kubelet's folder {folder} cannot be looked at: input/output error"
 
 
 def test_users_of_a_namespace() -> None:
