@@ -16,6 +16,8 @@ finish() {
     [ "$had_engine" = yes ] || scripts/stop-docker.sh
 }
 trap finish EXIT
+# pytest ends in order and not by the signal, so bash would go on with the next kind of tests. Asked twice nobody waits any more.
+trap 'trap - INT; [ ${#beside[@]} -eq 0 ] || wait "${beside[@]}" || true; exit 130' INT
 scripts/install.sh --tests
 # Half of what it takes to import the tests is to rewrite their assertions: what one run has written, the next reads.
 unset PYTHONDONTWRITEBYTECODE
@@ -73,17 +75,21 @@ judge() {
     say "FLAKY: $count of the tests failed and passed when they were asked alone; the failures above are to be mended" >&2
 }
 
+# begin COMMAND...: it goes on beside others, and ends in order by Ctrl-C as they do: bash would have it ignore that.
+begin() {
+    (trap - INT && exec "$@") &
+    beside+=($!)
+}
+
 # aside KIND: its tests go on beside others; what they say is kept.
 aside() {
     kind "$1"
-    "${command[@]}" >"$output/$1" 2>&1 &
-    beside+=($!)
+    begin "${command[@]}" >"$output/$1" 2>&1
 }
 
 failed=0 plain=0 engine=0 net=0 compose=0
 # The images of the compose cluster are made meanwhile: that is waiting for a mirror, for the most part. Its tests say what went wrong with them.
-"${root[@]}" scripts/images.sh >/dev/null 2>&1 &
-beside=($!)
+begin "${root[@]}" scripts/images.sh >/dev/null 2>&1
 kind plain
 "${command[@]}" || plain=$?
 judge plain "$plain" || failed=$?
