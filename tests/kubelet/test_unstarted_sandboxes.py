@@ -70,10 +70,10 @@ async def test_one_that_another_kubelet_left_is_seen_and_removed(
     await observer.relist()
     found = observer.observations.get("uid")
     assert found is not None and found.sandbox is not None and not found.sandbox.ready
-    assert observer.addresses.take() == "10.244.0.3"
+    assert observer.take_address("another") == "10.244.0.3"
     await sandboxes.remove(found.sandbox)
     assert engine.removed == ["containers/made"]
-    assert observer.addresses.take(prefer="10.244.0.2") == "10.244.0.2"
+    assert observer.take_address("uid") == "10.244.0.2"
 
 
 async def test_one_that_is_about_to_start_is_nobodys_remainder(
@@ -130,7 +130,7 @@ async def test_an_address_is_free_again_whoever_hears_first_that_its_sandbox_is_
     for number in range(20):
         made = await sandboxes.create(replace(PLAN, pod=PodRef("default", "web", f"uid-{number}")))
         await sandboxes.remove(made)
-    assert len({observer.addresses.take() for _ in range(5)}) == 5
+    assert len({observer.take_address(f"another-{number}") for number in range(5)}) == 5
 
 
 async def test_an_address_of_which_nothing_was_heard_is_free_with_the_next_list(
@@ -139,11 +139,12 @@ async def test_an_address_of_which_nothing_was_heard_is_free_with_the_next_list(
     making = asyncio.create_task(sandboxes.create(PLAN))
     await engine.starting.wait()
     await observer.relist()
-    assert observer.addresses.take() == "10.244.0.3", "it is being made"
+    assert observer.take_address("another") == "10.244.0.3", "it is being made"
     engine.started.set()
     with pytest.raises(RuntimeUnavailable):
         await making
     # Somebody else removes it before it was ever seen.
     engine.listed.clear()
     await observer.relist()
-    assert observer.addresses.take(prefer="10.244.0.2") == "10.244.0.2"
+    observer.last_ip["uid"] = "10.244.0.2"
+    assert observer.take_address("uid") == "10.244.0.2"

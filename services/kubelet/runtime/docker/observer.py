@@ -52,23 +52,14 @@ class EngineObserver:
         self.addresses = PodAddresses(pod_cidr)
 
     def take_address(self, uid: str) -> str:
-        """For the sandbox that is being made of a pod."""
+        """For the sandbox that is being made of a pod. Taken are those of sandboxes that there are or that are being made."""
+        seen = {sandbox.ip for pod in self.observations.pods.values() for sandbox in pod.sandboxes}
+        self.addresses.keep(seen.union(self.making.values()))
         try:
             self.making[uid] = self.addresses.take(prefer=self.last_ip.get(uid, ""))
         except AddressesExhausted as error:
             raise RuntimeFailure(str(error)) from error
         return self.making[uid]
-
-    def give_back(self, ip: str) -> None:
-        if ip:
-            self.addresses.release(ip)
-
-    def forget(self, uid: str, engine_id: str) -> None:
-        """A sandbox or container is gone, whoever hears of it first; the address of a sandbox is free with that, once."""
-        found = self.observations.find(engine_id)
-        if found is not None and isinstance(found[1], Sandbox):
-            self.give_back(found[1].ip)
-        self.observations.remove(uid, engine_id)
 
     def state(self, container_id: str) -> str:
         found = self.observations.find(container_id)
@@ -108,7 +99,7 @@ class EngineObserver:
             return
         ref = pod_of(event.attributes)
         if event.action == "destroy":
-            self.forget(ref.uid, event.id)
+            self.observations.remove(ref.uid, event.id)
         elif is_sandbox(event.attributes):
             self._heed_sandbox(event)
         elif event.action == "oom":
@@ -151,7 +142,7 @@ class EngineObserver:
         except EngineNotFound:
             found = self.observations.find(container_id)
             if found is not None:
-                self.forget(found[0].uid, container_id)
+                self.observations.remove(found[0].uid, container_id)
             return
         self.remember(inspected)
 
@@ -180,9 +171,7 @@ class EngineObserver:
 
     def _prune(self) -> None:
         """Forgets what is kept beside the observations. An address stays preferred from one list to the next: a pod may be between two
-        sandboxes. Taken are those of sandboxes that there are or that are being made, whatever was missed."""
-        seen = {sandbox.ip for pod in self.observations.pods.values() for sandbox in pod.sandboxes}
-        self.addresses.keep(seen.union(self.making.values()))
+        sandboxes."""
         idle = self.last_ip.keys() - self.observations.pods.keys()
         for uid in idle & self._idle:
             del self.last_ip[uid]
@@ -205,7 +194,6 @@ class EngineObserver:
             ready = state == "running" and bool(entry["NetworkSettings"]["Networks"])
             sandbox = sandbox_from(entry["Id"], labels, ready=ready, created_at=created)
             if sandbox.ip:
-                self.addresses.claim(sandbox.ip)
                 self.last_ip[sandbox.pod.uid] = sandbox.ip
             if known is None or (isinstance(known[1], Sandbox) and known[1].ready != sandbox.ready):
                 self.observations.put_sandbox(sandbox)
@@ -219,6 +207,6 @@ class EngineObserver:
         try:
             await self._engine.request("GET", f"containers/{found.id}/json")
         except EngineNotFound:
-            self.forget(ref.uid, found.id)
+            self.observations.remove(ref.uid, found.id)
         except EngineError:
             return

@@ -34,7 +34,9 @@ class EngineSandboxes:
         self._image_making = asyncio.Lock()
 
     async def create(self, plan: SandboxPlan) -> Sandbox:
-        """As ``Runtime.create_sandbox``. Where it does not come to an end, the next list shows what there is of it."""
+        """As ``Runtime.create_sandbox``. Where it does not come to an end, the next list shows what there is of it.
+
+        Until then its address is free: if the engine has made it, the start of another with it says so, and that is made anew."""
         self._observer.making[plan.pod.uid] = ""
         try:
             return await self._make(plan)
@@ -47,10 +49,8 @@ class EngineSandboxes:
             await self._engine.request("POST", f"containers/{sandbox.id}/start")
         except EngineError:
             await self._owned.remove(sandbox.id)
-            self._observer.give_back(sandbox.ip)
             raise
         if sandbox.ip:
-            self._observer.addresses.claim(sandbox.ip)
             self._observer.last_ip[plan.pod.uid] = sandbox.ip
         sandbox = replace(sandbox, ready=True)
         self._observer.observations.put_sandbox(sandbox)
@@ -59,7 +59,7 @@ class EngineSandboxes:
     async def remove(self, sandbox: Sandbox) -> None:
         """As ``Runtime.remove_sandbox``."""
         await self._owned.remove(sandbox.id)
-        self._observer.forget(sandbox.pod.uid, sandbox.id)
+        self._observer.observations.remove(sandbox.pod.uid, sandbox.id)
 
     async def _created(self, plan: SandboxPlan) -> Sandbox:
         """Made with a new address, or the one that is there already."""
@@ -68,18 +68,14 @@ class EngineSandboxes:
         body = sandbox_body(plan, ip, PAUSE_IMAGE, self._settings, self._own)
         try:
             created = await self._create(name, body)
-        except BaseException as error:
-            # Also where the answer was lost. If the engine has made it, its start says that the address is taken, and it is made anew.
-            self._observer.give_back(ip)
-            if not isinstance(error, EngineConflict) or not name_is_taken(error):
+        except EngineConflict as error:
+            if not name_is_taken(error):
                 raise
         else:
             return sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
         inspected = await self._owned.inspect(name, plan.pod)
         found = sandbox_from(inspected["Id"], inspected["Config"]["Labels"], ready=False, created_at=datetime.now(UTC))
-        if found.ip:
-            self._observer.addresses.claim(found.ip)
-            self._observer.making[plan.pod.uid] = found.ip
+        self._observer.making[plan.pod.uid] = found.ip
         return found
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> Any:
