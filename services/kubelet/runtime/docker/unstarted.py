@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineNotFound
+from services.kubelet.runtime.docker.engine import Engine, EngineConflict
+from services.kubelet.runtime.docker.owned import OwnContainers
 from services.kubelet.runtime.labels import KIND
 
 UNSTARTED_KIND = "unstarted"
@@ -18,14 +19,14 @@ class UnstartedContainers:
     def __init__(self, engine: Engine, own: Mapping[str, str]) -> None:
         self.engine = engine
         self._own = {**own, KIND: UNSTARTED_KIND}
+        self._owned = OwnContainers(engine, self._own)
 
     async def clear(self) -> None:
         """Removes those of a kubelet before this one that was cut off. Raises RuntimeFailure."""
         filters = json.dumps({"label": [f"{key}={value}" for key, value in self._own.items()]})
         found = await self.engine.request("GET", "containers/json", params={"all": 1, "filters": filters})
         for entry in found or ():
-            with suppress(EngineNotFound):
-                await self.engine.request("DELETE", f"containers/{entry['Id']}", params={"force": 1, "v": 1})
+            await self._owned.remove(entry["Id"])
 
     @asynccontextmanager
     async def of(self, image_id: str) -> AsyncIterator[str]:
@@ -34,7 +35,7 @@ class UnstartedContainers:
         try:
             yield container_id
         finally:
-            await self.engine.request("DELETE", f"containers/{container_id}", params={"force": 1, "v": 1})
+            await self._owned.remove(container_id)
 
     async def export(self, image_id: str) -> AsyncIterator[bytes]:
         """As ``Runtime.export``."""
