@@ -66,7 +66,7 @@ async def bare(*, image: str = PAUSE_IMAGE, command: tuple[str, ...] = ("/pause"
     engine, addresses = Engine(url, 120.0), PodAddresses(CIDR)
     try:
         await ensure_network(engine, settings, addresses.gateway, _own(settings))
-        await ensure_pause_image(engine, {})
+        await ensure_pause_image(engine)
         yield BareEngine(engine, settings, addresses, image, command)
     finally:
         await engine.close()

@@ -99,7 +99,7 @@ class DockerRuntime(Runtime):
         self._root, self._cgroup_driver = str(info.get("DockerRootDir") or ""), str(info.get("CgroupDriver") or "")
         await asyncio.gather(
             ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own),
-            ensure_pause_image(self._engine, {}),
+            ensure_pause_image(self._engine),
             self._handlers.read(),
         )
         await self._unstarted.clear()

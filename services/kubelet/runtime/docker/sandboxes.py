@@ -87,5 +87,5 @@ class EngineSandboxes:
             if "image" not in str(error).lower():
                 raise
         async with self._image_making:
-            await ensure_pause_image(self._engine, {})
+            await ensure_pause_image(self._engine)
         return await self._engine.request("POST", "containers/create", params=params, body=body)
