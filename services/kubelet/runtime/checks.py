@@ -65,22 +65,23 @@ async def _http(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
 
 
 async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) -> ProbeResult:
-    """Follows redirects on the host that is probed only: a pod must not have its node ask others for it."""
     headers = CIMultiDict(check.headers)
     for name, value in (("User-Agent", _agent(check)), ("Accept", "*/*"), ("Connection", "close")):
         headers.setdefault(name, value)
     for _ in range(MAX_REDIRECTS):
         verify: bool | ssl.SSLContext = _unverified() if url.scheme == "https" else True
         async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
-            target = url.join(URL(response.headers["Location"])) if _is_redirect(response) else None
-            if target is None or target.host != check.host or target.scheme not in ("http", "https"):
+            target = _redirected(check, url, response.status, response.headers.get("Location", ""))
+            if target is None:
                 return _judged(check, response.status, (await _beginning(response)).decode(errors="replace"))
         url = target
     return ProbeResult(False, f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
-def _is_redirect(response: aiohttp.ClientResponse) -> bool:
-    return response.status in REDIRECTS and bool(response.headers.get("Location"))
+def _redirected(check: HttpCheck, url: URL, status: int, location: str) -> URL | None:
+    """Whom to ask next, on the host that is probed only: a pod must not have its node ask others for it. None: nobody."""
+    target = url.join(URL(location)) if location and status in REDIRECTS else None
+    return target if target is not None and target.host == check.host and target.scheme in ("http", "https") else None
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
@@ -98,9 +99,8 @@ async def _http2(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
         async with asyncio.timeout(timeout_seconds):
             for _ in range(MAX_REDIRECTS):
                 found = await _get(check, url)
-                location = found.headers.get("location", "") if found.status in REDIRECTS else ""
-                target = url.join(URL(location)) if location else None
-                if target is None or target.host != check.host or target.scheme not in ("http", "https"):
+                target = _redirected(check, url, found.status, found.headers.get("location", ""))
+                if target is None:
                     return _judged(check, found.status, found.body.decode(errors="replace"))
                 url = target
     except TimeoutError:
