@@ -12,13 +12,12 @@ import logging
 import os
 import socket
 import threading
-from pathlib import Path
 
+from services.kubelet.runtime.handles import held
 from services.kubelet.runtime.port import RuntimeFailure, Sandbox
 
 log = logging.getLogger(__name__)
 
-PROC = Path("/proc")
 CLONE_NEWNET = 0x40000000
 DIAL_SECONDS = 30.0
 LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
@@ -87,13 +86,8 @@ async def _made_within(pid: int, sandbox_id: str, family: socket.AddressFamily) 
 
 def _socket_within(pid: int, sandbox_id: str, family: socket.AddressFamily) -> socket.socket:
     """To be called in a thread that ends with it: the thread stays in the pod's namespace."""
-    process = os.pidfd_open(pid)
-    try:
-        if sandbox_id not in (PROC / str(pid) / "cgroup").read_text():
-            raise ProcessLookupError(f"process {pid} is not the sandbox's")
+    with held(pid, sandbox_id) as process:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.setns(process, CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns")
         return socket.socket(family, socket.SOCK_STREAM)
-    finally:
-        os.close(process)

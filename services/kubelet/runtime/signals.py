@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from pathlib import Path
 
-PROC = Path("/proc")
+from services.kubelet.runtime.handles import held
 
 
 def send_signal(pid: int, container_id: str, number: int) -> bool:
-    """Whether there was somebody of that container to hear it. By a handle, so that nobody who has got the same number meanwhile is met."""
+    """Whether there was somebody of that container to hear it."""
     try:
-        handle = os.pidfd_open(pid)
+        with held(pid, container_id) as handle:
+            signal.pidfd_send_signal(handle, number)
     except ProcessLookupError:
         return False
-    try:
-        if container_id not in (PROC / str(pid) / "cgroup").read_text():
-            return False
-        signal.pidfd_send_signal(handle, number)
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-    finally:
-        os.close(handle)
     return True
 
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import signal
 import time
-from pathlib import Path
 from typing import NamedTuple
 
+from services.kubelet.proc import PROC
 from services.kubelet.runtime.signals import send_signal
 
-PROC = Path("/proc")
 # A process may make another until it is dead: they are looked for so often, this far apart.
 ROUNDS, PAUSE_SECONDS = 50, 0.01
 DEAD = (b"Z", b"X")
