@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
 from services.proxy.datapath.arp import announce
-from services.proxy.datapath.node_network import DONE_ALREADY, ROUTE_PROTOCOL, NodeNetwork
+from services.proxy.datapath.node_network import DONE_ALREADY, LOOPBACK, ROUTE_PROTOCOL, NodeNetwork
 from services.proxy.datapath.route_socket import in_words
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ ANNOUNCEMENTS = 3
 LABEL_BYTES = 15
 TAG_DIGITS = 5
 FIRST_METRIC = 75_000
-LOOPBACK = "lo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from services.proxy.datapath import route_messages as rt
@@ -23,6 +23,7 @@ from services.proxy.datapath.netlink import (
     NESTED,
     REQUEST,
     TORN,
+    Message,
     NetlinkRefused,
     attribute,
     message,
@@ -62,19 +63,13 @@ class RouteSocket:
     def link(self, wanted: int | str) -> rt.Link | None:
         """The link of an index or a name."""
         body = rt.link_body(wanted) if isinstance(wanted, int) else rt.link_body(name=wanted)
-        self._sequence += 1
-        self._socket.send(message(rt.LINK_GET, COMMAND, self._sequence, body))
-        found = None
-        while True:
-            for answer in messages(self._socket.recv(RECEIVE_BYTES)):
-                if answer.sequence != self._sequence:
-                    continue
-                if answer.kind != ERROR:
-                    found = rt.Link.parse(answer.body)
-                elif answer.error in (0, errno.ENODEV):
-                    return found
-                else:
-                    raise OSError(answer.error, os.strerror(answer.error))
+        try:
+            found = [rt.Link.parse(answer.body) for answer in self._ask(rt.LINK_GET, COMMAND, body)]
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return found[-1] if found else None
 
     def addresses(self, link: int = 0) -> list[rt.Address]:
         """The IPv4 addresses of a link, or of all."""
@@ -154,22 +149,28 @@ class RouteSocket:
 
     def _told(self, kind: int, body: bytes, parse: Callable[[bytes], T | None]) -> tuple[list[T], bool]:
         """What there is, and whether it changed meanwhile."""
-        self._sequence += 1
-        self._socket.send(message(kind, REQUEST | DUMP, self._sequence, body))
         found: list[T] = []
         torn = False
+        for answer in self._ask(kind, REQUEST | DUMP, body):
+            torn = torn or bool(answer.flags & TORN)
+            if answer.kind != DONE and (one := parse(answer.body)) is not None:
+                found.append(one)
+        return found, torn
+
+    def _ask(self, kind: int, flags: int, body: bytes) -> Iterator[Message]:
+        """What the kernel answers, up to DONE, which is among it, or to the word that this was all. To be read to its end."""
+        self._sequence += 1
+        self._socket.send(message(kind, flags, self._sequence, body))
         while True:
             for answer in messages(self._socket.recv(RECEIVE_BYTES)):
                 if answer.sequence != self._sequence:
                     continue
-                torn = torn or bool(answer.flags & TORN)
-                if answer.kind == ERROR:
+                if answer.kind != ERROR:
+                    yield answer
+                elif answer.error:
                     raise OSError(answer.error, os.strerror(answer.error))
-                if answer.kind == DONE:
-                    return found, torn
-                one = parse(answer.body)
-                if one is not None:
-                    found.append(one)
+                if answer.kind in (DONE, ERROR):
+                    return
 
     def _run(self, kind: int, flags: int, bodies: Sequence[bytes]) -> list[int]:
         """The error number of each, 0 where it was done."""
