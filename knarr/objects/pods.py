@@ -23,6 +23,11 @@ def is_static(pod: core.Pod) -> bool:
     return MIRROR not in annotations and annotations.get(CONFIG_SOURCE, "api") != "api"
 
 
+def has_own_users(spec: core.PodSpec) -> bool:
+    """Whether its users are not those of its node: root inside is nobody outside."""
+    return spec.HasField("host_users") and not spec.host_users
+
+
 def is_finished(pod: core.Pod) -> bool:
     """Whether all of its containers have ended for good."""
     return pod.status.phase in (SUCCEEDED, FAILED)

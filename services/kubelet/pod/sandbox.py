@@ -10,6 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.node.v1 import node_pb2 as node
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import TRANSIENT, StatusError
+from knarr.objects.pods import has_own_users
 from services.kubelet.cgroups.values import of_pod
 from services.kubelet.csi.client import DriverError
 from services.kubelet.csi.mounts import NotYet
@@ -129,8 +130,7 @@ class SandboxMaker:
 
     def _check_users(self, pod: core.Pod) -> None:
         """Raises RuntimeFailure, in Kubernetes' words, where users of its own cannot be had: the pod is never run without."""
-        wanted = pod.spec.HasField("host_users") and not pod.spec.host_users
-        if not wanted or self._shared.runtime.user_namespaces:
+        if not has_own_users(pod.spec) or self._shared.runtime.user_namespaces:
             return
         name = pod.spec.runtime_class_name
         who = f'RuntimeClass handler "{name}"' if name else "runtime"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.pods import every_container
+from knarr.objects.pods import every_container, has_own_users
 
 
 class Subject:
@@ -31,7 +31,7 @@ class Subject:
     @property
     def has_own_users(self) -> bool:
         """Whether root inside is nobody outside."""
-        return self.spec.HasField("host_users") and not self.spec.host_users
+        return has_own_users(self.spec)
 
     def those(self, chosen: Callable[[core.Container], bool]) -> list[str]:
         """The names of some containers."""

@@ -18,7 +18,7 @@ from knarr.machinery.validation import (
     port_name,
     required,
 )
-from knarr.objects.pods import is_sidecar
+from knarr.objects.pods import has_own_users, is_sidecar
 from services.apiserver.strategies.pod.environment import validate_env, validate_env_from
 from services.apiserver.strategies.pod.probes import forbid_probes, validate_probes
 from services.apiserver.strategies.pod.resources import validate_resize_policy, validate_resources
@@ -38,14 +38,27 @@ class PodFacts:
     volumes: Collection[str]
     grace_seconds: int
     host_network: bool
-    names: set[str] = field(default_factory=set)
-    restart_policy: str = "Always"
+    restart_policy: str
     # Its `spec.os.name`; empty where it does not say.
-    os: str = ""
+    os: str
     # The pod's volumes by their names, for those who ask for devices.
-    devices: Mapping[str, core.Volume] = field(default_factory=dict)
+    devices: Mapping[str, core.Volume]
     # Users are those of the node.
-    host_users: bool = True
+    host_users: bool
+    names: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, spec: core.PodSpec, volumes: Collection[str]) -> PodFacts:
+        """``volumes`` are the names of those that may be mounted."""
+        return cls(
+            volumes,
+            spec.termination_grace_period_seconds,
+            spec.host_network,
+            spec.restart_policy,
+            spec.os.name,
+            {volume.name: volume for volume in spec.volumes},
+            not has_own_users(spec),
+        )
 
 
 def validate_containers(containers: Sequence[core.Container], facts: PodFacts, path: Path) -> list[Cause]:

@@ -45,11 +45,9 @@ def validate_ephemeral_containers(new: core.Pod, old: core.Pod) -> list[Cause]:
 
 
 def _containers(spec: core.PodSpec) -> list[Cause]:
-    others = {container.name for container in init_and_main_containers(spec)}
     targets = {container.name for container in spec.containers} | {container.name for container in spec.init_containers}
-    facts = PodFacts({volume.name for volume in spec.volumes}, spec.termination_grace_period_seconds, spec.host_network, others)
-    facts.devices = {volume.name: volume for volume in spec.volumes}
-    facts.host_users = not spec.HasField("host_users") or spec.host_users
+    facts = PodFacts.of(spec, {volume.name for volume in spec.volumes})
+    facts.names.update(container.name for container in init_and_main_containers(spec))
     causes: list[Cause] = []
     commons = ephemeral_containers(spec)
     for index, (container, one) in enumerate(zip(commons, spec.ephemeral_containers, strict=True)):

@@ -50,10 +50,7 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
     if too_large := list(_too_large(spec, path)):
         return too_large
     causes, volumes = validate_volumes(spec.volumes, path.child("volumes"))
-    grace_seconds = spec.termination_grace_period_seconds
-    facts = PodFacts(volumes, grace_seconds, spec.host_network, restart_policy=spec.restart_policy, os=spec.os.name)
-    facts.devices = {volume.name: volume for volume in spec.volumes}
-    facts.host_users = not spec.HasField("host_users") or spec.host_users
+    facts = PodFacts.of(spec, volumes)
     causes += validate_containers(spec.containers, facts, path.child("containers"))
     causes += validate_init_containers(spec.init_containers, facts, path.child("initContainers"))
     causes += validate_as_a_whole(spec, path)
