@@ -29,6 +29,11 @@ def qos_class(spec: core.PodSpec) -> str:
     return GUARANTEED if guaranteed else BURSTABLE
 
 
+def qos_of(pod: core.Pod) -> str:
+    """The class that a pod was given, which a resize may not change; of one that has none yet, what its spec makes it."""
+    return pod.status.qos_class or qos_class(pod.spec)
+
+
 def _amounts(resources: Mapping[str, meta.Quantity]) -> dict[str, Decimal]:
     found = {name: exact(resources[name]) or Decimal(0) for name in COMPUTE if name in resources}
     return {name: value for name, value in found.items() if value > 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.qos import qos_class
+from knarr.objects.qos import qos_class, qos_of
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,10 @@ def test_every_container_counts_init_containers_too() -> None:
     spec = spec_with(({}, whole))
     spec.init_containers.add(name="bare")
     assert qos_class(spec) == "Burstable"
+
+
+def test_the_class_that_a_pod_was_given_stays() -> None:
+    pod = core.Pod(spec=spec_with(({}, {"cpu": "1", "memory": "1Gi"})))
+    assert qos_of(pod) == "Guaranteed"
+    pod.status.qos_class = "Burstable"
+    assert qos_of(pod) == "Burstable"

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.qos import BURSTABLE, GUARANTEED, qos_class
+from knarr.objects.qos import BURSTABLE, GUARANTEED, qos_of
 from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.cgroups.names import CLASSES, Group, class_group, parent, pod_group
 from services.kubelet.cgroups.shortage import ShortageWatch
@@ -131,4 +131,4 @@ class PodGroups:
             self._burstable = limits
 
     def _group(self, pod: core.Pod) -> Group:
-        return pod_group(self._root, pod.status.qos_class or qos_class(pod.spec), pod.metadata.uid)
+        return pod_group(self._root, qos_of(pod), pod.metadata.uid)

@@ -13,7 +13,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.objects.amounts import CPU, MEMORY, pod_requests, whole
 from knarr.objects.pods import init_and_main_containers
-from knarr.objects.qos import BEST_EFFORT, BURSTABLE, qos_class
+from knarr.objects.qos import BEST_EFFORT, BURSTABLE, qos_of
 from knarr.objects.totals import limits_of
 from knarr.objects.whole_pods import HUGE_PAGES, asks_as_a_whole
 from services.kubelet.cpu import MAX_SHARES, MIN_SHARES, PERIOD_MICROS, quota_micros, shares
@@ -38,7 +38,7 @@ def of_pod(pod: core.Pod, pids: int = 0) -> GroupLimits:
     spec, requests = pod.spec, pod_requests(pod)
     limits = limits_of(spec)
     huge = {name: amount.whole for name, amount in limits.items() if name.startswith(HUGE_PAGES)}
-    if (pod.status.qos_class or qos_class(spec)) == BEST_EFFORT:
+    if qos_of(pod) == BEST_EFFORT:
         return GroupLimits(pids=pids, huge_pages=huge)
     return GroupLimits(
         cpu_shares=shares(requests.get(CPU, 0)),
@@ -53,7 +53,7 @@ def of_class(name: str, pods: Iterable[core.Pod]) -> GroupLimits:
     """Of a class of service: Burstable weighs what its pods ask for together, BestEffort the least there is."""
     if name != BURSTABLE:
         return GroupLimits()
-    mine = (pod for pod in pods if (pod.status.qos_class or qos_class(pod.spec)) == BURSTABLE)
+    mine = (pod for pod in pods if qos_of(pod) == BURSTABLE)
     return GroupLimits(cpu_shares=shares(sum(pod_requests(pod).get(CPU, 0) for pod in mine)))
 
 

@@ -9,7 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.objects.amounts import MEMORY, amounts
 from knarr.objects.pods import lasting_containers
-from knarr.objects.qos import qos_class
+from knarr.objects.qos import qos_of
 
 GUARANTEED, BEST_EFFORT = -997, 1000
 CAP_SYS_RESOURCE = 24
@@ -17,7 +17,7 @@ CAP_SYS_RESOURCE = 24
 
 def oom_score_adj(pod: core.Pod, spec: core.Container, node_memory_bytes: int, lowest: int) -> int:
     """The kernel's adjustment, -1000 (last) to 1000 (first), never below ``lowest``. Burstable: the less asked for, the sooner."""
-    match pod.status.qos_class or qos_class(pod.spec):
+    match qos_of(pod):
         case "Guaranteed":
             wanted = GUARANTEED
         case "BestEffort":

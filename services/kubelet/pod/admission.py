@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, pod_requests, whole
 from knarr.objects.host_ports import host_ports
-from knarr.objects.qos import BEST_EFFORT, qos_class
+from knarr.objects.qos import BEST_EFFORT, qos_of
 from knarr.objects.tolerations import MEMORY_PRESSURE, NO_SCHEDULE, untolerated
 from services.kubelet.node.machine import Pressure
 from services.kubelet.node.shutdown import REFUSED, REFUSED_MESSAGE
@@ -41,7 +41,7 @@ def pressed(pod: core.Pod, pressure: Pressure) -> Refusal | None:
         return None
     if short == PRESSURES[:1]:
         untolerating = untolerated(pod.spec.tolerations, (core.Taint(key=MEMORY_PRESSURE, effect=NO_SCHEDULE),), (NO_SCHEDULE,))
-        if not untolerating or (pod.status.qos_class or qos_class(pod.spec)) != BEST_EFFORT:
+        if not untolerating or qos_of(pod) != BEST_EFFORT:
             return None
     return Refusal(EVICTED, f"The node had condition: [{' '.join(short)}]. ")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import CPU, MEMORY, Amounts, pod_requests
-from knarr.objects.qos import BEST_EFFORT, BURSTABLE, GUARANTEED, qos_class
+from knarr.objects.qos import BEST_EFFORT, BURSTABLE, GUARANTEED, qos_of
 from services.kubelet.pod.admission import needs
 from services.kubelet.pod.critical import is_critical
 from services.kubelet.pod.protection import Refusal
@@ -33,7 +33,7 @@ def victims(critical: core.Pod, pods: Iterable[core.Pod], missing: Amounts) -> l
     classes: dict[str, list[core.Pod]] = {BEST_EFFORT: [], BURSTABLE: [], GUARANTEED: []}
     for pod in pods:
         if yields_to(pod, critical):
-            classes[pod.status.qos_class or qos_class(pod.spec)].append(pod)
+            classes[qos_of(pod)].append(pod)
     best_effort, burstable, guaranteed = classes.values()
     if _left(missing, (*best_effort, *burstable, *guaranteed)):
         return None

@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, ephemeral_containers, is_finished
-from knarr.objects.qos import qos_class
+from knarr.objects.qos import qos_of
 from knarr.objects.totals import fill, requests_of
 from services.kubelet.pod.conditions import ENDED, set_conditions
 from services.kubelet.pod.container_status import container_status, ephemeral_status
@@ -29,7 +29,7 @@ def pod_status(view: StatusView) -> core.PodStatus:
     status = core.PodStatus(
         observed_generation=pod.metadata.generation,
         nominated_node_name=old.nominated_node_name,
-        qos_class=old.qos_class or qos_class(pod.spec),
+        qos_class=qos_of(pod),
         host_ip=view.host_ip,
     )
     status.host_ips.add(ip=view.host_ip)
@@ -57,7 +57,7 @@ def _refused(view: StatusView) -> core.PodStatus:
     """The status of a pod that the node never took."""
     old = view.pod.status
     reason, message = view.facts.verdict or (old.reason, old.message)
-    status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=old.qos_class or qos_class(view.pod.spec))
+    status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=qos_of(view.pod))
     status.observed_generation = view.pod.metadata.generation
     status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
     status.conditions.extend(old.conditions)

@@ -12,7 +12,7 @@ from knarr.machinery.validation import Path, forbidden, invalid
 from knarr.objects.amounts import exact
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import MIRROR, is_sidecar
-from knarr.objects.qos import qos_class
+from knarr.objects.qos import qos_class, qos_of
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.resources import RESIZABLE, RESTART
 from services.apiserver.strategies.pod.validation import validate_pod_spec
@@ -40,7 +40,7 @@ def validate_resize(new: core.Pod, old: core.Pod) -> list[Cause]:
     if old.spec.os.name == "windows":
         return [forbidden("", "windows pods cannot be resized")]
     causes = validate_pod_spec(new.spec, SPEC)
-    former = old.status.qos_class or qos_class(old.spec)
+    former = qos_of(old)
     if qos_class(new.spec) != former:
         causes.append(invalid(SPEC, former, "Pod QOS Class may not change as a result of resizing"))
     if not _node_resizes(old):
