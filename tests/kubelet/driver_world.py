@@ -20,7 +20,7 @@ from services.kubelet.csi import client, drivers, mounts
 from services.kubelet.node.mounts import mounts_below
 from services.kubelet.pod import sandbox
 from services.kubelet.runtime.port import Runtime
-from services.kubelet.worker import actions, manager
+from services.kubelet.worker import actions, manager, orphans
 from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running
 from tests.support.api import FaultyApi
 from tests.support.csi.driver import NAME, CsiDriver, Registrar
@@ -36,7 +36,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds on a node takes moments."""
     monkeypatch.setattr(drivers, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(client, "CALL_SECONDS", 0.4)
-    for module in (drivers, mounts):
+    for module in (drivers, mounts, orphans):
         monkeypatch.setattr(module, "RETRY", SOON)
     monkeypatch.setattr(sandbox, "DRIVER_RETRY", SOON)
     monkeypatch.setattr(sandbox, "ATTACH_RETRY", SOON)

@@ -14,7 +14,6 @@ from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import CONFIG_HASH, CONFIG_SOURCE, MIRROR, is_finished, is_static
 from knarr.objects.references import config_map_names, names_trust_bundle, secret_names
 from knarr.service.tasks import cancel
-from services.kubelet.csi.client import DriverError
 from services.kubelet.metrics import ENGINE_WELL, PODS, PREEMPTIONS
 from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.actions import VOLUMES
@@ -22,10 +21,10 @@ from services.kubelet.pod.admission import is_too_large, leaving, missing, press
 from services.kubelet.pod.allocation import order
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.critical import is_critical
-from services.kubelet.pod.directory import PodDirectory, left_behind
 from services.kubelet.pod.preemption import impossible, victims
 from services.kubelet.pod.protection import Refusal
 from services.kubelet.runtime.plan import PodRef
+from services.kubelet.worker.orphans import Orphans
 from services.kubelet.worker.worker import PodWorker
 
 log = logging.getLogger(__name__)
@@ -52,6 +51,7 @@ class PodManager:
         self._pressure = pressure
         self._pods = pods
         self._workers: dict[str, PodWorker] = {}
+        self._orphans = Orphans(context, lambda uid: uid in self._workers)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         # How often in a row the worker of a pod has failed.
         self._failures: dict[str, int] = {}
@@ -109,7 +109,7 @@ class PodManager:
         for uid, observation in list(self._context.runtime.observed().items()):
             if uid not in self._workers:
                 self._start(_stub(observation.ref), gone=True)
-        await asyncio.gather(self._remove_orphans(), self._regroup())
+        await asyncio.gather(self._orphans.remove(), self._regroup())
         await asyncio.Event().wait()
 
     async def close(self) -> None:
@@ -123,46 +123,7 @@ class PodManager:
             await self._context.groups.come()
             for worker in self.all():
                 worker.wake()
-            await self._remove_orphans()
-
-    async def _remove_orphans(self) -> None:
-        """Removes the directories, mounts included, and groups of pods that ended while no kubelet ran: neither the API nor the engine
-        knows them. What stays is tried again."""
-        left: Collection[str] | None = None
-        failures = 0
-        while True:
-            try:
-                left = await self._left_behind() if left is None else left
-                left = [uid for uid in left if not await self._is_removed(uid)]
-                await self._context.image_folders.sweep()
-                if not left:
-                    return
-            except OSError as error:
-                log.warning("what pods left behind was not removed", extra={"error": str(error)})
-            failures += 1
-            await self._context.drivers.wait_change(WORKER_RETRY.delay(failures))
-
-    async def _is_removed(self, uid: str) -> bool:
-        """Or is a pod's that is here now, whose worker sees to it. False for one that a driver has yet to take its volume from, or that
-        disk or kernel do not let go."""
-        if uid in self._workers:
-            return True
-        try:
-            await self._context.drivers.tear_down(uid)
-            await self._context.files.call(PodDirectory(self._context.settings.data_dir, uid).remove)
-            await self._context.groups.remove(uid)
-        except OSError as error:
-            log.warning("what a pod left behind was not removed", extra={"uid": uid, "error": str(error)})
-            return False
-        except DriverError as error:
-            log.warning("a driver does not take its volume back", extra={"uid": uid, "error": str(error)})
-            return False
-        return True
-
-    async def _left_behind(self) -> Collection[str]:
-        """The uids of the pods that have something here. Raises OSError."""
-        folders = await self._context.files.call(left_behind, self._context.settings.data_dir)
-        return {*folders, *await self._context.groups.left_behind()}
+            await self._orphans.remove()
 
     def static_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         """A pod that the node runs by itself has come or gone; one of the same name waits for the other to end."""
