@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.container.identity import STRICT, chosen, identity
+from services.kubelet.container.identity import STRICT, chosen, identity, is_number, own_groups
 from services.kubelet.container.inputs import ConfigError, SecurityFacts
 from services.kubelet.container.profiles import LOCALHOST, UNCONFINED, NoProfile, app_armor_of, seccomp_of
 from services.kubelet.runtime.plan import Identity, Security
@@ -67,8 +67,7 @@ def _whom(context: core.SecurityContext, pod_context: core.PodSecurityContext, i
     known = identity(context, pod_context, image, facts.accounts) if facts.accounts is not None else None
     if known is not None:
         return Whom(f"{known.uid}:{known.gid}", known.groups, known)
-    own = (pod_context.fs_group,) if pod_context.HasField("fs_group") else ()
-    groups = (*pod_context.supplemental_groups, *own)
+    groups = own_groups(pod_context)
     if user is None and group is None:
         return Whom("", groups)
     return Whom(f"{user if user is not None else image.user.partition(':')[0] or 0}" + (f":{group}" if group is not None else ""), groups)
@@ -78,11 +77,7 @@ def _refuse_root(user: int | None, image: Image) -> None:
     name = image.user.partition(":")[0]
     if user == 0:
         raise ConfigError("container's runAsUser breaks non-root policy")
-    if user is None and (name in ("", "root") or (_is_number(name) and int(name) == 0)):
+    if user is None and (name in ("", "root") or (is_number(name) and int(name) == 0)):
         raise ConfigError("container has runAsNonRoot and image will run as root")
-    if user is None and not _is_number(name):
+    if user is None and not is_number(name):
         raise ConfigError(f"container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root")
-
-
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdigit()
