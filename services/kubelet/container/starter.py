@@ -66,12 +66,22 @@ class ContainerStarter:
                 # Of another definition nothing is known yet.
                 before = crashes if action.after.spec_hash == container_hash(spec) else None
                 self._facts.crash[spec.name] = next_backoff(before, action.after.finished_at or now, self._shared.clock.now())
-            node, lowest = self._shared.node, lowest_possible()
-            target, files = self._target(pod, spec.name), await self._env_files(spec)
-            facts = await self._security(pod, spec, image)
-            laid = await self._image_volumes.lay(pod, spec, references)
-            found = (references, node, self._directory, lowest, target, files, facts, laid, self._shared.groups.parent(pod))
-            inputs = ContainerInputs(pod, spec, action.attempt, sandbox, image, *found)
+            inputs = ContainerInputs(
+                pod,
+                spec,
+                action.attempt,
+                sandbox,
+                image,
+                references,
+                self._shared.node,
+                self._directory,
+                lowest_oom_score=lowest_possible(),
+                target_id=self._target(pod, spec.name),
+                env_files=await self._env_files(spec),
+                security=await self._security(pod, spec, image),
+                images=await self._image_volumes.lay(pod, spec, references),
+                cgroup_parent=self._shared.groups.parent(pod),
+            )
             await self._create_and_start(inputs)
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:

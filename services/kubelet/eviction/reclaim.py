@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 15.0
 class Reclaimer:
     """Of one node. ``images`` gives up the images that nobody uses."""
 
-    def __init__(self, pods: Callable[[], Collection[Evictable]], images: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, pods: Callable[[], Collection[Evictable]], images: Callable[[], Awaitable[None]]) -> None:
         self._pods, self._images = pods, images
 
     async def reclaim(self) -> None:
@@ -26,5 +26,4 @@ class Reclaimer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await asyncio.gather(*(found.settled.wait() for found in ended))
-        if self._images is not None:
-            await self._images()
+        await self._images()

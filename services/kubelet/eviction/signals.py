@@ -82,11 +82,12 @@ def machine_signals(proc: Path = PROC) -> Mapping[str, Observation]:
 def disk_signals(data_dir: Path, images: Path | None) -> tuple[dict[str, Observation], bool]:
     """Of the node's disk and of that with the images, and whether they are two. A file system that does not count files is never short
     of them. Raises OSError."""
-    found = _of(os.statvfs(existing(data_dir)), NODEFS, NODEFS_INODES)
+    folder = existing(data_dir)
+    found = _of(os.statvfs(folder), NODEFS, NODEFS_INODES)
     if images is None or not images.exists():
         return found, False
     found |= _of(os.statvfs(images), IMAGEFS, IMAGEFS_INODES)
-    return found, images.stat().st_dev != existing(data_dir).stat().st_dev
+    return found, images.stat().st_dev != folder.stat().st_dev
 
 
 def _of(disk: os.statvfs_result, space: str, inodes: str) -> dict[str, Observation]:
