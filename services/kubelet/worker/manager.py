@@ -75,10 +75,6 @@ class PodManager:
         """The workers there are now."""
         return list(self._workers.values())
 
-    def pods(self) -> list[core.Pod]:
-        """All that are here, those that have ended too."""
-        return [worker.pod for worker in self._workers.values()]
-
     def active(self) -> list[core.Pod]:
         """The pods that run, or are to."""
         return [worker.pod for worker in self._workers.values() if worker.is_active]
