@@ -24,7 +24,7 @@ from knarr.machinery.forms import parse_duration
 from knarr.objects.amounts import pod_requests
 from services.kubelet.eviction.decide import Decision, Evict, Past, Reclaim, Rules, decide
 from services.kubelet.eviction.ranking import ranked
-from services.kubelet.eviction.usage import Candidate, ContainerUsage, Observation, PodUsage, Space
+from services.kubelet.eviction.usage import Candidate, ContainerUsage, Observation, PodUsage, Space, Written
 from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.critical import is_critical
 from services.kubelet.resource_flags import add_resource_flags, resource_settings
@@ -54,7 +54,7 @@ def candidate(name: str, told: Mapping[str, Any]) -> Candidate:
     def amount(key: str) -> int:
         return quantity.value(str(told.get(key, "0")))
 
-    container = ContainerUsage(amount("memory"), Space(amount("disk"), amount("files")), Space(amount("logs")))
+    container = ContainerUsage(amount("memory"), Written(Space(amount("disk"), amount("files")), Space(amount("logs"))))
     usage = PodUsage(amount("memory"), amount("processes"), {"app": container}, {"data": Space(amount("volumes"))})
     return Candidate(pod, None if told.get("unmeasured") else usage)
 

@@ -20,6 +20,7 @@ from knarr.machinery.errors import StatusError, Unauthorized, status_error
 from knarr.service.authentication import AUTHENTICATED, MASTERS, TokenTable, User, hash_token
 from knarr.service.client_certificates import CertifiedUser
 from knarr.service.web.message import WebAnswer, WebFace, WebRequest
+from services.kubelet.eviction.usage import Space, Written
 from services.kubelet.image_flags import add_image_flags, image_settings
 from services.kubelet.node.machine import read_machine
 from services.kubelet.node.machine_use import DiskUse, MachineUse, read_machine_use
@@ -40,7 +41,7 @@ from services.kubelet.web.exposition import family
 from services.kubelet.web.node_logs import NodeLogs
 from services.kubelet.web.resource_metrics import resource_metrics
 from services.kubelet.web.rights import subresources
-from services.kubelet.web.summary import PodDisk, VolumeUse, Written, only_cpu_and_memory, summary
+from services.kubelet.web.summary import PodDisk, VolumeUse, only_cpu_and_memory, summary
 from services.kubelet.web.survey import ContainerSurvey, NodeSurvey, PodSurvey
 from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running
 from tests.support.virtual_time import virtual_time
@@ -293,7 +294,7 @@ def survey(*, host_network: bool = False) -> NodeSurvey:
 
 class TestPages:
     def test_cadvisor(self) -> None:
-        disks = {"uid": PodDisk({}, {"app": Written((20, 2), (5, 1))})}
+        disks = {"uid": PodDisk({}, {"app": Written(Space(20, 2), Space(5, 1))})}
         found = values("\n".join(cadvisor_metrics(survey(), MACHINE, disks)) + "\n")
         app = {
             "container": "app",
@@ -333,7 +334,7 @@ class TestPages:
 
     def test_summary(self) -> None:
         volumes = {"data": VolumeUse(DISK, 70, 3), "claim": VolumeUse(DISK, 600, 10)}
-        disks = {"uid": PodDisk(volumes, {"app": Written((20, 2), (5, 1))})}
+        disks = {"uid": PodDisk(volumes, {"app": Written(Space(20, 2), Space(5, 1))})}
         told = summary(NODE, survey(), disks, 77, NOW)
         node, (pod,) = told["node"], told["pods"]
         assert node["cpu"] == {"time": "2026-01-01T00:00:00Z", "usageNanoCores": 123, "usageCoreNanoSeconds": 9_000_000_000}

@@ -7,7 +7,7 @@ from knarr.machinery import quantity
 from knarr.objects.amounts import exact
 from knarr.objects.totals import limits_of
 from services.kubelet.eviction.ranking import EPHEMERAL_STORAGE
-from services.kubelet.eviction.usage import NOTHING, PodUsage
+from services.kubelet.eviction.usage import NOTHING, PodUsage, Written
 from services.kubelet.pod.disk_usage import disk_limits
 
 
@@ -37,7 +37,7 @@ def excess(pod: core.Pod, usage: PodUsage, *, apart: bool) -> str:
         if found is None or EPHEMERAL_STORAGE not in spec.resources.limits:
             continue
         own = spec.resources.limits[EPHEMERAL_STORAGE]
-        most = exact(own)
-        if most and (found.logs or NOTHING).bytes + (0 if apart else (found.root or NOTHING).bytes) > most:
+        most, written = exact(own), found.written or Written()
+        if most and (written.logs if apart else written.both).bytes > most:
             return f'Container {spec.name} exceeded its local ephemeral storage limit "{own.string}". '
     return ""

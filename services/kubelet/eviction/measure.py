@@ -10,7 +10,7 @@ from typing import Protocol
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.eviction.ranking import MEMORY_SIGNALS
-from services.kubelet.eviction.usage import Candidate, ContainerUsage, PodUsage, Space
+from services.kubelet.eviction.usage import Candidate, ContainerUsage, PodUsage, Space, Written
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.pod.disk_usage import takes_disk, used
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
@@ -77,13 +77,14 @@ class Meter:
         return {found.pod.metadata.uid: await self._disk(found, stored.get(found.pod.metadata.uid, [])) for found in pods}
 
     async def _disk(self, pod: Evictable, stored: Sequence[Storage]) -> PodUsage:
-        containers: dict[str, ContainerUsage] = {}
+        written: dict[str, Written] = {}
         for storage in stored:
             layer = await self._walk(Path(storage.layer)) if storage.layer else Space(storage.layer_bytes, storage.layer_inodes)
             logs = await self._walk(Path(storage.logs)) if storage.logs else Space()
-            before = containers.get(storage.container, ContainerUsage(root=Space(), logs=Space()))
             # One that was started again has left what its predecessors wrote.
-            containers[storage.container] = ContainerUsage(root=(before.root or Space()) + layer, logs=(before.logs or Space()) + logs)
+            before = written.get(storage.container, Written())
+            written[storage.container] = Written(before.root + layer, before.logs + logs)
+        containers = {name: ContainerUsage(written=found) for name, found in written.items()}
         volumes = {found.name: await self._walk(pod.volume_path(found.name)) for found in pod.pod.spec.volumes if takes_disk(found)}
         return PodUsage(containers=containers, volumes=volumes)
 

@@ -87,9 +87,9 @@ def _consumer(what: str, name: str, used: int, asked: str, resource: str) -> str
 def _container_used(container: ContainerUsage, resource: str) -> int | None:
     if resource == MEMORY:
         return container.memory_bytes
-    if resource != EPHEMERAL_STORAGE or container.root is None or container.logs is None:
+    if resource != EPHEMERAL_STORAGE or container.written is None:
         return None
-    return container.root.bytes + container.logs.bytes
+    return container.written.both.bytes
 
 
 def _amount(resource: str, number: int) -> str:

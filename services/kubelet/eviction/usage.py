@@ -31,12 +31,23 @@ NOTHING = Space()
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What a container has written: into its own layer, and as its logs."""
+
+    root: Space = NOTHING
+    logs: Space = NOTHING
+
+    @property
+    def both(self) -> Space:
+        return self.root + self.logs
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerUsage:
-    """Of one container; None: it was not measured. ``root`` is what it wrote into its own layer."""
+    """Of one container; None: it was not measured."""
 
     memory_bytes: int | None = None
-    root: Space | None = None
-    logs: Space | None = None
+    written: Written | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +63,9 @@ class PodUsage:
         """All of it, or of these kinds only."""
         total = NOTHING
         for container in self.containers.values():
-            total += container.root or NOTHING if root else NOTHING
-            total += container.logs or NOTHING if logs else NOTHING
+            written = container.written or Written()
+            total += written.root if root else NOTHING
+            total += written.logs if logs else NOTHING
         for volume in self.volumes.values() if volumes else ():
             total += volume
         return total

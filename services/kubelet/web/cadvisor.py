@@ -132,7 +132,7 @@ def _disks(survey: NodeSurvey, disks: Mapping[str, PodDisk], at: int) -> list[st
         for one in pod.containers:
             if (found := written.get(one.container.name)) is not None:
                 labels = {**_container_labels(pod, one), **NO_DEVICE}
-                used.append((labels, found.root[0] + found.logs[0], at))
+                used.append((labels, found.both.bytes, at))
                 limits.append((labels, disk.capacity, at))
     return [
         *family("container_fs_usage_bytes", GAUGE, "Used on the file system", used),

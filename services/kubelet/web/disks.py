@@ -18,7 +18,7 @@ from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.disk_usage import used
 from services.kubelet.pod.references import References
 from services.kubelet.runtime.port import RuntimeFailure
-from services.kubelet.web.summary import PodDisk, VolumeUse, Written
+from services.kubelet.web.summary import PodDisk, VolumeUse
 from services.kubelet.worker.manager import PodManager
 from services.kubelet.worker.worker import PodWorker
 
@@ -86,11 +86,7 @@ class Disks:
             except OSError as error:
                 # It is not laid yet, or not any more.
                 log.debug("a volume was not measured", extra={"path": str(path), "error": str(error)})
-        written = {
-            name: Written((one.root.bytes, one.root.inodes), (one.logs.bytes, one.logs.inodes))
-            for name, one in usage.containers.items()
-            if one.root is not None and one.logs is not None
-        }
+        written = {name: one.written for name, one in usage.containers.items() if one.written is not None}
         return PodDisk(volumes, written)
 
     async def _places(self, worker: PodWorker) -> list[tuple[str, Path]]:

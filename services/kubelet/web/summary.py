@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.eviction.usage import NOTHING, Space, Written
 from services.kubelet.node.machine_use import DiskUse
 from services.kubelet.pod.disk_usage import takes_disk
 from services.kubelet.runtime.usage import NO_DETAILS, NetworkUse, Usage
@@ -21,14 +22,6 @@ class VolumeUse:
     disk: DiskUse
     used: int
     inodes_used: int
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a container has written, in bytes and files: into its own layer, and as its logs."""
-
-    root: tuple[int, int] = (0, 0)
-    logs: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +102,9 @@ def _pod(pod: PodSurvey, survey: NodeSurvey, on_disk: PodDisk) -> dict[str, Any]
         told["volume"] = [_volume(at, pod.pod, name, use) for name, use in sorted(on_disk.volumes.items())]
     if survey.disk is not None and (on_disk.volumes or on_disk.written):
         own = {volume.name for volume in pod.pod.spec.volumes if takes_disk(volume)}
-        used = [(use.used, use.inodes_used) for name, use in on_disk.volumes.items() if name in own]
-        used += [part for written in on_disk.written.values() for part in (written.root, written.logs)]
-        told["ephemeral-storage"] = disk(at, survey.disk, sum(count for count, _ in used), sum(count for _, count in used))
+        used = [Space(use.used, use.inodes_used) for name, use in on_disk.volumes.items() if name in own]
+        total = sum((*used, *(written.both for written in on_disk.written.values())), NOTHING)
+        told["ephemeral-storage"] = disk(at, survey.disk, total.bytes, total.inodes)
     return told
 
 
@@ -133,7 +126,8 @@ def _container(at: str, one: ContainerSurvey, survey: NodeSurvey, written: Writt
     if limit:
         told["memory"]["availableBytes"] = max(limit - one.usage.memory_bytes, 0)
     if survey.disk is not None and written is not None:
-        told["rootfs"], told["logs"] = disk(at, survey.disk, *written.root), disk(at, survey.disk, *written.logs)
+        for name, space in (("rootfs", written.root), ("logs", written.logs)):
+            told[name] = disk(at, survey.disk, space.bytes, space.inodes)
     return told
 
 
