@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scheduler.nodes import Amount, Nodes, Rows
+from services.scheduler.nodes import Amount, Mask, Nodes, Rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
 from services.scheduler.pod_facts import PodFacts, facts_of
@@ -32,22 +32,23 @@ class BalancedAllocation(Plugin):
         found = [amounts for name in self._resources if (amounts := compared(nodes, pod, name, rows, assumed=False)) is not None]
         if not found:
             return None
-        uneven = _deviation([_share(*amounts) for amounts in found], [offered > 0 for offered, _ in found])
-        scores: Scores = ((1.0 - uneven) * MAX_SCORE).astype(np.int64)
+        there = [offered > 0 for offered, _ in found]
+        shares = [_share(offered, taken, has) for (offered, taken), has in zip(found, there, strict=True)]
+        scores: Scores = ((1.0 - _deviation(shares, there)) * MAX_SCORE).astype(np.int64)
         return scores
 
 
-def _share(offered: Amount, taken: Amount) -> NDArray[np.float64]:
+def _share(offered: Amount, taken: Amount, there: Mask) -> NDArray[np.float64]:
     """Which part of what a node offers would be asked for, at most 1; 0 where it offers nothing."""
-    share: NDArray[np.float64] = np.minimum(taken / np.maximum(offered, 1), 1.0) * (offered > 0)
+    share: NDArray[np.float64] = np.minimum(taken / np.maximum(offered, 1), 1.0) * there
     return share
 
 
-def _deviation(shares: list[NDArray[np.float64]], there: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
+def _deviation(shares: list[NDArray[np.float64]], there: list[Mask]) -> NDArray[np.float64]:
     """The standard deviation of the shares of each node, of what it has."""
     if len(shares) == 2:
         apart: NDArray[np.float64] = np.abs(shares[0] - shares[1]) / 2
-        return apart * there[0] * there[1]
+        return apart * (there[0] & there[1])
     mask, table = np.stack(there), np.stack(shares)
     count = mask.sum(axis=0)
     away = np.where(mask, table - table.sum(axis=0) / np.maximum(count, 1), 0.0)

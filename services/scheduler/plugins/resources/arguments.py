@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_format, forbidden, invalid, not_supported, qualified_name, required
-from services.scheduler.nodes import Amount
+from services.scheduler.nodes import Amount, Mask
 from services.scheduler.plugin import MAX_SCORE, Scores
 from services.scheduler.scored_resources import CPU_AND_MEMORY, ResourceSpec, is_extended
 
@@ -120,19 +120,20 @@ class Scorer:
             return rounded
         return total // np.maximum(weights, 1)
 
-    def _of_one(self, offered: Amount, taken: Amount) -> tuple[Scores, NDArray[np.bool_] | None]:
+    def _of_one(self, offered: Amount, taken: Amount) -> tuple[Scores, Mask | None]:
         """Scores by one resource, and where it counts; None: everywhere. A node that has none of it is judged by the others."""
+        there = offered > 0
         if self._of_percent is not None:
-            scores = np.where(offered > 0, self._of_percent[_share(np.minimum(taken, offered), offered)], 0)
+            scores = np.where(there, self._of_percent[_share(np.minimum(taken, offered), offered, there)], 0)
             return scores, scores > 0
         part = np.maximum(offered - taken, 0) if self._type == LEAST else np.minimum(taken, offered)
-        return _share(part, offered), None if offered.all() else offered > 0
+        return _share(part, offered, there), None if there.all() else there
 
 
-def _share(part: Amount, whole: Amount) -> Scores:
-    """Whole percents; 0 of nothing."""
+def _share(part: Amount, whole: Amount, there: Mask) -> Scores:
+    """Whole percents; 0 where there is nothing."""
     # Doubles divide thrice as fast as whole numbers, and as exactly below 2**46 (70 TB).
-    shares: Scores = (np.where(whole > 0, part * float(MAX_SCORE) / np.maximum(whole, 1), 0.0)).astype(np.int64)
+    shares: Scores = (np.where(there, part * float(MAX_SCORE) / np.maximum(whole, 1), 0.0)).astype(np.int64)
     return shares
 
 
