@@ -153,12 +153,13 @@ class Pages:
         name = "/".join(rest).strip("/")
         if name and name not in self._healthy:
             raise _no_page()
-        asked = [name] if name else [check for check in self._healthy if check not in request.parameters().get("exclude", [])]
+        parameters = request.parameters()
+        asked = [name] if name else [check for check in self._healthy if check not in parameters.get("exclude", [])]
         found = {check: self._healthy[check]() for check in asked}
-        if all(found.values()) and "verbose" not in request.parameters():
-            return WebAnswer(b"ok")
-        lines = [f"[+]{check} ok" if well else f"[-]{check} failed: reason withheld" for check, well in found.items()]
         well = all(found.values())
+        if well and "verbose" not in parameters:
+            return WebAnswer(b"ok")
+        lines = [f"[+]{check} ok" if passed else f"[-]{check} failed: reason withheld" for check, passed in found.items()]
         return WebAnswer("\n".join([*lines, f"healthz check {'passed' if well else 'failed'}", ""]).encode(), 200 if well else 500)
 
     async def _configz(self, request: WebRequest, rest: list[str]) -> WebAnswer:
