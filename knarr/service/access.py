@@ -7,22 +7,21 @@ let through without being asked about, so that an administrator can look at a co
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.client.client import Client
-from knarr.machinery.errors import StatusError, status_error
+from knarr.machinery.errors import status_error
 from knarr.service.answers import Answers
 from knarr.service.authentication import MASTERS, User
+from knarr.service.reviews import reviewed
 from knarr.service.tasks import SharedTasks
 
 # How long an answer holds, either way.
 REMEMBERED_SECONDS = 10.0
 # Callers and calls that are remembered, and what they may take each: of a caller there may be many groups.
 REMEMBERED, REMEMBERED_LETTERS = 1024, 4096
-ASK_SECONDS = 10.0
 # What every caller may who is known.
 FOR_ALL = ("/grpc.reflection.",)
 # By what a call begins that only looks.
@@ -95,13 +94,8 @@ class ReviewedAccess:
         else:
             about = spec.resource_attributes
             about.verb, about.resource, about.subresource, about.name = right.verb, right.resource, right.subresource, right.name
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                answer = await self._client.create(review)
-        except (StatusError, TimeoutError) as error:
-            words = error.status.message if isinstance(error, StatusError) else "it does not answer"
-            raise status_error("ServiceUnavailable", f"cannot ask the API server whether {user.name} may do this: {words}") from error
-        return "" if answer.status.allowed else answer.status.reason or f'forbidden: User "{user.name}" may not do this'
+        status = (await reviewed(self._client, review, f"whether {user.name} may do this")).status
+        return "" if status.allowed else status.reason or f'forbidden: User "{user.name}" may not do this'
 
 
 def _letters(user: User) -> int:

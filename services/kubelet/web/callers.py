@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.client.client import Client
-from knarr.machinery.errors import StatusError, Unauthorized, status_error
+from knarr.machinery.errors import Unauthorized
 from knarr.service.answers import Answers
 from knarr.service.authentication import TokenAuthenticator, User, bearer_token, hash_token, unauthorized
+from knarr.service.reviews import reviewed
 from knarr.service.tasks import SharedTasks
 from knarr.service.web.message import WebRequest
 
 # How long the API server's word about a token holds, as in Kubernetes; and how long its no.
 REMEMBERED_SECONDS, REFUSED_SECONDS = 120.0, 10.0
 REMEMBERED = 1024
-ASK_SECONDS = 10.0
 # No token is longer.
 MOST_LETTERS = 16 * 1024
 
@@ -50,9 +48,8 @@ class Callers:
             raise unauthorized()
         if self._tokens is not None:
             try:
-                found: Any = self._tokens.authenticate(authorization)
-                user: User = await found if isinstance(found, Coroutine) else found
-                return user
+                found = self._tokens.authenticate(authorization)
+                return found if isinstance(found, User) else await found
             except Unauthorized:
                 pass
         key = hash_token(token)
@@ -71,12 +68,7 @@ class Callers:
     async def _review(self, token: str) -> User | str:
         review = authentication.TokenReview()
         review.spec.token = token
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                status = (await self._client.create(review)).status
-        except (StatusError, TimeoutError) as error:
-            words = error.status.message if isinstance(error, StatusError) else "it does not answer"
-            raise status_error("ServiceUnavailable", f"cannot ask the API server whose token this is: {words}") from error
+        status = (await reviewed(self._client, review, "whose token this is")).status
         if not status.authenticated:
             return status.error or "not authenticated"
         told = status.user
