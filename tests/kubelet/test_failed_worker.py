@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
@@ -44,17 +43,15 @@ async def failing_worker(folder: Path) -> AsyncIterator[Cluster]:
 
 
 @virtual_time
-async def test_a_status_that_a_worker_took_along_is_told_by_the_next() -> None:
-    with TemporaryDirectory() as folder:
-        async with failing_worker(Path(folder)) as cluster:
-            await asyncio.sleep(10)
-            assert cluster.pod().status.HasField("start_time")  # type: ignore[union-attr]
+async def test_a_status_that_a_worker_took_along_is_told_by_the_next(tmp_path: Path) -> None:
+    async with failing_worker(tmp_path) as cluster:
+        await asyncio.sleep(10)
+        assert cluster.pod().status.HasField("start_time")  # type: ignore[union-attr]
 
 
 @virtual_time
-async def test_a_pod_that_goes_while_its_worker_is_away_leaves_nothing() -> None:
-    with TemporaryDirectory() as folder:
-        async with failing_worker(Path(folder)) as cluster:
-            await cluster.client.delete(core.Pod, "web", "default", grace_period_seconds=0)
-            await asyncio.sleep(60)
-            assert not cluster.kubelet.manager.workers and not cluster.runtime.observed()
+async def test_a_pod_that_goes_while_its_worker_is_away_leaves_nothing(tmp_path: Path) -> None:
+    async with failing_worker(tmp_path) as cluster:
+        await cluster.client.delete(core.Pod, "web", "default", grace_period_seconds=0)
+        await asyncio.sleep(60)
+        assert not cluster.kubelet.manager.workers and not cluster.runtime.observed()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -166,32 +165,31 @@ async def test_the_last_status_is_written_although_the_api_refuses_some_writes(t
 
 @pytest.mark.parametrize("anew", [False, True])
 @virtual_time
-async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely(anew: bool) -> None:
+async def test_a_container_that_always_ends_at_once_is_started_ever_more_rarely(anew: bool, tmp_path: Path) -> None:
     """``anew``: with its whole pod."""
     crashing = make_pod("web", "app", *(["other"] if anew else []))
     if anew:
         codes = core.ContainerRestartRuleOnExitCodes(operator="In", values=[1])
         crashing.spec.containers[0].restart_policy = "Never"
         crashing.spec.containers[0].restart_policy_rules.add(action="RestartAllContainers", exit_codes=codes)
-    with TemporaryDirectory() as folder:
-        runtime = HollowRuntime(CIDR, clock=VirtualClock())
-        async with running(runtime, Path(folder), clock=VirtualClock()) as cluster:
-            await cluster.client.create(crashing)
-            starts: list[float] = []
-            while len(starts) < 8:
-                await cluster.until(lambda: (seen := cluster.observed()) and (c := seen.latest("app")) and c.state == RUNNING, 1000)
-                starts.append(asyncio.get_running_loop().time())
-                pod = cluster.pod()
-                assert pod is not None
-                runtime.exit(pod.metadata.uid, "app", 1)
-            gaps = [round(later - earlier) for earlier, later in itertools.pairwise(starts)]
-            assert gaps == [0, 10, 20, 40, 80, 160, 300]
-            await cluster.until(lambda: reason(cluster.pod()) == "CrashLoopBackOff")
-            assert cluster.events("BackOff")
-            if anew:
-                # All have ended, and wait for the one.
-                await cluster.until(lambda: (o := cluster.observed()) and [found.state for found in o.containers] == [EXITED, EXITED])
-                assert condition(cluster.pod(), "AllContainersRestarting") == "True"
+    runtime = HollowRuntime(CIDR, clock=VirtualClock())
+    async with running(runtime, tmp_path, clock=VirtualClock()) as cluster:
+        await cluster.client.create(crashing)
+        starts: list[float] = []
+        while len(starts) < 8:
+            await cluster.until(lambda: (seen := cluster.observed()) and (c := seen.latest("app")) and c.state == RUNNING, 1000)
+            starts.append(asyncio.get_running_loop().time())
+            pod = cluster.pod()
+            assert pod is not None
+            runtime.exit(pod.metadata.uid, "app", 1)
+        gaps = [round(later - earlier) for earlier, later in itertools.pairwise(starts)]
+        assert gaps == [0, 10, 20, 40, 80, 160, 300]
+        await cluster.until(lambda: reason(cluster.pod()) == "CrashLoopBackOff")
+        assert cluster.events("BackOff")
+        if anew:
+            # All have ended, and wait for the one.
+            await cluster.until(lambda: (o := cluster.observed()) and [found.state for found in o.containers] == [EXITED, EXITED])
+            assert condition(cluster.pod(), "AllContainersRestarting") == "True"
 
 
 def reason(pod: core.Pod | None) -> str:
@@ -281,21 +279,18 @@ def probed(**probe: Any) -> core.Pod:
 
 
 @virtual_time
-async def test_a_probe_that_raises_is_a_failure_and_the_probes_own_grace_counts() -> None:
+async def test_a_probe_that_raises_is_a_failure_and_the_probes_own_grace_counts(tmp_path: Path) -> None:
     clock = VirtualClock()
     runtime = ImpossibleChecks(CIDR, HollowSettings(stop_seconds=1000), clock)
-    with TemporaryDirectory() as folder:
-        async with running(runtime, Path(folder), clock=clock) as cluster:
-            await cluster.client.create(probed(termination_grace_period_seconds=3))
-            await cluster.until(
-                lambda: (p := cluster.pod()) and p.status.container_statuses and p.status.container_statuses[0].restart_count
-            )
-            assert runtime.asked >= 2
-            assert cluster.events("Unhealthy")[0] == "Liveness probe failed: LookupError: no such encoding"
-            pod = cluster.pod()
-            assert pod is not None
-            ended = pod.status.container_statuses[0].last_state.terminated
-            assert ended.finished_at.seconds - ended.started_at.seconds < 30
+    async with running(runtime, tmp_path, clock=clock) as cluster:
+        await cluster.client.create(probed(termination_grace_period_seconds=3))
+        await cluster.until(lambda: (p := cluster.pod()) and p.status.container_statuses and p.status.container_statuses[0].restart_count)
+        assert runtime.asked >= 2
+        assert cluster.events("Unhealthy")[0] == "Liveness probe failed: LookupError: no such encoding"
+        pod = cluster.pod()
+        assert pod is not None
+        ended = pod.status.container_statuses[0].last_state.terminated
+        assert ended.finished_at.seconds - ended.started_at.seconds < 30
 
 
 class AbsentEngine(HollowRuntime):
@@ -309,17 +304,16 @@ class AbsentEngine(HollowRuntime):
 
 
 @virtual_time
-async def test_a_container_that_cannot_be_asked_is_neither_well_nor_ill() -> None:
+async def test_a_container_that_cannot_be_asked_is_neither_well_nor_ill(tmp_path: Path) -> None:
     clock = VirtualClock()
     runtime = AbsentEngine(CIDR, clock=clock)
-    with TemporaryDirectory() as folder:
-        async with running(runtime, Path(folder), clock=clock) as cluster:
-            await cluster.client.create(probed())
-            await cluster.until(lambda: runtime.asked > 5)
-            (words,) = set(cluster.events("Unhealthy"))
-            assert words == "Liveness probe errored and resulted in unknown state: the engine is away"
-            pod = await cluster.ready()
-            assert pod.status.container_statuses[0].restart_count == 0
+    async with running(runtime, tmp_path, clock=clock) as cluster:
+        await cluster.client.create(probed())
+        await cluster.until(lambda: runtime.asked > 5)
+        (words,) = set(cluster.events("Unhealthy"))
+        assert words == "Liveness probe errored and resulted in unknown state: the engine is away"
+        pod = await cluster.ready()
+        assert pod.status.container_statuses[0].restart_count == 0
 
 
 async def test_a_warning_of_a_probe_is_told_and_a_success(tmp_path: Path) -> None:
@@ -511,19 +505,18 @@ class NotingHooks(HollowRuntime):
 
 
 @virtual_time
-async def test_containers_share_the_time_that_their_pod_has_to_end() -> None:
+async def test_containers_share_the_time_that_their_pod_has_to_end(tmp_path: Path) -> None:
     clock = VirtualClock()
     runtime = NotingHooks(CIDR, HollowSettings(stop_seconds=5), clock)
     pod = make_pod()
     for name in ("log", "proxy"):
         sidecar = pod.spec.init_containers.add(name=name, image="app:1", restart_policy="Always")
         sidecar.lifecycle.pre_stop.exec.command.append("true")
-    with TemporaryDirectory() as folder:
-        async with running(runtime, Path(folder), clock=clock) as cluster:
-            await cluster.client.create(pod)
-            await cluster.ready()
-            await cluster.client.delete(core.Pod, "web", "default")
-            await cluster.until(lambda: cluster.pod() is None)
+    async with running(runtime, tmp_path, clock=clock) as cluster:
+        await cluster.client.create(pod)
+        await cluster.ready()
+        await cluster.client.delete(core.Pod, "web", "default")
+        await cluster.until(lambda: cluster.pod() is None)
     # Hooks run at once and only once, the last one to end has what is left.
     assert sorted(runtime.noted[:3]) == ["hook of log", "hook of proxy", "stop app in 30 s"]
     assert runtime.noted[3:] == ["stop proxy in 25 s", "stop log in 20 s"]

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
@@ -133,40 +132,37 @@ async def test_whoever_waits_for_the_write_does_not_wait_for_more() -> None:
 
 
 @virtual_time
-async def test_a_pod_that_begins_and_ends_at_once_is_told_of_once() -> None:
+async def test_a_pod_that_begins_and_ends_at_once_is_told_of_once(tmp_path: Path) -> None:
     clock = VirtualClock()
-    with TemporaryDirectory() as folder:
-        async with running(HollowRuntime(CIDR, clock=clock), Path(folder), clock=clock) as cluster:
-            pod = make_pod(restart_policy="Never")
-            pod.spec.containers[0].command.append("true")
-            await cluster.client.create(pod)
-            await asyncio.sleep(10)
-            written = [write.obj for write in cluster.api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
-            assert [(found.status.phase, condition(found, "PodReadyToStartContainers")) for found in written] == [("Succeeded", "False")]
+    async with running(HollowRuntime(CIDR, clock=clock), tmp_path, clock=clock) as cluster:
+        pod = make_pod(restart_policy="Never")
+        pod.spec.containers[0].command.append("true")
+        await cluster.client.create(pod)
+        await asyncio.sleep(10)
+        written = [write.obj for write in cluster.api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
+        assert [(found.status.phase, condition(found, "PodReadyToStartContainers")) for found in written] == [("Succeeded", "False")]
 
 
 @virtual_time
-async def test_a_pod_that_runs_on_is_told_of_once_it_is_ready() -> None:
+async def test_a_pod_that_runs_on_is_told_of_once_it_is_ready(tmp_path: Path) -> None:
     clock = VirtualClock()
-    with TemporaryDirectory() as folder:
-        async with running(HollowRuntime(CIDR, clock=clock), Path(folder), clock=clock) as cluster:
-            await cluster.client.create(make_pod("web", "app", "sidecar"))
-            await asyncio.sleep(10)
-            written = [write.obj for write in cluster.api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
-            assert [(found.status.phase, condition(found, "Ready")) for found in written] == [("Running", "True")]
+    async with running(HollowRuntime(CIDR, clock=clock), tmp_path, clock=clock) as cluster:
+        await cluster.client.create(make_pod("web", "app", "sidecar"))
+        await asyncio.sleep(10)
+        written = [write.obj for write in cluster.api.writes if isinstance(write.obj, core.Pod) and write.subresource == "status"]
+        assert [(found.status.phase, condition(found, "Ready")) for found in written] == [("Running", "True")]
 
 
 @virtual_time
-async def test_a_pod_that_takes_its_time_is_seen_to_begin() -> None:
+async def test_a_pod_that_takes_its_time_is_seen_to_begin(tmp_path: Path) -> None:
     clock = VirtualClock()
     runtime = HollowRuntime(CIDR, HollowSettings(start_seconds=60), clock)
-    with TemporaryDirectory() as folder:
-        async with running(runtime, Path(folder), clock=clock) as cluster:
-            await cluster.client.create(make_pod())
-            await asyncio.sleep(1)
-            pod = cluster.pod()
-            assert pod is not None and pod.status.HasField("start_time") and pod.status.pod_ip
-            assert pod.status.container_statuses[0].state.waiting.reason == "ContainerCreating"
+    async with running(runtime, tmp_path, clock=clock) as cluster:
+        await cluster.client.create(make_pod())
+        await asyncio.sleep(1)
+        pod = cluster.pod()
+        assert pod is not None and pod.status.HasField("start_time") and pod.status.pod_ip
+        assert pod.status.container_statuses[0].state.waiting.reason == "ContainerCreating"
 
 
 class Looks(HollowRuntime):
@@ -180,21 +176,20 @@ class Looks(HollowRuntime):
 
 
 @virtual_time
-async def test_the_echo_of_a_status_is_no_reason_to_look_anew_and_a_change_by_others_is() -> None:
+async def test_the_echo_of_a_status_is_no_reason_to_look_anew_and_a_change_by_others_is(tmp_path: Path) -> None:
     clock = VirtualClock()
     runtime = Looks(CIDR, clock=clock)
-    with TemporaryDirectory() as folder:
-        async with running(runtime, Path(folder), clock=clock) as cluster:
-            await cluster.client.create(make_pod())
-            await asyncio.sleep(10)
-            (worker,) = cluster.kubelet.manager.workers.values()
-            pod, before = copy_of(worker.asked), runtime.looked
-            worker.update(pod)
-            await asyncio.sleep(1)
-            assert runtime.looked == before
-            await cluster.client.patch(core.Pod, "web", "default", patch={"metadata": {"labels": {"a": "b"}}})
-            await asyncio.sleep(1)
-            assert runtime.looked > before and worker.asked.metadata.labels["a"] == "b"
+    async with running(runtime, tmp_path, clock=clock) as cluster:
+        await cluster.client.create(make_pod())
+        await asyncio.sleep(10)
+        (worker,) = cluster.kubelet.manager.workers.values()
+        pod, before = copy_of(worker.asked), runtime.looked
+        worker.update(pod)
+        await asyncio.sleep(1)
+        assert runtime.looked == before
+        await cluster.client.patch(core.Pod, "web", "default", patch={"metadata": {"labels": {"a": "b"}}})
+        await asyncio.sleep(1)
+        assert runtime.looked > before and worker.asked.metadata.labels["a"] == "b"
 
 
 @virtual_time
@@ -214,19 +209,18 @@ async def test_what_was_read_anew_after_a_conflict_is_no_echo() -> None:
 
 
 @virtual_time
-async def test_a_deletion_that_a_broken_watch_never_told_is_seen_in_the_echo_of_a_status() -> None:
+async def test_a_deletion_that_a_broken_watch_never_told_is_seen_in_the_echo_of_a_status(tmp_path: Path) -> None:
     clock = VirtualClock()
     runtime = HollowRuntime(CIDR, clock=clock)
-    with TemporaryDirectory() as folder:
-        async with running(runtime, Path(folder), clock=clock) as cluster:
-            created = await cluster.client.create(make_pod())
-            await asyncio.sleep(10)
-            cluster.api.fail_next(status_error("ServiceUnavailable", "away"), verb="list", message_type=core.Pod, times=1000)
-            cluster.api.compact()
-            await cluster.client.delete(core.Pod, "web", "default")
-            runtime.exit(created.metadata.uid, "app", 3)
-            await asyncio.sleep(20)
-            pod = cluster.pod()
-            assert pod is not None and pod.status.container_statuses[0].restart_count == 1
-            cluster.api.heal()
-            await cluster.until(lambda: cluster.pod() is None)
+    async with running(runtime, tmp_path, clock=clock) as cluster:
+        created = await cluster.client.create(make_pod())
+        await asyncio.sleep(10)
+        cluster.api.fail_next(status_error("ServiceUnavailable", "away"), verb="list", message_type=core.Pod, times=1000)
+        cluster.api.compact()
+        await cluster.client.delete(core.Pod, "web", "default")
+        runtime.exit(created.metadata.uid, "app", 3)
+        await asyncio.sleep(20)
+        pod = cluster.pod()
+        assert pod is not None and pod.status.container_statuses[0].restart_count == 1
+        cluster.api.heal()
+        await cluster.until(lambda: cluster.pod() is None)
