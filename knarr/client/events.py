@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.message import Message
@@ -23,6 +23,7 @@ from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.event_correlator import Correlator, Stored
 from knarr.machinery.errors import TRANSIENT, NotFound, StatusError
+from knarr.machinery.forms import write_seconds
 from knarr.machinery.type_names import names_of
 from knarr.objects.keys import metadata_of
 
@@ -144,7 +145,7 @@ class EventRecorder:
 
     async def _write(self, event: core.Event, stored: Stored | None) -> None:
         if stored is not None:
-            patch = {"count": event.count, "message": event.message, "lastTimestamp": _rfc3339(event.last_timestamp.seconds)}
+            patch = {"count": event.count, "message": event.message, "lastTimestamp": write_seconds(event.last_timestamp.seconds)}
             try:
                 await self._client.patch(core.Event, stored.name, stored.namespace, patch=patch)
                 return
@@ -157,10 +158,6 @@ class EventRecorder:
     def _drop(self, event: core.Event, error: Exception) -> None:
         self.dropped += 1
         logger.info("an event was dropped", extra={"event": event.metadata.name, "reason": event.reason, "error": str(error)})
-
-
-def _rfc3339(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, slots=True)

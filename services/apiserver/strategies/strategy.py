@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from knarr.machinery.errors import Cause
 from knarr.machinery.fieldsets.fields import EMPTY, Fields, union
+from knarr.machinery.forms import write_seconds
 from knarr.machinery.schema import descriptor_of
 from knarr.machinery.validation import Format, dns1123_subdomain
 from knarr.objects.copies import copy_field
@@ -150,8 +151,7 @@ class Strategy:
 
     def cells(self, obj: Any, now: datetime) -> list[object]:
         """One table row, a value for each of ``columns``."""
-        created = obj.metadata.creation_timestamp.seconds
-        return [obj.metadata.name, datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")]
+        return [obj.metadata.name, write_seconds(obj.metadata.creation_timestamp.seconds)]
 
 
 @cache

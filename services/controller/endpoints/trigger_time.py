@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.forms import write_seconds
 from knarr.objects.keys import Key, metadata_of
 from services.controller.endpoints.backends import Backend
 
@@ -57,4 +57,4 @@ def stamp(obj: Message, trigger: str) -> None:
 
 
 def _text(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else ""
+    return write_seconds(seconds) if seconds else ""

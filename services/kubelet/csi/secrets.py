@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.client.client import Client
 from knarr.machinery.errors import Forbidden, NotFound
+from knarr.machinery.forms import write_seconds
+from knarr.machinery.times import to_time
 from services.kubelet.csi.client import DriverError
 from services.kubelet.csi.volume import SecretRef
 
@@ -49,5 +51,5 @@ class DriverSecrets:
         for wanted in rules.spec.token_requests:
             seconds = wanted.expiration_seconds if wanted.HasField("expiration_seconds") else DEFAULT_SECONDS
             text, ends = await self._token(pod, wanted.audience, seconds)
-            told[wanted.audience] = {"token": text, "expirationTimestamp": ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+            told[wanted.audience] = {"token": text, "expirationTimestamp": write_seconds(to_time(ends).seconds)}
         return {TOKENS: json.dumps(told)}

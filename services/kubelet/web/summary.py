@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.forms import write_seconds
+from knarr.machinery.times import to_time
 from services.kubelet.eviction.usage import NOTHING, Space, Written
 from services.kubelet.node.machine_use import DiskUse
 from services.kubelet.pod.disk_usage import takes_disk
@@ -179,4 +181,4 @@ def disk(at: str, file_system: DiskUse, used: int, inodes_used: int) -> dict[str
 
 
 def moment(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return write_seconds(to_time(time).seconds)

@@ -15,6 +15,8 @@ from knarr.api.containerd.images.v1 import images_pb2 as images
 from knarr.api.containerd.leases.v1 import leases_pb2 as leases
 from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import image_pb2 as pb
+from knarr.machinery.forms import write_seconds
+from knarr.machinery.times import to_time
 from knarr.objects.images import full_name
 from knarr.service.architecture import own_architecture
 from services.kubelet.runtime.cri.engine import Engine, EngineError
@@ -63,8 +65,8 @@ async def import_image(engine: Engine, name: str, archive: bytes, settings: Mapp
     layer, config, manifest = image_blobs(archive, settings)
     # Its collector may run between two of these calls, when nothing refers to a blob yet.
     lease = f"knarr-{uuid.uuid4().hex}"
-    ends = datetime.now(UTC) + LEASE
-    await engine.create_lease(leases.CreateRequest(id=lease, labels={"containerd.io/gc.expire": f"{ends:%Y-%m-%dT%H:%M:%SZ}"}))
+    ends = write_seconds(to_time(datetime.now(UTC) + LEASE).seconds)
+    await engine.create_lease(leases.CreateRequest(id=lease, labels={"containerd.io/gc.expire": ends}))
     await _write(engine, layer, {}, lease)
     await _write(engine, config, {}, lease)
     await _write(engine, manifest, {f"{REFERENCE}.config": config.digest, f"{REFERENCE}.l.0": layer.digest}, lease)
