@@ -15,6 +15,7 @@ from knarr.machinery.errors import status_error
 from knarr.objects.copies import copy_of
 from services.kubelet.node import static_pods
 from services.kubelet.node.manifests import BadManifest, static_pod
+from services.kubelet.node.mirrors import MirrorKeeper
 from services.kubelet.node.static_pods import StaticPods
 from services.kubelet.pod.critical import is_critical
 from services.kubelet.runtime.hollow import HollowRuntime
@@ -255,3 +256,21 @@ async def test_a_pod_of_the_api_is_not_the_nodes_own_whatever_it_says(tmp_path: 
         assert not is_critical(worker.pod)
         await cluster.client.delete(core.Pod, "liar", "default")
         await cluster.until(lambda: cluster.pod("liar") is None)
+
+
+async def test_pods_that_are_no_mirrors_are_no_reason_to_look_for_mirrors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    keep = MirrorKeeper._keep
+
+    async def counted(self: MirrorKeeper) -> bool:
+        nonlocal looks
+        looks += 1
+        return await keep(self)
+
+    monkeypatch.setattr(MirrorKeeper, "_keep", counted)
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        await cluster.client.create(make_pod("web"))
+        await cluster.ready("web")
+        await cluster.client.delete(core.Pod, "web", "default", grace_period_seconds=0)
+        await cluster.until(lambda: cluster.pod("web") is None and not cluster.kubelet.manager.workers)
+    assert looks == 1, "once at the start"

@@ -56,7 +56,7 @@ class MirrorKeeper:
         self._client, self._statics, self._pods, self._node = client, statics, pods, node
         self._changed = asyncio.Event()
         statics.on_change(lambda old, new: self._changed.set())
-        pods.on_change(lambda old, new: self._changed.set())
+        pods.on_change(self._pod_changed)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -75,6 +75,12 @@ class MirrorKeeper:
                 await asyncio.sleep(delay)
             else:
                 await self._changed.wait()
+
+    def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
+        """All others than mirrors, and pods in their places, are nothing to look through the node's pods for."""
+        seen = [pod for pod in (old, new) if pod is not None]
+        if any(MIRROR in pod.metadata.annotations or self._statics.find(key_of(pod)) is not None for pod in seen):
+            self._changed.set()
 
     async def _keep(self) -> bool:
         """Makes all mirrors as they should be; False where the Node is not there yet."""
