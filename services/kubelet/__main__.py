@@ -33,13 +33,12 @@ from services.kubelet.shutdown_flags import add_shutdown_flags, shutdown_periods
 
 # The most that Linux can be told to give.
 MAX_PROCESS_ID = 1 << 22
-
-
 # What a kubelet that asks for its certificates need not be given.
 ASKED_FOR = ("cert", "key", "tokens", "token")
 
 
 def unsafe_sysctls(text: str) -> tuple[str, ...]:
+    """Names or beginnings of them, separated by commas."""
     names = tuple(filter(None, text.split(",")))
     if words := check_unsafe_sysctls(names):
         raise argparse.ArgumentTypeError(words)
@@ -49,6 +48,17 @@ def unsafe_sysctls(text: str) -> tuple[str, ...]:
 def arguments_parser() -> argparse.ArgumentParser:
     made = client_parser("kubelet", "Run the pods of this node.", port=10250)
     made.spared = lambda arguments: ASKED_FOR if arguments.cert_dir else without_tokens(arguments)
+    _add_certificate_flags(made)
+    _add_machine_flags(made)
+    _add_name_flags(made)
+    _add_pod_flags(made)
+    add_node_flags(made)
+    add_shutdown_flags(made)
+    made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
+    return made
+
+
+def _add_certificate_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--cert-dir",
         type=own_directory,
@@ -68,6 +78,10 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="where the token is shown: the API server's port for tokens, 6444",
     )
+
+
+def _add_machine_flags(made: argparse.ArgumentParser) -> None:
+    """The engine, the node's name and addresses, and its files."""
     made.add_argument(
         "--runtime", choices=RUNTIMES, help="what runs containers (default: containerd where its endpoint is given, else docker)"
     )
@@ -101,6 +115,10 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="PID",
         help="a process with the mounts that the engine sees, for a kubelet in a container (default: this one)",
     )
+
+
+def _add_name_flags(made: argparse.ArgumentParser) -> None:
+    """Who answers the pods' questions for names."""
     made.add_argument(
         "--cluster-dns",
         type=optional_ipv4,
@@ -122,6 +140,10 @@ def arguments_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the node's resolver settings, for pods with dnsPolicy Default (default: %(default)s)",
     )
+
+
+def _add_pod_flags(made: argparse.ArgumentParser) -> None:
+    """Images, the provider of the machine, and what pods may do to it."""
     made.add_argument(
         "--pull-advice",
         default="",
@@ -150,21 +172,11 @@ def arguments_parser() -> argparse.ArgumentParser:
         help="parameters of the kernel that pods may set although others on the node may feel it, separated by commas; "
         "a * at the end stands for whatever follows (default: none, only the safe ones)",
     )
-    add_node_flags(made)
-    add_shutdown_flags(made)
-    made.add_argument("--cluster-id", default="knarr", help="labels what is made in the engine (default: %(default)s)")
-    return made
 
 
-def main() -> int:
-    parser = arguments_parser()
-    arguments = parser.parse_args()
-    try:
-        of_node = node_settings(arguments)
-        periods = shutdown_periods(arguments)
-    except ValueError as error:
-        parser.error(str(error))
-    settings = KubeletSettings(
+def settings_of(arguments: argparse.Namespace) -> KubeletSettings:
+    """Raises ValueError where flags contradict one another."""
+    return KubeletSettings(
         node_name=arguments.node_name,
         data_dir=arguments.data_dir,
         node_ip=arguments.node_ip,
@@ -181,10 +193,18 @@ def main() -> int:
         cluster_domain=arguments.cluster_domain,
         resolv_conf=arguments.resolv_conf,
         allowed_unsafe_sysctls=arguments.allowed_unsafe_sysctls,
-        shutdown_periods=periods,
-        **of_node,
+        **node_settings(arguments),
+        shutdown_periods=shutdown_periods(arguments),
     )
 
+
+def main() -> int:
+    parser = arguments_parser()
+    arguments = parser.parse_args()
+    try:
+        settings = settings_of(arguments)
+    except ValueError as error:
+        parser.error(str(error))
     runtime = arguments.runtime or ("containerd" if arguments.container_runtime_endpoint else "docker")
 
     def make(client: Client) -> Kubelet:
