@@ -18,6 +18,8 @@ from knarr.objects.conditions import get_condition
 from services.kubelet.node.machine import disk_trouble, is_mapped
 from services.kubelet.node.shutdown import grace_seconds, machine_stops, stages
 from services.kubelet.runtime.hollow import HollowRuntime
+from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.port import RUNNING, Container
 from services.kubelet.settings import ShutdownPeriod
 from services.kubelet.shutdown_flags import add_shutdown_flags, by_priority, shutdown_periods
 from tests.kubelet.support import NODE, Cluster, make_pod, running
@@ -72,9 +74,23 @@ async def _pods(cluster: Cluster) -> None:
         await cluster.ready(name)
 
 
+class WatchedRuntime(HollowRuntime):
+    """Remembers whose containers it was told to stop, in order, and who ran then."""
+
+    def __init__(self, cidr: str) -> None:
+        super().__init__(cidr)
+        self.stopped: list[tuple[str, list[str]]] = []
+
+    async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
+        running = [found.ref.name for found in self.observed().values() if any(one.state == RUNNING for one in found.containers)]
+        self.stopped.append((pod.name, sorted(running)))
+        await super().stop_container(container, pod, grace_seconds)
+
+
 @virtual_time
 async def test_pods_end_by_priority(tmp_path: Path) -> None:
-    async with running(HollowRuntime(CIDR), tmp_path, shutdown_periods=PERIODS) as cluster:
+    runtime = WatchedRuntime(CIDR)
+    async with running(runtime, tmp_path, shutdown_periods=PERIODS) as cluster:
         await _pods(cluster)
         cluster.kubelet.shutdown.begin()
         leaving = asyncio.create_task(cluster.kubelet.leave())
@@ -95,6 +111,7 @@ async def test_pods_end_by_priority(tmp_path: Path) -> None:
             assert disrupted is not None and (disrupted.status, disrupted.reason) == ("True", "TerminationByKubelet")
             ends.append(pod.status.container_statuses[0].state.terminated.finished_at.seconds)
         assert ends == sorted(ends)
+        assert runtime.stopped == [("p0", ["p0", "p1000"]), ("p1000", ["p1000"])], "the important one not before the other has ended"
         assert cluster.events("NodeShutdown")
         cluster.kubelet.shutdown.begin()
         await cluster.kubelet.leave()
