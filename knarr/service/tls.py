@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import ssl
@@ -77,6 +78,19 @@ def client_context(ca: bytes, pair: KeyPair | None) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     if pair is not None:
         _show(context, pair)
+    return context
+
+
+@functools.cache
+def unverified_context(protocol: str = "") -> ssl.SSLContext:
+    """A client's that takes whoever answers; ``protocol`` is what it offers by ALPN, if anything.
+
+    Made once, and without the authorities that the system trusts: to read those takes a while.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if protocol:
+        context.set_alpn_protocols([protocol])
     return context
 
 

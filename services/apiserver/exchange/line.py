@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
+from knarr.service.tls import unverified_context
 from services.apiserver.ways import Connect
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class TlsLine:
     def __init__(self, line: PlainLine, trust: Trust | None = None) -> None:
         self._line = line
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        context, name = trust or (_unverified(), None)
+        context, name = trust or (unverified_context(), None)
         self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=name)
 
     async def handshake(self) -> None:
@@ -115,14 +116,6 @@ class TlsLine:
 
     async def close(self) -> None:
         await self._line.close()
-
-
-@functools.cache
-def _unverified() -> ssl.SSLContext:
-    # Whoever trusts nobody need not read whom the system trusts, which takes a while.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
 
 
 # OpenSSL's numbers of what is wrong with a certificate, in the words of Go's clients.

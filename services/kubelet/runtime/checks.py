@@ -1,9 +1,8 @@
-"""Probing over the network: HTTP, TCP and gRPC health, in Kubernetes' words."""
+"""Probing over the network: HTTP, TCP and gRPC health, in Kubernetes' words. A probe does not judge certificates."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import ssl
 import struct
@@ -20,6 +19,7 @@ from yarl import URL
 from knarr.client.channel import open_plain_channel
 from knarr.client.http import open_session
 from knarr.machinery.version import MAJOR, MINOR
+from knarr.service.tls import unverified_context
 from services.kubelet.runtime.http2 import ALPN, Answer, Http2Error, connected, exchange
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck, ProbeResult, TcpCheck
 
@@ -69,7 +69,7 @@ async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) ->
     for name, value in (("User-Agent", _agent(check)), ("Accept", "*/*"), ("Connection", "close")):
         headers.setdefault(name, value)
     for _ in range(MAX_REDIRECTS):
-        verify: bool | ssl.SSLContext = _unverified() if url.scheme == "https" else True
+        verify: bool | ssl.SSLContext = unverified_context() if url.scheme == "https" else True
         async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
             target = _redirected(check, url, response.status, response.headers.get("Location", ""))
             if target is None:
@@ -120,7 +120,7 @@ async def _get(check: HttpCheck, url: URL) -> Answer:
         given.setdefault(name, value)
     given.popall("Connection", None)
     own = [(":method", "GET"), (":scheme", url.scheme), (":authority", authority), (":path", url.raw_path_qs)]
-    async with connected(check.host, url.port or 0, _unverified(ALPN) if url.scheme == "https" else None) as connection:
+    async with connected(check.host, url.port or 0, unverified_context(ALPN) if url.scheme == "https" else None) as connection:
         return await exchange(connection, [*own, *((name.lower(), value) for name, value in given.items())], None, MAX_BODY_BYTES)
 
 
@@ -134,16 +134,6 @@ def _judged(check: HttpCheck, status: int, body: str) -> ProbeResult:
     if 300 <= status < 400:
         return ProbeResult(True, f"Probe terminated redirects, Response body: {body}", warning=True)
     return ProbeResult(False, f"HTTP probe failed with statuscode: {status}")
-
-
-@functools.cache
-def _unverified(protocol: str = "") -> ssl.SSLContext:
-    """A probe does not judge certificates. Made once: a context reads all of the machine's authorities, which takes milliseconds."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if protocol:
-        context.set_alpn_protocols([protocol])
-    return context
 
 
 async def _tcp(check: TcpCheck, timeout_seconds: float) -> ProbeResult:
@@ -177,7 +167,7 @@ async def _grpc_tls(check: GrpcCheck, timeout_seconds: float) -> ProbeResult:
     headers = [*own, ("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", USER_AGENT)]
     failed = "error: health rpc probe failed"
     try:
-        async with asyncio.timeout(timeout_seconds), connected(check.host, check.port, _unverified(ALPN)) as connection:
+        async with asyncio.timeout(timeout_seconds), connected(check.host, check.port, unverified_context(ALPN)) as connection:
             found = await exchange(connection, headers, struct.pack("!BI", 0, len(wanted)) + wanted, MAX_BODY_BYTES)
     except TimeoutError:
         return ProbeResult(False, f'timeout: failed to connect service "{check.host}:{check.port}" within {timeout_seconds:g}s')

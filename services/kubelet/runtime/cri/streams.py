@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from knarr.service.spdy.errors import ProtocolViolation, StreamClosed
 from knarr.service.spdy.session import Session as SpdySession
 from knarr.service.spdy.session import Stream
 from knarr.service.tasks import cancel
+from knarr.service.tls import unverified_context
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Session
 
 PROTOCOL = "v4.channel.k8s.io"
@@ -65,7 +65,8 @@ async def connect(url: str, *, stdin: bool, tty: bool) -> StreamedSession:
 
 
 async def _upgraded(host: str, port: int, path: str, *, secure: bool) -> Wire:
-    reader, writer = await asyncio.open_connection(host, port, ssl=_unverified() if secure else None)
+    # The engine shows a certificate of its own making; its URL came by its socket and holds a secret that is asked for once.
+    reader, writer = await asyncio.open_connection(host, port, ssl=unverified_context() if secure else None)
     try:
         head = (
             f"POST {path.rstrip('?')} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
@@ -88,13 +89,6 @@ async def _rest(reader: asyncio.StreamReader) -> str:
         async with asyncio.timeout(1):
             return (await reader.read(READ_BYTES)).decode(errors="replace").strip()
     return ""
-
-
-def _unverified() -> ssl.SSLContext:
-    """The engine shows a certificate of its own making; its URL came by its socket and holds a secret that is asked for once."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
 
 
 class StreamedSession(Session):
