@@ -63,6 +63,11 @@ class Observations:
                     return pod.ref, found
         return None
 
+    def container(self, container_id: str) -> Container | None:
+        """None where it is not known, or a sandbox."""
+        found = self.find(container_id)
+        return found[1] if found is not None and isinstance(found[1], Container) else None
+
     def _set(self, pod: PodObservation) -> None:
         old = self._pods.get(pod.ref.uid)
         if pod == old:

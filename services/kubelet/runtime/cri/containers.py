@@ -92,7 +92,7 @@ class EngineContainers:
             failed = replace(container, state=EXITED, exit_code=START_FAILED_EXIT_CODE, error=str(error), finished_at=datetime.now(UTC))
             self._observer.observations.put_container(pod, failed)
             raise
-        known = self._observer.container(container.id)
+        known = self._observer.observations.container(container.id)
         if known is not None and known.state == CREATED:
             self._observer.observations.put_container(pod, replace(known, state=RUNNING, started_at=datetime.now(UTC)))
 
@@ -100,7 +100,7 @@ class EngineContainers:
         """As ``Runtime.update_container``."""
         request = cri.UpdateContainerResourcesRequest(container_id=container.id, linux=changed_resources(limits))
         await self._engine.runtime("UpdateContainerResources", request)
-        known = self._observer.container(container.id)
+        known = self._observer.observations.container(container.id)
         if known is not None:
             kept = known.limits.oom_score_adj if known.limits else limits.oom_score_adj
             self._observer.observations.put_container(pod, replace(known, limits=replace(limits, oom_score_adj=kept)))
@@ -114,7 +114,7 @@ class EngineContainers:
                 timeout = 0
             request = cri.StopContainerRequest(container_id=container.id, timeout=timeout)
             await self._engine.runtime("StopContainer", request, timeout + STOP_MARGIN_SECONDS)
-        known = self._observer.container(container.id)
+        known = self._observer.observations.container(container.id)
         if known is not None and known.state == RUNNING:
             await self._observer.look(container.id)
 
@@ -127,7 +127,7 @@ class EngineContainers:
 
     async def _wait_for_end(self, container: Container, seconds: float) -> None:
         for _ in range(math.ceil(seconds / LOOK_SECONDS)):
-            known = self._observer.container(container.id)
+            known = self._observer.observations.container(container.id)
             if known is None or known.state != RUNNING:
                 return
             await asyncio.sleep(LOOK_SECONDS)

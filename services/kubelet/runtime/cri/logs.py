@@ -153,7 +153,7 @@ class EngineLogs:
             reader.close()
 
     def _runs(self, container_id: str) -> bool:
-        container = self._observer.container(container_id)
+        container = self._observer.observations.container(container_id)
         return container is not None and container.state == RUNNING
 
     async def _entries(self, reader: LogReader, goes_on: Callable[[], bool]) -> AsyncIterator[list[Entry]]:

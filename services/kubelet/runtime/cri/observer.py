@@ -49,10 +49,6 @@ class EngineObserver:
             self.trouble = words
             self.observations.tell("")
 
-    def container(self, container_id: str) -> Container | None:
-        found = self.observations.find(container_id)
-        return found[1] if found is not None and isinstance(found[1], Container) else None
-
     async def follow(self) -> None:
         """Follows the engine until that breaks, with a list at its begin and now and then."""
         relister = asyncio.create_task(self._relist_again(self._settings.relist_seconds), name="kubelet/relist")
@@ -119,7 +115,7 @@ class EngineObserver:
         return self._remember(told)
 
     def _remember(self, told: cri.ContainerStatusResponse) -> Container:
-        seen, known = container_of(told, self.scheme), self.container(told.status.id)
+        seen, known = container_of(told, self.scheme), self.observations.container(told.status.id)
         if known is not None and ORDER.index(seen.state) < ORDER.index(known.state):
             return known
         self.observations.put_container(pod_of(told.status.labels), seen)
@@ -151,7 +147,7 @@ class EngineObserver:
             if POD_UID in sandbox.labels and (found is None or (isinstance(found[1], Sandbox) and found[1].ready != ready)):
                 await self.look_at_sandbox(sandbox.id)
         for container in containers:
-            known = self.container(container.id)
+            known = self.observations.container(container.id)
             if POD_UID in container.labels and (known is None or known.state != STATES.get(container.state, EXITED)):
                 await self.look(container.id)
         for pod in list(self.observations.pods.values()):

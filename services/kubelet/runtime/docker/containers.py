@@ -84,9 +84,9 @@ class EngineContainers:
     async def update(self, container: Container, pod: PodRef, limits: Limits) -> None:
         """As ``Runtime.update_container``."""
         await self._engine.request("POST", f"containers/{container.id}/update", body=update_body(limits))
-        found = self._observer.observations.find(container.id)
-        if found is not None and isinstance(found[1], Container):
-            self._observer.observations.put_container(pod, replace(found[1], limits=limits))
+        known = self._observer.observations.container(container.id)
+        if known is not None:
+            self._observer.observations.put_container(pod, replace(known, limits=limits))
 
     async def stop(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         """As ``Runtime.stop_container``."""

@@ -62,8 +62,8 @@ class EngineObserver:
         return self.making[uid]
 
     def state(self, container_id: str) -> str:
-        found = self.observations.find(container_id)
-        return found[1].state if found is not None and isinstance(found[1], Container) else ""
+        found = self.observations.container(container_id)
+        return found.state if found is not None else ""
 
     def set_trouble(self, words: str) -> None:
         if words != self.trouble:
@@ -113,12 +113,11 @@ class EngineObserver:
             self.observations.put_sandbox(replace(found[1], ready=False))
 
     async def _heed_container(self, ref: PodRef, event: EngineEvent) -> None:
-        found = self.observations.find(event.id)
-        if found is None or not isinstance(found[1], Container):
+        container = self.observations.container(event.id)
+        if container is None:
             if event.action == "start":
                 await self.look(event.id)
             return
-        container = found[1]
         if event.action == "start" and container.state == CREATED:
             self.observations.put_container(ref, replace(container, state=RUNNING, started_at=event.at))
         elif event.action == "die" and container.state != EXITED:
