@@ -17,6 +17,8 @@ class Observations:
 
     def __init__(self) -> None:
         self._pods: dict[str, PodObservation] = {}
+        # The same by the engine's ids: a list asks for each of them.
+        self._parts: dict[str, tuple[PodRef, Sandbox | Container]] = {}
         self._listeners: list[Callable[[str], None]] = []
 
     @property
@@ -56,12 +58,7 @@ class Observations:
 
     def find(self, engine_id: str) -> tuple[PodRef, Sandbox | Container] | None:
         """Whose a sandbox or container id is."""
-        for pod in self._pods.values():
-            everything: list[Sandbox | Container] = [*pod.sandboxes, *pod.containers]
-            for found in everything:
-                if found.id == engine_id:
-                    return pod.ref, found
-        return None
+        return self._parts.get(engine_id)
 
     def container(self, container_id: str) -> Container | None:
         """None where it is not known, or a sandbox."""
@@ -72,6 +69,9 @@ class Observations:
         old = self._pods.get(pod.ref.uid)
         if pod == old:
             return
+        for part in old.parts if old is not None else ():
+            self._parts.pop(part.id, None)
+        self._parts |= {part.id: (pod.ref, part) for part in pod.parts}
         if pod.empty:
             self._pods.pop(pod.ref.uid, None)
         else:

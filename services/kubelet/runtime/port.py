@@ -108,8 +108,12 @@ class PodObservation:
         return found
 
     @property
+    def parts(self) -> tuple[Sandbox | Container, ...]:
+        return (*self.sandboxes, *self.containers)
+
+    @property
     def empty(self) -> bool:
-        return not self.sandboxes and not self.containers
+        return not self.parts
 
 
 @dataclass(frozen=True, slots=True)

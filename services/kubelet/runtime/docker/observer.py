@@ -162,8 +162,7 @@ class EngineObserver:
         for entry in listed:
             await self._compare(entry)
         for pod in list(self.observations.pods.values()):
-            everything: list[Sandbox | Container] = [*pod.sandboxes, *pod.containers]
-            for found in everything:
+            for found in pod.parts:
                 if found.id not in present:
                     await self._look_for_missing(pod.ref, found)
         self._prune()
