@@ -20,6 +20,7 @@ from tests.kubelet.support import until
 
 UID = "uid-1"
 POD = {POD_UID: UID, POD_NAME: "web"}
+SPEC = '{"runtimeSpec": {"linux": {"resources": {"cpu": {"shares": 2}}}}}'
 SETTINGS = CriSettings("c", "node-1", "10.244.0.0/24", "unix:///run/x.sock", relist_seconds=3600.0, eventless_relist_seconds=0.01)
 
 
@@ -31,6 +32,8 @@ class Engine:
         self.containers: dict[str, cri.ContainerStatus] = {}
         self.told: asyncio.Queue[events.Envelope] | None = asyncio.Queue()
         self.asked: list[str] = []
+        # Whether it says what a container may use beside its status, where it is asked for everything.
+        self.is_old = False
 
     def has(self, engine_id: str, state: int, **fields: Any) -> None:
         labels = {**POD, CONTAINER_NAME: "app", ATTEMPT: "0"}
@@ -59,7 +62,11 @@ class Engine:
                 status.network.ip = "10.244.0.2"
                 return sandbox_pb2.PodSandboxStatusResponse(status=status)
             case "ContainerStatus" if request.container_id in self.containers:
-                return cri.ContainerStatusResponse(status=self.containers[request.container_id])
+                answer = cri.ContainerStatusResponse(status=self.containers[request.container_id])
+                if self.is_old:
+                    answer.status.ClearField("resources")
+                    answer.info["info"] = SPEC if request.verbose else ""
+                return answer
         raise EngineNotFound(method)
 
     def _sandbox(self) -> sandbox_pb2.PodSandbox:
@@ -108,6 +115,18 @@ async def test_a_list_shows_what_is_there_and_takes_away_what_is_not(engine: Eng
     engine.ready = None
     await observer.relist()
     assert observer.observations.get(UID) is None
+
+
+async def test_an_engine_is_asked_once_for_what_a_container_may_use(engine: Engine, observer: EngineObserver) -> None:
+    """Also an older one, as soon as it is known to be that, and until it is a newer one."""
+    engine.has("a", cri.CONTAINER_RUNNING, started_at=1)
+    asked = []
+    for engine.is_old in (False, True, True, False, False):
+        engine.asked.clear()
+        found = await observer.look("a")
+        assert found is not None and found.limits is not None and found.limits.cpu_shares == 2
+        asked.append(len(engine.asked))
+    assert asked == [1, 2, 1, 1, 1]
 
 
 async def test_an_answer_that_comes_late_does_not_revive_what_has_ended(engine: Engine, observer: EngineObserver) -> None:

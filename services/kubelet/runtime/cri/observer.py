@@ -41,6 +41,8 @@ class EngineObserver:
         self._looks: set[asyncio.Task[None]] = set()
         self.observations = Observations()
         self.trouble = "the container runtime was not reached yet"
+        # Whether the last answer said what the container may use only when it was to say everything: engines before 1.7 of containerd.
+        self._is_old = False
         # The engine's name, as ids have it.
         self.scheme = "containerd"
 
@@ -106,13 +108,18 @@ class EngineObserver:
     async def look(self, container_id: str) -> Container | None:
         """Asks for one container and takes over what the engine says; None where it is gone."""
         try:
-            told = await self._engine.runtime("ContainerStatus", cri.ContainerStatusRequest(container_id=container_id))
-            if not told.status.HasField("resources"):
-                told = await self._engine.runtime("ContainerStatus", cri.ContainerStatusRequest(container_id=container_id, verbose=True))
+            told = await self._status(container_id)
         except EngineNotFound:
             self._forget(container_id)
             return None
         return self._remember(told)
+
+    async def _status(self, container_id: str) -> cri.ContainerStatusResponse:
+        """With what the container may use, by one question to an engine that is known."""
+        request = cri.ContainerStatusRequest(container_id=container_id, verbose=self._is_old)
+        told: cri.ContainerStatusResponse = await self._engine.runtime("ContainerStatus", request)
+        self._is_old = not told.status.HasField("resources")
+        return await self._status(container_id) if self._is_old and not request.verbose else told
 
     def _remember(self, told: cri.ContainerStatusResponse) -> Container:
         seen, known = container_of(told, self.scheme), self.observations.container(told.status.id)
