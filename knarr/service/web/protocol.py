@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
+from knarr.service.accepting import accepts_gzip
 from knarr.service.client_certificates import CertifiedUser, of_connection
 from knarr.service.presence import while_there
 from knarr.service.web.message import MOST_PARAMETERS, TEXT, WebAnswer, WebFace, WebRequest
@@ -261,7 +262,7 @@ class WebProtocol(asyncio.Protocol):
         with_body = request.method != "HEAD" and answer.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
         if isinstance(answer.body, bytes):
             body = answer.body
-            if len(body) > PACKED_BYTES and _takes_gzip(request.headers.get("accept-encoding", "")):
+            if len(body) > PACKED_BYTES and accepts_gzip(request.headers.get("accept-encoding", "").encode("latin-1")):
                 body = await asyncio.to_thread(gzip.compress, body, 1)
                 headers.append(("Content-Encoding", "gzip"))
             headers.append(("Content-Length", str(len(body))))
@@ -307,11 +308,3 @@ class WebProtocol(asyncio.Protocol):
 def _head(status: int, headers: list[tuple[str, str]]) -> bytes:
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-def _takes_gzip(accepted: str) -> bool:
-    for part in accepted.split(","):
-        name, _, quality = part.partition(";")
-        if name.strip().lower() == "gzip":
-            return quality.replace(" ", "") not in ("q=0", "q=0.0")
-    return False

@@ -15,6 +15,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.envelope import wrap
 from knarr.machinery.resources import Registry, Subresource, Version, version_priority
+from knarr.service.accepting import clauses
 from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.priorities import CUSTOM, Priority, built_in
 from services.apiserver.rest import negotiation
@@ -153,7 +154,7 @@ def _written(document: dict[str, Any], media_type: str) -> bytes:
 
 def aggregated_form(accept: str) -> Form | None:
     """The form in which the client asks for aggregated discovery, where it asks for that first."""
-    for clause in negotiation.clauses(accept):
+    for clause in clauses(accept):
         media_type = negotiation.JSON if clause.media_type in ("*/*", "application/*") else clause.media_type
         if media_type not in (negotiation.JSON, negotiation.PROTOBUF):
             continue

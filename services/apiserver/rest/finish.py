@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from knarr.machinery.errors import StatusError
+from knarr.service.accepting import accepts_gzip
 from services.apiserver.aside import in_turn, in_turn_if_large
 from services.apiserver.entries import Entries
 from services.apiserver.rest import negotiation
@@ -39,7 +40,7 @@ async def finished(request: Request, answer: Response) -> Response:
     if answer.content_type == negotiation.JSON and answer.size_bytes <= PRETTY_BYTES and _is_read(request):
         answer.join()
         answer.body = await in_turn_if_large(len(answer.body), indented, answer.body)
-    if answer.size_bytes > GZIP_BYTES and negotiation.accepts_gzip(headers.get(b"accept-encoding", b"")):
+    if answer.size_bytes > GZIP_BYTES and accepts_gzip(headers.get(b"accept-encoding", b"")):
         if answer.items is not None:
             squeezed = answer.items.squeezed or await in_turn(squeezed_items, answer.items)
             answer.before, answer.body, answer.items = b"", squeezed.behind(answer.before), None

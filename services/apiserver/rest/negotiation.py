@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from knarr.machinery.errors import StatusError, status_error
+from knarr.service.accepting import Clause, clauses
 
 # A longer Accept header is read anew each time.
 REMEMBERED_BYTES = 512
@@ -26,15 +27,6 @@ _TRANSFORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 
 
 @dataclass(frozen=True, slots=True)
-class Clause:
-    """One media range of an Accept header."""
-
-    media_type: str
-    parameters: dict[str, str]
-    quality: float
-
-
-@dataclass(frozen=True, slots=True)
 class Wanted:
     """The form of an answer. ``transform`` is empty, ``Table``, ``PartialObjectMetadata`` or ``PartialObjectMetadataList``.
 
@@ -45,22 +37,6 @@ class Wanted:
     transform: str = ""
     meta_version: str = "v1"
     text_type: str = field(default=JSON, compare=False)
-
-
-def clauses(header: str) -> list[Clause]:
-    """The media ranges of a header, the most wanted first."""
-    found = [_clause(part) for part in header.split(",") if part.strip()]
-    return sorted((clause for clause in found if clause.quality > 0), key=lambda clause: -clause.quality)
-
-
-def _clause(text: str) -> Clause:
-    media_type, *rest = (part.strip() for part in text.split(";"))
-    parameters = {name.strip().lower(): value.strip() for name, _, value in (part.partition("=") for part in rest)}
-    try:
-        quality = float(parameters.pop("q", "1"))
-    except ValueError:
-        quality = 1.0
-    return Clause(media_type.lower(), parameters, quality)
 
 
 def wanted(accept: bytes) -> Wanted:
@@ -114,13 +90,6 @@ def first_of(media_types: tuple[str, ...], accept: bytes) -> str:
         if clause.media_type in media_types:
             return clause.media_type
     raise not_acceptable(media_types)
-
-
-def accepts_gzip(accept_encoding: bytes) -> bool:
-    """Whether a client takes a gzipped body, by its Accept-Encoding header."""
-    if b"gzip" not in accept_encoding:
-        return False
-    return any(clause.media_type == "gzip" for clause in clauses(accept_encoding.decode("latin-1")))
 
 
 def knows(etag: str, if_none_match: bytes) -> bool:

@@ -18,6 +18,7 @@ import orjson
 from knarr.machinery.openapi import names, v2, v3
 from knarr.machinery.openapi.upgrade import as_protobuf, upgraded
 from knarr.machinery.resources import Registry, Resource
+from knarr.service.accepting import accepts_gzip
 from services.apiserver.aggregation.extension import Extension
 from services.apiserver.aggregation.keeper import Aggregation
 from services.apiserver.aside import in_turn
@@ -113,7 +114,7 @@ class OpenApi:
         caching = FOR_EVER if asked else REVALIDATED
         if negotiation.knows(etag, request.headers.get(b"if-none-match", b"")):
             return Response(b"", 304, media_type, headers, caching)
-        if negotiation.accepts_gzip(request.headers.get(b"accept-encoding", b"")):
+        if accepts_gzip(request.headers.get(b"accept-encoding", b"")):
             return Response(made.compressed, 200, media_type, [*headers, (b"content-encoding", b"gzip")], caching)
         return Response(await in_turn(gzip.decompress, made.compressed), 200, media_type, headers, caching)
 

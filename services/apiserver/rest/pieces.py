@@ -14,10 +14,10 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from itertools import tee
 from operator import attrgetter
 
+from knarr.service.accepting import accepts_gzip
 from services.apiserver.aside import LARGE_BYTES, aside, in_turn
 from services.apiserver.entries import Block, Entries
 from services.apiserver.entry import Entry
-from services.apiserver.rest import negotiation
 from services.apiserver.rest.finish import GZIP_HEADERS, gzip
 from services.apiserver.rest.objects import Representation
 from services.apiserver.rest.request import Request, Send
@@ -42,7 +42,7 @@ async def in_pieces(request: Request, representation: Representation, page: Page
     # What comes before the items may tell how long they all are.
     head = await aside(LARGE_BYTES + 1, next, made)
     pieces, headers = _made(representation, head, known, made), []
-    if negotiation.accepts_gzip(request.headers.get(b"accept-encoding", b"")):
+    if accepts_gzip(request.headers.get(b"accept-encoding", b"")):
         pieces, headers = _compressed(pieces), [*GZIP_HEADERS]
     return Pieces(pieces, representation.content_type, headers)
 
