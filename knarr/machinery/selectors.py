@@ -7,13 +7,13 @@ for fields. Parse errors are StatusError BadRequest in Kubernetes' words.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, bad_request
-from knarr.machinery.validation import label_value, qualified_name
+from knarr.machinery.errors import Cause, StatusError, bad_request
+from knarr.machinery.validation import Path, check_format, invalid, label_value, qualified_name
 
 IN, NOT_IN, EQUALS, DOUBLE_EQUALS, NOT_EQUALS = "in", "notin", "=", "==", "!="
 EXISTS, DOES_NOT_EXIST, GREATER, LESS = "exists", "!", "gt", "lt"
@@ -237,13 +237,19 @@ class _LabelParser:
                 raise _unparsable(f"found '{separator}', expected: ',' or ')'")
 
 
-def _checked(key: str, operator: str, values: list[str]) -> list[str]:
+def check_values(path: Path, key: str, operator: str, values: Sequence[str]) -> list[Cause]:
+    """About each value that labels cannot have, or that is no bound for one."""
+    causes: list[Cause] = []
     for index, value in enumerate(values):
         if operator in (GREATER, LESS) and not _INTEGER.fullmatch(value):
-            detail = "for 'Gt', 'Lt' operators, the value must be an integer"
-            raise _unparsable(f'values[{index}]: Invalid value: "{value}": {detail}')
-        for problem in label_value(value):
-            raise _unparsable(f'values[{index}][{key}]: Invalid value: "{value}": {problem}')
+            causes.append(invalid(path.index(index), value, "for 'Gt', 'Lt' operators, the value must be an integer"))
+        causes += check_format(path.index(index).key(key), value, label_value)
+    return causes
+
+
+def _checked(key: str, operator: str, values: list[str]) -> list[str]:
+    for cause in check_values(Path("values"), key, operator, values):
+        raise _unparsable(f"{cause.field}: {cause.message}")
     return values
 
 

@@ -262,6 +262,40 @@ ARGS = [
         "addedAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 0, preference: {matchExpressions: []}}]}",
         "addedAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight: Invalid value: 0: must be in the range 1-100",
     ),
+    *(
+        (
+            "NodeAffinity",
+            f"addedAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{{{term}}}]}}}}",
+            f"addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].{told}",
+        )
+        for term, told in (
+            (
+                "matchExpressions: [{key: a, operator: In}]",
+                "matchExpressions[0].values: Invalid value: []string(nil): for 'in', 'notin' operators, values set can't be empty",
+            ),
+            (
+                "matchExpressions: [{key: a, operator: Exists, values: [b]}]",
+                'matchExpressions[0].values: Invalid value: []string{"b"}: values set must be empty for exists and does not exist',
+            ),
+            (
+                "matchExpressions: [{key: a, operator: Gt}]",
+                "matchExpressions[0].values: Invalid value: []string(nil): for 'Gt', 'Lt' operators, exactly one value is required",
+            ),
+            (
+                "matchExpressions: [{key: a, operator: Lt, values: [many]}]",
+                "matchExpressions[0].values[0]: Invalid value: \"many\": for 'Gt', 'Lt' operators, the value must be an integer",
+            ),
+            (
+                "matchExpressions: [{key: a, operator: In, values: [-]}]",
+                'matchExpressions[0].values[0][a]: Invalid value: "-": a valid label',
+            ),
+            ("matchExpressions: [{key: a, operator: Like}]", 'matchExpressions[0].operator: Unsupported value: "Like": supported values: '),
+            (
+                "matchFields: [{key: metadata.name, operator: In, values: [a, b]}]",
+                'matchFields[0].values: Invalid value: []string{"a", "b"}: must have one element',
+            ),
+        )
+    ),
 ]
 
 

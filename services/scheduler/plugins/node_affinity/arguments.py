@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_format, forbidden, invalid, not_supported, qualified_name, required
+from knarr.machinery.selectors import GREATER, LESS, check_values
+from knarr.machinery.validation import Path, check_format, invalid, not_supported, qualified_name
 from knarr.objects.node_selection import NAME
 
-_EXISTENCE, _LISTS, _BOUNDS = ("Exists", "DoesNotExist"), ("In", "NotIn"), ("Gt", "Lt")
+_EXISTENCE, _LISTS, _BOUNDS = ("Exists", "DoesNotExist"), ("In", "NotIn"), {"Gt": GREATER, "Lt": LESS}
+_OPERATORS = (*_LISTS, *_EXISTENCE, *_BOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,10 @@ class NodeAffinityArgs:
 def _of_term(term: core.NodeSelectorTerm, path: Path) -> Iterator[Cause]:
     for at, expression in enumerate(term.match_expressions):
         where = path.child("matchExpressions").index(at)
-        yield from check_format(where.child("key"), expression.key, qualified_name)
-        yield from _of_values(expression, where)
+        if expression.operator in _OPERATORS:
+            yield from _of_expression(expression, where)
+        else:
+            yield not_supported(where.child("operator"), expression.operator, _OPERATORS)
     for at, expression in enumerate(term.match_fields):
         where = path.child("matchFields").index(at)
         if expression.key != NAME:
@@ -47,16 +51,16 @@ def _of_term(term: core.NodeSelectorTerm, path: Path) -> Iterator[Cause]:
         if expression.operator not in _LISTS:
             yield not_supported(where.child("operator"), expression.operator, _LISTS)
         elif len(expression.values) != 1:
-            yield required(where.child("values"), "must have one element")
+            yield invalid(where.child("values"), list(expression.values), "must have one element")
 
 
-def _of_values(expression: core.NodeSelectorRequirement, path: Path) -> Iterable[Cause]:
-    operator, values = expression.operator, expression.values
+def _of_expression(expression: core.NodeSelectorRequirement, path: Path) -> Iterator[Cause]:
+    operator, values, where = expression.operator, list(expression.values), path.child("values")
+    yield from check_format(path.child("key"), expression.key, qualified_name)
     if operator in _LISTS and not values:
-        yield required(path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")
+        yield invalid(where, values, "for 'in', 'notin' operators, values set can't be empty")
     elif operator in _EXISTENCE and values:
-        yield forbidden(path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+        yield invalid(where, values, "values set must be empty for exists and does not exist")
     elif operator in _BOUNDS and len(values) != 1:
-        yield required(path.child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'")
-    elif operator not in (*_LISTS, *_EXISTENCE, *_BOUNDS):
-        yield not_supported(path.child("operator"), operator, (*_LISTS, *_EXISTENCE, *_BOUNDS))
+        yield invalid(where, values, "for 'Gt', 'Lt' operators, exactly one value is required")
+    yield from check_values(where, expression.key, _BOUNDS.get(operator, operator), values)
