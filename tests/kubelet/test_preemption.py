@@ -88,7 +88,7 @@ PODS = st.lists(st.builds(lambda cpu, memory, sure: pod("p", cpu, memory, guaran
 
 
 @given(PODS, st.fixed_dictionaries({"cpu": st.integers(1, 9), "memory": st.integers(1, 9 * MI), "pods": st.integers(1, 3)}))
-def test_there_is_room_and_nobody_ends_for_nothing(pods: list[core.Pod], short: Amounts) -> None:
+def test_there_is_room_then_and_nobody_ends_twice(pods: list[core.Pod], short: Amounts) -> None:
     found = victims(CRITICAL, pods, short)
     total = {name: sum(needs(one).get(name, 0) for one in (pods if found is None else found)) for name in short}
     assert (found is None) == any(total[name] < amount for name, amount in short.items())
