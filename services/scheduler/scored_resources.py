@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, duplicate, invalid
 from knarr.objects.amounts import CPU, MEMORY
+from knarr.objects.whole_pods import HUGE_PAGES
 from services.scheduler.nodes import Amount, Nodes, Rows
 from services.scheduler.pod_facts import PodFacts
 
 STORAGE = "ephemeral-storage"
-_SCALAR = ("hugepages-", "attachable-volumes-")
+_SCALAR = (HUGE_PAGES, "attachable-volumes-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from knarr.objects.pods import init_and_main_containers, is_finished
 from knarr.objects.qos import BEST_EFFORT, qos_class
 from knarr.objects.quotas.evaluator import Evaluator, counted, selects
 from knarr.objects.totals import ONE, Totals, limits_of, of_pod, totals
+from knarr.objects.whole_pods import HUGE_PAGES
 
 COUNT, PODS = counted("", "pods"), "pods"
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
-REQUESTS, LIMITS, HUGE_PAGES = "requests.", "limits.", "hugepages-"
+REQUESTS, LIMITS = "requests.", "limits."
 NAMES = frozenset({COUNT, PODS, *COMPUTE, *(prefix + name for prefix in (REQUESTS, LIMITS) for name in COMPUTE)})
 # By these each container must say what it asks for; Kubernetes' pages call that a mistake, and keep it.
 DEMANDED = frozenset(prefix + name for prefix in ("", REQUESTS, LIMITS) for name in ("cpu", "memory"))

@@ -22,10 +22,11 @@ from knarr.machinery.validation import (
     too_many,
 )
 from knarr.objects.amounts import exact
+from knarr.objects.whole_pods import HUGE_PAGES
 from services.apiserver.strategies.amounts import check_amount, check_form, is_whole
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.pod.resources import validate_resource_name
-from services.apiserver.strategies.resourcenames import COMPUTE, CONTAINER_NAMES, COUNTED, HUGE_PAGES, QUOTA_NAMES, STANDARD_NAMES
+from services.apiserver.strategies.resourcenames import COMPUTE, CONTAINER_NAMES, COUNTED, QUOTA_NAMES, STANDARD_NAMES
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 

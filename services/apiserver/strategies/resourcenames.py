@@ -4,7 +4,6 @@ from __future__ import annotations
 
 # What containers ask for.
 CONTAINER_NAMES = frozenset({"cpu", "memory", "ephemeral-storage"})
-HUGE_PAGES = "hugepages-"
 COMPUTE = frozenset({"cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"})
 # Objects that are counted.
 COUNTED = frozenset(

@@ -18,9 +18,10 @@ from knarr.machinery.validation import dns1123_label, dns1123_subdomain
 from knarr.machinery.yaml_text import yaml_documents
 from knarr.objects.pods import CONFIG_HASH, CONFIG_SOURCE, MIRROR, every_container
 from knarr.objects.references import config_map_names, pod_certificates, secret_names, trust_bundles
+from knarr.objects.restarts import ALWAYS, NEVER, ON_FAILURE
 
 FILE_SOURCE = "file"
-RESTART_POLICIES = ("Always", "OnFailure", "Never")
+RESTART_POLICIES = (ALWAYS, ON_FAILURE, NEVER)
 
 
 class BadManifest(Exception):
@@ -41,7 +42,7 @@ def static_pod(data: bytes, file: str, node_name: str) -> core.Pod:
     metadata.annotations[CONFIG_HASH], metadata.annotations[CONFIG_SOURCE] = metadata.uid, FILE_SOURCE
     metadata.generation = 1
     spec.node_name = node_name
-    spec.restart_policy = spec.restart_policy or "Always"
+    spec.restart_policy = spec.restart_policy or ALWAYS
     spec.dns_policy = spec.dns_policy or "ClusterFirst"
     if not any((found.operator, found.effect, found.key) == ("Exists", "NoExecute", "") for found in spec.tolerations):
         # Trouble of the node ends others there, not these.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from knarr.machinery.quantity import canonical
+from knarr.objects.whole_pods import HUGE_PAGES
 from services.kubelet.node.machine import Machine
 from services.kubelet.node.view import HostSecurity, NodeView
 from services.kubelet.settings import KubeletSettings
@@ -17,7 +18,7 @@ KEPT_FREE = {"memory": MEMORY, "ephemeral-storage": NODEFS}
 def resources(settings: KubeletSettings, machine: Machine) -> dict[str, tuple[str, str]]:
     """Capacity and allocatable of what the kubelet itself counts: without what is reserved, what the hard thresholds keep free and, of
     the memory, what lies in huge pages."""
-    pages = {f"hugepages-{canonical(f'{size // 1024}Ki')}": size * count for size, count in sorted(machine.huge_pages.items())}
+    pages = {f"{HUGE_PAGES}{canonical(f'{size // 1024}Ki')}": size * count for size, count in sorted(machine.huge_pages.items())}
     memory = max(_left(settings, "memory", machine.memory_bytes) - sum(pages.values()), 0)
     return {
         "cpu": (str(machine.cpus), _milli(_left(settings, "cpu", machine.cpus * 1000))),

@@ -9,8 +9,9 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_choice, check_format, duplicate, invalid, qualified_name, required
 from knarr.objects.amounts import exact
+from knarr.objects.whole_pods import HUGE_PAGES
 from services.apiserver.strategies.amounts import check_amount, is_whole
-from services.apiserver.strategies.resourcenames import CONTAINER_NAMES, HUGE_PAGES, STANDARD_NAMES
+from services.apiserver.strategies.resourcenames import CONTAINER_NAMES, STANDARD_NAMES
 
 # What of a container may be changed while it runs.
 RESIZABLE = ("cpu", "memory")
