@@ -15,6 +15,7 @@ import hpack
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from knarr.service import endings
 from knarr.service.certificates import CertificateAuthority
 from services.kubelet.runtime import checks, http2
 from services.kubelet.runtime.checks import check_network
@@ -153,3 +154,18 @@ async def test_a_health_service_behind_tls_is_asked_whoever_signed_its_certifica
     assert not plain.success
     gone = await check_network(GrpcCheck(HOST, port, tls=True), 2)
     assert not gone.success and "connection refused" in gone.output
+
+
+async def test_a_server_that_reads_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "LINGER_SECONDS", 0.05)
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+
+    async with serving(serve) as port:
+        try:
+            async with asyncio.timeout(5), http2.connected(HOST, port, None) as (_, writer):
+                writer.write(bytes(64 << 20))
+        finally:
+            ended.set()

@@ -7,7 +7,6 @@ Without TLS the other side must know that HTTP/2 comes (prior knowledge), with i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import struct
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +16,8 @@ from typing import Any
 
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
+
+from knarr.service import endings
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GO_AWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
@@ -57,9 +58,7 @@ async def connected(host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIt
             raise Http2Error("the server does not speak HTTP/2")
         yield reader, writer
     finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        await endings.close(writer)
 
 
 async def exchange(connection: Connection, headers: Headers, body: bytes | None, limit: int) -> Answer:
