@@ -6,6 +6,7 @@ that the container never ended), and the bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from typing import NamedTuple
 STREAMS = {b"stdout": 1, b"stderr": 2}
 STAMP_BYTES = len("2026-01-02T15:04:05.000000000Z")
 DIGITS = 9
+# Seconds, what is below them, and the zone.
+STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{0,9})\d*)?(Z|z|[+-]\d\d:\d\d)")
 FULL = b"F"
 
 
@@ -45,14 +48,13 @@ def normal_stamp(stamp: bytes) -> bytes:
     """RFC 3339 with up to nine digits, of any zone, as UTC with nine; empty for what is none."""
     if len(stamp) == STAMP_BYTES and stamp.endswith(b"Z"):
         return stamp
-    text = stamp.decode("ascii", "replace")
-    head, tail = text[:19], text[19:]
-    digits = "".join(c for c in tail[1 : 1 + DIGITS] if c.isdigit()) if tail.startswith(".") else ""
-    digits = digits[: next((i for i, c in enumerate(tail[1:]) if not c.isdigit()), DIGITS)]
-    zone = tail[1 + len(digits) :] if tail.startswith(".") else tail
+    found = STAMP.fullmatch(stamp.decode("ascii", "replace"))
+    if found is None:
+        return b""
+    seconds, digits, zone = found.groups(default="")
     try:
-        moment = datetime.fromisoformat(head + ("+00:00" if zone in ("Z", "z") else zone)).astimezone(UTC)
-    except ValueError:
+        moment = datetime.fromisoformat(seconds + ("+00:00" if zone in "Zz" else zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return b""
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{digits.ljust(DIGITS, '0')}Z".encode()
 
