@@ -105,7 +105,7 @@ if [ "${1:-}" = "--tests" ]; then
     need mkfs.btrfs btrfs-progs
     # Tests of the container runtime interface start a containerd of their own.
     need containerd containerd
-    [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || apt_install containernetworking-plugins
+    [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || needed+=(containernetworking-plugins)
 fi
 need etcd etcd-server
 need etcdctl etcd-client
