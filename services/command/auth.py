@@ -7,15 +7,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import grpc.aio
 from google.protobuf.json_format import MessageToJson
 
 from knarr.api.apiserver.v1 import authorization_service_pb2 as face
 from knarr.api.apiserver.v1 import authorization_service_pb2_grpc as face_grpc
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
-from knarr.client.channel import open_channel
-from knarr.service.errors import CommandError
-from services.command.reach import reached
+from services.command.reach import explained
 from services.standalone.files import Files
 
 ANSWER_SECONDS = 10.0
@@ -52,7 +49,8 @@ class Question:
 
 def why(files: Files, question: Question, *, as_json: bool) -> int:
     """Prints the answer; 0 where it is yes, 1 where it is no."""
-    answer = asyncio.run(_ask(files, question))
+    stub = face_grpc.AuthorizationServiceStub
+    answer: face.ExplainResponse = asyncio.run(explained(files, "apiserver", stub, question.request, ANSWER_SECONDS))
     print(MessageToJson(answer) if as_json else "\n".join(told(question, answer)))
     return 0 if answer.allowed else 1
 
@@ -112,19 +110,3 @@ def _commands(question: Question, answer: face.ExplainResponse) -> Iterator[str]
 
 def _is_for_people(role: str) -> bool:
     return role in USUAL or not (role.startswith("system:") or role == "cluster-admin")
-
-
-async def _ask(files: Files, question: Question) -> face.ExplainResponse:
-    address, token, authority = reached(files, "apiserver")
-    async with open_channel(address, authority, token) as channel:
-        try:
-            # A server that has just started may not be quick enough for the first handshake.
-            answer: face.ExplainResponse = await face_grpc.AuthorizationServiceStub(channel).Explain(
-                question.request, timeout=ANSWER_SECONDS, wait_for_ready=True
-            )
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                words = f"the API server at {address} did not answer within {ANSWER_SECONDS:g} s; `knarr status` says how the cluster is"
-                raise CommandError(words) from None
-            raise CommandError(f"the API server at {address} does not explain it: {error.details()}") from error
-    return answer
