@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from knarr.service.keypair import KeyPair
+from services.command.table import aligned
 from services.standalone.certificates import Found, certificates, renew, show_in_kubeconfig
 
 HEADINGS = ("NAME", "FOR", "GROUPS", "BY", "EXPIRES", "STATE")
@@ -41,6 +42,4 @@ def _row(found: Found, moment: datetime) -> tuple[str, ...]:
 
 
 def _print(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(*aligned(rows, gap="   "), sep="\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from google.protobuf.json_format import MessageToJson
 
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as face
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as face_grpc
 from services.command.reach import explained
+from services.command.table import aligned
 from services.standalone.files import Files
 
 # Extenders may be asked.
@@ -32,11 +33,5 @@ def told(answer: face.ExplainResponse) -> Iterator[str]:
         scores = [str(verdict.scores[name]) if name in verdict.scores else "-" for name in plugins]
         total = str(verdict.total_score) if verdict.fits else "-"
         rows.append((verdict.node, total, *scores, verdict.refused_by or "-", "; ".join(verdict.reasons) or "-"))
-    yield from _aligned(rows)
+    yield from aligned(rows)
     yield f"{answer.scheduler_name}: {f'the best is {answer.choice}' if answer.choice else answer.summary or 'there is no node'}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
