@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.credential_config import Provider, parse_config
 from services.kubelet.image_flags import add_image_flags, image_settings
 from services.kubelet.image_match import matches, repository_of
@@ -183,8 +185,17 @@ async def test_secrets_come_before_providers_and_those_before_the_nodes_file(tmp
     async def provided(reference: str) -> dict[str, str] | None:
         return {"username": "provided"} if reference.startswith("r.io/") else None
 
+    def config(user: str, *registries: str) -> bytes:
+        return json.dumps({"auths": {name: {"username": user, "password": "x"} for name in registries}}).encode()
+
     assert await login("r.io/a", {}, [], tmp_path / "none", provided) == {"username": "provided"}
     assert await login("s.io/a", {}, [], tmp_path / "none", provided) is None
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"auths": {name: {"auth": base64.b64encode(b"file:x").decode()} for name in ("r.io", "s.io", "t.io")}}))
+    secrets = {"mine": core.Secret(type="kubernetes.io/dockerconfigjson", data={".dockerconfigjson": config("secret", "r.io", "t.io")})}
+    found = {name: await login(f"{name}/a", secrets, ["mine"], file, provided) for name in ("r.io", "s.io", "t.io")}
+    assert {name: (one or {})["username"] for name, one in found.items()} == {"r.io": "secret", "s.io": "file", "t.io": "secret"}
+    assert await login("r.io/a", secrets, [], file, provided) == {"username": "provided"}
 
 
 def _flags(*given: str) -> argparse.Namespace:
