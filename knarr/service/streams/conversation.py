@@ -10,6 +10,7 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError, internal
 from knarr.service.streams import channels
+from knarr.service.streams.socket import Socket
 
 INPUT_QUEUE = 16
 
@@ -99,3 +100,11 @@ class Conversation:
                 case "status":
                     return response.status
         return None
+
+
+async def converse_by_socket(socket: Socket, protocol: str, start: face.ExecStart, command: Command, ending: asyncio.Event) -> None:
+    """Runs the command with the client behind a WebSocket to the end, and closes that."""
+    peer = channels.SocketPeer(protocol, socket)
+    await peer.greet(start)
+    await Conversation(command, start, peer).run(ending)
+    await peer.close()

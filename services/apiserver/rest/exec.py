@@ -10,8 +10,7 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.machinery.errors import bad_request
 from knarr.service.pipe import Pipe
 from knarr.service.streams import channels, spdy_channels
-from knarr.service.streams.channels import SocketPeer
-from knarr.service.streams.conversation import Command, Conversation
+from knarr.service.streams.conversation import Command, converse_by_socket
 from services.apiserver.api import Api
 from services.apiserver.request import CREATE
 from services.apiserver.request import Request as Wanted
@@ -57,10 +56,7 @@ class Commands:
         await receive()
         await send({"type": "websocket.accept", "subprotocol": protocol or None})
         with suppress(OSError), STREAMS.labels(self._kind).track_inprogress():
-            peer = SocketPeer(protocol, AcceptedSocket(receive, send))
-            await peer.greet(start)
-            await Conversation(command, start, peer).run(self._ending)
-            await peer.close()
+            await converse_by_socket(AcceptedSocket(receive, send), protocol, start, command, self._ending)
 
     async def _command(self, request: Request, target: Target, start: face.ExecStart) -> Command:
         return await self._ask(request_of(request, target, CREATE, start))

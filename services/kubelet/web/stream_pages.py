@@ -14,8 +14,8 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.machinery.errors import bad_request
 from knarr.service.pipe import Pipe
 from knarr.service.streams import channels, forwards, spdy_channels
-from knarr.service.streams.conversation import Command, Conversation
-from knarr.service.streams.offer import ACCEPTED, SPDY, VERSION, Offer, negotiated, unspoken
+from knarr.service.streams.conversation import Command, converse_by_socket
+from knarr.service.streams.offer import ACCEPTED, SPDY, VERSION, negotiated, unspoken
 from knarr.service.web.message import WebAnswer, WebRequest
 from knarr.service.web.websocket import WebSocket, accepting, offered_protocols
 from services.kubelet.conversation import converse
@@ -64,18 +64,15 @@ async def port_forward_page(servicer: KubeletServicer, request: WebRequest, wher
         asked = request.parameters()
         ports = [] if protocol == forwards.TUNNEL else forwards.ports_of((*asked.get("port", []), *asked.get("ports", [])))
 
-        async def by_socket(pipe: Pipe, ending: asyncio.Event) -> None:
-            socket = WebSocket(pipe)
+        async def by_socket(socket: WebSocket, ending: asyncio.Event) -> None:
             await forwards.forward_by_socket(socket, protocol, ports, pod, forward, ending)
-            await socket.leave()
 
-        return WebAnswer(b"", 101, headers=accepting(request, protocol), upgrade=by_socket)
+        return _by_socket(request, protocol, by_socket)
 
-    async def by_spdy(pipe: Pipe, ending: asyncio.Event) -> None:
+    async def by_spdy(pipe: Pipe, protocol: str, ending: asyncio.Event) -> None:
         await forwards.SpdyForwards(pipe, pod, forward).run(ending)
 
-    offer = _offer(request, forwards.SPDY_PROTOCOLS)
-    return _spdy(offer, by_spdy) if offer.protocol is not None else _refused(offer, forwards.SPDY_PROTOCOLS)
+    return _by_spdy(request, forwards.SPDY_PROTOCOLS, by_spdy)
 
 
 def start_of(parameters: dict[str, list[str]]) -> face.ExecStart:
@@ -111,29 +108,32 @@ def _conversation(request: WebRequest, start: face.ExecStart, command: Command) 
         if protocol is None:
             raise bad_request(f"none of the offered WebSocket protocols is served: {', '.join(channels.PROTOCOLS)}")
 
-        async def by_socket(pipe: Pipe, ending: asyncio.Event) -> None:
-            socket = WebSocket(pipe)
-            peer = channels.SocketPeer(protocol, socket)
-            await peer.greet(start)
-            await Conversation(command, start, peer).run(ending)
-            await socket.leave()
+        async def by_socket(socket: WebSocket, ending: asyncio.Event) -> None:
+            await converse_by_socket(socket, protocol, start, command, ending)
 
-        return WebAnswer(b"", 101, headers=accepting(request, protocol), upgrade=by_socket)
+        return _by_socket(request, protocol, by_socket)
 
-    async def by_spdy(pipe: Pipe, ending: asyncio.Event) -> None:
-        await spdy_channels.converse(pipe, offer.protocol or "", start, command, ending)
+    async def by_spdy(pipe: Pipe, protocol: str, ending: asyncio.Event) -> None:
+        await spdy_channels.converse(pipe, protocol, start, command, ending)
 
-    offer = _offer(request, spdy_channels.PROTOCOLS)
-    return _spdy(offer, by_spdy) if offer.protocol is not None else _refused(offer, spdy_channels.PROTOCOLS)
+    return _by_spdy(request, spdy_channels.PROTOCOLS, by_spdy)
 
 
-def _offer(request: WebRequest, served: Sequence[str]) -> Offer:
-    return negotiated(request.upgrade, [request.headers.get(VERSION.lower(), "")], served)
+def _by_socket(request: WebRequest, protocol: str | None, serve: Callable[[WebSocket, asyncio.Event], Awaitable[None]]) -> WebAnswer:
+    """Raises BadRequest for what is no handshake."""
+
+    async def serve_pipe(pipe: Pipe, ending: asyncio.Event) -> None:
+        socket = WebSocket(pipe)
+        await serve(socket, ending)
+        await socket.leave()
+
+    return WebAnswer(b"", 101, headers=accepting(request, protocol), upgrade=serve_pipe)
 
 
-def _spdy(offer: Offer, serve: Callable[[Pipe, asyncio.Event], Awaitable[None]]) -> WebAnswer:
-    return WebAnswer(b"", 101, headers=(("Upgrade", SPDY), *offer.headers), upgrade=serve)
-
-
-def _refused(offer: Offer, served: Sequence[str]) -> WebAnswer:
-    return WebAnswer(f"{unspoken(offer, served)}\n".encode(), 403, headers=tuple((ACCEPTED, protocol) for protocol in served))
+def _by_spdy(request: WebRequest, served: Sequence[str], serve: Callable[[Pipe, str, asyncio.Event], Awaitable[None]]) -> WebAnswer:
+    """Raises BadRequest for a request that asks for no SPDY."""
+    offer = negotiated(request.upgrade, [request.headers.get(VERSION.lower(), "")], served)
+    protocol = offer.protocol
+    if protocol is None:
+        return WebAnswer(f"{unspoken(offer, served)}\n".encode(), 403, headers=tuple((ACCEPTED, one) for one in served))
+    return WebAnswer(b"", 101, headers=(("Upgrade", SPDY), *offer.headers), upgrade=lambda pipe, ending: serve(pipe, protocol, ending))
