@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
-from knarr.machinery.errors import internal, status_error
+from knarr.machinery.errors import bad_request, internal, status_error
 from knarr.machinery.version import GIT_VERSION
 from knarr.service.late import loaded
 from knarr.service.web.message import WebAnswer, WebRequest
@@ -168,36 +168,37 @@ class Pages:
     async def _node_logs(self, request: WebRequest, rest: list[str]) -> WebAnswer:
         if "query" in request.parameters():
             words = "query: this kubelet shows files below /var/log; it does not ask the node's services for their logs"
-            raise status_error("BadRequest", words)
+            raise bad_request(words)
         return await self._logs.answer("/".join(rest))
 
     async def _container_logs(self, request: WebRequest, rest: list[str]) -> WebAnswer:
-        if len(rest) != 3 or not all(rest):
-            raise status_error("BadRequest", "ask for /containerLogs/NAMESPACE/POD/CONTAINER")
-        return await container_logs(self._servicer, logs_request(rest[0], rest[1], rest[2], request.parameters()))
+        namespace, pod, container = _named(rest, (3,), "/containerLogs/NAMESPACE/POD/CONTAINER")
+        return await container_logs(self._servicer, logs_request(namespace, pod, container, request.parameters()))
 
     async def _run(self, request: WebRequest, rest: list[str]) -> WebAnswer:
-        if len(rest) not in (3, 4) or not all(rest):
-            raise status_error("BadRequest", "ask for /run/NAMESPACE/POD/CONTAINER?cmd=COMMAND")
-        return await run(self._servicer, request, rest)
+        return await run(self._servicer, request, _named(rest, (3, 4), "/run/NAMESPACE/POD/CONTAINER?cmd=COMMAND"))
 
     async def _exec(self, request: WebRequest, rest: list[str]) -> WebAnswer:
-        if len(rest) not in (3, 4) or not all(rest):
-            raise status_error("BadRequest", "ask for /exec/NAMESPACE/POD/CONTAINER?command=COMMAND&output=1")
-        return await (await loaded(STREAM_PAGES)).exec_page(self._servicer, request, rest)  # type: ignore[no-any-return]
+        where = _named(rest, (3, 4), "/exec/NAMESPACE/POD/CONTAINER?command=COMMAND&output=1")
+        return await (await loaded(STREAM_PAGES)).exec_page(self._servicer, request, where)  # type: ignore[no-any-return]
 
     async def _attach(self, request: WebRequest, rest: list[str]) -> WebAnswer:
-        if len(rest) not in (3, 4) or not all(rest):
-            raise status_error("BadRequest", "ask for /attach/NAMESPACE/POD/CONTAINER?output=1")
-        return await (await loaded(STREAM_PAGES)).attach_page(self._servicer, request, rest)  # type: ignore[no-any-return]
+        where = _named(rest, (3, 4), "/attach/NAMESPACE/POD/CONTAINER?output=1")
+        return await (await loaded(STREAM_PAGES)).attach_page(self._servicer, request, where)  # type: ignore[no-any-return]
 
     async def _port_forward(self, request: WebRequest, rest: list[str]) -> WebAnswer:
-        if len(rest) not in (2, 3) or not all(rest):
-            raise status_error("BadRequest", "ask for /portForward/NAMESPACE/POD?port=PORT")
-        return await (await loaded(STREAM_PAGES)).port_forward_page(self._servicer, request, rest)  # type: ignore[no-any-return]
+        where = _named(rest, (2, 3), "/portForward/NAMESPACE/POD?port=PORT")
+        return await (await loaded(STREAM_PAGES)).port_forward_page(self._servicer, request, where)  # type: ignore[no-any-return]
 
     async def _checkpoint(self, request: WebRequest, rest: list[str]) -> WebAnswer:
         raise status_error("NotFound", f"checkpointing of {'/'.join(rest)} failed: this node's runtime makes no checkpoints")
+
+
+def _named(rest: list[str], counts: tuple[int, ...], path: str) -> list[str]:
+    """The parts of a path that has so many of them; raises BadRequest with how it should be."""
+    if len(rest) not in counts or not all(rest):
+        raise bad_request(f"ask for {path}")
+    return rest
 
 
 def _no_page() -> Exception:
