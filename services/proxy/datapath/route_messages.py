@@ -39,6 +39,13 @@ ROUTE = struct.Struct("=BBBBBBBBI")
 NEIGHBOUR = struct.Struct("=BxxxiHBB")
 NUMBER = struct.Struct("=I")
 
+# Attributes: of a link, of what made it, of an address, of a route, of a neighbour.
+LINK_MAC, LINK_NAME, LINK_MTU, LINK_MASTER, LINK_INFO = 1, 3, 4, 10, 18
+INFO_KIND, INFO_DATA = 1, 2
+ADDRESS_NETWORK, ADDRESS_LOCAL, ADDRESS_LABEL = 1, 2, 3
+ROUTE_DESTINATION, ROUTE_LINK, ROUTE_GATEWAY, ROUTE_PRIORITY = 1, 4, 5, 6
+NEIGHBOUR_ADDRESS, NEIGHBOUR_MAC = 1, 2
+
 
 class Link(NamedTuple):
     """An interface. ``kind`` is what made it ("vxlan", "bridge"), ``data`` the attributes that such a one has."""
@@ -55,8 +62,9 @@ class Link(NamedTuple):
     def parse(cls, body: bytes) -> Link:
         _, index, flags, _ = LINK.unpack_from(body)
         found = dict(attributes(body[LINK.size :]))
-        info = dict(attributes(found.get(18, b"")))
-        return cls(index, flags, text(found.get(3)), mac_text(found.get(1)), number(found.get(4)), text(info.get(1)), info.get(2, b""))
+        info = dict(attributes(found.get(LINK_INFO, b"")))
+        name, mac, mtu = text(found.get(LINK_NAME)), mac_text(found.get(LINK_MAC)), number(found.get(LINK_MTU))
+        return cls(index, flags, name, mac, mtu, text(info.get(INFO_KIND)), info.get(INFO_DATA, b""))
 
 
 class Address(NamedTuple):
@@ -72,7 +80,8 @@ class Address(NamedTuple):
     def parse(cls, body: bytes) -> Address:
         _, length, _, _, link = ADDRESS.unpack_from(body)
         found = dict(attributes(body[ADDRESS.size :]))
-        return cls(link, length, ip_text(found.get(1)), ip_text(found.get(2)), text(found.get(3)))
+        network, local = ip_text(found.get(ADDRESS_NETWORK)), ip_text(found.get(ADDRESS_LOCAL))
+        return cls(link, length, network, local, text(found.get(ADDRESS_LABEL)))
 
 
 class Route(NamedTuple):
@@ -91,7 +100,9 @@ class Route(NamedTuple):
     def parse(cls, body: bytes) -> Route:
         _, length, _, _, _, protocol, scope, kind, _ = ROUTE.unpack_from(body)
         found = dict(attributes(body[ROUTE.size :]))
-        return cls(ip_text(found.get(1)), length, kind, protocol, scope, ip_text(found.get(5)), number(found.get(4)), number(found.get(6)))
+        destination, gateway = ip_text(found.get(ROUTE_DESTINATION)), ip_text(found.get(ROUTE_GATEWAY))
+        link, priority = number(found.get(ROUTE_LINK)), number(found.get(ROUTE_PRIORITY))
+        return cls(destination, length, kind, protocol, scope, gateway, link, priority)
 
     @property
     def cidr(self) -> str:
@@ -110,24 +121,24 @@ class Neighbour(NamedTuple):
     def parse(cls, body: bytes) -> Neighbour:
         _, link, state, _, _ = NEIGHBOUR.unpack_from(body)
         found = dict(attributes(body[NEIGHBOUR.size :]))
-        return cls(link, state, ip_text(found.get(1)), mac_text(found.get(2)))
+        return cls(link, state, ip_text(found.get(NEIGHBOUR_ADDRESS)), mac_text(found.get(NEIGHBOUR_MAC)))
 
 
 def link_body(index: int = 0, flags: int = 0, *, name: str = "", mac: str = "", mtu: int = 0, kind: str = "", data: bytes = b"") -> bytes:
     """A link to be made or changed, or asked for: by its index, or where that is 0 by its name. ``flags`` are to be set."""
-    info = attribute(1, _terminated(kind)) + attribute(2 | NESTED, data) if kind else b""
+    info = attribute(INFO_KIND, _terminated(kind)) + attribute(INFO_DATA | NESTED, data) if kind else b""
     values = {
-        3: _terminated(name) if name else b"",
-        1: bytes.fromhex(mac.replace(":", "")),
-        4: NUMBER.pack(mtu) if mtu else b"",
-        18 | NESTED: info,
+        LINK_NAME: _terminated(name) if name else b"",
+        LINK_MAC: bytes.fromhex(mac.replace(":", "")),
+        LINK_MTU: NUMBER.pack(mtu) if mtu else b"",
+        LINK_INFO | NESTED: info,
     }
     return LINK.pack(0, index, flags, flags) + _given(values)
 
 
 def address_body(link: int, address: str, prefix_length: int = 32, label: str = "") -> bytes:
     packed = socket.inet_aton(address)
-    values = {1: packed, 2: packed, 3: _terminated(label) if label else b""}
+    values = {ADDRESS_NETWORK: packed, ADDRESS_LOCAL: packed, ADDRESS_LABEL: _terminated(label) if label else b""}
     return ADDRESS.pack(IPV4, prefix_length, 0, SCOPE_GLOBAL, link) + _given(values)
 
 
@@ -145,17 +156,17 @@ def route_body(
     """A route of the main table. ``destination`` is an address or a range."""
     network = IPv4Network(destination)
     values = {
-        1: network.network_address.packed,
-        5: socket.inet_aton(gateway) if gateway else b"",
-        4: NUMBER.pack(link) if link else b"",
-        6: NUMBER.pack(priority) if priority else b"",
+        ROUTE_DESTINATION: network.network_address.packed,
+        ROUTE_GATEWAY: socket.inet_aton(gateway) if gateway else b"",
+        ROUTE_LINK: NUMBER.pack(link) if link else b"",
+        ROUTE_PRIORITY: NUMBER.pack(priority) if priority else b"",
     }
     return ROUTE.pack(IPV4, network.prefixlen, 0, 0, MAIN_TABLE, protocol, scope, kind, flags) + _given(values)
 
 
 def neighbour_body(family: int, link: int, address: str, mac: str, *, state: int, flags: int = 0) -> bytes:
     """An entry of a link's neighbours, or, in the family BRIDGE, of what it forwards."""
-    values = {1: socket.inet_aton(address), 2: bytes.fromhex(mac.replace(":", ""))}
+    values = {NEIGHBOUR_ADDRESS: socket.inet_aton(address), NEIGHBOUR_MAC: bytes.fromhex(mac.replace(":", ""))}
     return NEIGHBOUR.pack(family, link, state, flags, 0) + _given(values)
 
 
@@ -166,7 +177,7 @@ def protocol_of(body: bytes) -> int:
 
 def master_of(body: bytes) -> int:
     """The index of what a link belongs to; 0 when it is nothing's port."""
-    return number(only(body[LINK.size :], 10))
+    return number(only(body[LINK.size :], LINK_MASTER))
 
 
 def number(value: bytes | None) -> int:

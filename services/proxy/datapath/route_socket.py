@@ -106,14 +106,17 @@ class RouteSocket:
     def change_routes(self, addresses: Collection[str], *, add: bool, link: int, protocol: int, priority: int = 0) -> dict[str, int]:
         """Adds or deletes a /32 route through a link for each address; returns the error numbers of those that were refused."""
         fixed = rt.ROUTE.pack(rt.IPV4, 32, 0, 0, rt.MAIN_TABLE, protocol, rt.SCOPE_LINK, rt.UNICAST, 0)
-        to = attribute(4, rt.NUMBER.pack(link)) + (attribute(6, rt.NUMBER.pack(priority)) if priority else b"")
-        bodies = [fixed + attribute(1, socket.inet_aton(address)) + to for address in addresses]
+        to = attribute(rt.ROUTE_LINK, rt.NUMBER.pack(link))
+        if priority:
+            to += attribute(rt.ROUTE_PRIORITY, rt.NUMBER.pack(priority))
+        bodies = [fixed + attribute(rt.ROUTE_DESTINATION, socket.inet_aton(address)) + to for address in addresses]
         return _by_address(addresses, self._run(rt.ROUTE_NEW if add else rt.ROUTE_DELETE, COMMAND | MAKE if add else COMMAND, bodies))
 
     def without_route(self, addresses: Sequence[str]) -> set[str]:
         """The addresses to which the kernel knows no way."""
         fixed = rt.ROUTE.pack(rt.IPV4, 32, 0, 0, 0, 0, 0, 0, 0)
-        errors = self._run(rt.ROUTE_GET, COMMAND, [fixed + attribute(1, socket.inet_aton(address)) for address in addresses])
+        bodies = [fixed + attribute(rt.ROUTE_DESTINATION, socket.inet_aton(address)) for address in addresses]
+        errors = self._run(rt.ROUTE_GET, COMMAND, bodies)
         return {address for address, error in zip(addresses, errors, strict=True) if error}
 
     def change_addresses(self, addresses: Collection[str], *, add: bool, link: int, label: str) -> dict[str, int]:
