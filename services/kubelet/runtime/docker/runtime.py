@@ -20,7 +20,7 @@ from services.kubelet.runtime.dialing import dial
 from services.kubelet.runtime.docker.accounts import EngineAccounts
 from services.kubelet.runtime.docker.containers import EngineContainers
 from services.kubelet.runtime.docker.engine import Engine
-from services.kubelet.runtime.docker.handlers import EngineHandlers
+from services.kubelet.runtime.docker.facts import EngineFacts
 from services.kubelet.runtime.docker.images import EngineImages
 from services.kubelet.runtime.docker.logs import EngineLogs
 from services.kubelet.runtime.docker.network import ensure_network, renew_network
@@ -54,7 +54,7 @@ from services.kubelet.runtime.usage import Storage, Usage
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.25
-VERSION_TIMEOUT_SECONDS = 20.0
+FACTS_TIMEOUT_SECONDS = 20.0
 
 
 class DockerRuntime(Runtime):
@@ -69,14 +69,11 @@ class DockerRuntime(Runtime):
         self._images = EngineImages(self._engine)
         self._unstarted = UnstartedContainers(self._engine, self._own)
         self._accounts = EngineAccounts(self._unstarted)
-        self._handlers = EngineHandlers(self._engine)
+        self._facts = EngineFacts(self._engine)
         self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._observer)
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
         self._processes = EngineProcesses(self._engine, self._observer)
         self._logs = EngineLogs(self._engine, self._observer)
-        self._version = "Unknown"
-        # The engine's own folder and its way with control groups, once it has said so.
-        self._root = self._cgroup_driver = ""
         self._started = asyncio.Event()
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
@@ -93,14 +90,10 @@ class DockerRuntime(Runtime):
         self._observer.set_trouble("")
 
     async def _start(self) -> None:
-        version = await self._engine.request("GET", "version", timeout_seconds=VERSION_TIMEOUT_SECONDS)
-        self._version = str(version["Version"]).partition("+")[0]
-        info = await self._engine.request("GET", "info")
-        self._root, self._cgroup_driver = str(info.get("DockerRootDir") or ""), str(info.get("CgroupDriver") or "")
+        await self._facts.read(FACTS_TIMEOUT_SECONDS)
         await asyncio.gather(
             ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own),
             ensure_pause_image(self._engine),
-            self._handlers.read(),
         )
         await self._unstarted.clear()
         await self._observer.relist()
@@ -122,9 +115,9 @@ class DockerRuntime(Runtime):
                 self._observer.set_trouble(str(error))
                 log.warning("the engine's event stream broke", extra={"error": str(error)})
             await asyncio.sleep(RECONNECT_SECONDS)
-            # Where it is away still, those that it had are the best guess.
+            # Where it is away still, what it said last is the best guess.
             with suppress(RuntimeFailure):
-                await self._handlers.read()
+                await self._facts.read()
 
     async def close(self) -> None:
         await self._processes.close()
@@ -132,11 +125,11 @@ class DockerRuntime(Runtime):
 
     @property
     def version(self) -> str:
-        return f"docker://{self._version}"
+        return f"docker://{self._facts.version}"
 
     @property
     def handlers(self) -> tuple[str, ...]:
-        return self._handlers.names
+        return self._facts.handlers
 
     @property
     def trouble(self) -> str:
@@ -152,7 +145,7 @@ class DockerRuntime(Runtime):
         self._observer.observations.on_change(callback)
 
     async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
-        await self._handlers.check(plan.handler)
+        await self._facts.check(plan.handler)
         return await self._sandboxes.create(plan)
 
     async def remove_sandbox(self, sandbox: Sandbox) -> None:
@@ -214,14 +207,14 @@ class DockerRuntime(Runtime):
 
     @property
     def images_folder(self) -> str:
-        return self._root
+        return self._facts.root
 
     @property
     def cgroup_driver(self) -> str:
-        return self._cgroup_driver
+        return self._facts.cgroup_driver
 
     async def storage(self, uids: Collection[str]) -> list[Storage]:
-        return await self._containers.storage(uids, self._root)
+        return await self._containers.storage(uids, self._facts.root)
 
     async def sandbox_usage(self) -> list[Usage]:
         return await self._containers.sandbox_usage()
