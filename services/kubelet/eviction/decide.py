@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 
 from services.kubelet.eviction.ranking import INODE_SIGNALS, MEMORY_SIGNALS, message, ranked
 from services.kubelet.eviction.usage import Candidate, Observation
+from services.kubelet.node.conditions import DISK_PRESSURE, MEMORY_PRESSURE, PID_PRESSURE
 from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.critical import is_critical
 from services.kubelet.thresholds import IMAGEFS, NODEFS, PIDS, RESOURCES, Threshold
 
-MEMORY_PRESSURE, DISK_PRESSURE, PID_PRESSURE = "MemoryPressure", "DiskPressure", "PIDPressure"
 # A hard threshold leaves a pod's containers the least time there is.
 IMMEDIATE_SECONDS = 1.0
 _DISKS = frozenset({NODEFS, IMAGEFS, *INODE_SIGNALS})
@@ -126,11 +126,11 @@ def _merged(one: tuple[Threshold, ...], other: tuple[Threshold, ...]) -> tuple[T
 
 def _condition(signal: str) -> str:
     if signal in MEMORY_SIGNALS:
-        return MEMORY_PRESSURE
-    return PID_PRESSURE if signal == PIDS else DISK_PRESSURE
+        return MEMORY_PRESSURE.type
+    return PID_PRESSURE.type if signal == PIDS else DISK_PRESSURE.type
 
 
 def _pressure(pressed_at: Mapping[str, datetime], transition: timedelta, now: datetime) -> Pressure:
     """What was true just now is true, however short the transition is: a node must not take pods that it would end."""
     true = {name for name, at in pressed_at.items() if at == now or now - at < transition}
-    return Pressure(MEMORY_PRESSURE in true, DISK_PRESSURE in true, PID_PRESSURE in true)
+    return Pressure(MEMORY_PRESSURE.type in true, DISK_PRESSURE.type in true, PID_PRESSURE.type in true)

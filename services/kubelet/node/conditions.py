@@ -65,14 +65,22 @@ def set_conditions(
         status.conditions.append(routed)
     else:
         _set(status, old, NETWORK_UNAVAILABLE, bool(network_trouble), now, network_trouble)
-    _set(status, old, MEMORY_PRESSURE, pressure.memory, now)
-    _set(status, old, DISK_PRESSURE, pressure.disk, now)
-    _set(status, old, PID_PRESSURE, pressure.pids, now)
+    for words, is_short in _shortages(pressure):
+        _set(status, old, words, is_short, now)
     beneath = ""
     if network_trouble or engine_trouble:
         beneath = f"the pod network is not ready: {network_trouble}" if network_trouble else f"container runtime is down: {engine_trouble}"
     trouble = ", ".join(filter(None, (own_trouble, beneath)))
     _set(status, old, READY, not trouble, now, trouble)
+
+
+def pressing(pressure: Pressure) -> list[str]:
+    """The types of the conditions that tell what the node is short of."""
+    return [words.type for words, is_short in _shortages(pressure) if is_short]
+
+
+def _shortages(pressure: Pressure) -> tuple[tuple[ConditionWords, bool], ...]:
+    return (MEMORY_PRESSURE, pressure.memory), (DISK_PRESSURE, pressure.disk), (PID_PRESSURE, pressure.pids)
 
 
 def news(before: core.NodeStatus, after: core.NodeStatus) -> list[str]:

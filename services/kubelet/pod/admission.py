@@ -13,6 +13,7 @@ from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, pod_requests, whol
 from knarr.objects.host_ports import host_ports
 from knarr.objects.qos import BEST_EFFORT, qos_of
 from knarr.objects.tolerations import MEMORY_PRESSURE, NO_SCHEDULE, untolerated
+from services.kubelet.node.conditions import pressing
 from services.kubelet.node.machine import Pressure
 from services.kubelet.node.shutdown import REFUSED, REFUSED_MESSAGE
 from services.kubelet.node.view import NO_MODULES, HostSecurity
@@ -24,9 +25,6 @@ from services.kubelet.pod.protection import Refusal, unprotected
 # Everything about a pod is looked at anew after each change of it. The API server takes fewer; one may have been stored before it did.
 MAX_CONTAINERS = 600
 
-# A node's conditions that tell of what it is short of.
-PRESSURES = ["MemoryPressure", "DiskPressure", "PIDPressure"]
-
 
 def leaving(stops: bool) -> Refusal | None:
     """Why a node that shuts down takes no pod; None: it does not."""
@@ -36,10 +34,10 @@ def leaving(stops: bool) -> Refusal | None:
 def pressed(pod: core.Pod, pressure: Pressure) -> Refusal | None:
     """Why a node that is short of something does not take a pod; None: it does. For want of memory it refuses those alone that ask for
     nothing, and do not tolerate it."""
-    short = [name for name, is_short in zip(PRESSURES, (pressure.memory, pressure.disk, pressure.pids), strict=True) if is_short]
+    short = pressing(pressure)
     if not short or is_critical(pod):
         return None
-    if short == PRESSURES[:1]:
+    if pressure == Pressure(memory=True):
         untolerating = untolerated(pod.spec.tolerations, (core.Taint(key=MEMORY_PRESSURE, effect=NO_SCHEDULE),), (NO_SCHEDULE,))
         if not untolerating or qos_of(pod) != BEST_EFFORT:
             return None
