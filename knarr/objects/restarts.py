@@ -5,8 +5,6 @@ Specified by Kubernetes' container restart rules: the first rule that matches de
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.pods import init_and_main_containers
 
@@ -42,8 +40,4 @@ def restarts_all(container: core.Container, exit_code: int) -> bool:
 
 def may_restart_all(spec: core.PodSpec) -> bool:
     """Whether some container has a rule that starts the whole pod anew."""
-    return any(rule.action == RESTART_ALL for rule in _rules(init_and_main_containers(spec)))
-
-
-def _rules(containers: Iterable[core.Container]) -> Iterable[core.ContainerRestartRule]:
-    return (rule for container in containers for rule in container.restart_policy_rules)
+    return any(rule.action == RESTART_ALL for container in init_and_main_containers(spec) for rule in container.restart_policy_rules)

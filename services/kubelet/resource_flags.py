@@ -26,10 +26,9 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
             name, type=reserved, default={}, metavar="NAME=AMOUNT,…", help=f"kept for {whose}: {', '.join(RESERVABLE)} (default: nothing)"
         )
     group.add_argument("--max-pods", type=number(0, 1 << 20), default=110, metavar="N", help="most pods (default: %(default)s)")
-    hard = _checked(lambda text: parse_amounts(text, "<", zero=True))
     group.add_argument(
         "--eviction-hard",
-        type=hard,
+        type=_checked(lambda text: parse_amounts(text, "<", zero=True)),
         default=DEFAULT_HARD,
         metavar="SIGNAL<AMOUNT,…",
         help="pods are ended at once where so little of a signal is left (default: " + DEFAULT_HARD.replace("%", "%%") + ")",

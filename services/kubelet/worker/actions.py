@@ -225,10 +225,10 @@ class ActionRunner:
     async def _kill(self, action: KillContainer) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + action.grace_seconds
-        if action.again:
-            self._facts.of(action.container.id).again = True
-        self._stops[action.container.name] = until
         known = self._facts.of(action.container.id)
+        if action.again:
+            known.again = True
+        self._stops[action.container.name] = until
         if not known.pre_stop_begun:
             self._events.container("Normal", "Killing", action.message, action.container.name)
             if action.spec is not None and action.spec.lifecycle.HasField("pre_stop"):
