@@ -58,7 +58,7 @@ def tls_context(certificate: str, key: str, client_ca: str = "") -> ServerContex
 
 def _context(pair: KeyPair, client_ca: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _show(context, pair)
+    show(context, pair.certificate, pair.key)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # All that are left are good: the client knows what its processor is quick at. Go's, which are most, prefer AES with the shorter key.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -77,7 +77,7 @@ def client_context(ca: bytes, pair: KeyPair | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if pair is not None:
-        _show(context, pair)
+        show(context, pair.certificate, pair.key)
     return context
 
 
@@ -94,8 +94,9 @@ def unverified_context(protocol: str = "") -> ssl.SSLContext:
     return context
 
 
-def _show(context: ssl.SSLContext, pair: KeyPair) -> None:
+def show(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Has a context show a certificate and prove it by its key, both PEM. Raises ssl.SSLError for what is none."""
     # The library reads files only; those of the pair may be half replaced by now.
     with os.fdopen(os.memfd_create("pair"), "wb", buffering=0) as file:
-        file.write(b"\n".join((pair.certificate, pair.key)))
+        file.write(b"\n".join((certificate, key)))
         context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")

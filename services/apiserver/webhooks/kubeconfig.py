@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import ssl
-import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from knarr.service.configuration_file import read_configuration, sole_document
+from knarr.service.tls import show
 
 CLUSTER_FIELDS = {
     "server",
@@ -91,11 +91,7 @@ def _context(cluster: dict[str, Any], user: dict[str, Any], folder: Path) -> ssl
     if bool(certificate) != bool(key):
         raise ValueError("client-certificate and client-key belong together")
     if certificate:
-        # TLS takes them from files alone.
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(certificate + b"\n" + key)
-            file.flush()
-            context.load_cert_chain(file.name)
+        show(context, certificate, key)
     return context
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import aiohttp
 import orjson
 
 from knarr.client.http import open_session
+from knarr.service.tls import show
 from services.scheduler.extender import Extender, ExtenderFailed, ExtenderTls
 
 # Of an answer: the nodes of a large cluster, whole.
@@ -75,17 +75,5 @@ def context_of(extender: Extender) -> ssl.SSLContext | bool:
     if tls.insecure or (extender.enable_https and not ca):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if tls.cert_data or tls.cert_file:
-        _show(context, tls)
+        show(context, tls.cert_data or Path(tls.cert_file).read_bytes(), tls.key_data or Path(tls.key_file).read_bytes())
     return context
-
-
-def _show(context: ssl.SSLContext, tls: ExtenderTls) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for name, data, file in (("crt", tls.cert_data, tls.cert_file), ("key", tls.key_data, tls.key_file)):
-            path = Path(folder, name)
-            if data:
-                path.touch(mode=0o600)
-                path.write_bytes(data)
-            files.append(path if data else Path(file))
-        context.load_cert_chain(str(files[0]), str(files[1]))
