@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from services.command import main as cli
+from services.command.commands import up
 from services.compose import load as compose_load
 from services.standalone import options, preflight, process
 from services.standalone.files import Files
@@ -42,7 +43,7 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 def chosen(arguments: list[str]) -> ClusterSettings:
     """What `knarr up` makes of its options."""
-    given = cli.up.make_context("up", list(arguments)).params
+    given = up.up.make_context("up", list(arguments)).params
     return options.settings_from(given["data_dir"], {name: value for name, value in given.items() if value is not None})
 
 
@@ -326,7 +327,7 @@ def test_ranges_that_nobody_routes_are_refused(option: str) -> None:
 
 def test_a_path_with_spaces_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "start", lambda *_: {"node": "n", "seconds": 1.0, "server": "https://x"})
-    monkeypatch.setattr(cli, "_check", lambda _: None)
+    monkeypatch.setattr(up, "_check", lambda _: None)
     with pytest.raises(SystemExit) as caught:
         run(["up", "--data-dir", str(tmp_path / "my cluster"), *HOLLOW], monkeypatch)
     assert caught.value.code == 0
@@ -339,7 +340,7 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixtur
         raise OSError(28, "No space left on device", str(tmp_path / "knarr.log"))
 
     monkeypatch.setattr(process, "start", full)
-    monkeypatch.setattr(cli, "_check", lambda _: None)
+    monkeypatch.setattr(up, "_check", lambda _: None)
     with pytest.raises(SystemExit) as caught:
         run(["up", "--data-dir", str(tmp_path), *HOLLOW], monkeypatch)
     assert caught.value.code == 1

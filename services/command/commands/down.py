@@ -1,0 +1,53 @@
+"""``knarr down``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from services.command.group import Command
+from services.command.options import data_dir
+from services.command.working import Working
+from services.standalone.settings import ClusterSettings
+
+# How long it waits for a command that is still at work, after the cluster's process has ended.
+WAIT_SECONDS = 5.0
+
+
+@click.command(cls=Command)
+@data_dir
+def down(data_dir: Path) -> int:
+    """stop the cluster and remove its containers, networks and rules; its state is kept"""
+    from services.standalone import process
+    from services.standalone.lock import held
+
+    settings, complaint = ClusterSettings.salvaged(data_dir)
+    files = settings.files
+    with Working("stopping the cluster"):
+        stopped = process.stop(files)
+
+        def stop_what_comes() -> None:
+            """A start that is under way may bring one yet."""
+            nonlocal stopped
+            stopped = process.stop(files) or stopped
+
+        if not files.root.exists():
+            print("no cluster process was running")
+            return 0
+        with held(files.root, wait_seconds=WAIT_SECONDS, meanwhile=stop_what_comes):
+            process.forget(files)
+            print("the cluster's process has stopped" if stopped else "no cluster process was running")
+            remove(settings)
+    if complaint:
+        print(f"warning: {complaint}; what was removed is what the default makes", file=sys.stderr)
+    return 0
+
+
+def remove(settings: ClusterSettings) -> None:
+    """Removes what a cluster of these settings leaves on the machine, a printed line each."""
+    from services.standalone.cleanup import remove_everything
+
+    for line in remove_everything(settings):
+        print(f"  {line}")

@@ -1,0 +1,95 @@
+"""``knarr up``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from knarr.service.errors import CommandError
+from services.command.commands.down import remove
+from services.command.group import Command
+from services.command.options import data_dir, settings_options
+from services.command.working import Working
+from services.standalone.options import options_of, settings_from
+from services.standalone.settings import ClusterSettings
+from services.standalone.signals import interruptible, undisturbed
+
+
+@click.command(cls=Command)
+@data_dir
+@settings_options
+@click.option("--foreground", is_flag=True, help="stay in the foreground, logs on standard error")
+def up(data_dir: Path, foreground: bool, **given: Any) -> int:
+    """start the cluster in the background and wait until its node is ready
+
+    An option that is not given stays as it was chosen for this data directory before.
+    """
+    from services.standalone import process
+    from services.standalone.lock import Busy, held
+
+    files = ClusterSettings(data_dir=data_dir).files
+    fresh = files.prepare()
+    try:
+        with held(files.root) as lock:
+            # One that an earlier version started holds no lock.
+            if running := process.find(files):
+                return _runs_already(running.pid)
+            try:
+                settings = settings_from(data_dir, {name: value for name, value in given.items() if value is not None})
+                _check(settings)
+            except CommandError:
+                if fresh:
+                    files.root.rmdir()
+                raise
+            return _run(settings) if foreground else _start(settings, lock)
+    except Busy:
+        running = process.find(files)
+        if running is None or not files.state.exists():
+            raise
+        return _runs_already(running.pid)
+
+
+def _runs_already(pid: int) -> int:
+    print(f"the cluster runs already (pid {pid}); `knarr status` shows it, `knarr down` stops it")
+    return 0
+
+
+def _check(settings: ClusterSettings) -> None:
+    from services.standalone.preflight import problems
+
+    if found := list(problems(settings)):
+        raise CommandError("the cluster cannot start:\n" + "\n".join(f"  - {problem}" for problem in found))
+
+
+def _run(settings: ClusterSettings) -> int:
+    from services.standalone.launch import run
+    from services.standalone.progress import Progress
+
+    return run(settings, Progress())
+
+
+def _start(settings: ClusterSettings, lock: int) -> int:
+    from services.standalone import process
+
+    files = settings.files
+    try:
+        with interruptible(), Working("starting the cluster"):
+            facts = process.start(files, options_of(settings), lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True), lock)
+    except KeyboardInterrupt:
+        with undisturbed():
+            print("interrupted: stopping the cluster again", file=sys.stderr)
+            remove(settings)
+        raise
+    print(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
+    print(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
+    return 0
+
+
+def _shown(path: Path) -> str:
+    """The path as a person in this directory would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
