@@ -18,6 +18,7 @@ from services.scheduler.plugins.unschedulable.plugin import Unschedulable
 from services.scheduler.plugins.volumebinding.plugin import VolumeBinding
 from services.scheduler.plugins.volumelimits.plugin import VolumeLimits
 from services.scheduler.plugins.volumerestrictions.plugin import VolumeRestrictions
+from services.scheduler.plugins.volumezone.plugin import VolumeZone
 
 PLUGINS: tuple[type[Plugin], ...] = (
     Unschedulable,
@@ -29,6 +30,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     VolumeRestrictions,
     VolumeLimits,
     VolumeBinding,
+    VolumeZone,
     PodTopologySpread,
     InterPodAffinity,
     BalancedAllocation,
@@ -46,6 +48,7 @@ ALSO_EXTENDS: Mapping[str, frozenset[str]] = {
     "VolumeRestrictions": _PREPARED,
     "NodeVolumeLimits": _PREPARED,
     "VolumeBinding": _PREPARED | _SCORED | {"reserve", "score"},
+    "VolumeZone": _PREPARED,
     "PodTopologySpread": _PREPARED | _SCORED,
     "InterPodAffinity": _PREPARED | _SCORED,
     "NodeResourcesBalancedAllocation": _SCORED,

@@ -29,12 +29,19 @@ class Change:
 
     ``parts`` are those that changed: of a node that came, all that are compared; of a pod that left a node, all that plugins read.
     ``row`` is the node's where it happened; None for a change of the waiting pod itself or of another object of the cluster.
-    ``arrival``: a pod came to the node.
+    ``arrival``: a pod came to the node. ``old`` and ``new`` are the other object of the cluster, before and after; None where it was
+    not there, or is not any more.
     """
 
     parts: frozenset[Part]
     row: int | None = None
     arrival: bool = False
+    old: Message | None = None
+    new: Message | None = None
+
+
+class Impossible(Exception):
+    """A pod can be placed on no node: the words of the event."""
 
 
 class Cluster(abc.ABC):

@@ -76,7 +76,7 @@ class SchedulerState:
         """An informer listener for the objects that plugins read besides nodes and pods."""
         found = new if new is not None else old
         parts = frozenset(part for subject, parts in self._parts.items() if isinstance(found, subject.message) for part in parts)
-        self._wake(Change(parts if old is None or new is None else differing(parts, old, new)))
+        self._wake(Change(parts if old is None or new is None else differing(parts, old, new), old=old, new=new))
 
     def pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         """An informer listener."""

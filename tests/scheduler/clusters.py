@@ -191,7 +191,7 @@ def storage_objects() -> list[Any]:
     volumes = [core.PersistentVolume() for _ in range(2)]
     for name, volume in zip(("there", "free"), volumes, strict=True):
         volume.metadata.name, volume.status.phase, volume.spec.storage_class_name = name, "Available", "late"
-        volume.metadata.labels["tier"] = "gold"
+        volume.metadata.labels.update({"tier": "gold", "topology.kubernetes.io/zone": "a__b"})
         volume.spec.access_modes.append("ReadWriteOnce")
         volume.spec.capacity["storage"].string = "2Gi"
         source = volume.spec.persistent_volume_source.csi

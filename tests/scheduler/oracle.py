@@ -229,3 +229,19 @@ def balance(shares: Sequence[float]) -> float:
         return 100.0
     mean = sum(shares) / len(shares)
     return (1 - math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))) * 100
+
+
+def zones_refuse(volumes: Sequence[Mapping[str, str]], node: Mapping[str, str]) -> bool:
+    """Whether the labels of volumes keep a pod from a node with these labels."""
+    zone, region = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
+    old_zone, old_region = "failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region"
+    if not {zone, region, old_zone, old_region} & set(node):
+        return False
+    for labels in volumes:
+        for key, instead in ((zone, zone), (region, region), (old_zone, zone), (old_region, region)):
+            if key not in labels:
+                continue
+            places = [place.strip() for place in labels[key].split("__")]
+            if all(places) and node.get(key, node.get(instead)) not in places:
+                return True
+    return False

@@ -9,14 +9,10 @@ from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.binding import LOST, NO_PROVISIONER, SELECTED_NODE, is_fully_bound, wanted_storage
 from knarr.objects.keys import is_deleting
 from knarr.objects.volumes import WAIT_FOR_FIRST_CONSUMER, ephemeral_claim_name, storage_class_of, strange
-from services.scheduler.plugin import Cluster
+from services.scheduler.plugin import Cluster, Impossible
 from services.scheduler.pod_facts import PodFacts
 
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
-
-
-class Impossible(Exception):
-    """The pod can be placed on no node: the words of the event."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from knarr.objects.binding import SELECTED_NODE, can_reach, claimed, is_fully_bo
 from knarr.objects.copies import copy_of
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
-from services.scheduler.plugin import Cluster, Plugin
+from services.scheduler.plugin import Cluster, Impossible, Plugin
 from services.scheduler.plugins.volumebinding.arguments import VolumeBindingArgs
-from services.scheduler.plugins.volumebinding.claims import Claims, Impossible, Unbound, claims_of
+from services.scheduler.plugins.volumebinding.claims import Claims, Unbound, claims_of
 from services.scheduler.plugins.volumebinding.room import Room, has_room, room_for
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation, Spoiled
