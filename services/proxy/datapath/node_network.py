@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from services.proxy.datapath import route_messages as rt
-from services.proxy.datapath.netlink import MAKE, NetlinkRefused
-from services.proxy.datapath.route_socket import RouteSocket, in_words
+from knarr.netlink import route_messages as rt
+from knarr.netlink.messages import MAKE, NetlinkRefused
+from knarr.netlink.route_socket import RouteSocket, in_words
 
 # Tag of our routes (rtm_protocol); none that a routing daemon has been given.
 ROUTE_PROTOCOL = 75

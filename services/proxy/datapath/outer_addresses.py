@@ -20,9 +20,9 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
+from knarr.netlink.route_socket import in_words
 from services.proxy.datapath.arp import announce
 from services.proxy.datapath.node_network import DONE_ALREADY, LOOPBACK, ROUTE_PROTOCOL, NodeNetwork
-from services.proxy.datapath.route_socket import in_words
 
 log = logging.getLogger(__name__)
 

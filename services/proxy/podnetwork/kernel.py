@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
+from knarr.netlink.messages import NetlinkRefused
 from services.proxy.datapath.docker_user import DockerUser
-from services.proxy.datapath.netlink import NetlinkRefused
 from services.proxy.datapath.nftables.libnftables import NftablesError
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
 from services.proxy.podnetwork.links import PodLinks

@@ -11,9 +11,9 @@ import socket
 import struct
 from ipaddress import IPv4Address, IPv4Network
 
-from services.proxy.datapath import route_messages as rt
-from services.proxy.datapath.netlink import ALTER, APPEND, MAKE, SUPERSEDE, NetlinkRefused, attribute, attributes
-from services.proxy.datapath.route_socket import RouteSocket
+from knarr.netlink import route_messages as rt
+from knarr.netlink.messages import ALTER, APPEND, MAKE, SUPERSEDE, NetlinkRefused, attribute, attributes
+from knarr.netlink.route_socket import RouteSocket
 from services.proxy.podnetwork.plan import Underlay
 from services.proxy.podnetwork.state import Device, Forward, Neighbour, Route, State, Step
 from services.proxy.settings import ProxySettings

@@ -10,10 +10,10 @@ import contextlib
 import errno
 import subprocess
 
-from services.proxy.datapath import route_messages as rt
-from services.proxy.datapath.netlink import attribute, attributes
+from knarr.netlink import route_messages as rt
+from knarr.netlink.messages import attribute, attributes
+from knarr.netlink.route_socket import RouteSocket
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
-from services.proxy.datapath.route_socket import RouteSocket
 
 SETTING = "net.bridge.bridge-nf-call-iptables"
 SETTING_IPV6 = "net.bridge.bridge-nf-call-ip6tables"

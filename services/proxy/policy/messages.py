@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 
-from services.proxy.datapath.netlink import attribute
+from knarr.netlink.messages import attribute
 from services.proxy.datapath.nftables.attributes import expression, nest, number, text
 from services.proxy.datapath.nftables.messages import (
     APPEND,

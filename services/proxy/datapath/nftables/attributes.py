@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from services.proxy.datapath.netlink import NESTED, attribute
+from knarr.netlink.messages import NESTED, attribute
 
 
 def nest(kind: int, *parts: bytes) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.proxy.datapath.netlink import ACK, DUMP, REQUEST, attribute, only
+from knarr.netlink.messages import ACK, DUMP, REQUEST, attribute, only
 from services.proxy.datapath.nftables.attributes import nest
 from services.proxy.datapath.nftables.netlink import NetlinkConnection
 from services.proxy.routing.table import Change, Endpoint, Route

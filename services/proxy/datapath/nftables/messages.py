@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 
-from services.proxy.datapath.netlink import attribute
+from knarr.netlink.messages import attribute
 from services.proxy.datapath.nftables.attributes import expression, nest, number, text
 from services.proxy.datapath.nftables.operations import (
     SHARES,

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
-from services.proxy.datapath.netlink import ACK, DONE, DUMP, ERROR, REQUEST, Message, NetlinkRefused, attributes, message, messages, only
+from knarr.netlink.messages import ACK, DONE, DUMP, ERROR, REQUEST, Message, NetlinkRefused, attributes, message, messages, only
 from services.proxy.datapath.nftables.attributes import text
 from services.proxy.datapath.nftables.messages import IPV4, encode, slot_elements
 

@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import Collection
 
-from services.proxy.datapath.netlink import messages, only
+from knarr.netlink.messages import messages, only
 from services.proxy.datapath.nftables.netlink import GENERIC_BYTES, NETLINK_NETFILTER, SUBSYSTEM
 
 NETLINK_ADD_MEMBERSHIP = 1

@@ -9,9 +9,9 @@ import struct
 
 import pytest
 
-from services.proxy.datapath import route_messages as rt
-from services.proxy.datapath.netlink import DONE, ERROR, HEADER, TORN, NetlinkRefused, attribute, message
-from services.proxy.datapath.route_socket import TRIES, RouteSocket
+from knarr.netlink import route_messages as rt
+from knarr.netlink.messages import DONE, ERROR, HEADER, TORN, NetlinkRefused, attribute, message
+from knarr.netlink.route_socket import TRIES, RouteSocket
 
 
 def test_what_is_asked_for_reads_as_what_is_told() -> None:

@@ -13,8 +13,8 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from services.proxy.datapath import route_messages as rt
-from services.proxy.datapath.netlink import (
+from knarr.netlink import route_messages as rt
+from knarr.netlink.messages import (
     ACK,
     DONE,
     DUMP,

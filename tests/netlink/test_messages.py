@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from services.proxy.datapath.netlink import ACK, ERROR, HEADER, NESTED, REQUEST, attribute, attributes, message, messages, only
+from knarr.netlink.messages import ACK, ERROR, HEADER, NESTED, REQUEST, attribute, attributes, message, messages, only
 
 
 def test_messages_stand_in_a_row_each_on_four_bytes() -> None:

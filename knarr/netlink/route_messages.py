@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
-from services.proxy.datapath.netlink import NESTED, attribute, attributes, only
+from knarr.netlink.messages import NESTED, attribute, attributes, only
 
 LINK_NEW, LINK_DELETE, LINK_GET, LINK_SET = 16, 17, 18, 19
 ADDRESS_NEW, ADDRESS_DELETE, ADDRESS_GET = 20, 21, 22
