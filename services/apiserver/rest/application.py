@@ -12,10 +12,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from time import perf_counter
 
-import orjson
-
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import StatusError, internal, status_error
+from knarr.machinery.errors import StatusError, internal
 from knarr.machinery.resources import Registry, Resource, Route
 from knarr.service.authentication import TokenAuthenticator, User, bearer_token
 from knarr.service.presence import while_there
@@ -29,29 +27,24 @@ from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.rest import metrics, representations
 from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude
 from services.apiserver.rest.authentication import Authenticator
-from services.apiserver.rest.discovery import Discovery
-from services.apiserver.rest.dumps import FOLDER as DUMPS
-from services.apiserver.rest.dumps import Dumps
+from services.apiserver.rest.delivery import Delivery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
 from services.apiserver.rest.exec import Commands, attachments, exec_commands
 from services.apiserver.rest.extensions import Extensions, asked_of
-from services.apiserver.rest.finish import finished, is_finished
-from services.apiserver.rest.health import Checks, health
-from services.apiserver.rest.issuer import Issuer
+from services.apiserver.rest.health import Checks
 from services.apiserver.rest.logs import Logs
-from services.apiserver.rest.metrics import metrics_response, request_counter, request_seconds
-from services.apiserver.rest.openapi import OpenApi
+from services.apiserver.rest.metrics import request_counter
 from services.apiserver.rest.ordering import Ordering
-from services.apiserver.rest.pieces import cut, is_long, send_pieces
+from services.apiserver.rest.paths import Paths
 from services.apiserver.rest.port_forward import PortForwards
-from services.apiserver.rest.proxying.handler import Proxy, passed_verb
+from services.apiserver.rest.proxying.handler import Proxy
 from services.apiserver.rest.reads import Reads
 from services.apiserver.rest.representations import Representations, Strategies
-from services.apiserver.rest.request import UNREAD_BYTES, Disconnected, Receive, Request, Scope, Send
-from services.apiserver.rest.response import CLOSE, Pieces, Relay, Response, Stream, Upgrade, marked, text, warning_headers
+from services.apiserver.rest.request import Disconnected, Receive, Request, Scope, Send
+from services.apiserver.rest.response import Answer, Pieces, Relay, Response, Stream, Upgrade, warning_headers
 from services.apiserver.rest.routing import Router, Target, proxy_end
 from services.apiserver.rest.streams import Streams
-from services.apiserver.rest.version import version_response
+from services.apiserver.rest.verbs import verb_of
 from services.apiserver.rest.watch_sockets import WatchSockets
 from services.apiserver.rest.watches import Watches
 from services.apiserver.rest.writes import Writes
@@ -59,18 +52,11 @@ from services.apiserver.strategies import strategy_for
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Request, Target], Awaitable[Response | Stream | Pieces | Upgrade | Relay]]
+Handler = Callable[[Request, Target], Awaitable[Answer]]
 SocketHandler = Callable[[Request, Target, Receive, Send], Awaitable[None]]
 
-# What goes on behind its head, and what is written part by part.
-ONGOING, IN_PARTS = (Stream, Upgrade, Relay), (Stream, Pieces)
-# The check that says whether all that is stored is known.
-LOADED = "cache"
-_PROBES = ("healthz", "livez", "readyz")
-_PROBE_PATHS = tuple(f"/{probe}" for probe in _PROBES)
-_OBJECT_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
-_COLLECTION_VERBS = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
-_SUBRESOURCE_VERBS = {"GET": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
+# What goes on behind its head.
+ONGOING = (Stream, Upgrade, Relay)
 
 
 class Application:
@@ -91,22 +77,19 @@ class Application:
         writes = Writes(api, forms)
         reads = Reads(api, forms)
         self.streams = Streams()
-        self._api = api
+        ending = self.streams.ending
+        self._api, self._registry = api, registry
         self._authenticator = Authenticator(tokens, api, anonymous)
         self._auditing = Auditing(api.auditor) if api.auditor is not None else None
         self._ordering = Ordering(api.fairness, api.pipeline.backend) if api.fairness is not None else None
-        self._dumps = Dumps(api.fairness, verb_of) if api.fairness is not None else None
-        self.checks = {"ping": lambda: True, **(checks or {})}
-        self._registry = registry
-        self._openapi = OpenApi(registry, aggregation)
-        self._aggregation = aggregation
-        self._issuer = Issuer(api.accounts)
-        self._derive()
-        registry.subscribe(self._changed)
-        ending = self.streams.ending
         self._extensions = None if aggregation is None else Extensions(api, aggregation, ending)
+        self._delivery = Delivery(self.streams, self._end_of)
+        representations.forget()
+        self._router = Router(registry)
+        self._paths = Paths(api, registry, checks or {}, aggregation, self._extensions, lambda path: self._router.knows_group_version(path))
+        registry.subscribe(self._changed)
         if aggregation is not None:
-            aggregation.subscribe(self._derive_discovery)
+            aggregation.subscribe(self._paths.derive)
         logs = Logs(api, ending)
         streams: dict[str, Commands | PortForwards]
         streams = {"exec": exec_commands(api, ending), "attach": attachments(api, ending), "portforward": PortForwards(api, ending)}
@@ -127,19 +110,17 @@ class Application:
         }
 
     def _changed(self, old: Resource | None, new: Resource | None) -> None:
-        self._derive()
+        """Makes anew what follows from the registry; each part works out its answers when they are first asked for."""
+        representations.forget()
+        self._router = Router(self._registry)
+        self._paths.derive()
         if new is None and old is not None and all(other.plural != old.plural for other in self._registry):
             metrics.forget(old.plural)
 
-    def _derive(self) -> None:
-        """Makes anew what follows from the registry; each part works out its answers when they are first asked for."""
-        registry = self._registry
-        representations.forget()
-        self._router = Router(registry)
-        self._derive_discovery()
-
-    def _derive_discovery(self) -> None:
-        self._discovery = Discovery(self._registry, self._aggregation.extensions if self._aggregation is not None else ())
+    @property
+    def checks(self) -> dict[str, Callable[[], bool]]:
+        """What /readyz asks, by name."""
+        return self._paths.checks
 
     @property
     def rounds(self) -> Rounds | None:
@@ -169,117 +150,81 @@ class Application:
 
     async def _serve(self, request: Request, send: Send) -> None:
         started = perf_counter()
-        verb, resource = "", ""
-        # Not the error itself: it holds this frame, and the request with it, until the garbage is looked for.
-        refusal: meta.Status | None = None
-        answer: Response | Stream | Pieces | Upgrade | Relay
         try:
-            # Nothing is worked out, and nothing remembered, for a caller who is not known.
-            user = self._authenticator.user(request)
-            request.user = user if isinstance(user, User) else await user
-            extension = self._extensions.at(request.path) if self._extensions is not None else None
-            target = self._router.target(request.path) if extension is None else None
-            if target is not None:
-                verb, resource = self._asked(request, target), target.version.resource.plural
-            elif self._auditing is not None:
-                self._visited(self._auditing, request, extension)
-            if self._ordering is not None:
-                entering = self._entering(self._ordering, request, verb, target, extension)
-                if entering is not None:
-                    request.ticket = entering if isinstance(entering, Ticket) else await self._in_turn(request, entering)
-            if extension is not None:
-                assert self._extensions is not None
-                answer = await self._extensions.answer(request, extension)
-            elif target is None:
-                answer = await self._other(request)
-            else:
-                answer = await self._handler(verb, target)(request, target)
-                if target.version.deprecation_warning and isinstance(answer, Response | Stream | Pieces):
-                    answer.headers = [*answer.headers, *warning_headers([target.version.deprecation_warning])]
+            answer = await self._answer(request)
         except Disconnected:
             if request.audit is not None:
                 request.audit.complete(GONE, GONE_STATUS)
             return
+        if self._ordering is not None and isinstance(answer, ONGOING):
+            # What goes on takes no seat, and no turns.
+            self._ordering.leave(request)
+            request.go_on()
+        await self._delivery.send(request, answer, started, send)
+
+    async def _answer(self, request: Request) -> Answer:
+        """Raises Disconnected."""
+        # Not the error itself: it holds this frame, and the request with it, until the garbage is looked for.
+        refusal: meta.Status | None = None
+        answer: Answer
+        try:
+            answer = await self._asked_for(request)
+        except Disconnected:
+            raise
         except StatusError as error:
-            refusal = error.status
-            if self._auditing is not None and request.user is User.ANONYMOUS:
-                self._auditing.refused(request, error)
-            # Who names somebody must be them, whatever they ask for.
-            named = bearer_token(request.headers.get(b"authorization", b"").decode("latin-1"))
-            answer = (not named and self._authenticator.opens and self._open(request)) or error_response(
-                error, request.headers.get(b"accept", b"")
-            )
+            refusal, answer = error.status, self._refused(request, error)
         except Exception as error:
             logger.exception("a request failed", extra={"method": request.method, "path": request.path})
             answer = error_response(internal(str(error) or type(error).__name__), request.headers.get(b"accept", b""))
             if request.audit is not None:
                 request.audit.panic(f"{type(error).__name__}: {error}")
-        request_counter(verb, resource, answer.status).inc()
-        audit = request.audit
-        if audit is not None:
-            conclude(audit, answer, refusal, request.target)
+        plural = request.target.version.resource.plural if request.verb and request.target is not None else ""
+        request_counter(request.verb, plural, answer.status).inc()
+        if request.audit is not None:
+            conclude(request.audit, answer, refusal, request.target)
         # It leads to this frame, and the frame to it: they would lie about until the collector comes, with all that was sent.
         refusal = None
-        if self._ordering is not None and isinstance(answer, ONGOING):
-            # What goes on takes no seat, and no turns.
-            self._ordering.leave(request)
-            request.go_on()
-        if isinstance(answer, Upgrade):
-            try:
-                await self.streams.serve(request, answer)
-                return
-            except StatusError as error:
-                answer = error_response(error)
-            finally:
-                if audit is not None:
-                    audit.complete(answer.status)
-        if isinstance(answer, Relay):
-            try:
-                await while_there(request, answer.run(send))
-            finally:
-                if audit is not None:
-                    audit.complete(answer.status)
-            return
-        if request.marks and isinstance(answer, IN_PARTS):
-            answer.headers = [*answer.headers, *marked(request.marks)]
-        if isinstance(answer, Stream):
-            if audit is not None or request.is_open:
-                # It may go on behind its task.
-                answer.on_end = partial(self._ended, request.user if request.is_open else None, audit, answer.status)
-                request.is_open = False
-            await self.streams.send(request, answer, send)
-            return
-        if isinstance(answer, Pieces):
-            await send_pieces(request, answer, send)
-            request_seconds(verb).observe(perf_counter() - started)
-            return
-        if not is_finished(request, answer):
-            answer = await finished(request, answer)
-        request_seconds(verb).observe(perf_counter() - started)
-        unread = request.leaves_much_unread
-        if unread:
-            answer.headers = [*answer.headers, CLOSE]
-        if request.method != "HEAD" and is_long(answer):
-            if request.marks:
-                answer.headers = [*answer.headers, *marked(request.marks)]
-            await send_pieces(request, cut(answer), send)
-            return
-        if answer.before:
-            answer.join()
-        if answer.headers or request.method == "HEAD" or not request.answer(answer.head(request.marks), answer.body):
-            if request.marks:
-                answer.headers = [*answer.headers, *marked(request.marks)]
-            await send(answer.start())
-            await send({"type": "http.response.body", "body": answer.body})
-        if unread and len(answer.body) < UNREAD_BYTES:
-            request.linger()
+        return answer
+
+    async def _asked_for(self, request: Request) -> Answer:
+        """Raises StatusError, Disconnected."""
+        # Nothing is worked out, and nothing remembered, for a caller who is not known.
+        user = self._authenticator.user(request)
+        request.user = user if isinstance(user, User) else await user
+        extension = self._extensions.at(request.path) if self._extensions is not None else None
+        target = self._router.target(request.path) if extension is None else None
+        if target is not None:
+            request.verb = self._asked(request, target)
+        elif self._auditing is not None:
+            self._visited(self._auditing, request, extension)
+        if self._ordering is not None:
+            entering = self._entering(self._ordering, request, target, extension)
+            if entering is not None:
+                request.ticket = entering if isinstance(entering, Ticket) else await self._in_turn(request, entering)
+        if extension is not None:
+            assert self._extensions is not None
+            return await self._extensions.answer(request, extension)
+        if target is None:
+            return await self._paths.answer(request)
+        answer = await self._handler(request.verb, target)(request, target)
+        if target.version.deprecation_warning and isinstance(answer, Response | Stream | Pieces):
+            answer.headers = [*answer.headers, *warning_headers([target.version.deprecation_warning])]
+        return answer
+
+    def _refused(self, request: Request, error: StatusError) -> Response:
+        if self._auditing is not None and request.user is User.ANONYMOUS:
+            self._auditing.refused(request, error)
+        # Who names somebody must be them, whatever they ask for.
+        named = bearer_token(request.headers.get(b"authorization", b"").decode("latin-1"))
+        opened = self._paths.open(request) if not named and self._authenticator.opens else None
+        return opened or error_response(error, request.headers.get(b"accept", b""))
 
     def _entering(
-        self, ordering: Ordering, request: Request, verb: str, target: Target | None, extension: Extension | None
+        self, ordering: Ordering, request: Request, target: Target | None, extension: Extension | None
     ) -> Ticket | asyncio.Future[Ticket] | None:
         """What lets a request in. Raises TooManyRequests, MethodNotAllowed."""
         if target is not None:
-            return ordering.enter(request, verb, target)
+            return ordering.enter(request, request.verb, target)
         if extension is not None:
             return ordering.enter_elsewhere(request, asked_of(request, extension))
         return ordering.enter_path(request)
@@ -293,8 +238,15 @@ class Application:
             raise Disconnected
         return ticket
 
+    def _end_of(self, request: Request, status: int) -> Callable[[], object] | None:
+        """What is called when a stream is over; it may go on behind its task."""
+        if request.audit is None and not request.is_open:
+            return None
+        user = request.user if request.is_open else None
+        request.is_open = False
+        return partial(self._ended, user, request.audit, status)
+
     def _ended(self, user: User | None, audit: AuditEvent | None, status: int) -> None:
-        """A stream is over."""
         if user is not None and self._ordering is not None:
             self._ordering.end(user)
         if audit is not None:
@@ -332,63 +284,6 @@ class Application:
                 return self._proxy.answer
             return self._streaming[subresource.name] if subresource.route is Route.STREAM else self._handlers[verb]
         raise method_not_allowed()
-
-    def _open(self, request: Request) -> Response | None:
-        """What is for everybody: probes and the version."""
-        if request.path.rstrip("/") == "/version":
-            return version_response()
-        return self._probe(request) if request.path.startswith(_PROBE_PATHS) and request.path.split("/", 2)[1] in _PROBES else None
-
-    async def _other(self, request: Request) -> Response | Upgrade | Relay:
-        """Everything that is no resource, with or without a slash at its end."""
-        if (found := self._open(request)) is not None:
-            return found
-        path = request.path.rstrip("/") or "/"
-        await self._api.visit(request.user, "get" if request.method == "HEAD" else request.method, path, request.audit)
-        if path == "/metrics":
-            return metrics_response()
-        if self._dumps is not None and path.startswith(DUMPS) and (found := self._dumps.answer(path, request)) is not None:
-            return found
-        found = self._paths() if path == "/" else self._issuer.answer(path)
-        if path.startswith("/openapi"):
-            if self._extensions is not None and (there := self._openapi.elsewhere(path)) is not None:
-                return await self._extensions.answer(request, there, path)
-            found = await self._openapi.answer(request)
-        if found is None:
-            found = self._discovery.answer(path, request.headers.get(b"accept", b""), request.headers.get(b"if-none-match", b""))
-        if found is None:
-            if not self.checks.get(LOADED, lambda: True)():
-                # It may be a custom resource, and those are not known yet.
-                message = "the API server is still reading etcd; try again in a moment"
-                raise status_error("ServiceUnavailable", message, retry_after_seconds=1)
-            if self._router.knows_group_version(path):
-                raise no_such_resource()
-            return text("404 page not found\n", 404)
-        if request.method not in ("GET", "HEAD"):
-            raise method_not_allowed()
-        return found
-
-    def _paths(self) -> Response:
-        """Every path that is no resource's."""
-        probes = (f"/{probe}{name}" for probe in _PROBES for name in ("", *(f"/{check}" for check in self._checks_of(probe))))
-        return Response(
-            orjson.dumps(
-                {"paths": sorted({*self._discovery.paths, *self._openapi.paths, *self._issuer.paths, *probes, "/metrics", "/version"})}
-            )
-        )
-
-    def _checks_of(self, probe: str) -> Checks:
-        """``/readyz`` asks every check; ``/livez`` and ``/healthz`` only whether requests are answered."""
-        return self.checks if probe == "readyz" else {"ping": self.checks["ping"]}
-
-    def _probe(self, request: Request) -> Response:
-        probe, _, single = request.path.strip("/").partition("/")
-        checks = self._checks_of(probe)
-        if single:
-            if single not in checks:
-                return text("404 page not found\n", 404)
-            checks = {single: checks[single]}
-        return health(probe, checks, request.query)
 
     async def _websocket(self, request: Request, receive: Receive, send: Send) -> None:
         try:
@@ -448,27 +343,6 @@ async def refuse_websocket(error: StatusError, send: Send) -> None:
     headers = [header for header in answer.start()["headers"] if header[0] != b"content-length"]  # type: ignore[attr-defined]
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": answer.body})
-
-
-def verb_of(request: Request, target: Target) -> str:
-    """Kubernetes' verb for a request; raises MethodNotAllowed, or BadRequest for a query that cannot be read."""
-    method = request.method
-    if target.watched:
-        verb = "watch" if method == "GET" else None
-    elif target.subresource is not None:
-        if target.subresource.route is Route.PROXY:
-            verb = passed_verb(method, target.version.resource.plural, upgraded=bool(request.upgrade_to))
-        else:
-            verb = _SUBRESOURCE_VERBS.get(method)
-    elif target.name:
-        verb = _OBJECT_VERBS.get(method)
-    else:
-        verb = _COLLECTION_VERBS.get(method)
-        if verb == "list" and b"watch" in request.scope["query_string"] and request.query.flag("watch"):
-            verb = "watch"
-    if verb is None:
-        raise method_not_allowed()
-    return verb
 
 
 def create_app(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from knarr.machinery.errors import StatusError
 from services.apiserver.fairness.dump import DETAILS, dump_levels, dump_queues, dump_requests
@@ -10,17 +10,17 @@ from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.request import Request as Asked
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Response, text
-from services.apiserver.rest.routing import Target
+from services.apiserver.rest.verbs import verb_of
 from services.apiserver.results import Ref
 
 FOLDER = "/debug/api_priority_and_fairness/"
 
 
 class Dumps:
-    """``verb_of`` tells what a request does to its target; raises StatusError."""
+    """What fairness can tell, as text."""
 
-    def __init__(self, fairness: Fairness, verb_of: Callable[[Request, Target], str]) -> None:
-        self._fairness, self._verb_of = fairness, verb_of
+    def __init__(self, fairness: Fairness) -> None:
+        self._fairness = fairness
 
     def answer(self, path: str, request: Request) -> Response | None:
         """None for a path that is none of these."""
@@ -44,7 +44,7 @@ class Dumps:
         if about.target is None:
             return (about.user.name, about.method.lower(), about.path, *[""] * 5)
         try:
-            verb = self._verb_of(about, about.target)
+            verb = verb_of(about, about.target)
         except StatusError:
             verb = about.method.lower()
         return self._of_resource(about.user.name, verb, about.path, about.target.ref)

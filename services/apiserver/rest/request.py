@@ -123,6 +123,7 @@ class Request:
         "target",
         "ticket",
         "user",
+        "verb",
     )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -135,6 +136,8 @@ class Request:
         # What the audit log keeps of it, and what it is about, for that alone.
         self.audit: AuditEvent | None = None
         self.target: Target | None = None
+        # What is done to it, once that is known.
+        self.verb = ""
         # What it was let in by, and whether it counts among its user's streams.
         self.ticket: Ticket | None = None
         self.is_open = False

@@ -128,6 +128,9 @@ class Relay:
     run: Callable[[Send], Awaitable[None]]
 
 
+Answer = Response | Stream | Pieces | Upgrade | Relay
+
+
 def switched(headers: Headers) -> bytes:
     """The head of an answer of status 101 that has these headers."""
     return b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *(name + b": " + value for name, value in headers), b"", b""])
