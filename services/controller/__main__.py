@@ -2,131 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
-from ipaddress import IPv4Network
 
-from knarr.service.command import client_parser, read_ca, run_component, trusted_file
-from knarr.service.election import add_leader_election, election
-from knarr.service.errors import CommandError
-from knarr.service.options import driver_sockets, duration, number, optional_cidr, readable_file
-from services.controller.component import LEASE, ControllerManager
-from services.controller.controllers.nodeipam.decide import ClusterRange
-from services.controller.settings import SIGNED_SECONDS, ControllerSettings, Signing
-
-# What is good for less expires before it can be renewed.
-SHORTEST_SECONDS = 60
-FRESH = ControllerSettings()
-# By what follows --horizontal-pod-autoscaler-, which are Kubernetes' names: the shortest, the usual one, what it is.
-AUTOSCALER_TIMES = {
-    "sync-period": (0.1, FRESH.autoscaler_sync_seconds, "how often each autoscaler is looked at"),
-    "downscale-stabilization": (
-        0.0,
-        FRESH.autoscaler_downscale_stabilization_seconds,
-        "within which recommendations count before pods go, where the autoscaler says nothing of its own",
-    ),
-    "cpu-initialization-period": (
-        0.0,
-        FRESH.autoscaler_cpu_initialization_seconds,
-        "how long after its start the CPU of a pod that is not ready says nothing",
-    ),
-    "initial-readiness-delay": (
-        0.0,
-        FRESH.autoscaler_initial_readiness_seconds,
-        "how long after its start a pod may be unready and count as never ready yet",
-    ),
-}
-# In the folder of `--trust`.
-SIGNING_FILES = {"cert": "signing.crt", "key": "signing.key"}
-
-
-def signing(arguments: argparse.Namespace) -> Signing | None:
-    """By what requests for certificates are signed; None without files. CommandError where one of them is missing."""
-    cert, key = (trusted_file(arguments, f"cluster_signing_{name}_file", file) for name, file in SIGNING_FILES.items())
-    if (cert is None) != (key is None):
-        raise CommandError("--cluster-signing-cert-file and --cluster-signing-key-file belong together")
-    return Signing(cert, key, arguments.cluster_signing_duration) if cert is not None and key is not None else None
+from knarr.service.command import client_parser, read_ca, run_component
+from knarr.service.election import election
+from services.controller.component import ControllerManager
+from services.controller.flags import add_flags, check, settings_of
 
 
 def main() -> int:
     parser = client_parser("controller", "Keep the cluster as its objects want it.", port=10257)
-    add_leader_election(parser, LEASE)
-    parser.add_argument(
-        "--cluster-cidr",
-        default=FRESH.cluster_cidr,
-        type=optional_cidr,
-        metavar="CIDR",
-        help="addresses of all pods, of which each node gets a part; empty: nodes bring their own (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--node-cidr-mask-size", default=FRESH.node_mask_size, type=number(1, 30), metavar="BITS", help="(default: %(default)s)"
-    )
-    for name, what in (("cert", "certificate of the authority that signs requests for certificates"), ("key", "its private key")):
-        parser.add_argument(
-            f"--cluster-signing-{name}-file",
-            type=readable_file,
-            metavar="FILE",
-            help=f"{what}, PEM (default: {SIGNING_FILES[name]} in the folder of --trust, where it has one)",
-        )
-    parser.add_argument(
-        "--cluster-signing-duration",
-        default=SIGNED_SECONDS,
-        type=duration(SHORTEST_SECONDS, 10 * 365 * 86_400),
-        metavar="DURATION",
-        help="how long what it signs is good for at most (default: a year)",
-    )
-    parser.add_argument(
-        "--legacy-service-account-token-clean-up-period",
-        default=FRESH.legacy_token_clean_up_seconds,
-        type=duration(86_400, 10 * 365 * 86_400),
-        metavar="DURATION",
-        help="how long a token in an account's Secret may be unused before it is marked, and marked before it is deleted (default: a year)",
-    )
-    parser.add_argument(
-        "--csi-driver",
-        default={},
-        type=driver_sockets,
-        metavar="NAME=unix:///PATH,...",
-        help="drivers of volumes that are asked to make, attach and grow them, and where each listens; for those that bring no"
-        " controllers of their own (default: none)",
-    )
-    parser.add_argument(
-        "--csi-timeout",
-        default=FRESH.csi_seconds,
-        type=duration(1.0, 3600.0),
-        metavar="DURATION",
-        help=f"how long such a driver may take for a call, before it is asked again (default: {FRESH.csi_seconds:g}s)",
-    )
-    for name, (shortest, default, what) in AUTOSCALER_TIMES.items():
-        parser.add_argument(
-            f"--horizontal-pod-autoscaler-{name}",
-            default=default,
-            type=duration(shortest, 86_400),
-            metavar="DURATION",
-            help=f"{what} (default: {default:g}s)",
-        )
+    add_flags(parser)
     arguments = parser.parse_args()
-    if arguments.cluster_cidr:
-        try:
-            ClusterRange(IPv4Network(arguments.cluster_cidr), arguments.node_cidr_mask_size)
-        except ValueError as error:
-            parser.error(f"--node-cidr-mask-size: {error}")
-    settings = partial(
-        ControllerSettings,
-        election=election(parser, arguments),
-        cluster_cidr=arguments.cluster_cidr,
-        node_mask_size=arguments.node_cidr_mask_size,
-        signing=signing(arguments),
-        csi_drivers=arguments.csi_driver,
-        csi_seconds=arguments.csi_timeout,
-        api_hosts=(arguments.apiserver.rpartition(":")[0],),
-        legacy_token_clean_up_seconds=arguments.legacy_service_account_token_clean_up_period,
-        autoscaler_sync_seconds=arguments.horizontal_pod_autoscaler_sync_period,
-        autoscaler_downscale_stabilization_seconds=arguments.horizontal_pod_autoscaler_downscale_stabilization,
-        autoscaler_cpu_initialization_seconds=arguments.horizontal_pod_autoscaler_cpu_initialization_period,
-        autoscaler_initial_readiness_seconds=arguments.horizontal_pod_autoscaler_initial_readiness_delay,
-    )
-    return run_component(arguments, lambda client: ControllerManager(client, settings(root_certificate=read_ca(arguments.ca).decode())))
+    check(parser, arguments)
+    settings = partial(settings_of, arguments, election(parser, arguments))
+    return run_component(arguments, lambda client: ControllerManager(client, settings(read_ca(arguments.ca).decode())))
 
 
 if __name__ == "__main__":

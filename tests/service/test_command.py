@@ -157,3 +157,10 @@ def test_a_component_says_it_in_one_line_and_ends(trust: Path) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "are not a certificate and its key" in done.stderr
+
+
+def test_a_half_of_what_signs_is_told_in_a_line_too(trust: Path) -> None:
+    given = [*options("controller", trust), f"--cluster-signing-cert-file={trust / 'server.crt'}", "--log-style=text"]
+    done = subprocess.run([sys.executable, "-m", "services.controller", *given], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("--cluster-signing-cert-file and --cluster-signing-key-file belong together")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from knarr.machinery.catalog import RETIRED
-from services.apiserver.__main__ import runtime_config, storage_versions
+from services.apiserver.flags import runtime_config, storage_versions
 from tests.apiserver.rest.live import SETTINGS, running_server
 from tests.peer.peers import Ask, Peer
 
