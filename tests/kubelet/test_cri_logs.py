@@ -1,9 +1,7 @@
-"""The contract's log files: their lines, their tails, and a reader whom rotation takes nothing from."""
+"""The contract's log files: their lines, their tails and their names."""
 
 from __future__ import annotations
 
-import os
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kubelet.runtime.cri import logs
 from services.kubelet.runtime.cri.log_files import generations, log_path, remove_logs, rotated_path
-from services.kubelet.runtime.cri.log_lines import Entry, Joiner, TailSearch, entry_of, normal_stamp, stamp_of, tail_start
-from services.kubelet.runtime.cri.logs import LogReader, OpenLog
+from services.kubelet.runtime.cri.log_lines import entry_of, normal_stamp, tail_start
+from services.kubelet.runtime.logs.entries import Entry, Joiner, TailSearch, stamp_of
 from services.kubelet.runtime.plan import PodRef
 
 STAMP = b"2026-01-02T15:04:05.000000000Z"
@@ -27,13 +24,6 @@ def line(words: str, tag: str = "F", stream: str = "stdout") -> bytes:
 
 def written(entries: list[Entry] | None, *, stamps: bool = False) -> bytes:
     return Joiner(stamps=stamps).join(entries or [])
-
-
-def read_all(reader: LogReader) -> bytes:
-    found: list[Entry] = []
-    while (entries := reader.read()) is not None:
-        found += entries
-    return written(found)
 
 
 @pytest.mark.parametrize(
@@ -96,93 +86,6 @@ def test_a_tail_is_the_last_lines_whatever_the_blocks(pieces: list[tuple[str, bo
     assert shown == b"".join(lines[-wanted:] if wanted else [])
 
 
-def test_a_reader_loses_nothing_to_rotation(tmp_path: Path) -> None:
-    path = tmp_path / "0.log"
-    path.write_bytes(line("1"))
-    reader, told = LogReader(path, None), b""
-    told += read_all(reader)
-    with path.open("ab") as engine:
-        engine.write(line("2"))
-        path.rename(rotated_path(path, NOW))
-        # The engine writes to what it has open until it is told.
-        engine.write(line("3"))
-    path.write_bytes(line("4"))
-    path.rename(rotated_path(path, NOW + timedelta(seconds=1)))
-    path.write_bytes(line("5")[:-4])
-    told += read_all(reader)
-    assert told == b"1\n2\n3\n4\n"
-    with path.open("ab") as engine:
-        engine.write(line("5")[-4:])
-    assert told + read_all(reader) == b"1\n2\n3\n4\n5\n"
-    reader.close()
-    reader = LogReader(path, None)
-    assert read_all(reader) == b"1\n2\n3\n4\n5\n"
-    reader.close()
-
-
-@pytest.mark.parametrize(("lines", "wanted"), [(0, b""), (1, b"3\n"), (2, b"2\n3\n"), (3, b"1\n2\n3\n"), (9, b"1\n2\n3\n")])
-def test_a_tail_goes_back_over_rotated_files_and_what_follows_it_is_told_once(tmp_path: Path, lines: int, wanted: bytes) -> None:
-    path = tmp_path / "0.log"
-    rotated_path(path, NOW).write_bytes(line("1") + line("2"))
-    path.write_bytes(line("3"))
-    reader = LogReader(path, lines)
-    assert read_all(reader) == wanted
-    with path.open("ab") as engine:
-        engine.write(line("4"))
-    assert read_all(reader) == b"4\n"
-    reader.close()
-
-
-def test_a_file_that_is_thinned_out_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "0.log"
-    path.write_bytes(line("1"))
-    reader = LogReader(path, None)
-    assert read_all(reader) == b"1\n"
-    with path.open("ab") as engine:
-        engine.write(line("2"))
-        path.unlink()
-    path.write_bytes(line("3"))
-    assert read_all(reader) == b"2\n3\n"
-    reader.close()
-
-
-def test_a_file_whose_inode_another_one_had_before_is_a_file_of_its_own(tmp_path: Path) -> None:
-    """A file system gives a number again at once, and so the newest file has that of the oldest, which was thinned out just now."""
-    path, kept = tmp_path / "0.log", tmp_path / "kept"
-    path.write_bytes(line("1"))
-    kept.hardlink_to(path)
-    reader, oldest = LogReader(path, None), rotated_path(path, NOW)
-    told = read_all(reader)
-    path.rename(oldest)
-    path.write_bytes(line("2"))
-    told += read_all(reader)
-    path.rename(rotated_path(path, NOW + timedelta(seconds=1)))
-    oldest.unlink()
-    kept.write_bytes(line("3"))
-    kept.rename(path)
-    assert told + read_all(reader) == b"1\n2\n3\n"
-    reader.close()
-
-
-def test_a_log_that_is_rotated_while_its_next_file_is_opened_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "0.log"
-    path.write_bytes(line("1"))
-    reader = LogReader(path, None)
-    told = read_all(reader)
-    path.rename(rotated_path(path, NOW))
-    path.write_bytes(line("2"))
-
-    def opened(found: Path) -> OpenLog:
-        monkeypatch.undo()
-        path.rename(rotated_path(path, NOW + timedelta(seconds=1)))
-        path.write_bytes(line("3"))
-        return OpenLog(found)
-
-    monkeypatch.setattr(logs, "OpenLog", opened)
-    assert told + read_all(reader) == b"1\n2\n3\n"
-    reader.close()
-
-
 def test_the_files_of_a_log_are_found_in_their_order_and_go_together(tmp_path: Path) -> None:
     pod = PodRef("default", "web", "uid")
     path = log_path(tmp_path, pod, "app", 1)
@@ -195,19 +98,3 @@ def test_the_files_of_a_log_are_found_in_their_order_and_go_together(tmp_path: P
     assert generations(path) == files
     remove_logs(tmp_path, pod, "app", 1)
     assert sorted(file.name for file in path.parent.iterdir()) == ["10.log.20260102-150405.000000", "11.log"]
-
-
-def test_what_is_no_file_of_the_engines_is_no_log(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(line("secret"))
-    log = tmp_path / "0.log"
-    log.symlink_to("secret")
-    assert generations(log) == [] and read_all(LogReader(log, None)) == b""
-    with pytest.raises(OSError, match="symbolic links"):
-        OpenLog(log)
-    log.unlink()
-    os.mkfifo(tmp_path / "0.log.1")
-    (tmp_path / "0.log.2").mkdir()
-    log.write_bytes(line("words"))
-    for tail in (None, 5):
-        with closing(LogReader(log, tail)) as reader:
-            assert read_all(reader) == b"words\n"

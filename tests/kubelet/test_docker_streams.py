@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,29 @@ async def test_followed_logs_end_with_the_container_and_the_previous_ones_stay(c
     await running_cluster.until(lambda: running_cluster.pod().status.container_statuses[0].restart_count == 1)  # type: ignore[union-attr]
     assert (await logs(servicer, previous=True)).splitlines() == [b"mine", b"bye"]
     assert pod.status.container_statuses[0].restart_count == 0
+
+
+# A file of 3 MB of numbered lines, twenty times as fast as the engine takes it; the engine rotates at 10 MiB and keeps three files.
+RUSH = """busybox awk 'BEGIN { for (i = 0; i < 3000; i++) printf "%04d %0995d\\n", i, i }' > /tmp/lines
+while [ ! -e /tmp/begin ]; do sleep 0.05; done
+i=0; while [ $i -lt 20 ]; do cat /tmp/lines; i=$((i+1)); done; busybox sleep 1000"""
+
+
+@pytest.mark.docker
+async def test_a_follower_of_a_log_that_is_rotated_away_misses_no_line(cluster: tuple[Cluster, KubeletServicer, str]) -> None:
+    running_cluster, servicer, image = cluster
+    await start(running_cluster, image, RUSH)
+    await exec_(servicer, "sh", "-c", "echo > /tmp/begin")
+    found, place = 0, b""
+    request = pb.LogsRequest(container=REF, follow=True)
+    async with asyncio.timeout(60), aclosing(servicer.Logs(request, None)) as stream:  # type: ignore[type-var]
+        async for piece in stream:
+            *lines, place = (place + piece.data).split(b"\n")
+            for line in lines:
+                assert len(line) == 1000 and line[:4] == b"%04d" % (found % 3000)
+                found += 1
+            if found == 60_000:
+                break
 
 
 LONG = "printf '\\307\\321\\n'; head -c 50000 /dev/zero | tr '\\0' A; echo END; echo last; exec sleep 1000"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from services.kubelet.runtime.docker.engine import EngineNotFound
+from services.kubelet.runtime.docker.engine_logs import RESUME_TRIES, EngineLogs, _seconds
 from services.kubelet.runtime.docker.log_pieces import Piece
-from services.kubelet.runtime.docker.logs import RESUME_TRIES, EngineLogs, _seconds
 from services.kubelet.runtime.docker.streams import HEADER
 from services.kubelet.runtime.port import EXITED, RUNNING, LogOptions, RuntimeFailure
 from tests.support.virtual_time import run

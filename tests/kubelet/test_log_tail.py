@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from services.kubelet.runtime.docker.engine_logs import EngineLogs
 from services.kubelet.runtime.docker.log_pieces import Piece
-from services.kubelet.runtime.docker.logs import EngineLogs
 from services.kubelet.runtime.docker.streams import HEADER
 from services.kubelet.runtime.port import LogOptions
 

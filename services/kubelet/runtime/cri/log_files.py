@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.kubelet.runtime.cri.log_lines import entry_of, tail_start
+from services.kubelet.runtime.logs.entries import Entry, TailSearch
+from services.kubelet.runtime.logs.files import LogFiles, ReadAt
 from services.kubelet.runtime.plan import PodRef
 
 
@@ -21,6 +25,25 @@ def log_path(logs: Path, pod: PodRef, container: str, attempt: int) -> Path:
 def rotated_path(path: Path, now: datetime) -> Path:
     """What a log is called from now on; names sort by time."""
     return path.with_name(f"{path.name}.{now.astimezone(UTC):%Y%m%d-%H%M%S.%f}")
+
+
+class LineLog(LogFiles):
+    """The files of ``path`` and its rotated ones, a line for each entry."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def newest_first(self) -> Iterator[Path]:
+        yield self._path
+        # Asked only now: a file gets its last name when it is rotated.
+        yield from (path for path in reversed(generations(self._path)) if path != self._path)
+
+    def cut(self, data: bytes) -> tuple[list[Entry], bytes]:
+        *lines, rest = data.split(b"\n")
+        return [entry for line in lines if (entry := entry_of(line)) is not None], rest
+
+    def tail_start(self, read: ReadAt, size: int, search: TailSearch) -> int | None:
+        return tail_start(read, size, search)
 
 
 def generations(path: Path) -> list[Path]:

@@ -7,25 +7,17 @@ that the container never ended), and the bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
 
-STREAMS = {b"stdout": 1, b"stderr": 2}
+from services.kubelet.runtime.logs.entries import STDERR, STDOUT, Entry, TailSearch
+from services.kubelet.runtime.logs.files import ReadAt
+
+STREAMS = {b"stdout": STDOUT, b"stderr": STDERR}
 STAMP_BYTES = len("2026-01-02T15:04:05.000000000Z")
 DIGITS = 9
 # Seconds, what is below them, and the zone.
 STAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{0,9})\d*)?(Z|z|[+-]\d\d:\d\d)")
 FULL = b"F"
-
-
-class Entry(NamedTuple):
-    """``stamp`` is in UTC, of one length, so that stamps compare as bytes. ``whole`` tells that the line ends here."""
-
-    stream: int
-    stamp: bytes
-    data: bytes
-    whole: bool
 
 
 def entry_of(line: bytes) -> Entry | None:
@@ -59,54 +51,9 @@ def normal_stamp(stamp: bytes) -> bytes:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{digits.ljust(DIGITS, '0')}Z".encode()
 
 
-def stamp_of(moment: datetime) -> bytes:
-    """A time as a stamp."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z".encode()
-
-
-class Joiner:
-    """Puts pieces together again: the container's bytes, each line with one stamp if any. ``since`` leaves out what is earlier."""
-
-    def __init__(self, *, stamps: bool, since: bytes = b"") -> None:
-        self._stamps, self._since = stamps, since
-        # The streams in the middle of a line.
-        self._open: set[int] = set()
-
-    def join(self, entries: Iterable[Entry]) -> bytes:
-        out: list[bytes] = []
-        for entry in entries:
-            if entry.stamp < self._since:
-                continue
-            if self._stamps and entry.stream not in self._open:
-                out += entry.stamp, b" "
-            out.append(entry.data)
-            if entry.whole:
-                out.append(b"\n")
-                self._open.discard(entry.stream)
-            else:
-                self._open.add(entry.stream)
-        return b"".join(out)
-
-
-class TailSearch:
-    """Finds where the last ``lines`` lines begin, by being shown the lines of a log from its end on."""
-
-    def __init__(self, lines: int) -> None:
-        self._wanted, self._seen, self._first = lines, 0, True
-
-    def ends_before(self, line: bytes) -> bool:
-        """Whether the tail begins behind this line of the file."""
-        if is_whole(line) or self._first:
-            if self._seen == self._wanted:
-                return True
-            self._seen += 1
-        self._first = False
-        return False
-
-
-def tail_start(read: Callable[[int, int], bytes], size: int, search: TailSearch, block: int = 1 << 16) -> int | None:
-    """The place in a file of ``size`` bytes where the tail begins; None where it begins before the file. ``read`` takes a place and a
-    number of bytes. A last line without its end is no line yet."""
+def tail_start(read: ReadAt, size: int, search: TailSearch, block: int = 1 << 16) -> int | None:
+    """The place in a file of ``size`` bytes where the tail begins; None where it begins before the file. A last line without its end
+    is no line yet."""
     end, carry = size, b""
     while end > 0:
         begin = max(0, end - block)
@@ -116,7 +63,7 @@ def tail_start(read: Callable[[int, int], bytes], size: int, search: TailSearch,
         # What comes behind the last newline was seen already, or is no line yet; the first may begin before this block.
         place -= len(lines.pop())
         for line in reversed(lines[1:] if begin else lines):
-            if line and search.ends_before(line):
+            if line and search.ends_before(whole=is_whole(line)):
                 return place
             place -= len(line) + 1
         end, carry = begin, (lines[0] + b"\n" if lines and begin else b"")

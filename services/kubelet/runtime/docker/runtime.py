@@ -20,9 +20,10 @@ from services.kubelet.runtime.dialing import dial
 from services.kubelet.runtime.docker.accounts import EngineAccounts
 from services.kubelet.runtime.docker.containers import EngineContainers
 from services.kubelet.runtime.docker.engine import Engine
+from services.kubelet.runtime.docker.engine_logs import EngineLogs
 from services.kubelet.runtime.docker.facts import EngineFacts
 from services.kubelet.runtime.docker.images import EngineImages
-from services.kubelet.runtime.docker.logs import EngineLogs
+from services.kubelet.runtime.docker.logs import ContainerLogs
 from services.kubelet.runtime.docker.network import ensure_network, renew_network
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers
@@ -73,7 +74,7 @@ class DockerRuntime(Runtime):
         self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._observer)
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
         self._processes = EngineProcesses(self._engine, self._observer)
-        self._logs = EngineLogs(self._engine, self._observer)
+        self._logs = ContainerLogs(EngineLogs(self._engine, self._observer), self._observer, self._facts)
         self._started = asyncio.Event()
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
