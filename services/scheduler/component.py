@@ -28,8 +28,9 @@ from knarr.machinery.errors import NotFound, StatusError, not_found, status_erro
 from knarr.objects.copies import copy_of
 from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import cancel, run_together
+from services.scheduler.advice import Advice, AdviceFailed
+from services.scheduler.advisers import Advisers
 from services.scheduler.decide import Decision, Explanation, decide, explain, feasible_nodes, impossible, summary
-from services.scheduler.extender import EXTENDER, Advice, ExtenderFailed
 from services.scheduler.extenders.asking import Extenders
 from services.scheduler.extenders.web import LateWeb, Web
 from services.scheduler.informed_cluster import InformedCluster
@@ -38,8 +39,10 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preempter import Plan, Preempter
 from services.scheduler.preparation import Preparation, Spoiled
 from services.scheduler.preparer import Preparer
-from services.scheduler.profile import DEFAULT_SCHEDULER
+from services.scheduler.profile import DEFAULT_SCHEDULER, Profile
 from services.scheduler.queue import State, Waiting
+from services.scheduler.remote.asking import RemotePlugins, Reservation
+from services.scheduler.remote.peer import RemoteFailed
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
@@ -73,6 +76,7 @@ class Scheduler(ElectedComponent):
         self._state: SchedulerState | None = None
         self._preparer: Preparer | None = None
         self._preempter: Preempter | None = None
+        self._advisers: Advisers | None = None
         self._pods: Informer[core.Pod] | None = None
         self._recorder = EventRecorder(self._client, DEFAULT_SCHEDULER, clock=clock)
         self._writes: set[asyncio.Task[None]] = set()
@@ -104,6 +108,11 @@ class Scheduler(ElectedComponent):
         assert self._preparer is not None
         return self._preparer
 
+    @property
+    def advisers(self) -> Advisers:
+        assert self._advisers is not None
+        return self._advisers
+
     def explain(self, namespace: str, name: str) -> Explanation:
         """The verdict on every node for a pod, as if it were to be placed now, and the summary if none fits."""
         state = self.state
@@ -126,18 +135,19 @@ class Scheduler(ElectedComponent):
         return Explanation(profile, verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons)))
 
     async def explain_whole(self, namespace: str, name: str) -> Explanation:
-        """The same with what extenders say; they are asked."""
+        """The same with what plugins in other processes and extenders say; they are asked."""
         found = self.explain(namespace, name)
         assert self._pods is not None
         pod = self._pods.store.get(namespace, name)
-        if pod is None or not self._extenders.concern(facts := PodFacts.of(pod)):
+        if pod is None or not self.advisers.concern(found.profile, facts := PodFacts.of(pod)):
             return found
         table = self.state.table
         fitting = [verdict.node for verdict in found.verdicts if not verdict.refused_by and verdict.node in table.rows]
         try:
-            advice = await self._extenders.advise(facts, {name: table.node(table.rows[name]) for name in fitting})
-        except ExtenderFailed as error:
-            return found.advised(Advice(frozenset(), {}, {}), str(error))
+            nodes = {name: table.node(table.rows[name]) for name in fitting}
+            advice = await self.advisers.advise(found.profile, facts, nodes, [facts.uid] if pod.spec.node_name else [])
+        except AdviceFailed as error:
+            return found.advised(Advice(frozenset(), askers=frozenset({error.by})), str(error))
         return found.advised(advice)
 
     async def _lead(self) -> None:
@@ -149,6 +159,7 @@ class Scheduler(ElectedComponent):
         self._preempter = Preempter(
             self._client, state, self._recorder, self._clock, lambda: cluster.list(policy.PodDisruptionBudget), self._random
         )
+        self._advisers = Advisers(RemotePlugins(state.table, asyncio.get_running_loop().time), self._extenders)
         self._pods.on_change(self._preempter.pod_changed)
         informers.get(core.Node).on_change(self._state.node_changed)
         self._pods.on_change(self._state.pod_changed)
@@ -167,7 +178,7 @@ class Scheduler(ElectedComponent):
         finally:
             self._working = False
             await cancel(list(self._writes))
-            await self._extenders.close()
+            await self._advisers.close()
             self._state = self._pods = None
 
     def _waits(self, pod: PodFacts) -> bool:
@@ -179,28 +190,29 @@ class Scheduler(ElectedComponent):
         while True:
             waiting = await self.state.queue.take()
             await self._slots.acquire()
-            if self._extenders.concern(waiting.pod):
+            if self.advisers.concern(self.state.profile_of(waiting.pod.pod), waiting.pod):
                 await self._place_by_advice(waiting)
             else:
                 self._place(waiting)
             await asyncio.sleep(0)
 
     async def _place_by_advice(self, waiting: Waiting) -> None:
-        """Asks extenders first. Nobody else is decided on meanwhile, but other things happen: what is decided then is decided anew."""
+        """Asks others first. Nobody else is decided on meanwhile, but other things happen: what is decided then is decided anew."""
         state, pod = self.state, waiting.pod
         if not self._waits(pod):
             self._slots.release()
             return
         wakes = state.wakes
         try:
-            nodes = feasible_nodes(state.nominations.seen_by(pod, state.table), state.profile_of(pod.pod), pod)
-            advice = await self._extenders.advise(pod, nodes) if nodes else None
+            profile = state.profile_of(pod.pod)
+            nodes = feasible_nodes(state.nominations.seen_by(pod, state.table), profile, pod)
+            advice = await self.advisers.advise(profile, pod, nodes) if nodes else None
         except asyncio.CancelledError:
             self._slots.release()
             raise
         except Exception as error:
-            words = str(error) if isinstance(error, ExtenderFailed) else f"{type(error).__name__}: {error}"
-            logger.warning("asking extenders failed", extra={"pod": str(pod.key), "error": words})
+            words = str(error) if isinstance(error, AdviceFailed) else f"{type(error).__name__}: {error}"
+            logger.warning("asking where a pod may go failed", extra={"pod": str(pod.key), "error": words})
             ATTEMPTS.labels("error").inc()
             state.queue.retry(waiting)
             self._write(self._report(pod, Decision(summary=words), Plan(), FAILED), pod)
@@ -237,7 +249,7 @@ class Scheduler(ElectedComponent):
             write = self._bind(waiting, decision.node, needed)
         else:
             ATTEMPTS.labels("unschedulable").inc()
-            if changed and EXTENDER in decision.refused_by:
+            if changed and advice is not None and not advice.askers.isdisjoint(decision.refused_by):
                 state.queue.retry(waiting)
             else:
                 state.queue.refuse(waiting, decision.refused_by)
@@ -257,10 +269,15 @@ class Scheduler(ElectedComponent):
             logger.error("a placement could not be written", exc_info=task.exception(), extra={"task": task.get_name()})
 
     async def _bind(self, waiting: Waiting, node: str, needed: Sequence[Preparation]) -> None:
-        pod = waiting.pod
+        pod, profile = waiting.pod, self.state.profile_of(waiting.pod.pod)
+        reservation: Reservation | None = None
         try:
+            if profile.remote_preparing:
+                reservation = await self.advisers.remote.reserve(profile, pod, node)
             if needed:
                 await self.preparer.carry_out(pod, needed)
+            if profile.remote_preparing:
+                await self._pre_bind(profile, pod, node)
             extender = self._extenders.binder(pod)
             if extender is not None:
                 await self._extenders.bind(extender, pod, node)
@@ -272,12 +289,22 @@ class Scheduler(ElectedComponent):
             self.state.queue.retry(waiting)
             logger.warning("binding failed", extra={"pod": str(pod.key), "node": node, "error": str(error)})
             if not isinstance(error, NotFound):
-                words = str(error) if isinstance(error, Spoiled) else f"binding rejected: {error}"
+                words = str(error) if isinstance(error, Spoiled | RemoteFailed) else f"binding rejected: {error}"
                 self._tell(pod, WARNING, "FailedScheduling", words)
+            if reservation is not None:
+                await reservation.give_back()
             return
         ATTEMPTS.labels("scheduled").inc()
         PLACED_SECONDS.observe(max(asyncio.get_running_loop().time() - waiting.since, 0.0))
         self._tell(pod, NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    async def _pre_bind(self, profile: Profile, pod: PodFacts, node: str) -> None:
+        """What may take long holds up no writes of others."""
+        self._slots.release()
+        try:
+            await self.advisers.remote.pre_bind(profile, pod, node)
+        finally:
+            await self._slots.acquire()
 
     async def _report(self, pod: PodFacts, decision: Decision, plan: Plan, reason: str = UNSCHEDULABLE) -> None:
         words = f"{decision.summary} {plan.words}".strip()

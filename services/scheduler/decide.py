@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.scheduler.extender import EXTENDER, Advice
+from services.scheduler.advice import Advice
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
@@ -57,16 +57,16 @@ class Explanation:
     summary: str = ""
 
     def advised(self, advice: Advice, failure: str = "") -> Explanation:
-        """The same with what extenders say; ``failure`` is why they say nothing."""
+        """The same with what others say who were asked; ``failure`` is why they say nothing."""
 
         def judged(verdict: Verdict) -> Verdict:
             if verdict.refused_by:
                 return verdict
             if verdict.node not in advice.allowed:
-                words = failure or advice.refused.get(verdict.node, "")
-                return Verdict(verdict.node, EXTENDER, [words] if words else [])
-            score = advice.scores.get(verdict.node)
-            return verdict if score is None else replace(verdict, scores={**verdict.scores, EXTENDER: score})
+                refusal = advice.refusal(verdict.node)
+                return Verdict(verdict.node, refusal.by, [failure] if failure else refusal.reasons)
+            scores = advice.scores_of(verdict.node)
+            return replace(verdict, scores={**verdict.scores, **scores}) if scores else verdict
 
         verdicts = [judged(verdict) for verdict in self.verdicts]
         if not self.verdicts or any(not verdict.refused_by for verdict in verdicts):
@@ -92,9 +92,9 @@ def decide(
         reasons = Counter(reason for words in told for reason in words)
         by = {plugin.name for plugin, _ in refused}
         if len(rows) and advice is not None:
-            names = [nodes.node(row).metadata.name for row in rows.tolist()]
-            reasons.update(advice.refused[name] for name in names if advice.refused.get(name))
-            by.add(EXTENDER)
+            refusals = [advice.refusal(nodes.node(row).metadata.name) for row in rows.tolist()]
+            reasons.update(reason for refusal in refusals for reason in refusal.reasons)
+            by.update(refusal.by for refusal in refusals)
         return Decision(summary=summary(len(nodes), reasons), refused_by=frozenset(by))
     rows = kept
     if promised in nodes.rows and nodes.rows[promised] in rows:
@@ -113,7 +113,7 @@ def feasible_nodes(nodes: Nodes, profile: Profile, pod: PodFacts) -> Mapping[str
 
 
 def _advised(nodes: Nodes, rows: Rows, advice: Advice) -> Rows:
-    """The rows that extenders leave."""
+    """The rows that those leave who were asked."""
     kept: Rows = np.array([row for row in rows.tolist() if nodes.node(row).metadata.name in advice.allowed], np.intp)
     return kept
 
@@ -173,6 +173,8 @@ def _best(nodes: Nodes, profile: Profile, pod: PodFacts, rows: Rows, advice: Adv
     for _, scores in _scores(nodes, profile, pod, rows):
         total += scores
     if advice is not None and advice.scores:
-        total += np.array([advice.scores.get(nodes.node(row).metadata.name, 0) for row in rows.tolist()], np.int64)
+        names = [nodes.node(row).metadata.name for row in rows.tolist()]
+        for given in advice.scores.values():
+            total += np.array([given.get(name, 0) for name in names], np.int64)
     best: Rows = rows[total == total.max()]
     return best

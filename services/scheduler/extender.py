@@ -5,14 +5,12 @@ https://kubernetes.io/docs/reference/config-api/kube-scheduler-config.v1/#kubesc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.advice import AdviceFailed
 from services.scheduler.seconds import Seconds
 
-# As which extenders refuse nodes together.
-EXTENDER = "Extender"
 DEFAULT_SECONDS = 5.0
 
 
@@ -67,14 +65,5 @@ class Extender:
         return any(name in managed for one in containers for used in (one.resources.requests, one.resources.limits) for name in used)
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """Of all extenders that a pod interests: the names of nodes that will do, why others will not, and what is added to their scores."""
-
-    allowed: frozenset[str]
-    refused: Mapping[str, str]
-    scores: Mapping[str, int]
-
-
-class ExtenderFailed(Exception):
-    """One that matters gave no answer, or none that makes sense: the words of the event."""
+class ExtenderFailed(AdviceFailed):
+    """Of extenders."""

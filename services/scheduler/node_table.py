@@ -46,6 +46,7 @@ class NodeTable(Nodes):
         # How many pods have which priority.
         self.priorities: Counter[int] = Counter()
         self._tallies = Tallies()
+        self._followers: list[set[str]] = []
         self._changes: list[tuple[int, frozenset[Part]]] = []
         self._forgotten = 0
         for name in (CPU, MEMORY, PODS):
@@ -77,6 +78,16 @@ class NodeTable(Nodes):
         """Takes a pod of which nothing has changed that counts as it is now."""
         pods, uid = self._pods[self._node_of[pod.metadata.uid]], pod.metadata.uid
         pods[uid] = replace(pods[uid], pod=pod)
+
+    def follow_pods(self) -> set[str]:
+        """The uids of pods that came to a node, changed or left it, from now on; first all that are there. The caller empties it."""
+        follower = set(self._node_of)
+        self._followers.append(follower)
+        return follower
+
+    def forget_follower(self, follower: set[str]) -> None:
+        """Of ``follow_pods``: it is not told any more."""
+        self._followers = [other for other in self._followers if other is not follower]
 
     def tally(self, question: Question) -> Amount | None:
         return self._tallies.answer(question, self.size)
@@ -113,11 +124,13 @@ class NodeTable(Nodes):
         return found
 
     def _keep(self, facts: PodFacts, node_name: str) -> None:
+        self._tell_followers(facts.uid)
         self._pods.setdefault(node_name, {})[facts.uid] = facts
         self._node_of[facts.uid] = node_name
         self.priorities[facts.priority] += 1
 
     def _drop(self, uid: str, node_name: str) -> PodFacts:
+        self._tell_followers(uid)
         del self._node_of[uid]
         facts = self._pods[node_name].pop(uid)
         self.priorities[facts.priority] -= 1
@@ -126,6 +139,10 @@ class NodeTable(Nodes):
         if not self._pods[node_name]:
             del self._pods[node_name]
         return facts
+
+    def _tell_followers(self, uid: str) -> None:
+        for follower in self._followers:
+            follower.add(uid)
 
     def _count_likeness(self, row: int, likeness: Likeness, sign: int) -> None:
         self._tallies.add(likeness, row, sign)

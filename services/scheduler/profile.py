@@ -9,6 +9,7 @@ from typing import Any
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.plugin import Cluster, Plugin
 from services.scheduler.preemption import DefaultPreemptionArgs
+from services.scheduler.remote_plugin import RemotePlugin
 
 DEFAULT_SCHEDULER = "default-scheduler"
 PREEMPTION = DefaultPreemptionArgs()
@@ -52,6 +53,15 @@ class Profile:
     preparing: Sequence[Plugin]
     by_name: Mapping[str, Plugin]
     preemption: DefaultPreemptionArgs | None
+    # Those in other processes, at which points they are asked.
+    remote_filters: Sequence[RemotePlugin] = ()
+    remote_scores: Sequence[tuple[RemotePlugin, int]] = ()
+    remote_preparing: Sequence[RemotePlugin] = ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether others are to be asked where a pod may go."""
+        return bool(self.remote_filters or self.remote_scores)
 
 
 def make_profiles(settings: Iterable[ProfileSettings], cluster: Cluster) -> Mapping[str, Profile]:
@@ -77,7 +87,14 @@ def _made(settings: ProfileSettings, plugins: Mapping[type[Plugin], Plugin]) -> 
         preparing=_extending("prepare", (plugins[kind] for kind in settings.preparing)),
         by_name={plugin.name: plugin for plugin in plugins.values()},
         preemption=settings.preemption,
+        remote_filters=_remote(plugins[kind] for kind in settings.filters),
+        remote_scores=[(plugin, weight) for kind, weight in settings.scores for plugin in _remote([plugins[kind]])],
+        remote_preparing=_remote(plugins[kind] for kind in settings.preparing),
     )
+
+
+def _remote(plugins: Iterable[Plugin]) -> Sequence[RemotePlugin]:
+    return [plugin for plugin in plugins if isinstance(plugin, RemotePlugin)]
 
 
 def _extending(method: str, plugins: Iterable[Plugin]) -> Sequence[Plugin]:

@@ -9,6 +9,7 @@ from typing import Any
 from services.scheduler.catalog import ALSO_EXTENDS, PLUGINS
 from services.scheduler.plugin import Plugin
 from services.scheduler.preemption import DefaultPreemptionArgs
+from services.scheduler.remote_plugin import remote_plugin
 
 # As Kubernetes has them, in the order in which it looks for plugins.
 POINTS = (
@@ -27,6 +28,7 @@ POINTS = (
 )
 GATES, SORT, PREEMPTION, BINDER = "SchedulingGates", "PrioritySort", "DefaultPreemption", "DefaultBinder"
 # Which methods of a plugin are which points.
+_REMOTE = frozenset({"preFilter", "filter", "preScore", "score", "reserve", "preBind"})
 _METHODS = {"impossible": "preFilter", "filter": "filter", "score": "score", "prepare": "preBind"}
 
 
@@ -49,6 +51,12 @@ def registered(plugin: type[Plugin]) -> Registered:
     """What a plugin extends follows from the methods that it has."""
     points = {point for method, point in _METHODS.items() if getattr(plugin, method) is not getattr(Plugin, method)}
     return Registered(plugin.name, frozenset(points) | ALSO_EXTENDS.get(plugin.name, frozenset()), plugin.weight, plugin, plugin.Args)
+
+
+def registered_remote(name: str) -> Registered:
+    """A plugin that is a process of its own. What it extends it says itself, when it is asked; here it may be named everywhere."""
+    kind = remote_plugin(name)
+    return Registered(name, _REMOTE, kind.weight, kind, kind.Args, default=False)
 
 
 _FIRST = (Registered(GATES, frozenset({"preEnqueue"})), Registered(SORT, frozenset({"queueSort"})))

@@ -30,8 +30,8 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
         found = await self._scheduler.explain_whole(request.namespace or "default", request.pod)
         profile = found.profile
         response = api.ExplainResponse(summary=found.summary, choice=_choice(found.verdicts), scheduler_name=profile.name)
-        response.filters.extend(plugin.name for plugin in profile.filters)
-        response.weights.update({plugin.name: weight for plugin, weight in profile.scores})
+        response.filters.extend(plugin.name for plugin in (*profile.filters, *profile.remote_filters))
+        response.weights.update({plugin.name: weight for plugin, weight in (*profile.scores, *profile.remote_scores)})
         for verdict in found.verdicts:
             response.verdicts.add(
                 node=verdict.node,

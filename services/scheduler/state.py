@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting, key_of
 from knarr.objects.pods import is_finished
-from services.scheduler.extender import EXTENDER
+from services.scheduler.advice import EXTENDER
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Nodes
 from services.scheduler.nominations import Nominations

@@ -284,7 +284,7 @@ async def test_the_example_answers() -> None:
     asking = Extenders([dataclasses.replace(found, url_prefix=f"http://127.0.0.1:{server.server_port}")], web)
     try:
         advice = await asking.advise(PodFacts.of(pod("a")), {"n1": node("n1"), "n2": node("n2")})
-        assert advice.allowed == {"n1", "n2"} and dict(advice.scores) == {"n1": 100, "n2": 90}
+        assert advice.allowed == {"n1", "n2"} and dict(advice.scores["Extender"]) == {"n1": 100, "n2": 90}
     finally:
         await asking.close()
         await asyncio.to_thread(server.shutdown)

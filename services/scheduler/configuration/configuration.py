@@ -6,11 +6,12 @@ https://kubernetes.io/docs/reference/scheduling/config/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from knarr.machinery.validation import Path
+from knarr.machinery.errors import Cause
+from knarr.machinery.validation import Path, required
 from knarr.service.configuration_file import document_of
 from services.scheduler.configuration.checks import check_document
 from services.scheduler.configuration.decoding import Problems, decode, fields_of
@@ -19,6 +20,7 @@ from services.scheduler.configuration.document import (
     KIND,
     Document,
     LeaderElection,
+    PluginConfig,
     PluginEntry,
     Plugins,
     SchedulerProfile,
@@ -31,7 +33,8 @@ from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.resources.arguments import NodeResourcesFitArgs
 from services.scheduler.preemption import DefaultPreemptionArgs
 from services.scheduler.profile import DEFAULT_SCHEDULER, ProfileSettings
-from services.scheduler.registry import PREEMPTION, Registered, registry
+from services.scheduler.registry import PREEMPTION, Registered, registered_remote, registry
+from services.scheduler.remote_plugin import RemotePlugin, SchedulerPluginServiceArgs
 
 FIT = "NodeResourcesFit"
 UNTOLD = LeaderElection()
@@ -80,11 +83,16 @@ def _known(document: Document, find: Callable[[str], Registered | None]) -> Mapp
     sets = (getattr(profile.plugins, name) for profile in document.profiles for name, _ in fields_of(Plugins).values())
     named = {entry.name for found in sets for entry in found.enabled}
     named |= {config.name for profile in document.profiles for config in profile.plugin_config}
+    remote = {config.name for profile in document.profiles for config in profile.plugin_config if _is_remote(config)}
     for name in sorted(named - set(known) - {""}):
-        found = find(name)
+        found = registered_remote(name) if name in remote else find(name)
         if found is not None:
             known[name] = found
     return known
+
+
+def _is_remote(config: PluginConfig) -> bool:
+    return config.args.get("kind") == SchedulerPluginServiceArgs.KIND
 
 
 def _with_a_profile(document: Document) -> Document:
@@ -102,6 +110,7 @@ def _profile(found: SchedulerProfile, path: Path, known: Mapping[str, Registered
     args = decode_args(found.plugin_config, known, path.child("pluginConfig"), problems)
     if not causes:
         problems.causes += check_bindable(chosen, found.scheduler_name, path.child("plugins"))
+    problems.causes += _check_remote(chosen, args, known, path.child("pluginConfig"))
     preempts = PREEMPTION in chosen.points.get("postFilter", ())
     return ProfileSettings(
         name=found.scheduler_name,
@@ -111,6 +120,14 @@ def _profile(found: SchedulerProfile, path: Path, known: Mapping[str, Registered
         args=args,
         preemption=args.get(PREEMPTION, DefaultPreemptionArgs()) if preempts else None,
     )
+
+
+def _check_remote(chosen: Chosen, args: Mapping[str, Any], known: Mapping[str, Registered], path: Path) -> Iterator[Cause]:
+    """Each profile says where the process is whose plugin it enables."""
+    for name in dict.fromkeys(name for names in chosen.points.values() for name in names):
+        kind = known[name].plugin
+        if kind is not None and issubclass(kind, RemotePlugin) and name not in args:
+            yield required(path, f'plugin "{name}" is a process of its own: {SchedulerPluginServiceArgs.KIND} say how it is reached')
 
 
 def _plugins(chosen: Chosen, point: str, known: Mapping[str, Registered]) -> Sequence[type[Plugin]]:

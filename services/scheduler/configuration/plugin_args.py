@@ -34,7 +34,7 @@ def _decoded(config: PluginConfig, kind: type[Any] | None, path: Path, problems:
         if set(config.args) - {"apiVersion", "kind"}:
             problems.causes.append(forbidden(path, f"plugin {config.name} takes no args"))
         return None
-    wanted = f"{config.name}Args"
+    wanted = getattr(kind, "KIND", f"{config.name}Args")
     given, version = config.args.get("kind", wanted), config.args.get("apiVersion", API_VERSION)
     if given != wanted:
         words = f"args for plugin {config.name} were not of type {wanted}.{GROUP}, got {given}.{GROUP}"

@@ -10,7 +10,8 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
-from services.scheduler.extender import Advice, Extender, ExtenderFailed
+from services.scheduler.advice import EXTENDER, Advice, Refusal
+from services.scheduler.extender import Extender, ExtenderFailed
 from services.scheduler.extenders.web import Web
 from services.scheduler.plugin import MAX_SCORE
 from services.scheduler.pod_facts import PodFacts
@@ -37,7 +38,7 @@ class Extenders:
     async def advise(self, pod: PodFacts, nodes: Mapping[str, core.Node]) -> Advice:
         """What they say of nodes that the plugins accept, by name. Raises ExtenderFailed for one that is not ignorable."""
         asked = [one for one in self._extenders if one.is_interested(pod.pod)]
-        left, refused = dict(nodes), dict[str, str]()
+        left, refused = dict(nodes), dict[str, Refusal]()
         for extender in (one for one in asked if one.filter_verb):
             if not left:
                 break
@@ -55,7 +56,7 @@ class Extenders:
         scores = Counter[str]()
         for found in await asyncio.gather(*(self._scores(one, pod, left) for one in voting)):
             scores.update(found)
-        return Advice(frozenset(left), refused, scores)
+        return Advice(frozenset(left), refused, {EXTENDER: scores} if scores else {})
 
     def binder(self, pod: PodFacts) -> Extender | None:
         """Who binds a pod instead of the scheduler."""
@@ -106,10 +107,11 @@ def _passed(extender: Extender, answer: Any, asked: Mapping[str, core.Node]) -> 
     return frozenset(names)
 
 
-def _reasons(answer: Any, asked: Mapping[str, core.Node]) -> Mapping[str, str]:
+def _reasons(answer: Any, asked: Mapping[str, core.Node]) -> Mapping[str, Refusal]:
     found = _fields(answer)
-    told = {**(found.get("failednodes") or {}), **(found.get("failedandunresolvablenodes") or {})}
-    return {name: str(words) for name, words in told.items() if name in asked}
+    told = {name: Refusal(reason=str(words)) for name, words in (found.get("failednodes") or {}).items()}
+    told |= {name: Refusal(reason=str(words), lasting=True) for name, words in (found.get("failedandunresolvablenodes") or {}).items()}
+    return {name: refusal for name, refusal in told.items() if name in asked}
 
 
 def _fields(answer: Any) -> Mapping[str, Any]:
