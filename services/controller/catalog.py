@@ -38,6 +38,7 @@ from services.controller.controllers.pvcprotection.controller import ClaimProtec
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from services.controller.controllers.replicaset.controller import ReplicaSetController
 from services.controller.controllers.replicationcontroller.controller import ReplicationControllerController
+from services.controller.controllers.resourceclaim.controller import ResourceClaimController
 from services.controller.controllers.resourcequota.controller import ResourceQuotaController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
@@ -68,6 +69,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     DisruptionController,
     StaleDisruptionController,
     EphemeralVolumeController,
+    ResourceClaimController,
     ClaimProtectionController,
     VolumeProtectionController,
     PersistentVolumeBinder,

@@ -38,6 +38,7 @@ from services.controller.controllers.pvcprotection.controller import ClaimProtec
 from services.controller.controllers.pvprotection.controller import VolumeProtectionController
 from services.controller.controllers.replicaset.controller import ReplicaSetController
 from services.controller.controllers.replicationcontroller.controller import ReplicationControllerController
+from services.controller.controllers.resourceclaim.controller import ResourceClaimController
 from services.controller.controllers.resourcequota.controller import ResourceQuotaController
 from services.controller.controllers.rootcertificate.controller import RootCertificateController
 from services.controller.controllers.serviceaccount.controller import ServiceAccountController
@@ -54,6 +55,7 @@ from tests.controller.objects import (
 )
 from tests.controller.scenarios.access import accounts, gathering_roles, old_tokens, token_secrets
 from tests.controller.scenarios.certificates import approvals, certificates, old_requests, pod_certificates, signatures, trust_bundles
+from tests.controller.scenarios.devices import device_claims, devices_are_free
 from tests.controller.scenarios.disks import attached_disks, disks, growing_disks, other_attributes, room, with_driver
 from tests.controller.scenarios.jobs import by_the_clock, job_ending, jobs, jobs_that_expire, uncounted_pods
 from tests.controller.scenarios.namespaces import collected, namespaces, quotas
@@ -110,6 +112,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     DisruptionController: alone(DisruptionController, budgets, ReplicaSetController, kubelet=True),
     StaleDisruptionController: alone(StaleDisruptionController, stale_disruptions),
     EphemeralVolumeController: alone(EphemeralVolumeController, ephemeral_volumes),
+    ResourceClaimController: alone(ResourceClaimController, device_claims, check=devices_are_free),
     ClaimProtectionController: alone(ClaimProtectionController, claims),
     VolumeProtectionController: alone(VolumeProtectionController, volumes),
     PersistentVolumeBinder: alone(
