@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from services.kubelet.image_flags import add_image_flags, image_settings
+from services.kubelet.log_flags import add_log_flags, log_settings
 from services.kubelet.resource_flags import add_resource_flags, resource_settings
 
 
@@ -21,11 +22,17 @@ def add_node_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_resource_flags(parser)
     add_image_flags(parser)
+    add_log_flags(parser)
 
 
 def node_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Fields of KubeletSettings. Raises ValueError where flags contradict one another."""
-    return {"manifest_path": arguments.pod_manifest_path, **resource_settings(arguments), **image_settings(arguments)}
+    return {
+        "manifest_path": arguments.pod_manifest_path,
+        **resource_settings(arguments),
+        **image_settings(arguments),
+        **log_settings(arguments),
+    }
 
 
 def node_settings_of(text: str) -> dict[str, Any]:

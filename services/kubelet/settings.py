@@ -79,6 +79,9 @@ class KubeletSettings:
     credential_provider_folder: Path = Path("/")
     # How many images are pulled at the same time; 0: as many as are asked for.
     max_parallel_pulls: int = 0
+    # How large a file of a container's log grows, bytes, and how many are kept, the one that is written to among them.
+    container_log_max_bytes: int = 10 << 20
+    container_log_max_files: int = 5
     # How many pods start at once.
     start_concurrency: int = 8
     # A process with the mounts that the engine sees, where those are not the kubelet's own; 0: they are.

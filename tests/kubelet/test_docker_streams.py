@@ -106,10 +106,10 @@ async def test_followed_logs_end_with_the_container_and_the_previous_ones_stay(c
     assert pod.status.container_statuses[0].restart_count == 0
 
 
-# A file of 3 MB of numbered lines, twenty times as fast as the engine takes it; the engine rotates at 10 MiB and keeps three files.
+# A file of 3 MB of numbered lines, forty times as fast as the engine takes it; the engine rotates at 10 MiB and keeps five files.
 RUSH = """busybox awk 'BEGIN { for (i = 0; i < 3000; i++) printf "%04d %0995d\\n", i, i }' > /tmp/lines
 while [ ! -e /tmp/begin ]; do sleep 0.05; done
-i=0; while [ $i -lt 20 ]; do cat /tmp/lines; i=$((i+1)); done; busybox sleep 1000"""
+i=0; while [ $i -lt 40 ]; do cat /tmp/lines; i=$((i+1)); done; busybox sleep 1000"""
 
 
 @pytest.mark.docker
@@ -125,7 +125,7 @@ async def test_a_follower_of_a_log_that_is_rotated_away_misses_no_line(cluster: 
             for line in lines:
                 assert len(line) == 1000 and line[:4] == b"%04d" % (found % 3000)
                 found += 1
-            if found == 60_000:
+            if found == 120_000:
                 break
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from services.kubelet.runtime.cri import CriSettings
+    from services.kubelet.runtime.docker.settings import DockerSettings
     from services.kubelet.runtime.port import Runtime
     from services.kubelet.settings import KubeletSettings
 
@@ -43,17 +44,24 @@ def make_runtime(name: str, settings: KubeletSettings) -> Runtime:
 
         return CriRuntime(cri_settings(settings))
     from services.kubelet.runtime.docker.runtime import DockerRuntime
+
+    return DockerRuntime(docker_settings(settings))
+
+
+def docker_settings(settings: KubeletSettings) -> DockerSettings:
+    """How a node's kubelet sets its Docker runtime up."""
     from services.kubelet.runtime.docker.settings import DockerSettings
 
-    docker = DockerSettings(
+    return DockerSettings(
         cluster_id=settings.cluster_id,
         node_name=settings.node_name,
         pod_cidr=settings.pod_cidr,
         url=engine_url(),
         network=network_name(settings.cluster_id),
         bridge=bridge_name(settings.cluster_id),
+        log_max_bytes=settings.container_log_max_bytes,
+        log_max_files=settings.container_log_max_files,
     )
-    return DockerRuntime(docker)
 
 
 def cri_settings(settings: KubeletSettings) -> CriSettings:
@@ -67,4 +75,6 @@ def cri_settings(settings: KubeletSettings) -> CriSettings:
         endpoint=settings.container_runtime_endpoint,
         network=network_name(settings.cluster_id),
         bridge=bridge_name(settings.cluster_id),
+        log_max_bytes=settings.container_log_max_bytes,
+        log_max_files=settings.container_log_max_files,
     )

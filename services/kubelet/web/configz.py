@@ -42,6 +42,8 @@ def configz(settings: KubeletSettings) -> dict[str, Any]:
         "providerID": settings.provider_id,
         "containerRuntimeEndpoint": settings.container_runtime_endpoint,
         "serializeImagePulls": settings.max_parallel_pulls == 1,
+        "containerLogMaxSize": _amount(Amount(settings.container_log_max_bytes)),
+        "containerLogMaxFiles": settings.container_log_max_files,
         **_garbage(settings),
         **_evictions(settings),
         **_reserved(settings),

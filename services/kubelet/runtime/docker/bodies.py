@@ -75,7 +75,7 @@ def container_body(plan: ContainerPlan, image: str, settings: DockerSettings, ow
 
 def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any]:
     # The one driver that keeps bytes which are no UTF-8 as they are.
-    log_config = {"max-size": settings.log_max_size, "max-file": str(settings.log_max_files), "compress": "false"}
+    log_config = {"max-size": str(settings.log_max_bytes), "max-file": str(settings.log_max_files), "compress": "false"}
     return {
         **_namespaces(plan.namespaces, f"container:{plan.sandbox_id}"),
         "Binds": [_bind(mount) for mount in plan.mounts if not _has_colon(mount)],

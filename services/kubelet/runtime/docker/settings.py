@@ -25,6 +25,6 @@ class DockerSettings:
     relist_seconds: float = 15.0
     # Longest time the engine may take for an answer, seconds.
     timeout_seconds: float = 120.0
-    # Size of a container's log file before it is rotated, and how many are kept.
-    log_max_size: str = "10m"
-    log_max_files: int = 3
+    # Size in bytes at which the engine rotates the log of a container that is made from now on, and how many files of it are kept.
+    log_max_bytes: int = 10 << 20
+    log_max_files: int = 5
