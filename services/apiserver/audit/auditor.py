@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from time import time
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.service.authentication import User
@@ -47,11 +46,9 @@ class Auditor:
         """The event of a request, its receipt told; None where nothing is kept of it. ``identity`` is what the client calls the request, if
         it is fit to be shown."""
         common.count.value += 1
-        if common.decision is NOTHING:
+        if not common.is_kept:
             return None
-        if not identity or not _IDENTITY.fullmatch(identity):
-            identity = new_id()
-        event = kind(common, identity, time())
+        event = kind(common, identity if identity and _IDENTITY.fullmatch(identity) else new_id())
         if common.tells_receipt:
             event.received()
         return event
@@ -79,7 +76,7 @@ class PipelineEvent(AuditEvent):
         if isinstance(found, Written) and found.created:
             code = 201
         super().concluded(code, status, found)
-        ref = self._common.ref
+        ref = self.common.ref
         self.complete(code, status or SUCCESS, result(found, ref) if self.wants_response and ref is not None else None)
 
     def failed(self, error: Exception) -> None:

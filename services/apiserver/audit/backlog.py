@@ -10,7 +10,8 @@ import asyncio
 import logging
 from typing import Protocol
 
-from services.apiserver.audit.lines import Line, Objects
+from services.apiserver.audit.event import AuditEvent
+from services.apiserver.audit.lines import Objects
 from services.apiserver.audit.metrics import ERRORS, EVENTS
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Backlog:
 
     def __init__(self, sink: Sink, plugin: str = "log", *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> None:
         self._sink, self._max_lines, self._max_bytes = sink, max_lines, max_bytes
-        self._lines: list[bytes | Line | Objects] = []
+        self._lines: list[bytes | AuditEvent | Objects] = []
         # Those before have been put together.
         self._made = 0
         self._bytes = 0
@@ -46,16 +47,12 @@ class Backlog:
         self._filled = asyncio.Event()
         self._events, self._errors = EVENTS.of(plugin), ERRORS.of(plugin)
 
-    def add(self, line: bytes | Line | Objects) -> None:
+    def add(self, line: bytes | AuditEvent | Objects) -> None:
         """A line, or what it will be made of."""
         size = len(line) if isinstance(line, bytes) else line.held_bytes
         lines = self._lines
         if self._bytes + size > self._max_bytes or len(lines) >= self._max_lines:
-            self._errors.inc()
-            if not self._is_full:
-                # Told once of each heap: to tell it of each event would be as much work as to keep them.
-                self._is_full = True
-                log.error("the audit log does not keep up; events are left out", extra={"waiting": len(lines), "bytes": self._bytes})
+            self._leave_out()
             return
         self._events.value += 1
         if not lines:
@@ -65,13 +62,21 @@ class Backlog:
         if len(lines) - self._made >= TOGETHER:
             self._make()
 
+    def _leave_out(self) -> None:
+        self._errors.inc()
+        if not self._is_full:
+            # Told once of each heap: to tell it of each event would be as much work as to keep them.
+            self._is_full = True
+            log.error("the audit log does not keep up; events are left out", extra={"waiting": len(self._lines), "bytes": self._bytes})
+
     def _make(self) -> None:
         """Puts the lines together that have no objects."""
         lines = self._lines
         for at in range(self._made, len(lines)):
             line = lines[at]
-            if isinstance(line, Line):
-                lines[at] = line.line()
+            if isinstance(line, AuditEvent):
+                lines[at] = made = line.line()
+                self._bytes += len(made) - line.held_bytes
         self._made = len(lines)
 
     async def run(self) -> None:
@@ -89,13 +94,13 @@ class Backlog:
             self._write(self._taken())
             self._sink.close()
 
-    def _taken(self) -> list[bytes | Line | Objects]:
+    def _taken(self) -> list[bytes | AuditEvent | Objects]:
         self._filled.clear()
         self._make()
         taken, self._lines, self._made, self._bytes, self._is_full = self._lines, [], 0, 0, False
         return taken
 
-    def _write(self, lines: list[bytes | Line | Objects]) -> None:
+    def _write(self, lines: list[bytes | AuditEvent | Objects]) -> None:
         if not lines:
             return
         written = [line if isinstance(line, bytes) else line.line() for line in lines]

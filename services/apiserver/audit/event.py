@@ -11,9 +11,9 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.service.tally import Count
 from services.apiserver.audit.bodies import Body
-from services.apiserver.audit.lines import PERMITTED, Line, Objects
-from services.apiserver.audit.policy import COMPLETE, PANIC, RECEIVED, STARTED, Decision
-from services.apiserver.audit.text import object_parts
+from services.apiserver.audit.lines import OWN_BYTES, PERMITTED, Objects, completed_json, permitted_json
+from services.apiserver.audit.policy import COMPLETE, NOTHING, PANIC, RECEIVED, STARTED, Decision
+from services.apiserver.audit.text import object_parts, quoted, stamps
 from services.apiserver.authorization import DECISION, REASON
 from services.apiserver.results import Ref, Written
 
@@ -34,65 +34,80 @@ class Common:
         "about_end",
         "backlog",
         "begin",
+        "completed",
+        "completed_about",
         "count",
         "decision",
         "held_bytes",
+        "is_kept",
         "ref",
         "tells_completion",
         "tells_receipt",
         "told",
+        "wants_request",
+        "wants_response",
     )
 
     def __init__(self, backlog: Backlog, decision: Decision, count: Count, ref: Ref | None, told: str) -> None:
         """``count`` counts them, kept or not; ``told`` is what is told of all of them, as JSON."""
         self.backlog, self.decision, self.count, self.ref, self.told = backlog, decision, count, ref, told
+        self.is_kept, self.wants_request, self.wants_response = decision is not NOTHING, decision.wants_request, decision.wants_response
         self.begin = f'{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{decision.word}","auditID":"'
         # Around the name of what is created, which its path does not say.
         self.about, self.about_end = object_parts(ref) if ref is not None and told else ("", "")
-        self.held_bytes = len(self.begin) + len(told) + len(self.about) + len(self.about_end)
+        # Most lines tell of the end, and what those have in common is long: it is one text.
+        self.completed = f'","stage":"{COMPLETE}",{told}{self.about}'
+        self.completed_about = f"{self.completed}{self.about_end}"
+        self.held_bytes = len(self.begin) + len(told) + len(self.about) + len(self.about_end) + OWN_BYTES
         self.tells_receipt, self.tells_completion = (stage not in decision.omitted_stages for stage in (RECEIVED, COMPLETE))
 
 
 class AuditEvent:
-    """One request, from its receipt on. ``received`` and all that follows tells the log of a stage, where that is kept."""
+    """One request, from its receipt on. ``received`` and all that follows tells the log of a stage, where that is kept. Of most the log
+    takes the event itself for the line of its end: that is put together later, among its like."""
 
     __slots__ = (
         "_annotations",
-        "_common",
-        "_is_over",
+        "_code",
         "_is_permitted",
         "_name",
         "_reason",
-        "_received_seconds",
+        "_received",
         "_request_body",
+        "_seconds",
+        "common",
         "identity",
-        "wants_response",
     )
 
-    def __init__(self, common: Common, identity: str, received_seconds: float) -> None:
-        self._common, self.identity, self._received_seconds = common, identity, received_seconds
+    def __init__(self, common: Common, identity: str) -> None:
+        self.common, self.identity, self._received = common, identity, time()
         # Whether the authorizer lets it pass, and why it decides as it does; and what else is noted.
         self._is_permitted = False
         self._reason: str | None = None
         self._annotations: dict[str, str] | None = None
+        # That of what is created, where the path has none.
         self._name = ""
         self._request_body: Body | None = None
-        self._is_over = False
-        # Whether the object that is answered is kept.
-        self.wants_response = common.decision.wants_response
+        # What it was answered with, once it is over, and when.
+        self._code, self._seconds = 0, 0.0
 
     @property
     def wants_request(self) -> bool:
         """Whether the object that was sent is kept."""
-        return self._common.decision.wants_request
+        return self.common.wants_request
+
+    @property
+    def wants_response(self) -> bool:
+        """Whether the object that is answered is kept."""
+        return self.common.wants_response
 
     def annotate(self, key: str, value: str) -> None:
         """The first value of a key holds, as in Kubernetes; so many are kept, cut to so many letters."""
-        if key.startswith(OF_BODIES) and not self.wants_request:
-            return
         if key == REASON:
             if self._reason is None:
                 self._reason = value[:MAX_ANNOTATION_LETTERS]
+            return
+        if key.startswith(OF_BODIES) and not self.wants_request:
             return
         if self._annotations is None:
             self._annotations = {}
@@ -105,7 +120,7 @@ class AuditEvent:
 
     def about(self, name: str) -> None:
         """What is created is called so, which its path does not say."""
-        ref = self._common.ref
+        ref = self.common.ref
         if ref is not None and not ref.name:
             self._name = name
 
@@ -114,29 +129,33 @@ class AuditEvent:
         self._request_body = body
 
     def received(self) -> None:
-        if self._common.tells_receipt:
-            self._tell(RECEIVED, None, SUCCESS)
+        if self.common.tells_receipt:
+            self._tell(RECEIVED, None, SUCCESS, self._received)
 
     def started(self, code: int) -> None:
         """Of an answer that goes on, its beginning."""
-        if STARTED not in self._common.decision.omitted_stages:
-            self._tell(STARTED, code, SUCCESS)
+        if STARTED not in self.common.decision.omitted_stages:
+            self._tell(STARTED, code, SUCCESS, time())
 
     def complete(self, code: int, status: meta.Status = SUCCESS, answer: Body | None = None) -> None:
         """The end, told once. ``status`` is that of a refusal."""
-        if self._is_over:
+        if self._code:
             return
-        self._is_over = True
-        if self._common.tells_completion:
-            self._tell(COMPLETE, code, status, answer)
+        self._code, self._seconds, common = code, time(), self.common
+        if not common.tells_completion:
+            return
+        if status is SUCCESS and answer is None and self._request_body is None:
+            common.backlog.add(self)
+        else:
+            self._tell(COMPLETE, code, status, self._seconds, answer)
 
     def panic(self, message: str) -> None:
         """The server failed."""
-        if self._is_over:
+        if self._code:
             return
-        self._is_over = True
-        if PANIC not in self._common.decision.omitted_stages:
-            self._tell(PANIC, 500, meta.Status(status="Failure", reason="InternalError", message=message))
+        self._code = 500
+        if PANIC not in self.common.decision.omitted_stages:
+            self._tell(PANIC, 500, meta.Status(status="Failure", reason="InternalError", message=message), time())
 
     def begun(self) -> None:
         """The pipeline has an answer that goes on; a face knows better what it makes of it, and so of the others."""
@@ -149,7 +168,25 @@ class AuditEvent:
     def failed(self, error: Exception) -> None:
         """The pipeline has broken."""
 
-    def _notes_json(self) -> str:
+    @property
+    def held_bytes(self) -> int:
+        """About as many as its line will have."""
+        return self.common.held_bytes
+
+    def line(self) -> bytes:
+        """The whole line of its end, of one that was not refused and has no objects."""
+        common, named = self.common, self._named() if self._name else ""
+        moments, notes = stamps(self._received, self._seconds), self._notes()
+        about = f"{common.completed}{named}{common.about_end}" if named else common.completed_about
+        return f"{common.begin}{self.identity}{about}{completed_json(self._code)}{moments}{notes}}}\n".encode()
+
+    def _named(self) -> str:
+        """The name of what was created, where it is told."""
+        return f',"name":{quoted(self._name)}' if self.common.about else ""
+
+    def _notes(self) -> str:
+        if self._is_permitted and self._annotations is None:
+            return permitted_json(self._reason or "")
         notes = {} if self._reason is None else {REASON: self._reason}
         if self._is_permitted:
             notes = {DECISION: PERMITTED, REASON: self._reason or ""}
@@ -157,24 +194,24 @@ class AuditEvent:
             notes |= self._annotations
         return f',"annotations":{orjson.dumps(notes).decode()}' if notes else ""
 
-    def _tell(self, stage: str, code: int | None, status: meta.Status, answer: Body | None = None) -> None:
-        common, received = self._common, self._received_seconds
-        answered = f'"responseStatus":{_status_json(code, status)},' if code is not None else ""
-        # Of most requests nothing else is noted, and that need not be written yet.
-        reason = self._reason or "" if self._is_permitted and self._annotations is None else None
-        notes = self._notes_json() if reason is None else ""
-        line = Line(common, self.identity, stage, self._name, answered, received, received if stage == RECEIVED else time(), reason, notes)
+    def _tell(self, stage: str, code: int | None, status: meta.Status, seconds: float, answer: Body | None = None) -> None:
+        """Of what is seldom, at once."""
+        common = self.common
+        answered = _status_json(code, status) if code is not None else ""
+        named = self._named() if self._name else ""
+        first = f'{common.begin}{self.identity}","stage":"{stage}",{common.told}{common.about}{named}{common.about_end}{answered}'
+        last = f"{stamps(self._received, seconds)}{self._notes()}}}"
         request = self._request_body if stage != RECEIVED else None
         if request is None and answer is None:
-            common.backlog.add(line)
+            common.backlog.add(f"{first}{last}\n".encode())
         else:
-            common.backlog.add(Objects(*line.halves, request, answer, omits_managed_fields=common.decision.omits_managed_fields))
+            common.backlog.add(Objects(first, last, request, answer, omits_managed_fields=common.decision.omits_managed_fields))
 
 
 def _status_json(code: int, status: meta.Status) -> str:
     if status is SUCCESS:
-        return f'{{"metadata":{{}},"code":{code}}}'
+        return completed_json(code)
     found: dict[str, Any] = {"metadata": {}, **codec.to_dict(status), "code": code}
     found.pop("kind", None)
     found.pop("apiVersion", None)
-    return orjson.dumps(found).decode()
+    return f'"responseStatus":{orjson.dumps(found).decode()},'

@@ -1,19 +1,14 @@
-"""Lines of the audit log before they are written: put together later, many at a time or aside."""
+"""Parts of the audit log's lines, and lines that have objects in them: those are put together aside."""
 
 from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import orjson
 
 from services.apiserver.audit.bodies import Body
-from services.apiserver.audit.text import quoted, stamps
 from services.apiserver.authorization import DECISION, REASON
-
-if TYPE_CHECKING:
-    from services.apiserver.audit.event import Common
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +18,7 @@ TRUNCATED = "audit.k8s.io/truncated"
 # What is noted of most requests, in Kubernetes' word. Why is one of few reasons.
 PERMITTED = "allow"
 REMEMBERED_REASONS = 256
-# What each line has besides what is counted by itself: names of fields, the request's identity, two moments.
+# What each line has besides what is counted by itself: the request's identity, two moments, what was answered, why it was let pass.
 OWN_BYTES = 256
 
 
@@ -33,48 +28,10 @@ def permitted_json(reason: str) -> str:
     return f',"annotations":{orjson.dumps({DECISION: PERMITTED, REASON: reason}).decode()}'
 
 
-class Line:
-    """One without objects. Between other work it would take twice as long to put it together as among its like."""
-
-    __slots__ = ("_answered", "_common", "_identity", "_name", "_notes", "_reason", "_received", "_seconds", "_stage")
-
-    def __init__(
-        self,
-        common: Common,
-        identity: str,
-        stage: str,
-        name: str,
-        answered: str,
-        received_seconds: float,
-        seconds: float,
-        reason: str | None,
-        notes: str,
-    ) -> None:
-        """``name`` is that of what is created, where the path has none. ``notes`` are JSON; with a ``reason`` there are none but
-        that the request was permitted, and why."""
-        self._common, self._identity, self._stage, self._name, self._answered = common, identity, stage, name, answered
-        self._received, self._seconds, self._reason, self._notes = received_seconds, seconds, reason, notes
-
-    @property
-    def held_bytes(self) -> int:
-        """About as many as the line will have."""
-        return self._common.held_bytes + len(self._name) + len(self._answered) + len(self._reason or self._notes) + OWN_BYTES
-
-    @property
-    def halves(self) -> tuple[str, str]:
-        """The line up to its objects, and from there on, but for what ends it."""
-        common, name = self._common, self._name
-        named = f',"name":{quoted(name)}' if name and common.about else ""
-        notes = self._notes if self._reason is None else permitted_json(self._reason)
-        return (
-            f'{common.begin}{self._identity}","stage":"{self._stage}",{common.told}{common.about}{named}{common.about_end}{self._answered}',
-            f"{stamps(self._received, self._seconds)}{notes}}}",
-        )
-
-    def line(self) -> bytes:
-        """The whole line."""
-        first, last = self.halves
-        return f"{first}{last}\n".encode()
+@lru_cache(maxsize=64)
+def completed_json(code: int) -> str:
+    """What is told of an answer that is no refusal."""
+    return f'"responseStatus":{{"metadata":{{}},"code":{code}}},'
 
 
 class Objects:

@@ -34,14 +34,15 @@ class Auditing:
 
     def begin(self, request: Request, verb: str, ref: Ref | None, user: User | None) -> None:
         """``ref`` is None for what is no resource; ``user`` for a caller who is not known, and then nothing is remembered of the path."""
-        headers, key, common = request.headers, None, None
+        headers, key, known = request.headers, None, None
         if ref is not None and user is not None and FORWARDED not in headers and REAL not in headers:
-            client, agent, query = request.scope.get("client"), headers.get(AGENT), request.scope["query_string"]
-            key = id(user), id(ref), verb, client[0] if client else "", agent, query
+            scope = request.scope
+            client, agent = scope.get("client"), headers.get(AGENT)
+            key = id(user), id(ref), verb, client[0] if client else "", agent, scope["query_string"]
             known = self._known.get(key)
-            if known is not None and known[0] is user and known[1].ref is ref:
-                common = known[1]
-        if common is None:
+        if known is not None and known[0] is user and known[1].ref is ref:
+            common = known[1]
+        else:
             common = self._common(request, verb, ref, user)
             if key is not None and user is not None and user.impersonator is None and _letters(request) <= REMEMBERED_LETTERS:
                 if len(self._known) >= REMEMBERED:
@@ -50,7 +51,7 @@ class Auditing:
         identity = headers[AUDIT_ID].decode("latin-1") if AUDIT_ID in headers else ""
         request.audit = event = self._auditor.begin(common, identity)
         if event is not None:
-            request.marks += b"audit-id: %b\r\n" % event.identity.encode()
+            request.marks += f"audit-id: {event.identity}\r\n".encode()
 
     def _common(self, request: Request, verb: str, ref: Ref | None, user: User | None) -> Common:
         query = request.scope["query_string"]
