@@ -31,6 +31,7 @@ from knarr.service.tasks import cancel, run_together
 from services.scheduler.advice import Advice, AdviceFailed
 from services.scheduler.advisers import Advisers
 from services.scheduler.decide import Decision, Explanation, decide, explain, feasible_nodes, impossible, summary
+from services.scheduler.extender import Extender, ExtenderFailed
 from services.scheduler.extenders.asking import Extenders
 from services.scheduler.extenders.web import LateWeb, Web
 from services.scheduler.informed_cluster import InformedCluster
@@ -47,7 +48,7 @@ from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
 from services.scheduler.view import View
-from services.scheduler.writer import FAILED, UNSCHEDULABLE, bind, report_unschedulable
+from services.scheduler.writer import FAILED, UNSCHEDULABLE, bind, is_bound, report_unschedulable
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ class Scheduler(ElectedComponent):
         while True:
             waiting = await self.state.queue.take()
             await self._slots.acquire()
-            if self.advisers.concern(self.state.profile_of(waiting.pod.pod), waiting.pod):
+            if self.advisers.matter(self.state.profile_of(waiting.pod.pod), waiting.pod):
                 await self._place_by_advice(waiting)
             else:
                 self._place(waiting)
@@ -217,39 +218,73 @@ class Scheduler(ElectedComponent):
             state.queue.retry(waiting)
             self._write(self._report(pod, Decision(summary=words), Plan(), FAILED), pod)
             return
-        self._place(waiting, advice, changed=state.wakes != wakes)
+        stale = state.wakes != wakes
+        asked = profile.preemption is not None and self.advisers.judges_preemption(profile, pod)
+        decided = self._decide(waiting, advice, plans=not asked)
+        if decided is None:
+            return
+        decision, plan = decided
+        stale = stale and advice is not None and not advice.askers.isdisjoint(decision.refused_by)
+        if asked and not decision.node:
+            wakes = state.wakes
+            lasting = advice.lasting() if advice is not None else frozenset()
+            plan = await self._plan_asking(waiting, decision, lasting)
+            stale = stale or (state.wakes != wakes and plan.preemption is None)
+        self._settle(waiting, decision, plan, stale=stale)
 
-    def _place(self, waiting: Waiting, advice: Advice | None = None, *, changed: bool = False) -> None:
-        """Decides on one pod and starts the write; releases its slot when that is done. ``changed``: the advice is of before a change."""
+    async def _plan_asking(self, waiting: Waiting, decision: Decision, lasting: frozenset[str]) -> Plan:
+        try:
+            return await self.preempter.plan_asking(waiting.pod, decision, self.advisers, lasting)
+        except asyncio.CancelledError:
+            self._slots.release()
+            raise
+        except Exception as error:
+            logger.exception("asking who may go for a pod failed", extra={"pod": str(waiting.pod.key)})
+            return Plan(words=f"preemption: {type(error).__name__}: {error}")
+
+    def _place(self, waiting: Waiting) -> None:
+        """Decides on one pod and starts the write; releases its slot when that is done."""
+        decided = self._decide(waiting)
+        if decided is not None:
+            self._settle(waiting, *decided)
+
+    def _decide(self, waiting: Waiting, advice: Advice | None = None, *, plans: bool = True) -> tuple[Decision, Plan] | None:
+        """What is to be done; None where there is nothing more to do. ``plans``: whether room is to be made at once, if need be."""
         state, pod = self.state, waiting.pod
         if not self._waits(pod):
             self._slots.release()
-            return
+            return None
         started = time.perf_counter()
         try:
             nodes = state.nominations.seen_by(pod, state.table)
             profile = state.profile_of(pod.pod)
             decision = decide(nodes, profile, pod, self._random, state.nominations.node_of(pod.uid), advice)
-            plan = Plan() if decision.node else self.preempter.plan(pod, decision)
+            plan = Plan() if decision.node or not plans else self.preempter.plan(pod, decision)
         except Exception:
             # One pod that a plugin cannot judge must not keep the others from their nodes.
             logger.exception("deciding failed", extra={"pod": str(pod.key)})
             ATTEMPTS.labels("error").inc()
             state.queue.retry(waiting)
             self._slots.release()
-            return
+            return None
         DECISION_SECONDS.observe(time.perf_counter() - started)
+        return decision, plan
+
+    def _settle(self, waiting: Waiting, decision: Decision, plan: Plan, *, stale: bool = False) -> None:
+        """Counts what was decided and starts the write. ``stale``: what refused the pod may have changed meanwhile."""
+        state, pod = self.state, waiting.pod
         if decision.node:
             row = state.table.rows[decision.node]
             # What is to be written counts before the next pod is looked at, as the pod itself does.
-            needed = [one for plugin in profile.preparing if (one := plugin.prepare(pod, state.table.node(row))) is not None]
+            preparing = state.profile_of(pod.pod).preparing
+            needed = [one for plugin in preparing if (one := plugin.prepare(pod, state.table.node(row))) is not None]
             state.assume(pod, decision.node)
             for one in needed:
                 self.preparer.count(one)
             write = self._bind(waiting, decision.node, needed)
         else:
             ATTEMPTS.labels("unschedulable").inc()
-            if changed and advice is not None and not advice.askers.isdisjoint(decision.refused_by):
+            if stale:
                 state.queue.retry(waiting)
             else:
                 state.queue.refuse(waiting, decision.refused_by)
@@ -280,7 +315,7 @@ class Scheduler(ElectedComponent):
                 await self._pre_bind(profile, pod, node)
             extender = self._extenders.binder(pod)
             if extender is not None:
-                await self._extenders.bind(extender, pod, node)
+                await self._bind_by(extender, pod, node)
             else:
                 await bind(self._client, pod, node)
         except Exception as error:
@@ -297,6 +332,14 @@ class Scheduler(ElectedComponent):
         ATTEMPTS.labels("scheduled").inc()
         PLACED_SECONDS.observe(max(asyncio.get_running_loop().time() - waiting.since, 0.0))
         self._tell(pod, NORMAL, "Scheduled", f"Successfully assigned {pod.key} to {node}")
+
+    async def _bind_by(self, extender: Extender, pod: PodFacts, node: str) -> None:
+        """Has an extender bind a pod; one that fails, or is too slow to say so, may have done it."""
+        try:
+            await self._extenders.bind(extender, pod, node)
+        except ExtenderFailed:
+            if not await is_bound(self._client, pod, node):
+                raise
 
     async def _pre_bind(self, profile: Profile, pod: PodFacts, node: str) -> None:
         """What may take long holds up no writes of others."""

@@ -13,10 +13,12 @@ from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import NORMAL, EventRecorder
 from knarr.machinery.errors import NotFound, StatusError
+from services.scheduler.advice import AdviceFailed
+from services.scheduler.advisers import Advisers
 from services.scheduler.decide import Decision
 from services.scheduler.metrics import VICTIMS
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.preemption import BY_POLICY, NEVER, UNDER_WAY, Preemption, Search
+from services.scheduler.preemption import BY_POLICY, NEVER, NO_CANDIDATE, PREEMPTION, UNDER_WAY, Answer, Preemption, Search
 from services.scheduler.state import SchedulerState
 from services.scheduler.writer import disrupt, promise
 
@@ -56,17 +58,49 @@ class Preempter:
 
     def plan(self, pod: PodFacts, decision: Decision) -> Plan:
         """What is to be done for a pod that was refused; from now on it counts as promised."""
+        found = self._search(pod, decision)
+        return found if isinstance(found, Plan) else self._chosen(pod, found, found.preemption)
+
+    async def plan_asking(self, pod: PodFacts, decision: Decision, advisers: Advisers, lasting: frozenset[str]) -> Plan:
+        """The same where others are asked what they think of it. ``lasting``: names of nodes that they refuse whoever leaves them."""
+        found = self._search(pod, decision, lasting)
+        if isinstance(found, Plan):
+            return found
+        if not found.candidates:
+            return self._chosen(pod, found, None)
+        try:
+            best = await advisers.choose_preemption(self._state.profile_of(pod.pod), pod, found.candidates, self._state.table)
+        except AdviceFailed as error:
+            return Plan(words=f"{PREEMPTION} {error}")
+        if self._state.queue.uid_of(pod.key) != pod.uid:
+            return Plan()
+        best = self._still(best) if best is not None else None
+        if best is None:
+            self._state.withdraw(pod.uid)
+            return Plan(words=NO_CANDIDATE)
+        return self._chosen(pod, found, best)
+
+    def _search(self, pod: PodFacts, decision: Decision, lasting: frozenset[str] = frozenset()) -> Plan | Answer:
+        """A plan where nothing is to be looked for."""
         state = self._state
         profile = state.profile_of(pod.pod)
         if not decision.refused_by or decision.hopeless or profile.preemption is None:
             return Plan()
         if pod.pod.spec.preemption_policy == NEVER:
             return Plan(words=BY_POLICY)
-        search = Search(state.table, profile.filters, pod, self._budgets(), state.nominations.before(pod), profile.preemption)
-        if self._is_under_way(search):
-            return Plan(words=UNDER_WAY)
-        answer = search.run(self._source)
-        found = answer.preemption
+        reserved = state.nominations.before(pod)
+        search = Search(state.table, profile.filters, pod, self._budgets(), reserved, profile.preemption, lasting)
+        return Plan(words=UNDER_WAY) if self._is_under_way(search) else search.run(self._source)
+
+    def _still(self, found: Preemption) -> Preemption | None:
+        """What is left of it: some may have gone while others were asked."""
+        there = self._state.table.pods_of(found.node) if found.node in self._state.table.rows else {}
+        victims = tuple(victim for victim in found.victims if victim.uid in there)
+        return Preemption(found.node, victims, found.violations) if victims else None
+
+    def _chosen(self, pod: PodFacts, answer: Answer, found: Preemption | None) -> Plan:
+        """Promises the node that was chosen."""
+        state = self._state
         if found is None:
             state.withdraw(pod.uid)
             return Plan(words=answer.words(len(state.table)))

@@ -34,6 +34,7 @@ NOT_HELPFUL = "Preemption is not helpful for scheduling"
 LOWEST = -(2**31)
 PREEMPTION = "preemption:"
 BY_POLICY = f"{PREEMPTION} not eligible due to preemptionPolicy=Never."
+NO_CANDIDATE = f"{PREEMPTION} no candidate node for preemption"
 UNDER_WAY = f"{PREEMPTION} not eligible due to a terminating pod on the nominated node."
 
 
@@ -77,10 +78,15 @@ class Preemption:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be done, if anything; else ``reasons``: for how many nodes which words say why not."""
+    """What could be done, on one node each; ``reasons``: for how many others which words say why not."""
 
-    preemption: Preemption | None
+    candidates: Sequence[Preemption]
     reasons: Mapping[str, int]
+
+    @property
+    def preemption(self) -> Preemption | None:
+        """The best of them."""
+        return min(self.candidates, key=lambda preemption: preemption.order, default=None)
 
     def words(self, count: int) -> str:
         """What the event says after the reasons of the decision."""
@@ -98,9 +104,11 @@ class Search:
     budgets: Sequence[policy.PodDisruptionBudget]
     reserved: Sequence[tuple[PodFacts, str]] = ()
     args: DefaultPreemptionArgs = DefaultPreemptionArgs()
+    # Names of nodes that others refuse whoever leaves them.
+    lasting: frozenset[str] = frozenset()
 
     def run(self, source: random.Random) -> Answer:
-        """The best way to make room. ``source`` says with which node the search begins."""
+        """The ways to make room that were found. ``source`` says with which node the search begins."""
         rows = np.flatnonzero(self.table.alive[: self.table.size]).tolist()
         start = source.randrange(len(rows)) if rows else 0
         wanted = self.args.wanted(len(rows))
@@ -108,7 +116,7 @@ class Search:
         if all(priority >= self.pod.priority for priority in self.table.priorities):
             hopeless = int(lasting[rows].sum())
             told = {NOT_HELPFUL: hopeless, NO_VICTIMS: len(rows) - hopeless}
-            return Answer(None, {words: number for words, number in told.items() if number})
+            return Answer((), {words: number for words, number in told.items() if number})
         found, reasons = list[Preemption](), Counter[str]()
         budgets = _by_namespace(self.budgets)
         departures = Departures(self.table, self.plugins, self.pod, self.reserved)
@@ -120,11 +128,12 @@ class Search:
             found.append(judged)
             if len(found) == wanted:
                 break
-        return Answer(min(found, key=lambda preemption: preemption.order, default=None), reasons)
+        return Answer(found, reasons)
 
     def refused_whoever_goes(self) -> Mask:
-        """The rows that are refused by plugins that read nothing of placed pods."""
+        """The rows that are refused by plugins that read nothing of placed pods, or by others for good."""
         refused: Mask = np.zeros(self.table.size, np.bool_)
+        refused[[self.table.rows[name] for name in self.lasting if name in self.table.rows]] = True
         for plugin in self.plugins:
             if not plugin.reads_placed:
                 mask = plugin.filter(self.pod, self.table)

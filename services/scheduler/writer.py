@@ -26,11 +26,11 @@ async def bind(client: Client, pod: PodFacts, node: str) -> None:
         await client.create(binding, subresource="binding", name=pod.key.name)
     except TRANSIENT:
         # Only the answer may be lost. Whoever took the pod for waiting before the watch shows its node would give the room to another.
-        if not await _is_bound(client, pod, node):
+        if not await is_bound(client, pod, node):
             raise
 
 
-async def _is_bound(client: Client, pod: PodFacts, node: str) -> bool:
+async def is_bound(client: Client, pod: PodFacts, node: str) -> bool:
     """Whether the server says that the pod has this node."""
     try:
         live = await client.get(core.Pod, pod.key.name, pod.key.namespace)

@@ -33,9 +33,6 @@ def unused(raw: Mapping[str, Any], document: Document) -> Iterator[str]:
     for name in ("resourceName", "resourceNamespace"):
         if (raw.get("leaderElection") or {}).get(name):
             yield f"leaderElection.{name}: the lease is kube-system/knarr-scheduler"
-    for at, extender in enumerate(document.extenders):
-        if extender.preempt_verb:
-            yield f"extenders[{at}].preemptVerb: room is made without asking extenders"
     for at, profile in enumerate(document.profiles):
         given = (raw.get("profiles") or [{}])[at]
         yield from (f"profiles[{at}].{words}" for words in _of_profile(given, profile))

@@ -12,9 +12,13 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from services.scheduler.advice import EXTENDER, Advice, Refusal
 from services.scheduler.extender import Extender, ExtenderFailed
+from services.scheduler.extenders.answers import fields
+from services.scheduler.extenders.victims import victims_answer, victims_question
 from services.scheduler.extenders.web import Web
+from services.scheduler.node_table import NodeTable
 from services.scheduler.plugin import MAX_SCORE
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preemption import Preemption
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +50,7 @@ class Extenders:
                 answer = await self._web.post(extender, extender.filter_verb, _question(extender, pod, left))
                 names = _passed(extender, answer, left)
             except ExtenderFailed as error:
-                if not extender.ignorable:
-                    raise
-                logger.warning("an extender that may be ignored failed", extra={"extender": extender.url_prefix, "error": str(error)})
+                self._pass_over(extender, error)
                 continue
             refused.update(_reasons(answer, left))
             left = {name: node for name, node in left.items() if name in names}
@@ -58,6 +60,29 @@ class Extenders:
             scores.update(found)
         return Advice(frozenset(left), refused, {EXTENDER: scores} if scores else {})
 
+    def judge_preemption(self, pod: PodFacts) -> bool:
+        """Whether one is to be asked who may go for a pod."""
+        return any(one.preempt_verb and one.is_interested(pod.pod) for one in self._extenders)
+
+    async def preempt(self, pod: PodFacts, candidates: Sequence[Preemption], table: NodeTable) -> Sequence[Preemption]:
+        """What they leave of the ways to make room, perhaps with other victims. Raises ExtenderFailed for one that is not ignorable."""
+        left = candidates
+        for extender in (one for one in self._extenders if one.preempt_verb and one.is_interested(pod.pod)):
+            try:
+                answer = await self._web.post(extender, extender.preempt_verb, victims_question(extender, pod, left))
+                left = victims_answer(extender, pod, answer, table)
+            except ExtenderFailed as error:
+                self._pass_over(extender, error)
+            if not left:
+                break
+        return left
+
+    def _pass_over(self, extender: Extender, error: ExtenderFailed) -> None:
+        """Raises the error, unless the extender may be ignored."""
+        if not extender.ignorable:
+            raise error
+        logger.warning("an extender that may be ignored failed", extra={"extender": extender.url_prefix, "error": str(error)})
+
     def binder(self, pod: PodFacts) -> Extender | None:
         """Who binds a pod instead of the scheduler."""
         return next((one for one in self._extenders if one.bind_verb and one.is_interested(pod.pod)), None)
@@ -65,14 +90,14 @@ class Extenders:
     async def bind(self, extender: Extender, pod: PodFacts, node: str) -> None:
         """Has a pod bound; ExtenderFailed."""
         body = {"PodName": pod.key.name, "PodNamespace": pod.key.namespace, "PodUID": pod.uid, "Node": node}
-        if error := _fields(await self._web.post(extender, extender.bind_verb, body)).get("error"):
+        if error := fields(await self._web.post(extender, extender.bind_verb, body)).get("error"):
             raise ExtenderFailed(str(error))
 
     async def _scores(self, extender: Extender, pod: PodFacts, nodes: Mapping[str, core.Node]) -> Mapping[str, int]:
         """Points by node; none of one that fails, which is no reason not to place a pod."""
         try:
             answer = await self._web.post(extender, extender.prioritize_verb, _question(extender, pod, nodes))
-            points = [_fields(one) for one in answer or ()]
+            points = [fields(one) for one in answer or ()]
             return {str(one["host"]): int(one["score"]) * extender.weight * FACTOR for one in points}
         except (ExtenderFailed, KeyError, TypeError, ValueError) as error:
             logger.warning("an extender gave no scores", extra={"extender": extender.url_prefix, "error": str(error)})
@@ -90,7 +115,7 @@ def _question(extender: Extender, pod: PodFacts, nodes: Mapping[str, core.Node])
 
 def _passed(extender: Extender, answer: Any, asked: Mapping[str, core.Node]) -> frozenset[str]:
     """The names of the nodes that an extender leaves."""
-    found = _fields(answer)
+    found = fields(answer)
     if error := found.get("error"):
         raise ExtenderFailed(str(error))
     try:
@@ -108,14 +133,7 @@ def _passed(extender: Extender, answer: Any, asked: Mapping[str, core.Node]) -> 
 
 
 def _reasons(answer: Any, asked: Mapping[str, core.Node]) -> Mapping[str, Refusal]:
-    found = _fields(answer)
+    found = fields(answer)
     told = {name: Refusal(reason=str(words)) for name, words in (found.get("failednodes") or {}).items()}
     told |= {name: Refusal(reason=str(words), lasting=True) for name, words in (found.get("failedandunresolvablenodes") or {}).items()}
     return {name: refusal for name, refusal in told.items() if name in asked}
-
-
-def _fields(answer: Any) -> Mapping[str, Any]:
-    """By names in small letters: programs in Go do not mind how they are written, and others go by that."""
-    if not isinstance(answer, dict):
-        raise ExtenderFailed(f"an extender answered no object: {str(answer)[:100]}")
-    return {str(name).lower(): value for name, value in answer.items()}

@@ -28,19 +28,23 @@ class RemotePlugins:
 
     async def advise(self, profile: Profile, pod: PodFacts, nodes: Sequence[str], without: Sequence[str] = ()) -> Advice:
         """What they say of nodes, by name. ``without``: uids of pods that are to be taken for gone. Raises RemoteFailed."""
+        refused = await self.refusals(profile, pod, nodes, without)
+        left = [name for name in nodes if name not in refused]
+        scores = await self._scores(profile, pod, left) if len(left) > 1 else {}
+        return Advice(frozenset(left), refused, scores, frozenset(plugin.name for plugin in profile.remote_filters))
+
+    async def refusals(self, profile: Profile, pod: PodFacts, nodes: Sequence[str], without: Sequence[str] = ()) -> Mapping[str, Refusal]:
+        """Why nodes will not do, by name. Raises RemoteFailed."""
         left, refused = list(nodes), dict[str, Refusal]()
         for plugin in profile.remote_filters:
             if not left:
                 break
             try:
-                found = await self._peer(plugin).filter(pod, left, without)
+                refused.update(await self._peer(plugin).filter(pod, left, without))
             except RemoteFailed as error:
                 self._pass_over(plugin, error)
-                continue
-            refused.update(found)
-            left = [name for name in left if name not in found]
-        scores = await self._scores(profile, pod, left) if len(left) > 1 else {}
-        return Advice(frozenset(left), refused, scores, frozenset(plugin.name for plugin in profile.remote_filters))
+            left = [name for name in left if name not in refused]
+        return refused
 
     async def reserve(self, profile: Profile, pod: PodFacts, node: str) -> Reservation:
         """Has them set aside what the pod needs; all or, raising RemoteFailed, none of them."""
