@@ -22,6 +22,7 @@ from knarr.service.tasks import run_together
 from knarr.service.web.message import WebFace
 from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.cgroups.names import root_of
+from services.kubelet.cpus.keeper import CpuKeeper
 from services.kubelet.csi.drivers import Drivers
 from services.kubelet.csi.growth import Growth
 from services.kubelet.csi.mounts import DriverMounts
@@ -132,6 +133,7 @@ class Kubelet(Component):
             mounts,
             ImageFolders(settings.data_dir, pods_directory(settings.data_dir), runtime, files),
             self._groups,
+            CpuKeeper(settings),
             self._providers,
         )
         self._engine_tried = asyncio.Event()
@@ -180,6 +182,7 @@ class Kubelet(Component):
     async def run(self) -> None:
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         try:
+            self.context.cpus.start()
             await self.context.drivers.load()
             parts = {
                 "events": self._recorder.run(),

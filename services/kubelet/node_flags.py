@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any, NoReturn
 
+from services.kubelet.cpu_flags import add_cpu_flags, cpu_settings
 from services.kubelet.image_flags import add_image_flags, image_settings
 from services.kubelet.log_flags import add_log_flags, log_settings
 from services.kubelet.resource_flags import add_resource_flags, resource_settings
@@ -21,6 +22,7 @@ def add_node_flags(parser: argparse.ArgumentParser) -> None:
         help="a folder of files, or one file, each with a pod that this node runs by itself, whether or not the API server is there",
     )
     add_resource_flags(parser)
+    add_cpu_flags(parser)
     add_image_flags(parser)
     add_log_flags(parser)
 
@@ -30,6 +32,7 @@ def node_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "manifest_path": arguments.pod_manifest_path,
         **resource_settings(arguments),
+        **cpu_settings(arguments),
         **image_settings(arguments),
         **log_settings(arguments),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.kubelet.cpu_policy import ANY_CPU, CpuPolicy
 from services.kubelet.thresholds import DEFAULT_GARBAGE, DEFAULT_THRESHOLDS, GarbageRules, Threshold
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class KubeletSettings:
     cluster_id: str = "knarr"
     # Where a container engine that speaks CRI listens, for the runtime `containerd`: `unix://path`.
     container_runtime_endpoint: str = CONTAINERD
+    # Who has which processors.
+    cpu_policy: CpuPolicy = ANY_CPU
     # Most pods the node takes.
     max_pods: int = 110
     # Taken from the capacity before pods may ask for it, for the kubelet and the engine, and for the system: amounts by resource.

@@ -264,6 +264,9 @@ class Front(HollowRuntime):
                 self._engine.refuse_start(container, pod)
             raise
 
+    async def pin_container(self, container: Container, pod: PodRef, cpuset: str) -> None:
+        await self._call(f"pin {container.name}", pod, lambda: self._engine.pin_container(container, pod, cpuset), container.name)
+
     async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
         await self._call(f"update {container.name}", pod, lambda: self._engine.update_container(container, pod, limits), container.name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from services.kubelet.runtime.port import (
     CREATED,
     EXITED,
     RUNNING,
+    Container,
     LogOptions,
     NoSuchHandler,
     NoSuchImage,
@@ -195,3 +197,35 @@ async def test_a_running_container_is_held_to_other_amounts(subject: Subject) ->
     await subject.runtime.remove_container(container, subject.pod)
     with pytest.raises(RuntimeFailure):
         await subject.runtime.update_container(container, subject.pod, large)
+
+
+async def test_a_container_runs_on_the_processors_that_it_is_given(subject: Subject) -> None:
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("a machine of one processor")
+    sandbox = await subject.runtime.create_sandbox(subject.sandbox_plan())
+    limits = Limits(1024, 0, 32 << 20, cpuset="1")
+    container = await subject.runtime.create_container(replace(subject.plan(sandbox), limits=limits))
+    await subject.runtime.start_container(container, subject.pod)
+    assert await processors(subject, container) == "1"
+    await subject.runtime.pin_container(container, subject.pod, "0-1")
+    assert await processors(subject, container) == "0-1"
+    await subject.runtime.update_container(container, subject.pod, replace(limits, cpu_shares=512))
+    (seen,) = subject.runtime.observe(subject.pod.uid).containers  # type: ignore[union-attr]
+    assert seen.limits is not None and (seen.limits.cpu_shares, seen.limits.memory_bytes, seen.limits.cpuset) == (512, 32 << 20, "0-1")
+    await subject.runtime.pin_container(container, subject.pod, "0")
+    assert await processors(subject, container) == "0"
+    await subject.runtime.remove_container(container, subject.pod)
+    with pytest.raises(RuntimeFailure):
+        await subject.runtime.pin_container(container, subject.pod, "1")
+
+
+async def processors(subject: Subject, container: Container) -> str:
+    """What the kernel lets it run on; of a hollow one, what its runtime says."""
+    if isinstance(subject.runtime, HollowRuntime):
+        (seen,) = subject.runtime.observe(subject.pod.uid).containers  # type: ignore[union-attr]
+        return seen.limits.cpuset if seen.limits else ""
+    async with await subject.runtime.exec(container.id, ("cat", "/proc/self/status"), stdin=False, tty=False) as session:
+        said = b""
+        while (piece := await session.read()) is not None:
+            said += piece[1]
+    return next(line.split()[1] for line in said.decode().splitlines() if line.startswith("Cpus_allowed_list:"))

@@ -32,9 +32,10 @@ class GroupLimits:
     huge_pages: Mapping[str, int] = field(default_factory=dict)
 
 
-def of_pod(pod: core.Pod, pids: int = 0) -> GroupLimits:
+def of_pod(pod: core.Pod, pids: int = 0, *, alone: bool = False) -> GroupLimits:
     """By its requests, its overhead included, and by its limits where all of its containers have some, or the pod as a whole has.
-    ``pids`` is the most processes that a pod may have; 0: as many as there are."""
+    ``pids`` is the most processes that a pod may have; 0: as many as there are. ``alone``: a container of it has processors of its own,
+    which is held up by no quota, its pod's neither."""
     spec, requests = pod.spec, pod_requests(pod)
     limits = limits_of(spec)
     huge = {name: amount.whole for name, amount in limits.items() if name.startswith(HUGE_PAGES)}
@@ -42,7 +43,9 @@ def of_pod(pod: core.Pod, pids: int = 0) -> GroupLimits:
         return GroupLimits(pids=pids, huge_pages=huge)
     return GroupLimits(
         cpu_shares=shares(requests.get(CPU, 0)),
-        cpu_quota_micros=quota_micros(math.ceil(limits[CPU].value * 1000) + _overhead(spec, CPU)) if _is_limited(spec, CPU) else 0,
+        cpu_quota_micros=quota_micros(math.ceil(limits[CPU].value * 1000) + _overhead(spec, CPU))
+        if _is_limited(spec, CPU) and not alone
+        else 0,
         memory_bytes=limits[MEMORY].whole + _overhead(spec, MEMORY) if _is_limited(spec, MEMORY) else 0,
         pids=pids,
         huge_pages=huge,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.env_files import EnvFiles
+from services.kubelet.cpus.view import ALL_SHARED, PodCpus
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.references import References
@@ -53,6 +54,8 @@ class ContainerInputs:
     images: Mapping[str, str] = field(default_factory=dict)
     # The control group of its pod, as the engine is told it; empty: what the engine likes.
     cgroup_parent: str = ""
+    # The processors of the pod's containers.
+    cpus: PodCpus = ALL_SHARED
 
     @property
     def pod_ip(self) -> str:

@@ -15,4 +15,6 @@ def limits(inputs: ContainerInputs) -> Limits:
     """Those of the container's resources, and how soon the kernel ends it when memory is short."""
     node_memory_bytes = quantity.value(inputs.node.allocatable.get("memory", "0"))
     score = oom_score_adj(inputs.pod, inputs.spec, node_memory_bytes, inputs.lowest_oom_score)
-    return replace(resource_limits(inputs.spec.resources, inputs.pod.spec), oom_score_adj=score)
+    name, cpus = inputs.spec.name, inputs.cpus
+    found = resource_limits(inputs.spec.resources, inputs.pod.spec, alone=name in cpus.alone)
+    return replace(found, oom_score_adj=score, cpuset=cpus.of(name))

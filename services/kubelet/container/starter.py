@@ -81,6 +81,7 @@ class ContainerStarter:
                 security=await self._security(pod, spec, image),
                 images=await self._image_volumes.lay(pod, spec, references),
                 cgroup_parent=self._shared.groups.parent(pod),
+                cpus=self._facts.cpus,
             )
             await self._create_and_start(inputs)
             self._facts.failures.pop(spec.name, None)

@@ -12,6 +12,8 @@ from services.kubelet.runtime.port import Container, Sandbox
 
 # What an action occupies that is not a container.
 SANDBOX, VOLUMES, CLEANUP, GROUP = "/sandbox", "/volumes", "/cleanup", "/group"
+# What follows the name of a container whose processors are being changed.
+CPUS = "/cpus"
 
 # Why a container waits that was removed because its whole pod starts anew, and how it ended by that.
 RESTARTING_ALL = "RestartingAllContainers"
@@ -95,6 +97,14 @@ class ResizeContainer:
 
 
 @dataclass(frozen=True, slots=True)
+class PinContainer:
+    """Let a container that runs run on other processors."""
+
+    container: Container
+    cpuset: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveContainers:
     """Remove dead containers that nobody needs any more. ``anew``: those of them for whose end the whole pod starts anew, which waits the
     longer the more often it comes."""
@@ -124,6 +134,7 @@ Action = (
     | RunPreStop
     | HoldPod
     | ResizeContainer
+    | PinContainer
     | RemoveContainers
     | ReleaseVolumes
     | CleanUp
@@ -158,6 +169,9 @@ def action_key(action: Action) -> str:
         return action.spec.name
     if isinstance(action, KillContainer | RunPreStop):
         return action.container.name
+    if isinstance(action, PinContainer):
+        # Also of one that is being stopped, which may take its time.
+        return f"{action.container.name}{CPUS}"
     if isinstance(action, HoldPod):
         return GROUP
     if isinstance(action, PrepareVolumes):

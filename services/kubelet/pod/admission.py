@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import quantity
 from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, pod_requests, whole
 from knarr.objects.host_ports import host_ports
-from knarr.objects.qos import BEST_EFFORT, qos_of
+from knarr.objects.pods import lasting_containers
+from knarr.objects.qos import BEST_EFFORT, GUARANTEED, qos_of
 from knarr.objects.tolerations import MEMORY_PRESSURE, NO_SCHEDULE, untolerated
+from services.kubelet.cpu_policy import STATIC
 from services.kubelet.node.conditions import pressing
 from services.kubelet.node.machine import Pressure
 from services.kubelet.node.shutdown import REFUSED, REFUSED_MESSAGE
@@ -94,6 +97,19 @@ def _short(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, s
             used[name] = used.get(name, 0) + amount
     asked = {name: (amount, used.get(name, 0), offered[name]) for name, amount in wanted.items()}
     return {name: numbers for name, numbers in asked.items() if sum(numbers[:2]) > numbers[2]}
+
+
+def pinned_refusal(pod: core.Pod, granted: core.Pod) -> Refusal | None:
+    """Why a node that gives processors to pods alone does not grant one that runs what it asks for: a Guaranteed one keeps those that it
+    began with, as with Kubernetes, where an alpha feature only changes that."""
+    pairs = zip(lasting_containers(pod.spec), lasting_containers(granted.spec), strict=True)
+    if qos_of(pod) != GUARANTEED or not any(_cpu(spec) != _cpu(other) for spec, other in pairs):
+        return None
+    return Refusal(INFEASIBLE, f'Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "{STATIC}"')
+
+
+def _cpu(spec: core.Container) -> int:
+    return quantity.milli(spec.resources.requests["cpu"].string) if "cpu" in spec.resources.requests else 0
 
 
 def resize_refusal(

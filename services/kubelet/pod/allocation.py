@@ -6,7 +6,7 @@ Specified by Kubernetes' in-place resize: a grant holds until another one is mad
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -16,7 +16,7 @@ from knarr.objects.pods import container_statuses, is_sidecar, lasting_container
 from knarr.objects.qos import GUARANTEED
 from services.kubelet.pod.facts import Grant
 from services.kubelet.pod.resources import differs, resource_limits
-from services.kubelet.runtime.port import RUNNING, Container, PodObservation
+from services.kubelet.runtime.port import RUNNING, PodObservation
 
 PENDING, IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
 DEFERRED, INFEASIBLE, ERROR = "Deferred", "Infeasible", "Error"
@@ -53,15 +53,17 @@ def apply(pod: core.Pod, grant: Grant) -> None:
         pod.spec.resources.CopyFrom(grant[WHOLE])
 
 
-def is_resizing(pod: core.Pod, observation: PodObservation) -> bool:
-    """Whether one of its containers still runs with other amounts than those that the pod, as granted, asks for."""
-    return any(_has_others(observation.latest(spec.name), spec, pod.spec) for spec in lasting_containers(pod.spec))
+def is_resizing(pod: core.Pod, observation: PodObservation, alone: Collection[str] = ()) -> bool:
+    """Whether one of its containers still runs with other amounts than those that the pod, as granted, asks for. ``alone`` are the names
+    of those that have processors of their own."""
 
+    def has_others(spec: core.Container) -> bool:
+        container = observation.latest(spec.name)
+        if container is None or container.state != RUNNING or container.limits is None:
+            return False
+        return differs(container.limits, resource_limits(spec.resources, pod.spec, alone=spec.name in alone))
 
-def _has_others(container: Container | None, spec: core.Container, pod: core.PodSpec) -> bool:
-    if container is None or container.state != RUNNING or container.limits is None:
-        return False
-    return differs(container.limits, resource_limits(spec.resources, pod))
+    return any(has_others(spec) for spec in lasting_containers(pod.spec))
 
 
 def restarts_for(spec: core.Container, *, cpu: bool, memory: bool) -> bool:

@@ -36,7 +36,7 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
     result.restart_count = container.attempt
     result.image_id = container.image_id
     result.container_id = f"{view.scheme}://{container.id}"
-    _tell_resources(view.pod.spec, spec, container, result)
+    _tell_resources(view, spec, container, result)
     if container.identity is not None:
         known = container.identity
         groups = (known.gid, *known.groups)
@@ -55,11 +55,12 @@ def container_status(view: StatusView, spec: core.Container, *, init: bool) -> c
     return result
 
 
-def _tell_resources(pod: core.PodSpec, spec: core.Container, container: Container, result: core.ContainerStatus) -> None:
+def _tell_resources(view: StatusView, spec: core.Container, container: Container, result: core.ContainerStatus) -> None:
     """What it was granted, and what it has."""
     for name, amount in spec.resources.requests.items():
         result.allocated_resources[name].CopyFrom(amount)
-    result.resources.CopyFrom(told_resources(spec.resources, container.limits if container.state == RUNNING else None, pod))
+    actual, alone = container.limits if container.state == RUNNING else None, spec.name in view.facts.cpus.alone
+    result.resources.CopyFrom(told_resources(spec.resources, actual, view.pod.spec, alone=alone))
 
 
 def ephemeral_status(view: StatusView, spec: core.Container) -> core.ContainerStatus:

@@ -9,6 +9,7 @@ from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from services.kubelet.cgroups.keeper import PodGroups
+from services.kubelet.cpus.keeper import CpuKeeper
 from services.kubelet.csi.mounts import DriverMounts
 from services.kubelet.node.credential_providers import CredentialProviders
 from services.kubelet.node.files import NodeFiles
@@ -41,6 +42,7 @@ class NodeContext:
     drivers: DriverMounts
     image_folders: ImageFolders
     groups: PodGroups
+    cpus: CpuKeeper
     providers: CredentialProviders
 
 

@@ -14,7 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, ephemeral_containers, init_and_main_containers, is_finished, is_sidecar
 from knarr.objects.restarts import NEVER, policy_of
-from services.kubelet.cgroups.values import of_pod, widest
+from services.kubelet.cgroups.values import GroupLimits, of_pod, widest
 from services.kubelet.pod.actions import (
     GROUP,
     RESTARTING_ALL,
@@ -24,6 +24,7 @@ from services.kubelet.pod.actions import (
     Decision,
     HoldPod,
     KillContainer,
+    PinContainer,
     PrepareVolumes,
     RemoveContainers,
     RemoveSandboxes,
@@ -56,6 +57,7 @@ def decide(pod: core.Pod, observation: PodObservation, facts: PodFacts, now: dat
         _run(view, decision)
         if deadline is not None:
             decision.wake(deadline)
+    _pin(view, decision)
     decision.actions = [action for action in decision.actions if action_key(action) not in facts.busy]
     return decision
 
@@ -106,8 +108,8 @@ def _hold(view: PodView, decision: Decision) -> None:
     """Lets the pod as a whole have what it was granted: before its containers get more, and not before they have less."""
     if not view.facts.grouped:
         return
-    held, wanted = view.facts.held, of_pod(view.pod)
-    if held is not None and is_resizing(view.pod, view.observation):
+    held, wanted = view.facts.held, _group_limits(view)
+    if held is not None and is_resizing(view.pod, view.observation, view.facts.cpus.alone):
         wanted = widest(held, wanted)
     if held == wanted:
         return
@@ -303,11 +305,12 @@ def _watch(view: PodView, spec: core.Container, container: Container, decision: 
 
 def _resize(view: PodView, spec: core.Container, container: Container, grace: float, decision: Decision) -> None:
     """A container that runs with other amounts than it was granted: it is told them, or started anew where it asks for that."""
-    actual, wanted = container.limits, resource_limits(spec.resources, view.pod.spec)
+    alone = spec.name in view.facts.cpus.alone
+    actual, wanted = container.limits, resource_limits(spec.resources, view.pod.spec, alone=alone)
     if actual is None or not differs(actual, wanted):
         return
     held = view.facts.held
-    if held is not None and widest(held, of_pod(view.pod)) != held:
+    if held is not None and widest(held, _group_limits(view)) != held:
         # There is not room in the pod for it yet.
         return
     memory = actual.memory_bytes != wanted.memory_bytes
@@ -320,6 +323,24 @@ def _resize(view: PodView, spec: core.Container, container: Container, grace: fl
         decision.actions.append(ResizeContainer(spec, container, wanted))
     else:
         decision.wake(failure.retry_at)
+
+
+def _group_limits(view: PodView) -> GroupLimits:
+    """What the pod as a whole is to be held to."""
+    return of_pod(view.pod, alone=bool(view.facts.cpus.alone))
+
+
+def _pin(view: PodView, decision: Decision) -> None:
+    """All that runs of a pod, also what is being stopped, keeps away from processors that others have alone."""
+    for container in view.observation.containers:
+        cpuset = view.facts.cpus.of(container.name)
+        if not cpuset or container.state != RUNNING or container.limits is None or container.limits.cpuset == cpuset:
+            continue
+        again_at = view.facts.pin_at.get(container.name)
+        if again_at is None or view.now >= again_at:
+            decision.actions.append(PinContainer(container, cpuset))
+        else:
+            decision.wake(again_at)
 
 
 def _garbage(observation: PodObservation) -> tuple[Container, ...]:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from services.kubelet.cgroups.values import GroupLimits
+from services.kubelet.cpus.view import ALL_SHARED, PodCpus
 
 # Resources by the names of containers.
 Grant = dict[str, core.ResourceRequirements]
@@ -145,6 +146,9 @@ class PodFacts:
     # What its control group is held to; None where it has none, or that is not known yet. And whether pods have groups here.
     held: GroupLimits | None = None
     grouped: bool = False
+    # The processors that its containers run on, and when those that could not be told are told again, by their names.
+    cpus: PodCpus = ALL_SHARED
+    pin_at: dict[str, datetime] = field(default_factory=dict)
     # What is being done now: "sandbox", "volumes", "cleanup" or a container's name.
     busy: set[str] = field(default_factory=set)
 

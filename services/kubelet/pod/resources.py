@@ -13,24 +13,27 @@ from services.kubelet.cpu import PERIOD_MICROS, SHARES_PER_CPU, quota_micros, sh
 from services.kubelet.runtime.plan import Limits
 
 
-def resource_limits(resources: core.ResourceRequirements, pod: core.PodSpec | None = None) -> Limits:
+def resource_limits(resources: core.ResourceRequirements, pod: core.PodSpec | None = None, *, alone: bool = False) -> Limits:
     """CPU shares by the request, or by the limit where there is none; quota and memory by the limits. They may change as it runs.
-    ``pod`` is whose container it is: where that has no limit of its own, that of the whole pod holds."""
+    ``pod`` is whose container it is: where that has no limit of its own, that of the whole pod holds. ``alone``: it has processors of its
+    own, which are limit enough, so that it is never held up for a moment."""
     whole = pod.resources.limits if pod is not None else {}
     most = {name: whole[name].string for name in ("cpu", "memory") if name in whole}
     most |= {name: resources.limits[name].string for name in resources.limits}
     asked = {name: resources.requests[name].string for name in resources.requests}
     return Limits(
         cpu_shares=shares_of(asked.get("cpu") or most.get("cpu") or "0"),
-        cpu_quota_micros=quota_micros(quantity.milli(most["cpu"])) if "cpu" in most else 0,
+        cpu_quota_micros=quota_micros(quantity.milli(most["cpu"])) if "cpu" in most and not alone else 0,
         memory_bytes=quantity.value(most["memory"]) if "memory" in most else 0,
     )
 
 
-def told_resources(granted: core.ResourceRequirements, actual: Limits | None, pod: core.PodSpec | None = None) -> core.ResourceRequirements:
+def told_resources(
+    granted: core.ResourceRequirements, actual: Limits | None, pod: core.PodSpec | None = None, *, alone: bool = False
+) -> core.ResourceRequirements:
     """What a running container has: what it was granted, but for what the engine still holds it to."""
     result: core.ResourceRequirements = copy_of(granted)
-    wanted = resource_limits(granted, pod)
+    wanted = resource_limits(granted, pod, alone=alone)
     if actual is None or not differs(actual, wanted):
         return result
     if actual.cpu_shares != wanted.cpu_shares:
@@ -44,8 +47,8 @@ def told_resources(granted: core.ResourceRequirements, actual: Limits | None, po
 
 
 def differs(actual: Limits, wanted: Limits) -> bool:
-    """Whether a container is held to other amounts of CPU or memory."""
-    return replace(actual, oom_score_adj=0) != replace(wanted, oom_score_adj=0)
+    """Whether a container is held to other amounts of CPU or memory; on which processors it runs is no amount."""
+    return replace(actual, oom_score_adj=0, cpuset="") != replace(wanted, oom_score_adj=0, cpuset="")
 
 
 def _tell(amounts: MutableMapping[str, meta.Quantity], name: str, text: str) -> None:

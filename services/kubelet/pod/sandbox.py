@@ -139,7 +139,7 @@ class SandboxMaker:
     async def _hold(self, pod: core.Pod) -> None:
         """Makes the pod's control group, in which its containers are made. Raises OSError."""
         if self._shared.groups.there:
-            limits = of_pod(pod)
+            limits = of_pod(pod, alone=bool(self._facts.cpus.alone))
             await self._shared.groups.hold(pod, limits)
             self._facts.held = limits
 

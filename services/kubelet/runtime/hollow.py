@@ -239,7 +239,15 @@ class HollowRuntime(Runtime):
         found = self._observations.find(container.id)
         if found is None or not isinstance(found[1], Container) or found[1].state != RUNNING:
             raise RuntimeFailure(f"container {container.id} is not running")
-        self._observations.put_container(pod, replace(found[1], limits=limits))
+        cpuset = found[1].limits.cpuset if found[1].limits else ""
+        self._observations.put_container(pod, replace(found[1], limits=replace(limits, cpuset=cpuset)))
+
+    async def pin_container(self, container: Container, pod: PodRef, cpuset: str) -> None:
+        self._refuse_in_trouble()
+        found = self._observations.find(container.id)
+        if found is None or not isinstance(found[1], Container) or found[1].state != RUNNING:
+            raise RuntimeFailure(f"container {container.id} is not running")
+        self._observations.put_pinned(pod, container.id, cpuset)
 
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         self._refuse_in_trouble()

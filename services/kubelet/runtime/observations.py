@@ -49,6 +49,12 @@ class Observations:
         others = tuple(found for found in pod.containers if found.id != container.id)
         self._set(replace(pod, containers=(*others, container)))
 
+    def put_pinned(self, ref: PodRef, container_id: str, cpuset: str) -> None:
+        """One that is known runs on other processors by now."""
+        known = self.container(container_id)
+        if known is not None and known.limits is not None:
+            self.put_container(ref, replace(known, limits=replace(known.limits, cpuset=cpuset)))
+
     def remove(self, uid: str, engine_id: str) -> None:
         """Forgets a sandbox or container."""
         pod = self._pods.get(uid)

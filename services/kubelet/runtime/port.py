@@ -326,7 +326,12 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
-        """Lets a running container use so much from now on; ``oom_score_adj`` stays as it is. Where the engine refuses, nothing changes."""
+        """Lets a running container use so much from now on; ``oom_score_adj`` and ``cpuset`` stay as they are. Where the engine refuses,
+        nothing changes."""
+
+    @abc.abstractmethod
+    async def pin_container(self, container: Container, pod: PodRef, cpuset: str) -> None:
+        """Lets a running container run on these processors from now on; all else stays as it is."""
 
     @abc.abstractmethod
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:

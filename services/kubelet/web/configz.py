@@ -10,6 +10,7 @@ from typing import Any
 from knarr.machinery.forms import write_duration
 from knarr.machinery.quantity import Notation, Quantity
 from knarr.objects.amounts import CPU
+from services.kubelet.cpu_policy import write_cpus
 from services.kubelet.settings import KubeletSettings
 from services.kubelet.thresholds import ALLOCATABLE_MEMORY, Amount, Threshold
 
@@ -48,6 +49,7 @@ def configz(settings: KubeletSettings) -> dict[str, Any]:
         **_evictions(settings),
         **_reserved(settings),
         **_shutdown(settings),
+        **_cpus(settings),
     }
     if settings.max_parallel_pulls > 1:
         found["maxParallelImagePulls"] = settings.max_parallel_pulls
@@ -89,6 +91,16 @@ def _evictions(settings: KubeletSettings) -> dict[str, Any]:
 def _reserved(settings: KubeletSettings) -> dict[str, Any]:
     found = {"kubeReserved": settings.kube_reserved, "systemReserved": settings.system_reserved}
     return {name: _whole(amounts) for name, amounts in found.items() if amounts}
+
+
+def _cpus(settings: KubeletSettings) -> dict[str, Any]:
+    policy = settings.cpu_policy
+    found: dict[str, Any] = {"cpuManagerPolicy": policy.name, "memoryManagerPolicy": "None", "topologyManagerPolicy": "none"}
+    if policy.options:
+        found["cpuManagerPolicyOptions"] = policy.options
+    if policy.reserved:
+        found["reservedSystemCPUs"] = write_cpus(policy.reserved)
+    return found
 
 
 def _shutdown(settings: KubeletSettings) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from services.kubelet.pod.actions import (
     CreateSandbox,
     HoldPod,
     KillContainer,
+    PinContainer,
     PrepareVolumes,
     ReleaseVolumes,
     RemoveContainers,
@@ -137,6 +138,8 @@ class ActionRunner:
                 await self._hold(action)
             case ResizeContainer():
                 await self._resize(action)
+            case PinContainer():
+                await self._pin(action)
             case RemoveContainers():
                 if not self._facts.gone:
                     await self._writer.flush()
@@ -221,6 +224,16 @@ class ActionRunner:
             if name not in failures and not isinstance(error, RuntimeUnavailable):
                 self._events.container("Warning", "ResizeError", f"Pod resize error: {error}", name)
             failures[name] = StartFailure("Error", str(error), now, now + RESIZE_RETRY)
+
+    async def _pin(self, action: PinContainer) -> None:
+        """As Kubernetes' kubelet does, tries again what the engine refuses."""
+        name, pins = action.container.name, self._facts.pin_at
+        try:
+            await self._runtime.pin_container(action.container, self._ref, action.cpuset)
+            pins.pop(name, None)
+        except RuntimeFailure as error:
+            pins[name] = self._context.shared.clock.now() + RESIZE_RETRY
+            log.warning("a container runs on other processors than it should", extra={"container": name, "error": str(error)})
 
     async def _kill(self, action: KillContainer) -> None:
         loop = asyncio.get_running_loop()

@@ -14,10 +14,21 @@ from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import CONFIG_HASH, CONFIG_SOURCE, MIRROR, is_finished, is_static
 from knarr.objects.references import config_map_names, names_trust_bundle, secret_names
 from knarr.service.tasks import cancel
+from services.kubelet.cpus.ledger import NotGiven
 from services.kubelet.metrics import ENGINE_WELL, PODS, PREEMPTIONS
 from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.actions import VOLUMES
-from services.kubelet.pod.admission import is_too_large, leaving, missing, pressed, refusal, resize_refusal, too_large, unfitting
+from services.kubelet.pod.admission import (
+    is_too_large,
+    leaving,
+    missing,
+    pinned_refusal,
+    pressed,
+    refusal,
+    resize_refusal,
+    too_large,
+    unfitting,
+)
 from services.kubelet.pod.allocation import order
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.critical import is_critical
@@ -97,6 +108,7 @@ class PodManager:
         self._context.runtime.on_change(self._engine_changed)
         self._context.references.on_change(self._reference_changed)
         self._context.drivers.on_driver(self._driver_came)
+        self._context.cpus.on_change(self._wake_all)
 
     async def run(self) -> None:
         """Until cancelled. Needs a synced informer, and to have begun."""
@@ -105,6 +117,7 @@ class PodManager:
         for uid, observation in list(self._context.runtime.observed().items()):
             if uid not in self._workers:
                 self._start(_stub(observation.ref), gone=True)
+        self._context.cpus.keep({*self._workers, *self._entering})
         await asyncio.gather(self._orphans.remove(), self._regroup())
         await asyncio.Event().wait()
 
@@ -117,8 +130,7 @@ class PodManager:
         """Where pods had no control groups at first: those that are here get theirs once they can, those that have gone lose theirs."""
         if not self._context.groups.there:
             await self._context.groups.come()
-            for worker in self.all():
-                worker.wake()
+            self._wake_all()
             await self._orphans.remove()
 
     def static_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
@@ -192,12 +204,26 @@ class PodManager:
         self._begin(new, refused)
 
     def _begin(self, new: core.Pod, refused: Refusal | None) -> None:
+        refused = refused or self._give_cpus(new)
         worker = self._start(new, gone=False)
         if refused is not None:
             worker.refuse(refused.reason, refused.message)
         elif worker.wants_resize:
             self._resizes[new.metadata.uid] = asyncio.get_running_loop().time()
             self._settle_resizes()
+
+    def _give_cpus(self, new: core.Pod) -> Refusal | None:
+        """Why a pod does not get the processors that it is to have alone. One that runs already, from before they were given to any, goes
+        on without: it shares."""
+        if is_finished(new) or is_deleting(new):
+            return None
+        try:
+            self._context.cpus.admit(new)
+        except NotGiven as error:
+            if not self._is_taken(new):
+                return Refusal(error.reason, str(error))
+            log.warning("a pod shares the processors that it should have alone", extra={"pod": new.metadata.name, "error": str(error)})
+        return None
 
     def _make_room(self, new: core.Pod) -> Refusal | None:
         """Ends others for a critical pod, which begins when they have ended; answers why it cannot be taken."""
@@ -242,7 +268,8 @@ class PodManager:
         waiting = [worker for uid in list(self._resizes) if (worker := self._resizing(uid)) is not None]
         for worker in sorted(waiting, key=lambda found: order(found.asked, found.pod, self._resizes[found.pod.metadata.uid])):
             uid = worker.pod.metadata.uid
-            refused = resize_refusal(worker.asked, self._taken(uid), self._context.node.allocatable, self._context.node.host)
+            refused = pinned_refusal(worker.asked, worker.pod) if self._context.cpus.pins else None
+            refused = refused or resize_refusal(worker.asked, self._taken(uid), self._context.node.allocatable, self._context.node.host)
             if refused is None:
                 del self._resizes[uid]
                 worker.grant()
@@ -278,14 +305,17 @@ class PodManager:
             return
         if not uid:
             ENGINE_WELL.set(not self._context.runtime.trouble)
-            for worker in self._workers.values():
-                worker.wake()
+            self._wake_all()
         elif uid in self._workers:
             self._workers[uid].wake()
         elif self._told:
             observation = self._context.runtime.observe(uid)
             if observation is not None:
                 self._start(_stub(observation.ref), gone=True)
+
+    def _wake_all(self) -> None:
+        for worker in self._workers.values():
+            worker.wake()
 
     def _reference_changed(self, kind: str, key: Key) -> None:
         for worker in list(self._workers.values()):

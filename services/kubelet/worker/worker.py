@@ -208,6 +208,8 @@ class PodWorker:
         finally:
             self.settled.set()
             self.ended.set()
+            if self.facts.gone and self.facts.cleaned:
+                self._context.cpus.release(self._ref.uid)
             await self._prober.close()
             await self._actions.close()
             await self._writer.close()
@@ -227,6 +229,7 @@ class PodWorker:
         self._hasten()
         self._follow_resize(observation)
         self.facts.grouped = self._context.groups.there
+        self._follow_cpus(observation)
         renew_at = self._renewal(now)
         decision = decide(self._pod, observation, self.facts, now)
         self.activity = decision.activity
@@ -296,13 +299,21 @@ class PodWorker:
 
     def _follow_resize(self, observation: PodObservation) -> None:
         """Notes that containers have yet to get what they were granted, and that they all have it."""
-        before, self.facts.resizing = self.facts.resizing, is_resizing(self._pod, observation) or self._is_held_otherwise()
+        before, self.facts.resizing = self.facts.resizing, self._resizes(observation)
         if before and not self.facts.resizing and self.is_active:
             self._events.pod("Normal", "ResizeCompleted", message("completed", self._latest, self.facts.granted))
 
-    def _is_held_otherwise(self) -> bool:
-        """Whether the pod as a whole is held to other amounts than it was granted."""
-        return self.facts.held is not None and self.facts.held != of_pod(self._pod)
+    def _resizes(self, observation: PodObservation) -> bool:
+        """Whether a container, or the pod as a whole, is held to other amounts than it was granted."""
+        alone, held = self.facts.cpus.alone, self.facts.held
+        return is_resizing(self._pod, observation, alone) or (held is not None and held != of_pod(self._pod, alone=bool(alone)))
+
+    def _follow_cpus(self, observation: PodObservation) -> None:
+        """Notes which processors its containers are to run on; a pod of which nothing runs any more gives back those that it had."""
+        cpus, uid = self._context.cpus, self._ref.uid
+        if not self.is_active and not self.facts.busy and not any(container.state == RUNNING for container in observation.containers):
+            cpus.release(uid)
+        self.facts.cpus = cpus.of(uid)
 
     def _check_deadline(self, now: datetime) -> None:
         deadline = deadline_of(self._pod)

@@ -90,6 +90,7 @@ def container_request(plan: ContainerPlan, image: Image, hostname: str, logs: Pa
     config.stdin, config.stdin_once, config.tty = process.stdin, process.stdin_once, process.tty
     config.linux.resources.CopyFrom(resources(plan.limits))
     config.linux.resources.oom_score_adj = plan.limits.oom_score_adj
+    config.linux.resources.cpuset_cpus = plan.limits.cpuset
     _set_security(config.linux.security_context, plan.security)
     _set_namespaces(config.linux.security_context.namespace_options, plan.namespaces)
     return request

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from knarr.api.cri.v1 import common_pb2 as common
 from knarr.api.cri.v1 import container_pb2 as cri
 from knarr.api.cri.v1 import sandbox_pb2
 from knarr.api.cri.v1 import stats_pb2 as stats
@@ -102,8 +103,15 @@ class EngineContainers:
         await self._engine.runtime("UpdateContainerResources", request)
         known = self._observer.observations.container(container.id)
         if known is not None:
-            kept = known.limits.oom_score_adj if known.limits else limits.oom_score_adj
-            self._observer.observations.put_container(pod, replace(known, limits=replace(limits, oom_score_adj=kept)))
+            kept = known.limits or limits
+            held = replace(limits, oom_score_adj=kept.oom_score_adj, cpuset=kept.cpuset)
+            self._observer.observations.put_container(pod, replace(known, limits=held))
+
+    async def pin(self, container: Container, pod: PodRef, cpuset: str) -> None:
+        """As ``Runtime.pin_container``: an engine leaves alone what is not said."""
+        linux = common.LinuxContainerResources(cpuset_cpus=cpuset)
+        await self._engine.runtime("UpdateContainerResources", cri.UpdateContainerResourcesRequest(container_id=container.id, linux=linux))
+        self._observer.observations.put_pinned(pod, container.id, cpuset)
 
     async def stop(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         """As ``Runtime.stop_container``."""

@@ -174,6 +174,9 @@ class CriRuntime(Runtime):
     async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
         await self._containers.update(container, pod, limits)
 
+    async def pin_container(self, container: Container, pod: PodRef, cpuset: str) -> None:
+        await self._containers.pin(container, pod, cpuset)
+
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         await self._containers.stop(container, pod, grace_seconds)
 

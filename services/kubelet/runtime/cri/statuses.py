@@ -69,7 +69,7 @@ def _limits(response: cri.ContainerStatusResponse) -> Limits | None:
     """What the engine lets a container use: from its status, or where that has no such part from what it says beside; else None."""
     if response.status.HasField("resources"):
         told: common.LinuxContainerResources = response.status.resources.linux
-        return Limits(told.cpu_shares, max(told.cpu_quota, 0), max(told.memory_limit_in_bytes, 0), told.oom_score_adj)
+        return Limits(told.cpu_shares, max(told.cpu_quota, 0), max(told.memory_limit_in_bytes, 0), told.oom_score_adj, told.cpuset_cpus)
     spec = json_of(response.info, "info").get("runtimeSpec") or {}
     found = (spec.get("linux") or {}).get("resources")
     if found is None:
@@ -80,6 +80,7 @@ def _limits(response: cri.ContainerStatusResponse) -> Limits | None:
         max(int(cpu.get("quota") or 0), 0),
         max(int(memory.get("limit") or 0), 0),
         int((spec.get("process") or {}).get("oomScoreAdj") or 0),
+        str(cpu.get("cpus") or ""),
     )
 
 

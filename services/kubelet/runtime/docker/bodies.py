@@ -135,13 +135,18 @@ def _security(wanted: Security) -> dict[str, Any]:
     }
 
 
-def _limits(wanted: Limits) -> dict[str, int]:
-    return {"OomScoreAdj": wanted.oom_score_adj, **_changeable(wanted)}
+def _limits(wanted: Limits) -> dict[str, Any]:
+    return {"OomScoreAdj": wanted.oom_score_adj, **_changeable(wanted), **pin_body(wanted.cpuset)}
 
 
 def update_body(wanted: Limits) -> dict[str, int]:
     """Of the engine's update call, which leaves alone what is not said."""
     return {"CpuPeriod": PERIOD_MICROS, "CpuQuota": UNLIMITED, **_changeable(wanted)}
+
+
+def pin_body(cpuset: str) -> dict[str, str]:
+    """The processors of a container; empty where it is told none."""
+    return {"CpusetCpus": cpuset} if cpuset else {}
 
 
 def _changeable(wanted: Limits) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from services.kubelet.runtime.docker.bodies import container_body, container_name, update_body
+from services.kubelet.runtime.docker.bodies import container_body, container_name, pin_body, update_body
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.images import EngineImages
 from services.kubelet.runtime.docker.observations import container_from, image_id
@@ -86,7 +86,13 @@ class EngineContainers:
         await self._engine.request("POST", f"containers/{container.id}/update", body=update_body(limits))
         known = self._observer.observations.container(container.id)
         if known is not None:
-            self._observer.observations.put_container(pod, replace(known, limits=limits))
+            cpuset = known.limits.cpuset if known.limits else ""
+            self._observer.observations.put_container(pod, replace(known, limits=replace(limits, cpuset=cpuset)))
+
+    async def pin(self, container: Container, pod: PodRef, cpuset: str) -> None:
+        """As ``Runtime.pin_container``."""
+        await self._engine.request("POST", f"containers/{container.id}/update", body=pin_body(cpuset))
+        self._observer.observations.put_pinned(pod, container.id, cpuset)
 
     async def stop(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         """As ``Runtime.stop_container``."""

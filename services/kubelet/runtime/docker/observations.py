@@ -48,6 +48,7 @@ def _limits_from(host: Mapping[str, Any]) -> Limits:
         cpu_quota_micros=max(int(host.get("CpuQuota") or 0), 0),
         memory_bytes=int(host.get("Memory") or 0),
         oom_score_adj=int(host.get("OomScoreAdj") or 0),
+        cpuset=str(host.get("CpusetCpus") or ""),
     )
 
 
