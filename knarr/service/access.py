@@ -25,7 +25,7 @@ REMEMBERED, REMEMBERED_LETTERS = 1024, 4096
 # What every caller may who is known.
 FOR_ALL = ("/grpc.reflection.",)
 # By what a call begins that only looks.
-LOOKING = ("Get", "List", "Explain", "Resolve")
+LOOKING = ("Get", "List", "Explain", "Resolve", "WhatIf")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,28 @@ from services.command.commands.load import load
 from services.command.commands.secrets import secrets
 from services.command.commands.status import status
 from services.command.commands.up import up
+from services.command.commands.what_if import what_if
 from services.command.commands.why import why_pod
 from services.command.group import Commands
 from services.command.output import outlast_readers
 
 # In the order in which `knarr --help` tells them.
-COMMANDS: list[click.Command] = [up, down, status, kubeconfig, load, backup, restore, certs, audit, auth, why_pod, secrets, completion]
+COMMANDS: list[click.Command] = [
+    up,
+    down,
+    status,
+    kubeconfig,
+    load,
+    backup,
+    restore,
+    certs,
+    audit,
+    auth,
+    why_pod,
+    what_if,
+    secrets,
+    completion,
+]
 
 
 @click.group(cls=Commands, commands=COMMANDS, context_settings={"max_content_width": 140, "help_option_names": ["-h", "--help"]})

@@ -16,14 +16,16 @@ from services.standalone.files import Files
 NAMES = {"apiserver": "the API server", "scheduler": "the scheduler"}
 
 
-async def explained(files: Files, component: str, stub: Callable[[grpc.aio.Channel], Any], question: Message, seconds: float) -> Any:
-    """What a component's Explain answers to a question. ``stub`` makes the service's of a channel. CommandError where it does not."""
+async def explained(
+    files: Files, component: str, stub: Callable[[grpc.aio.Channel], Any], question: Message, seconds: float, method: str = "Explain"
+) -> Any:
+    """What a component's ``method`` answers to a question. ``stub`` makes the service's of a channel. CommandError where it does not."""
     address, token, authority = _reached(files, component)
     name = f"{NAMES[component]} at {address}"
     async with open_channel(address, authority, token) as channel:
         try:
             # A server that has just started may not be quick enough for the first handshake.
-            return await stub(channel).Explain(question, timeout=seconds, wait_for_ready=True)
+            return await getattr(stub(channel), method)(question, timeout=seconds, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 words = f"{name} did not answer within {seconds:g} s; `knarr status` says how the cluster is"

@@ -8,11 +8,12 @@ bound at the same time; a pod whose binding fails goes back to the queue.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 
 import grpc.aio
@@ -48,6 +49,7 @@ from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
 from services.scheduler.view import View
+from services.scheduler.what_if import WhatIf
 from services.scheduler.writer import FAILED, UNSCHEDULABLE, bind, is_bound, report_unschedulable
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class Scheduler(ElectedComponent):
         self._preparer: Preparer | None = None
         self._preempter: Preempter | None = None
         self._advisers: Advisers | None = None
+        self._budgets: Callable[[], Sequence[policy.PodDisruptionBudget]] | None = None
         self._pods: Informer[core.Pod] | None = None
         self._recorder = EventRecorder(self._client, DEFAULT_SCHEDULER, clock=clock)
         self._writes: set[asyncio.Task[None]] = set()
@@ -135,6 +138,13 @@ class Scheduler(ElectedComponent):
             return Explanation(profile, verdicts, f"0/{len(verdicts)} nodes are available: {hopeless[1]}.")
         return Explanation(profile, verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons)))
 
+    def what_if(self) -> WhatIf:
+        """What to ask what would become of pods, as things are now."""
+        state = self.state
+        assert self._budgets is not None
+        waiting = [pod for pod in state.queue.pods() if not state.table.node_of(pod.uid)]
+        return WhatIf(state, waiting, self._budgets())
+
     async def explain_whole(self, namespace: str, name: str) -> Explanation:
         """The same with what plugins in other processes and extenders say; they are asked."""
         found = self.explain(namespace, name)
@@ -157,9 +167,8 @@ class Scheduler(ElectedComponent):
         plugins = [kind for profile in self._settings.profiles for kind in profile.kinds]
         cluster = InformedCluster(informers, plugins, [policy.PodDisruptionBudget])
         self._state = state = SchedulerState(self._settings, cluster, asyncio.get_running_loop().time)
-        self._preempter = Preempter(
-            self._client, state, self._recorder, self._clock, lambda: cluster.list(policy.PodDisruptionBudget), self._random
-        )
+        self._budgets = budgets = functools.partial(cluster.list, policy.PodDisruptionBudget)
+        self._preempter = Preempter(self._client, state, self._recorder, self._clock, budgets, self._random)
         self._advisers = Advisers(RemotePlugins(state.table, asyncio.get_running_loop().time), self._extenders)
         self._pods.on_change(self._preempter.pod_changed)
         informers.get(core.Node).on_change(self._state.node_changed)

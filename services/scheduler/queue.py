@@ -68,6 +68,10 @@ class SchedulingQueue:
         """Every pod that waits, in no order."""
         return [waiting for waiting in self._pods.values() if waiting.state is not State.TAKEN]
 
+    def pods(self) -> Iterable[PodFacts]:
+        """Every pod that is to be placed, those that are being decided or bound among them."""
+        return [waiting.pod for waiting in self._pods.values()]
+
     def put(self, pod: PodFacts) -> PodFacts | None:
         """Adds a pod, or takes over its change: then answers what was known of it. Whether that helps it is told by ``changed``."""
         waiting = self._pods.get(pod.key)

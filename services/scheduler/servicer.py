@@ -9,8 +9,11 @@ import grpc.aio
 
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as api_grpc
+from knarr.machinery.errors import bad_request
+from knarr.objects.keys import Key
 from services.scheduler.decide import Explanation, Verdict
 from services.scheduler.state import SchedulerState
+from services.scheduler.what_if import Fate, Outcome, WhatIf
 
 
 class Answering(Protocol):
@@ -20,6 +23,8 @@ class Answering(Protocol):
     def state(self) -> SchedulerState: ...
 
     async def explain_whole(self, namespace: str, name: str) -> Explanation: ...
+
+    def what_if(self) -> WhatIf: ...
 
 
 class SchedulerServicer(api_grpc.SchedulerServiceServicer):
@@ -43,6 +48,9 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
             )
         return response
 
+    async def WhatIf(self, request: api.WhatIfRequest, context: grpc.aio.ServicerContext) -> api.WhatIfResponse:
+        return _told(_asked(self._scheduler.what_if(), request))
+
     async def GetQueue(self, request: api.GetQueueRequest, context: grpc.aio.ServicerContext) -> api.GetQueueResponse:
         queue = self._scheduler.state.queue
         response = api.GetQueueResponse()
@@ -56,6 +64,45 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
                 refused_by=sorted(waiting.refused_by),
             )
         return response
+
+
+_FATES = {
+    Fate.PLACED: api.FATE_PLACED,
+    Fate.WAITS: api.FATE_WAITS,
+    Fate.STAYS: api.FATE_STAYS,
+    Fate.GONE: api.FATE_GONE,
+}
+
+
+def _asked(what_if: WhatIf, request: api.WhatIfRequest) -> Outcome:
+    match request.WhichOneof("change"):
+        case "drain_node":
+            return what_if.drained(request.drain_node.node)
+        case "delete_pod":
+            return what_if.deleted(_key(request.delete_pod))
+        case "set_requests":
+            found = request.set_requests
+            return what_if.requested(_key(found), found.container, found.requests)
+        case "add_node":
+            added = request.add_node
+            return what_if.added(added.node if added.HasField("node") else None, added.like, added.count)
+    raise bad_request("change: must be one of drain_node, delete_pod, set_requests, add_node")
+
+
+def _key(of: api.DeletePod | api.SetRequests) -> Key:
+    return Key(of.namespace or "default", of.pod)
+
+
+def _told(outcome: Outcome) -> api.WhatIfResponse:
+    response = api.WhatIfResponse(limits=outcome.limits)
+    for one in outcome.pods:
+        told = response.pods.add(namespace=one.key.namespace, pod=one.key.name, fate=_FATES[one.fate], to=one.target, reason=one.reason)
+        # A word of Python's.
+        setattr(told, "from", one.source)
+        told.refused_by.extend(sorted(one.refused_by))
+    for budget in outcome.budgets:
+        response.budgets.add(namespace=budget.key.namespace, name=budget.key.name, allowed=budget.allowed, pods=budget.pods)
+    return response
 
 
 def _choice(verdicts: Sequence[Verdict]) -> str:

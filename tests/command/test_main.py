@@ -287,7 +287,22 @@ def test_a_shell_learns_to_complete(shell: str, capsys: pytest.CaptureFixture[st
     assert f"_KNARR_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
-COMMANDS = {"up", "down", "status", "kubeconfig", "load", "backup", "restore", "auth", "why", "certs", "audit", "secrets", "completion"}
+COMMANDS = {
+    "up",
+    "down",
+    "status",
+    "kubeconfig",
+    "load",
+    "backup",
+    "restore",
+    "auth",
+    "why",
+    "whatif",
+    "certs",
+    "audit",
+    "secrets",
+    "completion",
+}
 
 
 @pytest.mark.parametrize(

@@ -268,13 +268,13 @@ async def test_over_http() -> None:
     site = http.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    web, extender = HttpWeb(), Extender(url_prefix=f"http://127.0.0.1:{port}/x/", http_timeout=Seconds(0.2))
+    web, extender = HttpWeb(), Extender(url_prefix=f"http://127.0.0.1:{port}/x/")
     try:
         assert await web.post(extender, "sift", {"NodeNames": ["n1"]}) == {"nodenames": ["n1"]}
         with pytest.raises(ExtenderFailed, match=rf"failed none with extender at URL http://127\.0\.0\.1:{port}/x/none, code 404"):
             await web.post(extender, "none", {})
         with pytest.raises(ExtenderFailed, match="context deadline exceeded"):
-            await web.post(extender, "slow", {})
+            await web.post(dataclasses.replace(extender, http_timeout=Seconds(0.2)), "slow", {})
         secure = Extender(url_prefix=f"https://127.0.0.1:{port}/x", enable_https=True)
         with pytest.raises(ExtenderFailed, match='Post "https://127'):
             await web.post(secure, "sift", {})

@@ -136,7 +136,8 @@ async def test_what_is_remembered_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "verb"), [("Explain", "get"), ("GetStatus", "get"), ("ListNodes", "get"), ("Resolve", "get"), ("Sync", "post")]
+    ("call", "verb"),
+    [("Explain", "get"), ("GetStatus", "get"), ("ListNodes", "get"), ("Resolve", "get"), ("WhatIf", "get"), ("Sync", "post")],
 )
 def test_verbs(call: str, verb: str) -> None:
     assert right_of(f"/knarr.api.x.v1.XService/{call}") == Right(verb, path=f"/knarr.api.x.v1.XService/{call}")

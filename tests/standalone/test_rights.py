@@ -12,7 +12,7 @@ from knarr.api.controller.v1 import controller_service_pb2
 from knarr.api.dns.v1 import dns_service_pb2
 from knarr.api.kubelet.v1 import kubelet_service_pb2
 from knarr.api.proxy.v1 import proxy_service_pb2
-from knarr.api.scheduler.v1 import scheduler_service_pb2
+from knarr.api.scheduler.v1 import plugin_pb2, scheduler_service_pb2
 from knarr.machinery.errors import Forbidden
 from knarr.service.access import ReviewedAccess, Right, right_of
 from knarr.service.authentication import AUTHENTICATED, KUBELET_CLIENT, MASTERS, User
@@ -29,6 +29,7 @@ from tests.support.rights import CLOUD, CONTROLLER, DNS, PROXY, SCHEDULER, kubel
 CALLS: dict[str, tuple[str, str]] = {
     "knarr.api.scheduler.v1.SchedulerService/Explain": ("get", ""),
     "knarr.api.scheduler.v1.SchedulerService/GetQueue": ("get", ""),
+    "knarr.api.scheduler.v1.SchedulerService/WhatIf": ("get", ""),
     "knarr.api.controller.v1.ControllerService/ListControllers": ("get", ""),
     "knarr.api.controller.v1.ControllerService/GetKey": ("get", ""),
     "knarr.api.controller.v1.ControllerService/Sync": ("post", ""),
@@ -52,9 +53,10 @@ CALLS: dict[str, tuple[str, str]] = {
 }
 FILES = (
     scheduler_service_pb2, controller_service_pb2, proxy_service_pb2, dns_service_pb2, cloud_service_pb2, kubelet_service_pb2, provider_pb2,
+    plugin_pb2,
 )  # fmt: skip
 # Served by others, who know by themselves whom they serve.
-OF_OTHERS = {"knarr.api.cloud.v1.CloudProviderService"}
+OF_OTHERS = {"knarr.api.cloud.v1.CloudProviderService", "knarr.api.scheduler.v1.SchedulerPluginService"}
 # Who may call kubelets, each for what a caller of the API server was permitted.
 FORWARDING = (User(APISERVER.name, groups=(AUTHENTICATED,)), User(KUBELET_CLIENT, groups=(AUTHENTICATED,)))
 STRANGERS = (

@@ -39,6 +39,11 @@ class SchedulerServiceStub:
                 request_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.WhatIf = channel.unary_unary(
+                '/knarr.api.scheduler.v1.SchedulerService/WhatIf',
+                request_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfResponse.FromString,
+                _registered_method=True)
         self.GetQueue = channel.unary_unary(
                 '/knarr.api.scheduler.v1.SchedulerService/GetQueue',
                 request_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.GetQueueRequest.SerializeToString,
@@ -52,6 +57,16 @@ class SchedulerServiceServicer:
     def Explain(self, request, context):
         """Explain answers, for one pod, each node's verdict: which filter refuses it
         and why, or the scores. It decides nothing and may be repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WhatIf(self, request, context):
+        """WhatIf answers what would become of pods if one thing were otherwise. It
+        changes nothing, neither in the cluster nor in what the scheduler believes,
+        and may be repeated. FAILED_PRECONDITION, NOT_FOUND and INVALID_ARGUMENT say
+        what cannot be asked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,6 +86,11 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainRequest.FromString,
                     response_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainResponse.SerializeToString,
+            ),
+            'WhatIf': grpc.unary_unary_rpc_method_handler(
+                    servicer.WhatIf,
+                    request_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfResponse.SerializeToString,
             ),
             'GetQueue': grpc.unary_unary_rpc_method_handler(
                     servicer.GetQueue,
@@ -105,6 +125,33 @@ class SchedulerService:
             '/knarr.api.scheduler.v1.SchedulerService/Explain',
             knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainRequest.SerializeToString,
             knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WhatIf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knarr.api.scheduler.v1.SchedulerService/WhatIf',
+            knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfRequest.SerializeToString,
+            knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfResponse.FromString,
             options,
             channel_credentials,
             insecure,
