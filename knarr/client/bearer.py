@@ -1,4 +1,4 @@
-"""A channel on which every call shows a bearer token.
+"""A channel on which every call shows a bearer token, and what else is to be said beside each.
 
 gRPC's own way, credentials of a call, starts a thread for each of them: that takes more of the processor than the rest of the call.
 """
@@ -13,14 +13,16 @@ import grpc.aio
 
 AUTHORIZATION = "authorization"
 Call = Callable[..., Any]
+Metadata = tuple[tuple[str, str], ...]
 
 
 class BearerChannel(grpc.aio.Channel):
-    """All of a channel, which it owns; the token is among the metadata of its calls. The channel must be one with TLS."""
+    """All of a channel, which it owns; the token, if any, is among the metadata of its calls, beside ``metadata``. The channel must be
+    one with TLS."""
 
-    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, token: str, metadata: Metadata = ()) -> None:
         self._channel = channel
-        self._shown = ((AUTHORIZATION, f"Bearer {token}"),)
+        self._shown = (*metadata, *(((AUTHORIZATION, f"Bearer {token}"),) if token else ()))
 
     async def __aenter__(self) -> BearerChannel:
         return self

@@ -13,7 +13,7 @@ from typing import Protocol
 import grpc
 import grpc.aio
 
-from knarr.client.bearer import BearerChannel
+from knarr.client.bearer import BearerChannel, Metadata
 
 Options = list[tuple[str, int | str]]
 
@@ -70,9 +70,11 @@ def open_channel(
     pair: Pair | None = None,
     ping_seconds: float = PING_SECONDS,
     server_name: str = "",
+    metadata: Metadata = (),
 ) -> grpc.aio.Channel:
     """A channel to ``host:port``; the caller closes it. ``pair``: what is shown of oneself. ``ping_seconds``: longer for a server that is
-    not ours. ``server_name``: whom the server's certificate must name, if that is not the endpoint's host.
+    not ours. ``server_name``: whom the server's certificate must name, if that is not the endpoint's host. ``metadata`` are said beside
+    each call.
 
     Without a CA (PEM) the channel is plain text and the token is not sent; for tests only.
     """
@@ -88,7 +90,7 @@ def open_channel(
         options.append(("grpc.ssl_target_name_override", server_name))
     tls = grpc.ssl_channel_credentials(ca_certificate, *((pair.key, pair.certificate) if pair is not None else ()))
     channel = open_secure_channel(endpoint, tls, options)
-    return BearerChannel(channel, token) if token else channel
+    return BearerChannel(channel, token, metadata) if token or metadata else channel
 
 
 def open_plain_channel(target: str, options: Options | None = None) -> grpc.aio.Channel:

@@ -16,6 +16,7 @@ import grpc.aio
 from knarr.client.channel import open_channel
 from knarr.service.authentication import bound_token
 from knarr.service.keypair import KeptPair, KeyPair
+from knarr.service.node_calls import naming
 from knarr.service.tls import client_context
 from services.apiserver.node_streams import KubeletCredentials
 
@@ -50,7 +51,8 @@ class KubeletChannels:
             known = None
         if known is None:
             token = bound_token(self._token, node) if self._token else ""
-            known = address, open_channel(address, self._ca, token, pair=self._shown, server_name=node)
+            channel = open_channel(address, self._ca, token, pair=self._shown, server_name=node, metadata=naming(node))
+            known = address, channel
         self._channels[node] = known
         if len(self._channels) > KEPT:
             self._let_go(self._channels.popitem(last=False)[1][1])

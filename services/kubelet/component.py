@@ -148,7 +148,7 @@ class Kubelet(Component):
         self.shutdown = Shutdown(settings.shutdown_periods, self.manager, self._keeper, self._recorder)
         self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
         self.stats = Stats(runtime, clock)
-        self._servicer = KubeletServicer(self.manager, runtime, self.stats, settings.node_ip)
+        self.servicer = KubeletServicer(self.manager, runtime, self.stats, settings.node_ip)
         self._disks = Disks(self.context, self.manager)
 
     def right(self, method: str) -> Right:
@@ -157,7 +157,7 @@ class Kubelet(Component):
         return Right(verb, resource="nodes", subresource=subresource, name=self._settings.node_name)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(self._servicer, server)
+        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(self.servicer, server)
         return [kubelet_service_pb2.DESCRIPTOR.services_by_name["KubeletService"].full_name]
 
     def web(self, tokens: TokenAuthenticator | None) -> WebFace:
@@ -169,7 +169,7 @@ class Kubelet(Component):
             self._machine,
             self.manager,
             self._runtime,
-            self._servicer,
+            self.servicer,
             surveyor,
             self._disks,
             self._keeper.images,

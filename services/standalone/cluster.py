@@ -20,6 +20,7 @@ import orjson
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import is_true
+from knarr.objects.hollow import EVERY_NODE
 from knarr.service import collector
 from knarr.service.access import ReviewedAccess
 from knarr.service.authentication import MASTERS, User
@@ -43,6 +44,7 @@ from services.apiserver.tokens.keys import SigningKeys
 from services.standalone.auditing import auditor
 from services.standalone.credentials import Credentials, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
+from services.standalone.hollow import node_names, with_room
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
 from services.standalone.machine import node_address, sudo_caller
 from services.standalone.progress import Progress
@@ -53,6 +55,8 @@ log = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
 POLL_SECONDS = 0.01
+# Components that listen at the node's address: where nodes are reached.
+AT_NODE = frozenset({"kubelet", "hollow"})
 
 
 class Cluster:
@@ -62,7 +66,7 @@ class Cluster:
         self._progress, self._etcd = progress, etcd
         self._files = settings.files
         self._address = node_address()
-        self._settings = with_ports(settings, self._address)
+        self._settings = with_ports(with_room(settings), self._address)
         self._hosts: dict[str, Host] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
@@ -71,6 +75,8 @@ class Cluster:
         settings = self._settings
         reached = [host for host in rest_hosts(settings, self._address) if host != EVERYWHERE]
         service = [_first_address(settings.service_cidr), *service_names(settings.cluster_domain)]
+        if settings.nodes > 1:
+            service.append(EVERY_NODE)
         hosts = list(dict.fromkeys([LOOPBACK, "localhost", settings.node, self._address, *reached, *service]))
         etcd = self._etcd
         async with AsyncExitStack() as stack:
@@ -168,7 +174,7 @@ class Cluster:
 
     async def _supervise(self, name: str, make: Callable[[], Component], credentials: Credentials) -> None:
         """Keeps one component running; its failure is an error of the start, later a restart."""
-        address = self._address if name == "kubelet" else self._settings.listen_address
+        address = self._address if name in AT_NODE else self._settings.listen_address
         while True:
             host = self._host(make(), credentials, address, getattr(self._settings.ports, name))
             try:
@@ -185,6 +191,8 @@ class Cluster:
         if component.name == "kubelet":
             tokens, authorities = credentials.kubelet_tokens(self._settings.node), self._files.pki / "ca.crt"
             settings = replace(settings, tokens=tokens, web_client_ca=authorities)
+        if component.name == "hollow":
+            settings = replace(settings, tokens=credentials.kubelet_tokens(*node_names(self._settings)))
         if isinstance(component, ApiServer):
             mutual = f"{address}:{self._settings.ports.mutual}"
             settings = replace(
@@ -215,8 +223,7 @@ class Cluster:
         """Tells the CLI and `knarr status` what there is."""
         self._started = True
         addresses = {
-            name: f"{self._address if name == 'kubelet' else self._settings.listen_address}:{host.port}"
-            for name, host in self._hosts.items()
+            name: f"{self._address if name in AT_NODE else self._settings.listen_address}:{host.port}" for name, host in self._hosts.items()
         }
         facts = {
             "server": self._server,

@@ -45,14 +45,14 @@ class Credentials:
     apiserver_token: str
     tokens: TokenTable
 
-    def kubelet_tokens(self, node: str) -> TokenTable:
-        """Who may call the kubelet of a node."""
-        return kubelet_tokens(self.admin_token, self.apiserver_token, node)
+    def kubelet_tokens(self, *nodes: str) -> TokenTable:
+        """Who may call the kubelet of a node, or of several that are one process."""
+        return kubelet_tokens(self.admin_token, self.apiserver_token, *nodes)
 
 
-def kubelet_tokens(admin_token: str, apiserver_token: str, node: str) -> TokenTable:
+def kubelet_tokens(admin_token: str, apiserver_token: str, *nodes: str) -> TokenTable:
     """The admin, and the API server by what it shows to that kubelet alone."""
-    return TokenTable({hash_token(admin_token): ADMIN, hash_token(bound_token(apiserver_token, node)): APISERVER})
+    return TokenTable({hash_token(admin_token): ADMIN, **{hash_token(bound_token(apiserver_token, node)): APISERVER for node in nodes}})
 
 
 def load_or_create(files: Files, hosts: list[str]) -> Credentials:

@@ -33,6 +33,9 @@ def endpoints(settings: ClusterSettings, node_address: str) -> Iterator[tuple[st
                 yield field.name, [(host, TCP) for host in rest_hosts(settings, node_address)]
             case "kubelet":
                 yield field.name, [(node_address, TCP)]
+            case "hollow":
+                if settings.nodes > 1:
+                    yield field.name, [(node_address, TCP)]
             case "nameserver":
                 yield field.name, [(node_address, TCP), (node_address, UDP)]
             case _:

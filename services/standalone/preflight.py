@@ -18,6 +18,7 @@ from typing import Any
 from knarr.service.errors import CommandError
 from knarr.service.options import node_name
 from services.kubelet.runtime.catalog import bridge_name, engine_url
+from services.standalone.hollow import with_room
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
 from services.standalone.settings import ClusterSettings, path_of
@@ -70,6 +71,10 @@ def _nftables_problems() -> Iterator[str]:
 
 def _range_problems(settings: ClusterSettings) -> Iterator[str]:
     service, cluster, pod = (IPv4Network(text) for text in (settings.service_cidr, settings.cluster_cidr, settings.pod_cidr))
+    if settings.nodes > 1:
+        if settings.runtime != "hollow":
+            yield f"--nodes {settings.nodes} is for simulated nodes; give --runtime hollow with it, or add machines (docs/compose.md)"
+        cluster = IPv4Network(with_room(settings).cluster_cidr)
     if not pod.subnet_of(cluster):
         yield f"--pod-cidr {pod} lies outside --cluster-cidr {cluster}; choose a part of it"
     # A restored state comes without settings.

@@ -25,6 +25,7 @@ from knarr.service.options import (
     cidr_for,
     domain,
     ipv4,
+    number,
     one_of,
     optional_drivers,
     optional_ipv4,
@@ -39,6 +40,8 @@ from services.kubelet.settings import CONTAINERD
 from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
+# As many as have ranges of pod addresses in a network of the size of 10.0.0.0/8, beside Services and load balancers.
+MOST_NODES = 20_000
 # Fields that came after version 0.1: files from before lack them, and the default holds.
 LATER = frozenset(
     {
@@ -53,8 +56,10 @@ LATER = frozenset(
         "disable_admission_plugins",
         "enable_admission_plugins",
         "encryption_provider_config",
+        "hollow",
         "kubelet_options",
         "mutual",
+        "nodes",
         "rest_address",
         "scheduler_config",
     }
@@ -124,6 +129,7 @@ class Ports:
     dns: int = _port(10253, "the DNS component's gRPC service")
     cloud: int = _port(10258, "the cloud controller manager's gRPC service")
     nameserver: int = chosen(10053, port, "port of the cluster's DNS, UDP and TCP, on the node's address; 0 lets the system choose", "PORT")
+    hollow: int = _port(0, "the gRPC service of the simulated nodes that --nodes adds")
 
     def moved(self, **given: int) -> Ports:
         """These with others in their places. ``mutual`` goes where ``apiserver`` goes, unless it is given, or was chosen: who moves all the
@@ -155,6 +161,7 @@ class ClusterSettings:
         "", optional_ipv4, "one more address for the Kubernetes REST API, besides the loopback and the node's own; 0.0.0.0: all", "ADDRESS"
     )
     ports: Ports = Ports()
+    nodes: int = chosen(1, number(1, MOST_NODES), "how many nodes there are; those beyond the first are simulated", "NUMBER")
     node_name: str = chosen("", optional_node_name, "the node's name (default: the machine's)", "NAME")
     # The first is the API's, the tenth the nameserver's.
     service_cidr: str = chosen("10.96.0.0/16", cidr_for("Services", 28), "addresses of Services", "CIDR")

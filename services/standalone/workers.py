@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from knarr.client.client import Client
-from knarr.service.authentication import User
+from knarr.service.authentication import NODE_PREFIX, NODES, User
 from knarr.service.component import Component
 from knarr.service.options import driver_sockets
 from services.cloud.component import CloudControllerManager
@@ -25,6 +25,7 @@ from services.proxy.component import Proxy
 from services.scheduler.component import Scheduler
 from services.scheduler.settings import SchedulerSettings
 from services.standalone.datapath import datapath_settings
+from services.standalone.hollow import hollow_nodes
 from services.standalone.settings import ClusterSettings, path_of
 
 # By name, in the order in which a start is told; each call makes a new one.
@@ -49,16 +50,21 @@ def workers(settings: ClusterSettings, address: str, root_certificate: str, clie
         signing=Signing(settings.files.pki / "ca.crt", settings.files.pki / "ca.key"),
         csi_drivers=driver_sockets(settings.csi_driver),
     )
-    return {
+    made: Workers = {
         "scheduler": lambda: Scheduler(client("system:kube-scheduler"), scheduler),
         "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller),
         "cloud": lambda: CloudControllerManager(client("system:cloud-controller-manager"), cloud),
         "dns": lambda: Dns(client("system:kube-dns"), dns),
         "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
-        "kubelet": lambda: Kubelet(
-            client(f"system:node:{settings.node}", "system:nodes"), kubelet, make_runtime(settings.runtime, kubelet)
-        ),
+        "kubelet": lambda: Kubelet(client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet)),
     }
+    if settings.nodes > 1:
+        # What is simulated is loaded by those alone who have it.
+        from services.kubelet.hollow_nodes import HollowNodes
+
+        hollow = hollow_nodes(settings, kubelet)
+        made["hollow"] = lambda: HollowNodes(lambda name: client(f"{NODE_PREFIX}{name}", NODES), hollow)
+    return made
 
 
 def _scheduler(settings: ClusterSettings) -> SchedulerSettings:

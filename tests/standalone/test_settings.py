@@ -13,12 +13,12 @@ from knarr.service.errors import CommandError
 from services.standalone.options import settings_from
 from services.standalone.settings import ClusterSettings, Ports
 
-CHOSEN = {"runtime": "hollow", "service_cidr": "10.1.0.0/16"}
+CHOSEN: dict[str, Any] = {"runtime": "hollow", "service_cidr": "10.1.0.0/16"}
 
 
 def written(folder: Path, **changes: Any) -> Path:
     """A settings file in which fields have been changed; None takes one out."""
-    settings = ClusterSettings(data_dir=folder, ports=Ports(rest=1), **CHOSEN)  # type: ignore[arg-type]
+    settings = ClusterSettings(data_dir=folder, ports=Ports(rest=1), **CHOSEN)
     settings.save()
     fields = {**json.loads(settings.files.settings.read_text()), **changes}
     settings.files.settings.write_text(json.dumps({name: value for name, value in fields.items() if value is not None}))

@@ -1,6 +1,7 @@
 """Watchers that wait for a change of objects whose field has a certain value.
 
-A kubelet watches the pods of its node. Were it woken for those of all nodes, each change of a pod would cost as much as there are nodes.
+A kubelet watches the pods of its node, and its own Node by name. Were it woken for those of all nodes, each change of a pod, and each
+report of a node, would cost as much as there are nodes.
 Who was not woken learns with the next waking from where on he has to look: nothing before that concerned him, and it may have left
 the history.
 """
@@ -13,8 +14,10 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from services.apiserver.cache.history import History
+from services.apiserver.cache.history import History, HistoryChange
 from services.apiserver.entry import Entry, Selectable
+
+NAME = "metadata.name"
 
 
 class Field(NamedTuple):
@@ -24,7 +27,7 @@ class Field(NamedTuple):
     name: str
 
     def of(self, entry: Entry) -> str:
-        return entry.fields(self.rules).get(self.name, "")
+        return entry.name if self.name == NAME else entry.fields(self.rules).get(self.name, "")
 
 
 class Term(NamedTuple):
@@ -32,6 +35,11 @@ class Term(NamedTuple):
 
     field: Field
     value: str
+
+    def concerns(self, change: HistoryChange) -> bool:
+        """Whether the object had the value or has it. Most changes that a watcher looks through are not its own."""
+        found = (change.event.entry, change.previous)
+        return any(entry is not None and self.field.of(entry) == self.value for entry in found)
 
 
 class TermWaiters:

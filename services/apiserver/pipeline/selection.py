@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request
 from knarr.machinery.selectors import FieldSelector, Selector, parse_field_selector, parse_label_selector
-from services.apiserver.cache.terms import Field, Term
+from services.apiserver.cache.terms import NAME, Field, Term
 from services.apiserver.entries import Block
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import collection_prefix
 from services.apiserver.strategies import Strategies, Strategy
 
-NAME, NAMESPACE = "metadata.name", "metadata.namespace"
+NAMESPACE = "metadata.namespace"
 PLAIN = Strategy()
 # So many conditions take no longer than what is done beside them. An object is held against one in a quarter of a microsecond.
 FEW, SOME = 16, 8
@@ -31,6 +31,8 @@ class Selection:
         self._names_only = False
         # A list request for one name (``metadata.name`` in the path) selects it like a field.
         self._name = ref.name
+        # How the keys of all that is selected end: a watcher of one object looks at no other.
+        self._suffix = f"/{ref.name}" if ref.name else ""
         if label_selector or field_selector:
             # Most select by no field, and need no rules of the kind.
             self.strategy = strategies(ref.version) if field_selector else PLAIN
@@ -49,7 +51,7 @@ class Selection:
     def term(self) -> Term | None:
         """A value that a field of whatever is selected has; None where there is none."""
         for requirement in self._fields.requirements if self._fields is not None else ():
-            if requirement.equal and requirement.field not in (NAME, NAMESPACE):
+            if requirement.equal and requirement.field != NAMESPACE:
                 return Term(Field(self.strategy, requirement.field), requirement.value)
         return None
 
@@ -63,10 +65,11 @@ class Selection:
         return min(count, max(count * FEW // max(self.effort, FEW), SOME))
 
     def covers(self, key: str) -> bool:
-        return key.startswith(self.prefix)
+        """Whether an object of this key may be selected."""
+        return key.startswith(self.prefix) and key.endswith(self._suffix)
 
     def matches(self, entry: Entry) -> bool:
-        """Whether an object with the prefix is selected."""
+        """Whether an object that is covered is selected."""
         if self._name and entry.name != self._name:
             return False
         if self._fields is not None and not self._fields.matches(self._field_values(entry)):
@@ -93,3 +96,6 @@ class Selection:
             for name in sorted(names - known):
                 raise bad_request(f"field label not supported: {name}")
             self._names_only = names <= {NAME, NAMESPACE}
+            for requirement in self._fields.requirements:
+                if requirement.field == NAME and requirement.equal and requirement.value:
+                    self._suffix = f"/{requirement.value}"

@@ -169,7 +169,8 @@ class Watch:
             self._position += len(changes)
             if self._is_converted:
                 return self._in_version(changes)
-            return [event for change in changes if (event := selected(change, self._selection)) is not None]
+            concerned = changes if self._term is None else filter(self._term.concerns, changes)
+            return [event for change in concerned if (event := selected(change, self._selection)) is not None]
         if self._bookmarks and now >= self._next_bookmark:
             self._set_bookmark(now)
             return (Event(BOOKMARK, reached),)

@@ -12,7 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.clock import Clock
-from knarr.machinery.errors import NotFound, StatusError
+from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.times import to_micro_time
 from knarr.objects.copies import copy_of
 from knarr.objects.owners import owner_reference
@@ -34,6 +34,8 @@ class LeaseKeeper:
         self._settings = settings
         self._clock = clock
         self._node = node
+        # As it was written last: nobody else writes it, so that it need not be read for each renewal.
+        self._written: coordination.Lease | None = None
 
     async def run(self) -> None:
         """Until cancelled; an API that is away is tried again."""
@@ -48,13 +50,26 @@ class LeaseKeeper:
             await asyncio.sleep(RETRY.delay(failures) if failures else self._settings.lease_renew_seconds)
 
     async def _renew(self) -> None:
-        now = self._clock.now()
+        known, self._written = self._written, None
+        if known is not None:
+            try:
+                self._written = await self._update(known)
+                return
+            except (Conflict, NotFound):
+                # Somebody else did.
+                pass
         try:
             found = await self._client.get(coordination.Lease, self._settings.node_name, LEASE_NAMESPACE)
         except NotFound:
-            await self._client.create(renewed(coordination.Lease(), self._settings, self._node(), now))
+            self._written = await self._client.create(self._renewed(coordination.Lease()))
             return
-        await self._client.update(renewed(found, self._settings, self._node(), now))
+        self._written = await self._update(found)
+
+    async def _update(self, lease: coordination.Lease) -> coordination.Lease:
+        return await self._client.update(self._renewed(lease))
+
+    def _renewed(self, lease: coordination.Lease) -> coordination.Lease:
+        return renewed(lease, self._settings, self._node(), self._clock.now())
 
 
 def renewed(lease: coordination.Lease, settings: KubeletSettings, node: core.Node | None, now: datetime) -> coordination.Lease:

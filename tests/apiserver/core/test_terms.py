@@ -13,7 +13,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import Limits, Overrun
-from services.apiserver.cache.terms import Field, Term
+from services.apiserver.cache.terms import NAME, Field, Term
 from services.apiserver.entry import Entry
 from tests.support.virtual_time import virtual_time
 
@@ -92,6 +92,20 @@ async def test_only_they_are_woken_whom_a_change_concerns() -> None:
     pods.remove("elsewhere")
     await _turn()
     assert b.result() == 4
+
+
+@virtual_time
+async def test_a_name_is_a_value_that_is_known_without_reading_the_object() -> None:
+    pods = _Pods()
+    terms, before = pods.collection.terms, RULES.asked
+    own = asyncio.create_task(terms.wait(Term(Field(RULES, NAME), "own"), SECONDS))
+    await _turn()
+    pods.put("other", "a")
+    await _turn()
+    assert not own.done()
+    pods.put("own", "a")
+    await _turn()
+    assert (own.result(), RULES.asked) == (1, before)
 
 
 @virtual_time

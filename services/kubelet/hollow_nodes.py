@@ -1,0 +1,188 @@
+"""Many nodes in one process, whose containers are simulated.
+
+Each is a whole kubelet, but for a machine: it registers, heartbeats, runs pods, and tells what they use. They have one port and one
+address, by which the API server reaches them all; it says of which node it speaks. One that fails is started again, the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import grpc.aio
+
+from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
+from knarr.api.kubelet.v1 import kubelet_service_pb2_grpc
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.machinery.errors import not_found
+from knarr.objects.hollow import node_name
+from knarr.service.access import Right
+from knarr.service.component import Component
+from knarr.service.node_calls import node_of
+from knarr.service.tasks import cancel
+from services.kubelet.component import RIGHTS, Kubelet
+from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
+from services.kubelet.servicer import KubeletServicer
+from services.kubelet.settings import KubeletSettings
+
+log = logging.getLogger(__name__)
+
+# So many register at once: each tells all who follow nodes of itself, several times.
+BEGIN_AT_ONCE = 32
+POLL_SECONDS = 0.05
+AGAIN_SECONDS = 1.0
+# Nothing of a simulated machine changes by itself; what does change is looked at when it does.
+STATUS_CHECK_SECONDS = 10.0
+PLAIN = HollowSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class HollowNodesSettings:
+    """``node`` is what the nodes have in common: its data directory holds theirs, its name is nobody's."""
+
+    node: KubeletSettings
+    # The numbers of the nodes, which name them.
+    numbers: range
+    # By number: the range of a node's pod addresses, CIDR. Without one the controller gives the nodes theirs.
+    pod_cidr: Callable[[int], str] = lambda _: ""
+    runtime: HollowSettings = PLAIN
+
+    def of(self, number: int) -> KubeletSettings:
+        """What the kubelet of one node is told."""
+        name = node_name(number)
+        check = max(self.node.status_check_seconds, STATUS_CHECK_SECONDS)
+        return replace(
+            self.node,
+            node_name=name,
+            data_dir=self.node.data_dir / name,
+            pod_cidr=self.pod_cidr(number),
+            status_check_seconds=check,
+        )
+
+
+class HollowNodes(Component):
+    """``client_of`` gives the API as a node sees it, by the node's name."""
+
+    name: ClassVar[str] = "hollow"
+
+    def __init__(self, client_of: Callable[[str], Client], settings: HollowNodesSettings, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._client_of, self._settings, self._clock = client_of, settings, clock
+        self.nodes: dict[str, HollowNode] = {}
+        for number in settings.numbers:
+            node = HollowNode(self._make, number)
+            self.nodes[node.name] = node
+        self._waiting = dict(self.nodes)
+        self._begun = asyncio.Semaphore(BEGIN_AT_ONCE)
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(NodesServicer(self.nodes), server)
+        return [pb.DESCRIPTOR.services_by_name["KubeletService"].full_name]
+
+    def right(self, method: str) -> Right:
+        """As of a kubelet; of all nodes, for they are one process."""
+        verb, subresource = RIGHTS.get(method.rpartition("/")[2], ("create", "proxy"))
+        return Right(verb, resource="nodes", subresource=subresource)
+
+    async def run(self) -> None:
+        tasks = [asyncio.create_task(self._begin(node), name=f"hollow/{name}") for name, node in self.nodes.items()]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await cancel(tasks)
+
+    @property
+    def ready(self) -> bool:
+        """Whether all nodes have been ready once; they fail and come by themselves after that."""
+        for name, node in list(self._waiting.items()):
+            if not node.ready:
+                return False
+            del self._waiting[name]
+        return True
+
+    def _make(self, number: int) -> Kubelet:
+        settings = self._settings.of(number)
+        runtime = HollowRuntime(settings.pod_cidr, self._settings.runtime, self._clock)
+        return Kubelet(self._client_of(settings.node_name), settings, runtime, self._clock)
+
+    async def _begin(self, node: HollowNode) -> None:
+        """A few at a time."""
+        async with self._begun:
+            running = asyncio.create_task(node.run(), name=f"hollow/{node.name}/kubelet")
+            try:
+                while not node.ready and not running.done():  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_SECONDS)
+            except asyncio.CancelledError:
+                await cancel([running])
+                raise
+        try:
+            await running
+        finally:
+            await cancel([running])
+
+
+class HollowNode:
+    """One of them: its kubelet, made anew when it fails."""
+
+    def __init__(self, make: Callable[[int], Kubelet], number: int) -> None:
+        self.name, self.number = node_name(number), number
+        self._make = make
+        self.kubelet: Kubelet | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.kubelet is not None and self.kubelet.ready
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self.kubelet = self._make(self.number)
+            try:
+                await self.kubelet.run()
+            except Exception:
+                log.exception("a node failed; starting it again", extra={"node": self.name, "seconds": AGAIN_SECONDS})
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+class NodesServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
+    """Lets each node answer what is asked of it. Raises NotFound for one that is not here, or is not there now."""
+
+    def __init__(self, nodes: Mapping[str, HollowNode]) -> None:
+        self._nodes = nodes
+
+    def _of(self, context: Any) -> KubeletServicer:
+        name = node_of(context.invocation_metadata())
+        node = self._nodes.get(name)
+        if node is None or node.kubelet is None:
+            raise not_found("nodes", name)
+        return node.kubelet.servicer
+
+    async def ListPods(self, request: pb.ListPodsRequest, context: Any) -> pb.ListPodsResponse:
+        return await self._of(context).ListPods(request, context)
+
+    async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
+        return await self._of(context).GetStats(request, context)
+
+    async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:
+        async with aclosing(self._of(context).Logs(request, context)) as found:  # type: ignore[type-var]
+            async for response in found:
+                yield response
+
+    async def Exec(self, requests: AsyncIterator[pb.ExecRequest], context: Any) -> AsyncIterator[pb.ExecResponse]:
+        async with aclosing(self._of(context).Exec(requests, context)) as found:  # type: ignore[type-var]
+            async for response in found:
+                yield response
+
+    async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
+        async with aclosing(self._of(context).Attach(requests, context)) as found:  # type: ignore[type-var]
+            async for response in found:
+                yield response
+
+    async def PortForward(self, requests: AsyncIterator[pb.PortForwardRequest], context: Any) -> AsyncIterator[pb.PortForwardResponse]:
+        async with aclosing(self._of(context).PortForward(requests, context)) as found:  # type: ignore[type-var]
+            async for response in found:
+                yield response
