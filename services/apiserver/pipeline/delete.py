@@ -134,6 +134,8 @@ async def delete_collection(pipeline: Pipeline, request: Request, selection: met
     """Deletes what the selectors choose; answers it as it was. Objects that vanish meanwhile are no error."""
     version = request.ref.version
     _warn(pipeline, request)
+    # Though nothing may be chosen.
+    check_options(request.ref, request.options)
     page = await read.list_selected(pipeline, request, selection)
     gone: list[Entry] = []
     for entry in page.entries:

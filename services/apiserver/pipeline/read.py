@@ -17,6 +17,7 @@ from services.apiserver.backend import Backend, parse_revision, too_large
 from services.apiserver.deadline import out_of_time, within
 from services.apiserver.entries import Block, Entries
 from services.apiserver.entry import Entry
+from services.apiserver.pipeline.list_options import EXACT, check_list_options
 from services.apiserver.pipeline.parts import part_of
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing
@@ -105,36 +106,18 @@ async def list_selected(pipeline: Pipeline, request: Request, options: meta.List
     ref, backend, limit = request.ref, pipeline.backend, max(options.limit, 0)
     selection = Selection.of(ref, options, pipeline.strategies)
     await backend.synced(request.deadline)
-    _check_match(options)
+    check_list_options(options)
     if options.continue_token:
         if options.resource_version and options.resource_version != "0":
             raise bad_request("specifying resource version is not allowed when using continue")
         place = Continue.decode(options.continue_token)
         return await _stored_page(pipeline, request, selection, limit, place)
     wanted = parse_revision(options.resource_version)
-    exact = options.resource_version_match == "Exact" or (wanted and limit and not options.resource_version_match)
+    exact = options.resource_version_match == EXACT or (wanted and limit and not options.resource_version_match)
     await catch_up(backend, request, options.resource_version)
     if exact and wanted != backend.cache.revision:
         return await _stored_page(pipeline, request, selection, limit, Continue(wanted, ""))
     return await _cached_page(pipeline, request, selection, limit)
-
-
-def _check_match(options: meta.ListOptions) -> None:
-    match = options.resource_version_match
-    if not match:
-        return
-    if options.continue_token:
-        raise _forbidden_match("resourceVersionMatch is forbidden when continue is provided")
-    if not options.resource_version:
-        raise _forbidden_match("resourceVersionMatch is forbidden unless resourceVersion is provided")
-    if match not in ("Exact", "NotOlderThan"):
-        raise bad_request(f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"')
-    if match == "Exact" and options.resource_version == "0":
-        raise _forbidden_match('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
-
-
-def _forbidden_match(detail: str) -> StatusError:
-    return bad_request(f"resourceVersionMatch: Forbidden: {detail}")
 
 
 async def _cached_page(pipeline: Pipeline, request: Request, selection: Selection, limit: int) -> Page:

@@ -10,7 +10,7 @@ from math import inf
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import ADDED, BOOKMARK, DELETED
-from knarr.machinery.errors import StatusError, bad_request, expired
+from knarr.machinery.errors import StatusError, expired
 from services.apiserver.backend import Backend, parse_revision
 from services.apiserver.cache.collection import Collection
 from services.apiserver.cache.history import HistoryChange, Overrun
@@ -18,6 +18,7 @@ from services.apiserver.cache.sleepers import Sleeper
 from services.apiserver.entries import BLOCK, Entries
 from services.apiserver.entry import Entry
 from services.apiserver.metrics import WATCHERS
+from services.apiserver.pipeline.list_options import check_watch_options
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import catch_up
 from services.apiserver.pipeline.selection import Selection
@@ -59,21 +60,6 @@ def selected(change: HistoryChange, selection: Selection) -> Event | None:
     if change.event.type == DELETED:
         return change.event
     return Event(DELETED, change.event.revision, change.previous.at(entry.revision))
-
-
-def check_options(options: meta.ListOptions) -> None:
-    """Raises BadRequest for combinations that Kubernetes refuses."""
-    if options.HasField("send_initial_events"):
-        if options.resource_version_match != "NotOlderThan":
-            raise bad_request(
-                "sendInitialEvents: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-                if not options.resource_version_match
-                else f'resourceVersionMatch: Unsupported value: "{options.resource_version_match}": supported values: "NotOlderThan"'
-            )
-    elif options.resource_version_match:
-        raise bad_request(
-            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        )
 
 
 class Watch:
@@ -274,7 +260,7 @@ class Watch:
 async def watch(pipeline: Pipeline, request: Request) -> Watch:
     """A watch that has not begun. Refuses bad options at once. The request's deadline bounds how long it waits to begin, not how long it
     goes on."""
-    check_options(request.options)
+    check_watch_options(request.options)
     parse_revision(request.options.resource_version)
     return Watch(pipeline, request, Selection.of(request.ref, request.options, pipeline.strategies))
 

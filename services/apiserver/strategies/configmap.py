@@ -29,7 +29,7 @@ class ConfigMapStrategy(Strategy):
         if obj.ByteSize() <= DATA_LIMIT_BYTES:
             return causes
         size = sum(len(text.encode()) for text in obj.data.values()) + sum(map(len, obj.binary_data.values()))
-        return [*causes, too_long("", DATA_LIMIT_BYTES)] if size > DATA_LIMIT_BYTES else causes
+        return [*causes, too_long("[]", DATA_LIMIT_BYTES)] if size > DATA_LIMIT_BYTES else causes
 
     def validate_update(self, new: core.ConfigMap, old: core.ConfigMap) -> list[Cause]:
         return validate_frozen(new, old, ("data", "binary_data"))
