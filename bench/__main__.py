@@ -47,6 +47,7 @@ MEASUREMENTS = {
     "bench.writes:peer_apply": ["peer-apply"],
     "bench.authorization:rbac_decision": ["rbac-decision", "rbac-decision-1000"],
     "bench.audit:audit_overhead": ["audit-get", "audit-list", "audit-create"],
+    "bench.guards:guards_overhead": ["guarded-get", "guarded-list", "guarded-create"],
     "bench.fairness:fairness": ["fairness-p99"],
     "bench.custom:custom_create": ["custom-create"],
     "bench.custom:custom_list": ["custom-list"],

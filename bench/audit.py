@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.api import CREATE_SCRIPT, pod, wrk
@@ -33,6 +34,23 @@ VIEWERS = {
 PEOPLE = {name: User(name, groups=("system:authenticated",)) for name in ("quiet", "noisy")}
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is asked again and again, by so many connections at once."""
+
+    name: str
+    path: str
+    connections: int
+    script: str = ""
+
+
+KINDS = (
+    Kind("get", f"{CONFIG_MAPS}/one", 16),
+    Kind("list", f"{PODS}?resourceVersion=0", 4),
+    Kind("create", CONFIG_MAPS, 16, CREATE_SCRIPT),
+)
+
+
 class Alone(Components):
     """An API server over an etcd of its own, with these options besides, which knows two people too."""
 
@@ -54,8 +72,12 @@ class Alone(Components):
         return self.processes["apiserver"].pid
 
 
+# A server, and as whom it is asked.
+Asked = tuple[Alone, Server]
+
+
 @asynccontextmanager
-async def alone(*options: str) -> AsyncIterator[tuple[Alone, Server]]:
+async def alone(*options: str) -> AsyncIterator[Asked]:
     """Ready, as its administrator sees it."""
     with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
         side = Alone(Path(folder), options)
@@ -88,38 +110,49 @@ async def _is_ready(server: Server) -> bool:
 async def audit_overhead() -> list[Result]:
     """By the round of the median ratio."""
     with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
-        policy, log = Path(folder) / "policy.yaml", Path(folder) / "audit.log"
-        policy.write_text(POLICY)
-        options = f"--audit-policy-file={policy}", f"--audit-log-path={log}"
+        log, options = logging(Path(folder))
         async with alone() as (without, plain), alone(*options) as (within, audited):
-            for server in (plain, audited):
-                for first in range(0, LISTED_PODS, MADE_AT_ONCE):
-                    await asyncio.gather(*(server.request("POST", PODS, pod(f"p{first + number}")) for number in range(MADE_AT_ONCE)))
-            found = []
-            for name, path, connections, script in (
-                ("audit-get", f"{CONFIG_MAPS}/one", 16, ""),
-                ("audit-list", f"{PODS}?resourceVersion=0", 4, ""),
-                ("audit-create", CONFIG_MAPS, 16, CREATE_SCRIPT),
-            ):
-                costs: list[tuple[float, float]] = []
-                for number in range(ROUNDS):
-                    filled = script.format(run=f"{number}", filling="x" * 900) if script else ""
-                    if number % 2:
-                        own = await _cost(without, plain, path, connections, filled)
-                    kept = await _cost(within, audited, path, connections, filled)
-                    if not number % 2:
-                        own = await _cost(without, plain, path, connections, filled)
-                    costs.append((own, kept))
-                # The round of the median ratio, not the best one.
-                own, kept = sorted(costs, key=lambda pair: pair[1] / pair[0])[len(costs) // 2]
-                print(f"  {name}: {' '.join(f'{after / before:.3f}' for before, after in costs)} times the time of its own", flush=True)
-                found.append(Result(name, kept, "µs", "without a log", own, f"≤ {LIMIT:g} × without", kept <= LIMIT * own))
+            sides = (without, plain), (within, audited)
+            await fill(plain, audited)
+            found = [await compared("audit", kind, *sides, beside="without a log") for kind in KINDS]
             print(f"  {log.stat().st_size / 1e6:.0f} MB of log", flush=True)
     return found
 
 
-async def _cost(side: Alone, server: Server, path: str, connections: int, script: str) -> float:
+def logging(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """Where the log is, and the options by which a server keeps it."""
+    policy, log = folder / "policy.yaml", folder / "audit.log"
+    policy.write_text(POLICY)
+    return log, (f"--audit-policy-file={policy}", f"--audit-log-path={log}")
+
+
+async def fill(*servers: Server) -> None:
+    """Makes the pods that are listed."""
+    for server in servers:
+        for first in range(0, LISTED_PODS, MADE_AT_ONCE):
+            await asyncio.gather(*(server.request("POST", PODS, pod(f"p{first + number}")) for number in range(MADE_AT_ONCE)))
+
+
+async def compared(family: str, kind: Kind, without: Asked, within: Asked, *, beside: str) -> Result:
+    """The same asked of two servers in turn; the round of the median ratio, not the best one."""
+    costs: list[tuple[float, float]] = []
+    for number in range(ROUNDS):
+        filled = kind.script.format(run=f"{number}", filling="x" * 900) if kind.script else ""
+        if number % 2:
+            own = await _cost(without, kind, filled)
+        kept = await _cost(within, kind, filled)
+        if not number % 2:
+            own = await _cost(without, kind, filled)
+        costs.append((own, kept))
+    own, kept = sorted(costs, key=lambda pair: pair[1] / pair[0])[len(costs) // 2]
+    name = f"{family}-{kind.name}"
+    print(f"  {name}: {' '.join(f'{after / before:.3f}' for before, after in costs)} times the time of its own", flush=True)
+    return Result(name, kept, "µs", beside, own, f"≤ {LIMIT:g} × without", kept <= LIMIT * own)
+
+
+async def _cost(asked: Asked, kind: Kind, script: str) -> float:
     """Microseconds of the API server's own for one answer."""
+    side, server = asked
     before, started = cpu_seconds(side.pid), time.monotonic()
-    rate = await wrk(server, path, connections=connections, script=script, seconds=ROUND_SECONDS)
+    rate = await wrk(server, kind.path, connections=kind.connections, script=script, seconds=ROUND_SECONDS)
     return 1e6 * (cpu_seconds(side.pid) - before) / (rate * (time.monotonic() - started))
