@@ -9,10 +9,12 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services.kubelet.node.mounts import mount_tmpfs, unmount_all
 from services.kubelet.runtime.cri import CriRuntime, CriSettings
 from services.kubelet.runtime.cri.log_files import generations, log_path
 from services.kubelet.runtime.plan import ContainerPlan, Limits, Namespaces, PodRef, Process, SandboxPlan, Security
@@ -138,6 +140,46 @@ async def test_a_follower_loses_nothing_while_the_log_is_rotated(own_containerd:
         assert it.latest().exit_code == 3
         await it.runtime.remove_container(main, it.pod)
         assert generations(files[-1]) == []
+
+
+async def test_a_disk_that_its_logs_have_filled_costs_lines_and_nothing_else(own_containerd: Containerd, tmp_path: Path) -> None:
+    """Nothing crashes, the container goes on, and once there is room it is heard again."""
+    logs = tmp_path / "pods"
+    logs.mkdir()
+    mount_tmpfs(logs, 0o755, 256 << 10)
+    try:
+        async with world(own_containerd, logs=logs, log_max_bytes=32 << 10, log_max_files=2, log_check_seconds=3600.0) as it:
+            script = "while read x; do i=0; while [ $i -lt 200 ]; do echo $x $i; i=$((i+1)); done; done"
+            main = await it.run(process=Process(("sh", "-c", script), stdin=True, stdin_once=True))
+            attached = await it.runtime.attach(main.id, stdin=True, tty=False)
+            draining = asyncio.create_task(output_of(attached))
+            path = log_path(logs, it.pod, "app", 0)
+            await attached.write(b"before\n")
+            await until(lambda: b"before 199\n" in path.read_bytes())
+            ballast = logs / "ballast"
+            with pytest.raises(OSError, match="No space left"):
+                ballast.write_bytes(b"x" * (1 << 20))
+            following = asyncio.create_task(it.said(main))
+            for number in range(20):
+                await attached.write(b"full%d\n" % number)
+                await it.runtime._log_keeper.look()
+            ballast.unlink()
+            # The first lines may still meet a full disk.
+            while not any(b"after 199\n" in file.read_bytes() for file in generations(path)):
+                await attached.write(b"after\n")
+                await asyncio.sleep(0.05)
+            assert it.latest().state == RUNNING
+            await it.runtime._log_keeper.look()
+            await attached.close_stdin()
+            said = await following
+            assert "before 199\n" in said and "after 199\n" in said
+            await draining
+            await attached.close()
+            assert len(generations(path)) <= 2
+            await until(lambda: it.latest().state == EXITED)
+            assert it.latest().exit_code == 0
+    finally:
+        unmount_all(tmp_path)
 
 
 # One field of what Linux says of a process.

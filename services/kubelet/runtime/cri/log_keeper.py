@@ -35,20 +35,35 @@ class LogKeeper:
         """Rotates what is too large, once; a failure is logged and tried again with the next look."""
         for pod in list(self._observer.observations.pods.values()):
             for container in pod.containers:
-                path = log_path(self._settings.logs, pod.ref, container.name, container.attempt)
-                if container.state == RUNNING and await asyncio.to_thread(_size, path) > self._settings.log_max_bytes:
-                    await self._rotate(container.id, path)
+                if container.state == RUNNING:
+                    path = log_path(self._settings.logs, pod.ref, container.name, container.attempt)
+                    try:
+                        await self._keep(container.id, path)
+                    except (OSError, RuntimeFailure) as error:
+                        log.warning("a container's log was not rotated", extra={"container": container.id, "error": str(error)})
+
+    async def _keep(self, container_id: str, path: Path) -> None:
+        size = await asyncio.to_thread(_size, path)
+        older = [] if size is not None else await asyncio.to_thread(generations, path)
+        if older:
+            # It was renamed, and the engine was not told, or made no other: it writes to the renamed one.
+            await self._reopen(container_id)
+        elif size is not None and size > self._settings.log_max_bytes:
+            await self._rotate(container_id, path)
 
     async def _rotate(self, container_id: str, path: Path) -> None:
+        # First, so that there is room for the new one where the disk is full.
+        await asyncio.to_thread(_thin_out, path, self._settings.log_max_files - 1)
         moved = rotated_path(path, datetime.now(UTC))
+        await asyncio.to_thread(path.rename, moved)
         try:
-            await asyncio.to_thread(path.rename, moved)
-            await self._engine.runtime("ReopenContainerLog", cri.ReopenContainerLogRequest(container_id=container_id))
-        except (OSError, RuntimeFailure) as error:
-            log.warning("a container's log was not rotated", extra={"container": container_id, "error": str(error)})
+            await self._reopen(container_id)
+        except RuntimeFailure:
             await asyncio.to_thread(_put_back, moved, path)
-            return
-        await asyncio.to_thread(_thin_out, path, self._settings.log_max_files)
+            raise
+
+    async def _reopen(self, container_id: str) -> None:
+        await self._engine.runtime("ReopenContainerLog", cri.ReopenContainerLogRequest(container_id=container_id))
 
 
 def _put_back(moved: Path, path: Path) -> None:
@@ -63,8 +78,9 @@ def _thin_out(path: Path, kept: int) -> None:
             old.unlink()
 
 
-def _size(path: Path) -> int:
+def _size(path: Path) -> int | None:
+    """None where there is no file."""
     try:
         return path.stat().st_size
-    except OSError:
-        return 0
+    except FileNotFoundError:
+        return None
