@@ -173,6 +173,13 @@ def port(text: str) -> int:
     return int(text)
 
 
+def boolean(text: str) -> bool:
+    """As Kubernetes' commands take it: ``true`` or ``false``."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """One word of a list."""
 

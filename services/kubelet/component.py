@@ -18,8 +18,10 @@ from knarr.client.informer import Informer
 from knarr.service.access import ReviewedAccess, Right
 from knarr.service.authentication import TokenAuthenticator
 from knarr.service.component import Component
+from knarr.service.errors import CommandError
 from knarr.service.tasks import run_together
 from knarr.service.web.message import WebFace
+from services.kubelet.cgroups.hierarchy import is_unified
 from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.cgroups.names import root_of
 from services.kubelet.cpus.keeper import CpuKeeper
@@ -48,6 +50,7 @@ from services.kubelet.node.stats import Stats
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import pods_directory
 from services.kubelet.pod.references import ReferenceReader
+from services.kubelet.pod.swap import node_swap, swap_trouble
 from services.kubelet.pod.tokens import TokenKeeper, UnreadTokens
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
 from services.kubelet.servicer import KubeletServicer
@@ -134,6 +137,7 @@ class Kubelet(Component):
             ImageFolders(settings.data_dir, pods_directory(settings.data_dir), runtime, files),
             self._groups,
             CpuKeeper(settings),
+            node_swap(settings, machine),
             self._providers,
         )
         self._engine_tried = asyncio.Event()
@@ -183,6 +187,8 @@ class Kubelet(Component):
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         try:
             self.context.cpus.start()
+            if self._runtime.uses_machine and (trouble := swap_trouble(self._settings, self._machine, unified=is_unified())):
+                raise CommandError(trouble)
             await self.context.drivers.load()
             parts = {
                 "events": self._recorder.run(),

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from knarr.machinery import quantity
 from knarr.objects.amounts import whole
-from knarr.service.options import duration, number
+from knarr.service.options import boolean, duration, number
+from services.kubelet.swap_behavior import LIMITED_SWAP, NO_SWAP, SWAP_BEHAVIORS
 from services.kubelet.thresholds import DEFAULT_HARD, GarbageRules, parse_amounts, parse_graces, thresholds_of
 
 RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
@@ -25,6 +26,16 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             name, type=reserved, default={}, metavar="NAME=AMOUNT,…", help=f"kept for {whose}: {', '.join(RESERVABLE)} (default: nothing)"
         )
+    group.add_argument(
+        "--fail-swap-on", type=boolean, nargs="?", const=True, default=False, metavar="BOOL", help="do not start where the machine has swap"
+    )
+    group.add_argument(
+        "--memory-swap-behavior",
+        choices=SWAP_BEHAVIORS,
+        default=NO_SWAP,
+        help=f"{LIMITED_SWAP}: containers of Burstable pods may use as large a share of the swap as they ask for of the memory"
+        " (default: %(default)s)",
+    )
     group.add_argument("--max-pods", type=number(0, 1 << 20), default=110, metavar="N", help="most pods (default: %(default)s)")
     group.add_argument(
         "--eviction-hard",
@@ -97,6 +108,8 @@ def resource_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         ),
         "kube_reserved": arguments.kube_reserved,
         "system_reserved": arguments.system_reserved,
+        "swap_behavior": arguments.memory_swap_behavior,
+        "fail_swap_on": arguments.fail_swap_on,
         "max_pods": arguments.max_pods,
         "thresholds": thresholds_of(
             arguments.eviction_hard,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.kubelet.cpu_policy import ANY_CPU, CpuPolicy
+from services.kubelet.swap_behavior import NO_SWAP
 from services.kubelet.thresholds import DEFAULT_GARBAGE, DEFAULT_THRESHOLDS, GarbageRules, Threshold
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class KubeletSettings:
     container_runtime_endpoint: str = CONTAINERD
     # Who has which processors.
     cpu_policy: CpuPolicy = ANY_CPU
+    # `LimitedSwap`: Burstable pods may use a part of the machine's swap; and whether a machine that has any is refused.
+    swap_behavior: str = NO_SWAP
+    fail_swap_on: bool = False
     # Most pods the node takes.
     max_pods: int = 110
     # Taken from the capacity before pods may ask for it, for the kubelet and the engine, and for the system: amounts by resource.

@@ -145,6 +145,12 @@ FIELDS = [
         "^33554432$",
         container="{resources: {limits: {memory: 32Mi}}}",
     ),
+    Seen(
+        "no-swap",
+        "cat /sys/fs/cgroup/memory/memory.memsw.limit_in_bytes /sys/fs/cgroup/memory.swap.max 2>&1",
+        "^33554432$|^0$",
+        container="{resources: {limits: {memory: 32Mi}}}",
+    ),
     Seen("own-processes", "cat /proc/1/cmdline", "sleep", "{}"),
     Seen(
         "config-map-is-read-only",

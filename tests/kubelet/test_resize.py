@@ -282,14 +282,14 @@ def test_a_pod_gets_room_before_its_containers_and_gives_it_back_after_them() ->
     small, large = whole(), whole()
     large.spec.resources.limits["memory"].string = "512Mi"
     had, has = (resource_limits(pod.spec.containers[0].resources, pod.spec) for pod in (small, large))
-    facts = PodFacts(NOW, volumes_ready=True, grouped=True, held=of_pod(small))
+    facts = PodFacts(NOW, volumes_ready=True, grouped=True, held=of_pod(small, swap_bytes=0))
     grown = at(facts, large, had)
-    assert grown == [HoldPod(of_pod(large))], "its container waits"
-    facts.held = of_pod(large)
+    assert grown == [HoldPod(of_pod(large, swap_bytes=0))], "its container waits"
+    facts.held = of_pod(large, swap_bytes=0)
     assert [type(action) for action in at(facts, large, had)] == [ResizeContainer]
     assert at(facts, large, has) == []
     assert [type(action) for action in at(facts, small, has)] == [ResizeContainer], "less: the container first"
-    assert at(facts, small, had) == [HoldPod(of_pod(small))]
+    assert at(facts, small, had) == [HoldPod(of_pod(small, swap_bytes=0))]
     unknown = PodFacts(NOW, volumes_ready=True, grouped=True)
-    assert at(unknown, small, had) == [HoldPod(of_pod(small))], "a kubelet that comes anew holds it again"
+    assert at(unknown, small, had) == [HoldPod(of_pod(small, swap_bytes=0))], "a kubelet that comes anew holds it again"
     assert at(PodFacts(NOW, volumes_ready=True), small, had) == [], "where there are no groups nobody is held"

@@ -37,7 +37,7 @@ class Hierarchy:
 
     def __init__(self, driver: str, mounts: Path = MOUNTS, run: Run = systemctl) -> None:
         self._driver, self._mounts, self._run = driver, mounts, run
-        self.version = 2 if (mounts / "cgroup.controllers").exists() else 1
+        self.version = 2 if is_unified(mounts) else 1
 
     def make(self, group: Group, limits: GroupLimits) -> None:
         """Makes a group with those above it and holds it to the limits; may be repeated."""
@@ -113,6 +113,11 @@ class Hierarchy:
     def _every_tree(self) -> list[Path]:
         """Also those in which the engine has made the groups."""
         return [self._mounts] if self.version == 2 else [found for found in self._mounts.iterdir() if found.is_dir()]
+
+
+def is_unified(mounts: Path = MOUNTS) -> bool:
+    """Whether the kernel's groups are those of version 2."""
+    return (mounts / "cgroup.controllers").exists()
 
 
 def _below(place: Path) -> list[Path]:

@@ -23,24 +23,26 @@ MIN_WEIGHT, MAX_WEIGHT = 1, 10_000
 
 @dataclass(frozen=True, slots=True)
 class GroupLimits:
-    """``cpu_quota_micros`` is for 100 ms; it, ``memory_bytes`` and ``pids`` are 0 for no limit. ``huge_pages`` has bytes by resource."""
+    """``cpu_quota_micros`` is for 100 ms; it, ``memory_bytes`` and ``pids`` are 0 for no limit. ``huge_pages`` has bytes by resource,
+    ``swap_bytes`` what may be swapped out; None: that is not held."""
 
     cpu_shares: int = MIN_SHARES
     cpu_quota_micros: int = 0
     memory_bytes: int = 0
     pids: int = 0
     huge_pages: Mapping[str, int] = field(default_factory=dict)
+    swap_bytes: int | None = None
 
 
-def of_pod(pod: core.Pod, pids: int = 0, *, alone: bool = False) -> GroupLimits:
+def of_pod(pod: core.Pod, pids: int = 0, *, alone: bool = False, swap_bytes: int | None = None) -> GroupLimits:
     """By its requests, its overhead included, and by its limits where all of its containers have some, or the pod as a whole has.
     ``pids`` is the most processes that a pod may have; 0: as many as there are. ``alone``: a container of it has processors of its own,
-    which is held up by no quota, its pod's neither."""
+    which is held up by no quota, its pod's neither. ``swap_bytes`` is what its containers may use of the swap together."""
     spec, requests = pod.spec, pod_requests(pod)
     limits = limits_of(spec)
     huge = {name: amount.whole for name, amount in limits.items() if name.startswith(HUGE_PAGES)}
     if qos_of(pod) == BEST_EFFORT:
-        return GroupLimits(pids=pids, huge_pages=huge)
+        return GroupLimits(pids=pids, huge_pages=huge, swap_bytes=swap_bytes)
     return GroupLimits(
         cpu_shares=shares(requests.get(CPU, 0)),
         cpu_quota_micros=quota_micros(math.ceil(limits[CPU].value * 1000) + _overhead(spec, CPU))
@@ -49,6 +51,7 @@ def of_pod(pod: core.Pod, pids: int = 0, *, alone: bool = False) -> GroupLimits:
         memory_bytes=limits[MEMORY].whole + _overhead(spec, MEMORY) if _is_limited(spec, MEMORY) else 0,
         pids=pids,
         huge_pages=huge,
+        swap_bytes=swap_bytes,
     )
 
 
@@ -80,6 +83,7 @@ def widest(one: GroupLimits, other: GroupLimits) -> GroupLimits:
         most(one.memory_bytes, other.memory_bytes),
         most(one.pids, other.pids),
         {name: max(one.huge_pages.get(name, 0), other.huge_pages.get(name, 0)) for name in names},
+        None if one.swap_bytes is None or other.swap_bytes is None else max(one.swap_bytes, other.swap_bytes),
     )
 
 
@@ -111,6 +115,8 @@ def v2_files(limits: GroupLimits) -> list[tuple[str, str, str]]:
         ("cpu", "cpu.weight", str(weight(limits.cpu_shares))),
         ("cpu", "cpu.max", f"{limits.cpu_quota_micros or 'max'} {PERIOD_MICROS}"),
         ("memory", "memory.max", str(limits.memory_bytes or "max")),
+        # Not there where the kernel counts no swap. What version 1 has holds memory and swap together, and containers alone are held by it.
+        *([] if limits.swap_bytes is None else [("swap", "memory.swap.max", str(limits.swap_bytes))]),
         ("pids", "pids.max", str(limits.pids or "max")),
         *(("hugetlb", f"hugetlb.{_page(name)}.max", str(size)) for name, size in sorted(limits.huge_pages.items())),
     ]
@@ -122,7 +128,8 @@ def properties(limits: GroupLimits, *, version: int) -> list[str]:
     memory, tasks = limits.memory_bytes or "infinity", limits.pids or "infinity"
     if version == 1:
         return [f"CPUShares={limits.cpu_shares}", f"CPUQuota={percent}", f"MemoryLimit={memory}", f"TasksMax={tasks}"]
-    return [f"CPUWeight={weight(limits.cpu_shares)}", f"CPUQuota={percent}", f"MemoryMax={memory}", f"TasksMax={tasks}"]
+    swap = [] if limits.swap_bytes is None else [f"MemorySwapMax={limits.swap_bytes}"]
+    return [f"CPUWeight={weight(limits.cpu_shares)}", f"CPUQuota={percent}", f"MemoryMax={memory}", *swap, f"TasksMax={tasks}"]
 
 
 def _page(name: str) -> str:

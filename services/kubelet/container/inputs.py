@@ -56,6 +56,8 @@ class ContainerInputs:
     cgroup_parent: str = ""
     # The processors of the pod's containers.
     cpus: PodCpus = ALL_SHARED
+    # What it may use of the node's swap, bytes.
+    swap_bytes: int = 0
 
     @property
     def pod_ip(self) -> str:

@@ -17,4 +17,4 @@ def limits(inputs: ContainerInputs) -> Limits:
     score = oom_score_adj(inputs.pod, inputs.spec, node_memory_bytes, inputs.lowest_oom_score)
     name, cpus = inputs.spec.name, inputs.cpus
     found = resource_limits(inputs.spec.resources, inputs.pod.spec, alone=name in cpus.alone)
-    return replace(found, oom_score_adj=score, cpuset=cpus.of(name))
+    return replace(found, oom_score_adj=score, cpuset=cpus.of(name), swap_bytes=inputs.swap_bytes)

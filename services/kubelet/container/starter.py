@@ -82,6 +82,7 @@ class ContainerStarter:
                 images=await self._image_volumes.lay(pod, spec, references),
                 cgroup_parent=self._shared.groups.parent(pod),
                 cpus=self._facts.cpus,
+                swap_bytes=self._facts.swap.of(pod, spec),
             )
             await self._create_and_start(inputs)
             self._facts.failures.pop(spec.name, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
 from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, pod_requests, whole
 from knarr.objects.host_ports import host_ports
@@ -20,10 +21,11 @@ from services.kubelet.node.conditions import pressing
 from services.kubelet.node.machine import Pressure
 from services.kubelet.node.shutdown import REFUSED, REFUSED_MESSAGE
 from services.kubelet.node.view import NO_MODULES, HostSecurity
-from services.kubelet.pod.allocation import DEFERRED, INFEASIBLE
+from services.kubelet.pod.allocation import DEFERRED, INFEASIBLE, restarts_for
 from services.kubelet.pod.critical import is_critical
 from services.kubelet.pod.facts import EVICTED
 from services.kubelet.pod.protection import Refusal, unprotected
+from services.kubelet.pod.swap import NodeSwap
 
 # Everything about a pod is looked at anew after each change of it. The API server takes fewer; one may have been stored before it did.
 MAX_CONTAINERS = 600
@@ -106,6 +108,20 @@ def pinned_refusal(pod: core.Pod, granted: core.Pod) -> Refusal | None:
     if qos_of(pod) != GUARANTEED or not any(_cpu(spec) != _cpu(other) for spec, other in pairs):
         return None
     return Refusal(INFEASIBLE, f'Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "{STATIC}"')
+
+
+def swap_refusal(pod: core.Pod, granted: core.Pod, swap: NodeSwap) -> Refusal | None:
+    """Why a container that may use swap does not get other memory while it runs, in Kubernetes' words; one that is started anew for it
+    does."""
+    for spec, other in zip(lasting_containers(pod.spec), lasting_containers(granted.spec), strict=True):
+        changes = any(_memory(getattr(spec.resources, kind)) != _memory(getattr(other.resources, kind)) for kind in ("requests", "limits"))
+        if changes and swap.of(granted, other) and not restarts_for(spec, cpu=False, memory=True):
+            return Refusal(INFEASIBLE, "In-place resize of containers with swap is not supported.")
+    return None
+
+
+def _memory(amounts: Mapping[str, meta.Quantity]) -> int:
+    return quantity.value(amounts["memory"].string) if "memory" in amounts else 0
 
 
 def _cpu(spec: core.Container) -> int:

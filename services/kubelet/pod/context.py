@@ -20,6 +20,7 @@ from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.events import PodEvents
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.references import ReferenceReader
+from services.kubelet.pod.swap import NodeSwap
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import Runtime
 from services.kubelet.settings import KubeletSettings
@@ -43,6 +44,7 @@ class NodeContext:
     image_folders: ImageFolders
     groups: PodGroups
     cpus: CpuKeeper
+    swap: NodeSwap
     providers: CredentialProviders
 
 

@@ -14,7 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, ephemeral_containers, init_and_main_containers, is_finished, is_sidecar
 from knarr.objects.restarts import NEVER, policy_of
-from services.kubelet.cgroups.values import GroupLimits, of_pod, widest
+from services.kubelet.cgroups.values import widest
 from services.kubelet.pod.actions import (
     GROUP,
     RESTARTING_ALL,
@@ -36,6 +36,7 @@ from services.kubelet.pod.actions import (
 )
 from services.kubelet.pod.allocation import is_resizing, restarts_for
 from services.kubelet.pod.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, wait_until
+from services.kubelet.pod.group import group_limits
 from services.kubelet.pod.phase import has_finished, restarts, starts_anew
 from services.kubelet.pod.readiness import is_started
 from services.kubelet.pod.resources import differs, resource_limits
@@ -108,7 +109,7 @@ def _hold(view: PodView, decision: Decision) -> None:
     """Lets the pod as a whole have what it was granted: before its containers get more, and not before they have less."""
     if not view.facts.grouped:
         return
-    held, wanted = view.facts.held, _group_limits(view)
+    held, wanted = view.facts.held, group_limits(view.pod, view.facts)
     if held is not None and is_resizing(view.pod, view.observation, view.facts.cpus.alone):
         wanted = widest(held, wanted)
     if held == wanted:
@@ -310,7 +311,7 @@ def _resize(view: PodView, spec: core.Container, container: Container, grace: fl
     if actual is None or not differs(actual, wanted):
         return
     held = view.facts.held
-    if held is not None and widest(held, _group_limits(view)) != held:
+    if held is not None and widest(held, group_limits(view.pod, view.facts)) != held:
         # There is not room in the pod for it yet.
         return
     memory = actual.memory_bytes != wanted.memory_bytes
@@ -320,14 +321,10 @@ def _resize(view: PodView, spec: core.Container, container: Container, grace: fl
         return
     failure = view.facts.resize_failures.get(spec.name)
     if failure is None or view.now >= failure.retry_at:
-        decision.actions.append(ResizeContainer(spec, container, wanted))
+        swap = view.facts.swap.of(view.pod, spec)
+        decision.actions.append(ResizeContainer(spec, container, replace(wanted, swap_bytes=swap)))
     else:
         decision.wake(failure.retry_at)
-
-
-def _group_limits(view: PodView) -> GroupLimits:
-    """What the pod as a whole is to be held to."""
-    return of_pod(view.pod, alone=bool(view.facts.cpus.alone))
 
 
 def _pin(view: PodView, decision: Decision) -> None:

@@ -13,6 +13,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
 from services.kubelet.cgroups.values import GroupLimits
 from services.kubelet.cpus.view import ALL_SHARED, PodCpus
+from services.kubelet.pod.swap import NodeSwap
 
 # Resources by the names of containers.
 Grant = dict[str, core.ResourceRequirements]
@@ -149,6 +150,8 @@ class PodFacts:
     # The processors that its containers run on, and when those that could not be told are told again, by their names.
     cpus: PodCpus = ALL_SHARED
     pin_at: dict[str, datetime] = field(default_factory=dict)
+    # What containers may use of the node's swap.
+    swap: NodeSwap = field(default_factory=NodeSwap)
     # What is being done now: "sandbox", "volumes", "cleanup" or a container's name.
     busy: set[str] = field(default_factory=set)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import replace
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -47,8 +46,12 @@ def told_resources(
 
 
 def differs(actual: Limits, wanted: Limits) -> bool:
-    """Whether a container is held to other amounts of CPU or memory; on which processors it runs is no amount."""
-    return replace(actual, oom_score_adj=0, cpuset="") != replace(wanted, oom_score_adj=0, cpuset="")
+    """Whether a container is held to other amounts of CPU or memory. Swap follows from what it asks for."""
+    return _amounts(actual) != _amounts(wanted)
+
+
+def _amounts(limits: Limits) -> tuple[int, int, int]:
+    return limits.cpu_shares, limits.cpu_quota_micros, limits.memory_bytes
 
 
 def _tell(amounts: MutableMapping[str, meta.Quantity], name: str, text: str) -> None:

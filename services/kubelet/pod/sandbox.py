@@ -11,7 +11,6 @@ from knarr.api.node.v1 import node_pb2 as node
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import TRANSIENT, StatusError
 from knarr.objects.pods import has_own_users
-from services.kubelet.cgroups.values import of_pod
 from services.kubelet.csi.client import DriverError
 from services.kubelet.csi.mounts import NotYet
 from services.kubelet.csi.volume import DriverVolume
@@ -19,6 +18,7 @@ from services.kubelet.pod.actions import SANDBOX, VOLUMES
 from services.kubelet.pod.contents import Content, HostDirectory, VolumeError
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure
+from services.kubelet.pod.group import group_limits
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.names import NameTooLong
@@ -139,7 +139,7 @@ class SandboxMaker:
     async def _hold(self, pod: core.Pod) -> None:
         """Makes the pod's control group, in which its containers are made. Raises OSError."""
         if self._shared.groups.there:
-            limits = of_pod(pod, alone=bool(self._facts.cpus.alone))
+            limits = group_limits(pod, self._facts)
             await self._shared.groups.hold(pod, limits)
             self._facts.held = limits
 

@@ -130,13 +130,14 @@ class Security:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a container may use of the machine. ``cpu_quota_micros`` is per 100 ms; it and ``memory_bytes`` are 0 for no limit. ``cpuset``
-    are the processors that it runs on, as ``0-2,7``, empty for all."""
+    are the processors that it runs on, as ``0-2,7``, empty for all; ``swap_bytes`` what it may have beside its memory."""
 
     cpu_shares: int = 2
     cpu_quota_micros: int = 0
     memory_bytes: int = 0
     oom_score_adj: int = 0
     cpuset: str = ""
+    swap_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ def _reserved(settings: KubeletSettings) -> dict[str, Any]:
 def _cpus(settings: KubeletSettings) -> dict[str, Any]:
     policy = settings.cpu_policy
     found: dict[str, Any] = {"cpuManagerPolicy": policy.name, "memoryManagerPolicy": "None", "topologyManagerPolicy": "none"}
+    found |= {"failSwapOn": settings.fail_swap_on, "memorySwap": {"swapBehavior": settings.swap_behavior}}
     if policy.options:
         found["cpuManagerPolicyOptions"] = policy.options
     if policy.reserved:

@@ -26,6 +26,7 @@ from services.kubelet.pod.admission import (
     pressed,
     refusal,
     resize_refusal,
+    swap_refusal,
     too_large,
     unfitting,
 )
@@ -269,6 +270,7 @@ class PodManager:
         for worker in sorted(waiting, key=lambda found: order(found.asked, found.pod, self._resizes[found.pod.metadata.uid])):
             uid = worker.pod.metadata.uid
             refused = pinned_refusal(worker.asked, worker.pod) if self._context.cpus.pins else None
+            refused = refused or swap_refusal(worker.asked, worker.pod, self._context.swap)
             refused = refused or resize_refusal(worker.asked, self._taken(uid), self._context.node.allocatable, self._context.node.host)
             if refused is None:
                 del self._resizes[uid]

@@ -19,7 +19,6 @@ from knarr.machinery.times import to_time
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import every_container, is_finished
-from services.kubelet.cgroups.values import of_pod
 from services.kubelet.container.probes import Prober
 from services.kubelet.container.termination import termination_message
 from services.kubelet.pod import preemption
@@ -30,6 +29,7 @@ from services.kubelet.pod.decide import deadline_of, decide
 from services.kubelet.pod.directory import PodDirectory, UnmadeDirectory
 from services.kubelet.pod.events import PodEvents
 from services.kubelet.pod.facts import EVICTED, PREEMPTED, PodFacts
+from services.kubelet.pod.group import group_limits
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.status_writer import StatusWriter
@@ -60,6 +60,7 @@ class PodWorker:
         self._pod = _copy(pod)
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
+        self.facts.swap = context.swap
         self.facts.driven = context.drivers.has(pod.metadata.uid)
         self.facts.recall(pod.status)
         self.facts.granted = recalled(pod)
@@ -305,8 +306,10 @@ class PodWorker:
 
     def _resizes(self, observation: PodObservation) -> bool:
         """Whether a container, or the pod as a whole, is held to other amounts than it was granted."""
-        alone, held = self.facts.cpus.alone, self.facts.held
-        return is_resizing(self._pod, observation, alone) or (held is not None and held != of_pod(self._pod, alone=bool(alone)))
+        held = self.facts.held
+        if held is not None and held != group_limits(self._pod, self.facts):
+            return True
+        return is_resizing(self._pod, observation, self.facts.cpus.alone)
 
     def _follow_cpus(self, observation: PodObservation) -> None:
         """Notes which processors its containers are to run on; a pod of which nothing runs any more gives back those that it had."""

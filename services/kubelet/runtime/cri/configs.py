@@ -97,12 +97,16 @@ def container_request(plan: ContainerPlan, image: Image, hostname: str, logs: Pa
 
 
 def resources(wanted: Limits) -> common.LinuxContainerResources:
-    """What a container may use, as far as that may change while it runs. Memory is without swap."""
+    """What a container may use, as far as that may change while it runs. The engine counts swap with the memory, and
+    is told of it alone where that has no limit, by version 2's own name."""
     made = common.LinuxContainerResources(cpu_shares=wanted.cpu_shares)
     if wanted.cpu_quota_micros:
         made.cpu_period, made.cpu_quota = PERIOD_MICROS, wanted.cpu_quota_micros
     if wanted.memory_bytes:
-        made.memory_limit_in_bytes = made.memory_swap_limit_in_bytes = wanted.memory_bytes
+        made.memory_limit_in_bytes = wanted.memory_bytes
+        made.memory_swap_limit_in_bytes = wanted.memory_bytes + wanted.swap_bytes
+    elif wanted.swap_bytes:
+        made.unified["memory.swap.max"] = str(wanted.swap_bytes)
     return made
 
 

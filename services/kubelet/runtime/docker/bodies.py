@@ -155,7 +155,7 @@ def _changeable(wanted: Limits) -> dict[str, int]:
     if wanted.cpu_quota_micros:
         result |= {"CpuPeriod": PERIOD_MICROS, "CpuQuota": wanted.cpu_quota_micros}
     if wanted.memory_bytes:
-        result |= {"Memory": wanted.memory_bytes, "MemorySwap": wanted.memory_bytes}
+        result |= {"Memory": wanted.memory_bytes, "MemorySwap": wanted.memory_bytes + wanted.swap_bytes}
     return result
 
 
