@@ -39,6 +39,19 @@ def whole(name: str, text: str) -> int:
     return quantity.milli(text) if name == CPU else quantity.value(text)
 
 
+def shown(name: str, amount: int, *, up: bool = False) -> str:
+    """An amount in whole units for a person: of bytes only what counts, rounded down, or ``up``."""
+    if name == CPU:
+        return quantity.canonical(f"{amount}m")
+    if name not in (MEMORY, "ephemeral-storage") and not name.startswith("hugepages-"):
+        return str(amount)
+    for unit, size in (("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)):
+        # As few digits as tell it within a hundredth; whole ones always.
+        if amount and (amount % size == 0 or abs(amount) >= 100 * size):
+            return f"{-(-amount // size) if up else amount // size}{unit}"
+    return str(amount)
+
+
 def pod_requests(pod: core.Pod) -> Amounts:
     """The most that the pod needs at any time: what it asks for as a whole, or its containers together, or an init container beside the
     sidecars before it."""

@@ -26,12 +26,12 @@ from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.informer import Informer, Informers
 from knarr.machinery.errors import NotFound, StatusError, not_found, status_error
-from knarr.objects.copies import copy_of
 from knarr.service.elected import ElectedComponent
 from knarr.service.tasks import cancel, run_together
 from services.scheduler.advice import Advice, AdviceFailed
 from services.scheduler.advisers import Advisers
-from services.scheduler.decide import Decision, Explanation, decide, explain, feasible_nodes, impossible, summary
+from services.scheduler.decide import Decision, decide, feasible_nodes
+from services.scheduler.explaining import Account, Explaining
 from services.scheduler.extender import Extender, ExtenderFailed
 from services.scheduler.extenders.asking import Extenders
 from services.scheduler.extenders.web import LateWeb, Web
@@ -48,7 +48,6 @@ from services.scheduler.remote.peer import RemoteFailed
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
-from services.scheduler.view import View
 from services.scheduler.what_if import WhatIf
 from services.scheduler.writer import FAILED, UNSCHEDULABLE, bind, is_bound, report_unschedulable
 
@@ -117,26 +116,14 @@ class Scheduler(ElectedComponent):
         assert self._advisers is not None
         return self._advisers
 
-    def explain(self, namespace: str, name: str) -> Explanation:
-        """The verdict on every node for a pod, as if it were to be placed now, and the summary if none fits."""
+    async def explain(self, namespace: str, name: str) -> Account:
+        """Everything that is to be told of a pod, as if it were to be placed now; plugins in other processes and extenders are asked."""
         state = self.state
         assert self._pods is not None
         pod = self._pods.store.get(namespace, name)
         if pod is None:
             raise not_found("pods", name)
-        # A pod of another scheduler is judged as if it were to be placed here.
-        profile = state.profile_of(pod) if state.knows(pod) else next(iter(state.profiles.values()))
-        # A pod that has a node is judged as if it had left it.
-        free = copy_of(pod)
-        free.spec.node_name = ""
-        facts, nodes = PodFacts.of(free), View(state.table)
-        nodes.remove_pod(facts.uid)
-        verdicts = explain(state.nominations.shown_to(facts, nodes), profile, facts)
-        if any(not verdict.refused_by for verdict in verdicts):
-            return Explanation(profile, verdicts)
-        if (hopeless := impossible(profile.filters, facts)) is not None:
-            return Explanation(profile, verdicts, f"0/{len(verdicts)} nodes are available: {hopeless[1]}.")
-        return Explanation(profile, verdicts, summary(len(verdicts), Counter(reason for verdict in verdicts for reason in verdict.reasons)))
+        return await Explaining(state, self.advisers, self.preempter).whole(pod)
 
     def what_if(self) -> WhatIf:
         """What to ask what would become of pods, as things are now."""
@@ -144,22 +131,6 @@ class Scheduler(ElectedComponent):
         assert self._budgets is not None
         waiting = [pod for pod in state.queue.pods() if not state.table.node_of(pod.uid)]
         return WhatIf(state, waiting, self._budgets())
-
-    async def explain_whole(self, namespace: str, name: str) -> Explanation:
-        """The same with what plugins in other processes and extenders say; they are asked."""
-        found = self.explain(namespace, name)
-        assert self._pods is not None
-        pod = self._pods.store.get(namespace, name)
-        if pod is None or not self.advisers.concern(found.profile, facts := PodFacts.of(pod)):
-            return found
-        table = self.state.table
-        fitting = [verdict.node for verdict in found.verdicts if not verdict.refused_by and verdict.node in table.rows]
-        try:
-            nodes = {name: table.node(table.rows[name]) for name in fitting}
-            advice = await self.advisers.advise(found.profile, facts, nodes, [facts.uid] if pod.spec.node_name else [])
-        except AdviceFailed as error:
-            return found.advised(Advice(frozenset(), askers=frozenset({error.by})), str(error))
-        return found.advised(advice)
 
     async def _lead(self) -> None:
         informers = Informers(self._client)

@@ -14,6 +14,7 @@ import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.advice import Advice
+from services.scheduler.hindrances import Hindrance, Remedy
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
@@ -42,6 +43,7 @@ class Verdict:
     refused_by: str = ""
     reasons: Sequence[str] = ()
     scores: dict[str, int] = field(default_factory=dict)
+    hindrances: Sequence[Hindrance] = ()
 
     @property
     def total(self) -> int:
@@ -55,6 +57,7 @@ class Explanation:
     profile: Profile
     verdicts: Sequence[Verdict]
     summary: str = ""
+    remedies: Sequence[Remedy] = ()
 
     def advised(self, advice: Advice, failure: str = "") -> Explanation:
         """The same with what others say who were asked; ``failure`` is why they say nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -18,6 +18,8 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation
 
 MAX_SCORE = 100
+# A hindrance that two plugins may name: a node that is cordoned has a taint that says so.
+CORDONED = "being cordoned"
 
 Scores = NDArray[np.int64]
 M = TypeVar("M", bound=Message)
@@ -42,6 +44,20 @@ class Change:
 
 class Impossible(Exception):
     """A pod can be placed on no node: the words of the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """In whole units (see ``knarr.objects.amounts``): what a pod asks for, what is free and how much there is in all."""
+
+    asked: int
+    free: int
+    offered: int
+
+    @property
+    def missing(self) -> int:
+        """How much less the pod would have to ask for: at most all of it."""
+        return min(self.asked - self.free, self.asked)
 
 
 class Cluster(abc.ABC):
@@ -110,6 +126,14 @@ class Plugin(abc.ABC):
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
         """The reasons of each of the rows, for a plugin that can spare itself work by looking at all of them together."""
         return (self.reasons(pod, nodes, int(row)) for row in rows)
+
+    def hindrance(self, pod: PodFacts, nodes: Nodes, row: int) -> str:
+        """What it is that keeps the pod off a row that the filter refuses, for a sentence: ``taint {gpu: }``."""
+        return f"{self.name} ({', '.join(self.reasons(pod, nodes, row))})"
+
+    def lacks(self, pod: PodFacts, nodes: Nodes, row: int) -> Mapping[str, Lack]:
+        """Of what a row that the filter refuses has too little, by resource; nothing where the filter is not about amounts."""
+        return {}
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         """How good each of the rows is, 0 to 100; None when it makes no difference."""

@@ -50,11 +50,32 @@ class Preempter:
         self._budgets, self._source = budgets, source
         # Uids of pods that are to go, until they are gone.
         self._leaving: set[str] = set()
+        # What was decided for pods that have no node yet, by their uids, and why.
+        self._decided: dict[str, tuple[PodFacts, Preemption, str]] = {}
 
     def pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         """An informer listener."""
         if new is None and old is not None:
             self._leaving.discard(old.metadata.uid)
+        if new is None or new.spec.node_name:
+            self._decided.pop((new or old or core.Pod()).metadata.uid, None)
+
+    def decided(self, uid: str) -> tuple[Preemption, str] | None:
+        """What is being done for a pod that waits, and why that."""
+        found = self._decided.get(uid)
+        return found[1:] if found is not None and self._state.nominations.node_of(uid) == found[1].node else None
+
+    def beneficiary(self, uid: str) -> tuple[PodFacts, str] | None:
+        """The pod for which another one goes, and why that one goes."""
+        for pod, preemption, why in self._decided.values():
+            if any(victim.uid == uid for victim in preemption.victims):
+                return pod, why
+        return None
+
+    def imagine(self, pod: PodFacts, decision: Decision) -> Answer | str:
+        """What would be done for a pod that no node takes; why not where nothing would."""
+        found = self._search(pod, decision, source=random.Random(0))
+        return found.words if isinstance(found, Plan) else found
 
     def plan(self, pod: PodFacts, decision: Decision) -> Plan:
         """What is to be done for a pod that was refused; from now on it counts as promised."""
@@ -80,7 +101,9 @@ class Preempter:
             return Plan(words=NO_CANDIDATE)
         return self._chosen(pod, found, best)
 
-    def _search(self, pod: PodFacts, decision: Decision, lasting: frozenset[str] = frozenset()) -> Plan | Answer:
+    def _search(
+        self, pod: PodFacts, decision: Decision, lasting: frozenset[str] = frozenset(), source: random.Random | None = None
+    ) -> Plan | Answer:
         """A plan where nothing is to be looked for."""
         state = self._state
         profile = state.profile_of(pod.pod)
@@ -90,7 +113,7 @@ class Preempter:
             return Plan(words=BY_POLICY)
         reserved = state.nominations.before(pod)
         search = Search(state.table, profile.filters, pod, self._budgets(), reserved, profile.preemption, lasting)
-        return Plan(words=UNDER_WAY) if self._is_under_way(search) else search.run(self._source)
+        return Plan(words=UNDER_WAY) if self._is_under_way(search) else search.run(source or self._source)
 
     def _still(self, found: Preemption) -> Preemption | None:
         """What is left of it: some may have gone while others were asked."""
@@ -108,6 +131,7 @@ class Preempter:
         for other in behind:
             state.nominations.remove(other.uid)
         state.promise(pod, found.node)
+        self._decided[pod.uid] = pod, found, answer.why
         self._leaving.update(victim.uid for victim in found.victims)
         return Plan(found, behind=behind)
 

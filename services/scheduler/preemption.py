@@ -76,6 +76,16 @@ class Preemption:
         return self.violations, highest, sum(victim.priority - LOWEST for victim in self.victims), len(self.victims), -begun
 
 
+# By what ways to make room are compared, as ``Preemption.order`` does.
+_ORDER = (
+    "breaks the fewest disruption budgets",
+    "costs no pod of as high a priority as the others",
+    "costs the lowest priorities altogether",
+    "costs the fewest pods",
+    "costs the pods that began last",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What could be done, on one node each; ``reasons``: for how many others which words say why not."""
@@ -87,6 +97,15 @@ class Answer:
     def preemption(self) -> Preemption | None:
         """The best of them."""
         return min(self.candidates, key=lambda preemption: preemption.order, default=None)
+
+    @property
+    def why(self) -> str:
+        """Why it is the best of them."""
+        if len(self.candidates) < 2:
+            return "it is the only node on which room can be made"
+        first, second = sorted(one.order for one in self.candidates)[:2]
+        told = next((words for words, mine, others in zip(_ORDER, first, second, strict=True) if mine != others), "is as good as any")
+        return f"of {len(self.candidates)} nodes on which room can be made it {told}"
 
     def words(self, count: int) -> str:
         """What the event says after the reasons of the decision."""

@@ -68,6 +68,10 @@ class SchedulingQueue:
         """Every pod that waits, in no order."""
         return [waiting for waiting in self._pods.values() if waiting.state is not State.TAKEN]
 
+    def get(self, key: Key) -> Waiting | None:
+        """The pod that waits under a key."""
+        return self._pods.get(key)
+
     def pods(self) -> Iterable[PodFacts]:
         """Every pod that is to be placed, those that are being decided or bound among them."""
         return [waiting.pod for waiting in self._pods.values()]

@@ -11,7 +11,9 @@ from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as api_grpc
 from knarr.machinery.errors import bad_request
 from knarr.objects.keys import Key
-from services.scheduler.decide import Explanation, Verdict
+from services.scheduler.decide import Verdict
+from services.scheduler.explaining import Account, Eviction
+from services.scheduler.queue import Waiting
 from services.scheduler.state import SchedulerState
 from services.scheduler.what_if import Fate, Outcome, WhatIf
 
@@ -22,7 +24,7 @@ class Answering(Protocol):
     @property
     def state(self) -> SchedulerState: ...
 
-    async def explain_whole(self, namespace: str, name: str) -> Explanation: ...
+    async def explain(self, namespace: str, name: str) -> Account: ...
 
     def what_if(self) -> WhatIf: ...
 
@@ -32,38 +34,61 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
         self._scheduler = scheduler
 
     async def Explain(self, request: api.ExplainRequest, context: grpc.aio.ServicerContext) -> api.ExplainResponse:
-        found = await self._scheduler.explain_whole(request.namespace or "default", request.pod)
+        account = await self._scheduler.explain(request.namespace or "default", request.pod)
+        found = account.explanation
         profile = found.profile
         response = api.ExplainResponse(summary=found.summary, choice=_choice(found.verdicts), scheduler_name=profile.name)
         response.filters.extend(plugin.name for plugin in (*profile.filters, *profile.remote_filters))
         response.weights.update({plugin.name: weight for plugin, weight in (*profile.scores, *profile.remote_scores)})
-        for verdict in found.verdicts:
-            response.verdicts.add(
-                node=verdict.node,
-                fits=not verdict.refused_by,
-                refused_by=verdict.refused_by,
-                reasons=verdict.reasons,
-                scores=verdict.scores,
-                total_score=verdict.total,
-            )
+        response.verdicts.extend(_verdict(one) for one in found.verdicts)
+        for remedy in found.remedies if found.summary else ():
+            response.remedies.add(words=remedy.words, nodes=remedy.nodes)
+        response.standing, response.eviction_reason = account.standing, account.reason
+        if account.queued is not None:
+            response.queued.CopyFrom(self._queued(account.queued, account.awaits))
+        if account.eviction is not None:
+            response.eviction.CopyFrom(_eviction(account.eviction))
         return response
 
     async def WhatIf(self, request: api.WhatIfRequest, context: grpc.aio.ServicerContext) -> api.WhatIfResponse:
         return _told(_asked(self._scheduler.what_if(), request))
 
     async def GetQueue(self, request: api.GetQueueRequest, context: grpc.aio.ServicerContext) -> api.GetQueueResponse:
-        queue = self._scheduler.state.queue
-        response = api.GetQueueResponse()
-        for waiting in sorted(queue.entries(), key=lambda waiting: waiting.pod.key):
-            response.pods.add(
-                namespace=waiting.pod.key.namespace,
-                pod=waiting.pod.key.name,
-                state=waiting.state.value,
-                attempts=waiting.attempts,
-                retry_in_seconds=queue.retry_in_seconds(waiting),
-                refused_by=sorted(waiting.refused_by),
-            )
-        return response
+        entries = sorted(self._scheduler.state.queue.entries(), key=lambda waiting: waiting.pod.key)
+        return api.GetQueueResponse(pods=[self._queued(waiting) for waiting in entries])
+
+    def _queued(self, waiting: Waiting, awaits: Sequence[str] = ()) -> api.QueuedPod:
+        return api.QueuedPod(
+            namespace=waiting.pod.key.namespace,
+            pod=waiting.pod.key.name,
+            state=waiting.state.value,
+            attempts=waiting.attempts,
+            retry_in_seconds=self._scheduler.state.queue.retry_in_seconds(waiting),
+            refused_by=sorted(waiting.refused_by),
+            awaits=awaits,
+        )
+
+
+def _verdict(verdict: Verdict) -> api.NodeVerdict:
+    told = api.NodeVerdict(
+        node=verdict.node,
+        fits=not verdict.refused_by,
+        refused_by=verdict.refused_by,
+        reasons=verdict.reasons,
+        scores=verdict.scores,
+        total_score=verdict.total,
+    )
+    for one in verdict.hindrances:
+        told.hindrances.add(filter=one.filter, reasons=one.reasons, numbers=one.numbers)
+    return told
+
+
+def _eviction(found: Eviction) -> api.Eviction:
+    preemption = found.preemption
+    told = api.Eviction(node=preemption.node, violations=preemption.violations, why=found.why, decided=found.decided)
+    for victim in preemption.victims:
+        told.victims.add(namespace=victim.key.namespace, pod=victim.key.name, priority=victim.priority)
+    return told
 
 
 _FATES = {

@@ -243,11 +243,11 @@ async def test_explain_judges_a_placed_pod_as_if_it_had_left() -> None:
     async with fixture.running():
         await fixture.client.create(pod("a", cpu="1"))
         await asyncio.sleep(1)
-        found = fixture.scheduler.explain("default", "a")
+        found = (await fixture.scheduler.explain("default", "a")).explanation
         refusals = [(verdict.node, verdict.refused_by) for verdict in found.verdicts]
         assert refusals == [("n1", ""), ("n2", "NodeResourcesFit"), ("n3", "")] and found.summary == ""
         with pytest.raises(StatusError, match='pods "b" not found'):
-            fixture.scheduler.explain("default", "b")
+            await fixture.scheduler.explain("default", "b")
 
 
 @virtual_time

@@ -267,9 +267,11 @@ async def test_explain_knows_of_promises() -> None:
         other.spec.scheduler_name = "somebody"
         await made.client.create(other)
         await asyncio.sleep(1)
-        assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other").verdicts] == [""]
+        assert [verdict.refused_by for verdict in (await made.scheduler.explain("default", "other")).explanation.verdicts] == [""]
         made.scheduler.state.promise(PodFacts.of(pod("urgent", "1", priority=10)), "n1")
-        assert [verdict.refused_by for verdict in made.scheduler.explain("default", "other").verdicts] == ["NodeResourcesFit"]
+        assert [verdict.refused_by for verdict in (await made.scheduler.explain("default", "other")).explanation.verdicts] == [
+            "NodeResourcesFit"
+        ]
 
 
 @virtual_time

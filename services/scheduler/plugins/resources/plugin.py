@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 from knarr.objects.amounts import PODS
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
-from services.scheduler.plugin import Change, Cluster, Plugin, Scores
+from services.scheduler.plugin import Change, Cluster, Lack, Plugin, Scores
 from services.scheduler.plugins.resources.arguments import NodeResourcesFitArgs, Scorer
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.scored_resources import compared
@@ -49,6 +49,13 @@ class Resources(Plugin):
         words = [_word(resource) for resource, _ in self._needs(pod)]
         short = [_short(nodes, resource, amount, rows).tolist() for resource, amount in self._needs(pod)]
         return (list(compress(words, lacking)) for lacking in zip(*short, strict=True))
+
+    def lacks(self, pod: PodFacts, nodes: Nodes, row: int) -> Mapping[str, Lack]:
+        def lack(resource: str, amount: int) -> Lack:
+            offered = nodes.allocatable.get(resource)
+            return Lack(amount, _left(nodes, resource, row), int(offered[row]) if offered is not None else 0)
+
+        return {resource: lack(resource, amount) for resource, amount in self._needs(pod) if _left(nodes, resource, row) < amount}
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         found = []

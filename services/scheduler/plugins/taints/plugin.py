@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, untolerated
+from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, UNSCHEDULABLE_TAINT, untolerated
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_TAINTS, Part, Subject
-from services.scheduler.plugin import Cluster, Plugin, Scores, normalized
+from services.scheduler.plugin import CORDONED, Cluster, Plugin, Scores, normalized
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.row_cache import RowCache
 
@@ -33,6 +33,12 @@ class Taints(Plugin):
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         taint = _forbidding(pod, nodes.node(row))[0]
         return [f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"]
+
+    def hindrance(self, pod: PodFacts, nodes: Nodes, row: int) -> str:
+        taints = _forbidding(pod, nodes.node(row))
+        if all(taint.key == UNSCHEDULABLE_TAINT.key for taint in taints):
+            return CORDONED
+        return f"{'taint' if len(taints) == 1 else 'taints'} {', '.join(f'{{{taint.key}: {taint.value}}}' for taint in taints)}"
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         counts = self._disliked.get(nodes, pod.toleration_key, pod)[rows]
