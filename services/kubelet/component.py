@@ -44,9 +44,12 @@ from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
 from services.kubelet.node.machine import Pressure, disk_trouble, read_machine
 from services.kubelet.node.mirrors import MirrorKeeper
+from services.kubelet.node.pull_files import NoPullFiles, PullFiles
+from services.kubelet.node.pull_ledger import PullLedger
 from services.kubelet.node.resources import capacity, node_view
 from services.kubelet.node.static_pods import StaticPods
 from services.kubelet.node.stats import Stats
+from services.kubelet.pod.accounts import PodAccounts
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import pods_directory
 from services.kubelet.pod.references import ReferenceReader
@@ -99,8 +102,13 @@ class Kubelet(Component):
         tokens = (TokenKeeper if runtime.mounts_files else UnreadTokens)(client, clock)
         self._references = ReferenceReader(client, self._services, settings.node_name, self._recorder, tokens, clock)
         pulled = PulledImages(settings.data_dir)
-        self._images = Images(runtime, pulled.add, settings.max_parallel_pulls)
-        self._providers = CredentialProviders(settings.credential_providers, settings.credential_provider_folder)
+        places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of) if runtime.mounts_files else NoFiles()
+        pull_files = PullFiles(settings.data_dir) if runtime.mounts_files else NoPullFiles()
+        self._ledger = PullLedger(pull_files, files, settings.image_verification, clock)
+        self._images = Images(runtime, self._ledger, pulled.add, settings.max_parallel_pulls)
+        self._providers = CredentialProviders(
+            settings.credential_providers, settings.credential_provider_folder, PodAccounts(client, self._references.tokens)
+        )
         machine = read_machine(settings.data_dir)
         if not runtime.uses_machine:
             # What is simulated stands for machines of all kinds.
@@ -108,7 +116,6 @@ class Kubelet(Component):
         self._machine = machine
         self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock, self._pressure, self._trouble)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
-        places, files = Places(settings.data_dir), NodeFiles(settings.mounts_of) if runtime.mounts_files else NoFiles()
         self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
         mounts = (DriverMounts if runtime.mounts_files else UnaskedDrivers)(
             client,
@@ -147,7 +154,7 @@ class Kubelet(Component):
         self._statics = StaticPods(settings.manifest_path, settings.node_name, self._complain)
         self._statics.on_change(self.manager.static_changed)
         self._mirrors = MirrorKeeper(client, self._statics, self._pods, lambda: self._keeper.node)
-        self._protection = NodeProtection(self.context, pulled, self.manager.all, lambda: self._keeper.node, signals)
+        self._protection = NodeProtection(self.context, pulled, self._ledger, self.manager.all, lambda: self._keeper.node, signals)
         self._protection.on_change(self._keeper.look)
         self.shutdown = Shutdown(settings.shutdown_periods, self.manager, self._keeper, self._recorder)
         self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
@@ -190,6 +197,7 @@ class Kubelet(Component):
             if self._runtime.uses_machine and (trouble := swap_trouble(self._settings, self._machine, unified=is_unified())):
                 raise CommandError(trouble)
             await self.context.drivers.load()
+            await self._ledger.load()
             parts = {
                 "events": self._recorder.run(),
                 "pods": self._pods.run(),
@@ -271,6 +279,7 @@ class Kubelet(Component):
         while True:
             try:
                 await self._runtime.start()
+                await self._ledger.settle(self._runtime.images)
                 await self._groups.start(self._runtime.cgroup_driver, *capacity(self._settings, self._machine))
                 return
             except RuntimeFailure as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.forms import parse_duration
+from knarr.machinery.validation import qualified_name
 from knarr.service.configuration_file import refuse_others, refuse_repeated, sole_document
 from services.kubelet.image_match import place_of
 
@@ -18,12 +19,32 @@ VERSIONS = tuple(f"kubelet.config.k8s.io/{version}" for version in ("v1", "v1bet
 PROVIDER_VERSIONS = tuple(f"credentialprovider.kubelet.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha1"))
 # A name of a file in one folder.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
+_TOKEN_FIELDS = (
+    "serviceAccountTokenAudience", "cacheType", "requireServiceAccount",
+    "requiredServiceAccountAnnotationKeys", "optionalServiceAccountAnnotationKeys",
+)  # fmt: skip
 _FIELDS = ("name", "matchImages", "defaultCacheDuration", "apiVersion", "args", "env", "tokenAttributes")
+
+
+# Whose a login is that was had by a token: of all pods of a ServiceAccount, or of whoever has that very token.
+BY_ACCOUNT, BY_TOKEN = "ServiceAccount", "Token"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAttributes:
+    """What a program is told of the ServiceAccount of the pod: a token for ``audience``, and its annotations of these keys."""
+
+    audience: str
+    cache_type: str
+    requires_account: bool
+    required_annotations: tuple[str, ...] = ()
+    optional_annotations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """``name`` is the program's, in the folder of such programs; ``cache_seconds`` is how long a login holds that says nothing of it."""
+    """``name`` is the program's, in the folder of such programs; ``cache_seconds`` is how long a login holds that says nothing of it;
+    ``tokens`` None: it is told of no ServiceAccount."""
 
     name: str
     match_images: tuple[str, ...]
@@ -31,6 +52,7 @@ class Provider:
     api_version: str
     args: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    tokens: TokenAttributes | None = None
 
 
 def parse_config(text: bytes) -> tuple[Provider, ...]:
@@ -52,8 +74,6 @@ def parse_config(text: bytes) -> tuple[Provider, ...]:
 
 def _provider(found: Any, path: str) -> Provider:
     refuse_others(found, path, *_FIELDS)
-    if "tokenAttributes" in found:
-        raise ValueError(f"{path}.tokenAttributes: this kubelet gives providers no tokens of service accounts; leave it out")
     name = found.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (".", ".."):
         raise ValueError(f"{path}.name: must be the name of a program, without a folder")
@@ -72,7 +92,37 @@ def _provider(found: Any, path: str) -> Provider:
     if seconds is None:
         raise ValueError(f"{path}.defaultCacheDuration: is needed, like 10m")
     args = _texts(found.get("args") or [], f"{path}.args")
-    return Provider(name, images, seconds, version, args, _environment(found.get("env") or [], f"{path}.env"))
+    tokens = _tokens(found["tokenAttributes"], f"{path}.tokenAttributes", version) if found.get("tokenAttributes") is not None else None
+    return Provider(name, images, seconds, version, args, _environment(found.get("env") or [], f"{path}.env"), tokens)
+
+
+def _tokens(found: Any, path: str, version: str) -> TokenAttributes:
+    refuse_others(found, path, *_TOKEN_FIELDS)
+    if version != PROVIDER_VERSIONS[0]:
+        raise ValueError(f"{path}: is for programs of apiVersion {PROVIDER_VERSIONS[0]} only")
+    audience, cache_type, requires = (found.get(name) for name in _TOKEN_FIELDS[:3])
+    if not isinstance(audience, str) or not audience:
+        raise ValueError(f"{path}.serviceAccountTokenAudience: is needed, the audience of the token")
+    if cache_type not in (BY_ACCOUNT, BY_TOKEN):
+        raise ValueError(f"{path}.cacheType: must be {BY_ACCOUNT} or {BY_TOKEN}")
+    if not isinstance(requires, bool):
+        raise ValueError(f"{path}.requireServiceAccount: must be true or false")
+    required, optional = (_annotations(found.get(name) or [], f"{path}.{name}") for name in _TOKEN_FIELDS[3:])
+    if required and not requires:
+        raise ValueError(f"{path}.requiredServiceAccountAnnotationKeys: needs requireServiceAccount: true")
+    if both := set(required) & set(optional):
+        raise ValueError(f"{path}: {', '.join(sorted(both))} cannot be both required and optional")
+    return TokenAttributes(audience, cache_type, requires, required, optional)
+
+
+def _annotations(found: Any, path: str) -> tuple[str, ...]:
+    keys = _texts(found, path)
+    for at, key in enumerate(keys):
+        if words := qualified_name(key.lower()):
+            raise ValueError(f"{path}[{at}]: {key!r}: {', '.join(words)}")
+        if key in keys[:at]:
+            raise ValueError(f"{path}[{at}]: {key!r} is there twice")
+    return keys
 
 
 def cache_seconds(found: Any, path: str) -> float | None:

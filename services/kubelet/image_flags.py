@@ -10,6 +10,7 @@ from knarr.service.configuration_file import read_configuration
 from knarr.service.errors import CommandError
 from knarr.service.options import boolean, number
 from services.kubelet.credential_config import KIND, parse_config
+from services.kubelet.image_verification import NEVER_ALLOWLISTED, NEVER_PRELOADED, POLICIES, image_verification
 
 MOST_PULLS = 1000
 
@@ -40,6 +41,20 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many images are pulled at the same time (default: as many as are asked for)",
     )
+    group.add_argument(
+        "--image-pull-credentials-verification-policy",
+        choices=POLICIES,
+        default=NEVER_PRELOADED,
+        help="of which images that lie on the node pods must show that they may pull them (default: %(default)s, those that the node "
+        "has pulled)",
+    )
+    group.add_argument(
+        "--preloaded-images-verification-allowlist",
+        type=lambda text: tuple(filter(None, text.split(","))),
+        default=(),
+        metavar="IMAGES",
+        help=f"repositories that {NEVER_ALLOWLISTED} spares, separated by commas, without tags; /* at the end stands for all below",
+    )
 
 
 def image_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -50,10 +65,17 @@ def image_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.serialize_image_pulls and arguments.max_parallel_image_pulls > 1:
         raise ValueError("--max-parallel-image-pulls is for pulls at the same time: leave out --serialize-image-pulls")
     at_once = 1 if arguments.serialize_image_pulls else arguments.max_parallel_image_pulls
+    try:
+        verification = image_verification(
+            arguments.image_pull_credentials_verification_policy, arguments.preloaded_images_verification_allowlist
+        )
+    except ValueError as error:
+        raise ValueError(f"--preloaded-images-verification-allowlist: {error}") from error
+    settings = {"max_parallel_pulls": at_once, "image_verification": verification}
     if config is None:
-        return {"max_parallel_pulls": at_once}
+        return settings
     try:
         providers = read_configuration(config, KIND, parse_config)
     except CommandError as error:
         raise ValueError(f"--image-credential-provider-config: {error}") from error
-    return {"max_parallel_pulls": at_once, "credential_providers": providers, "credential_provider_folder": folder.absolute()}
+    return {**settings, "credential_providers": providers, "credential_provider_folder": folder.absolute()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.kubelet.cpu_policy import ANY_CPU, CpuPolicy
+from services.kubelet.image_verification import DEFAULT_VERIFICATION, ImageVerification
 from services.kubelet.swap_behavior import NO_SWAP
 from services.kubelet.thresholds import DEFAULT_GARBAGE, DEFAULT_THRESHOLDS, GarbageRules, Threshold
 
@@ -84,6 +85,8 @@ class KubeletSettings:
     # Programs that know logins to registries, and the folder that they lie in.
     credential_providers: tuple[Provider, ...] = ()
     credential_provider_folder: Path = Path("/")
+    # Of which images that are on the node pods must show that they may pull them.
+    image_verification: ImageVerification = DEFAULT_VERIFICATION
     # How many images are pulled at the same time; 0: as many as are asked for.
     max_parallel_pulls: int = 0
     # How large a file of a container's log grows, bytes, and how many are kept, the one that is written to among them.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import json
 import stat
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import Any
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.credential_config import Provider, parse_config
+from services.kubelet.credential_config import Provider, TokenAttributes, parse_config
 from services.kubelet.image_flags import add_image_flags, image_settings
 from services.kubelet.image_match import matches, repository_of
+from services.kubelet.image_verification import DEFAULT_VERIFICATION
 from services.kubelet.node import credential_providers
-from services.kubelet.node.credential_providers import CredentialProviders, ProviderFailure, best, parsed
-from services.kubelet.node.registry_logins import login
+from services.kubelet.node.credential_providers import CredentialProviders, ProviderFailure, parsed
+from services.kubelet.node.keyring import Credential, Owner
 
 V1 = "credentialprovider.kubelet.k8s.io/v1"
 CONFIG = """
@@ -32,6 +32,14 @@ providers:
   args: [get]
   env: [{name: REGION, value: here}]
 """
+
+REQUIRED, OPTIONAL = "requiredServiceAccountAnnotationKeys", "optionalServiceAccountAnnotationKeys"
+
+
+def tokens(**changes: Any) -> str:
+    """The field with these changes."""
+    right = {"serviceAccountTokenAudience": "r.io", "cacheType": "Token", "requireServiceAccount": True}
+    return f"tokenAttributes: {json.dumps(right | changes)}"
 
 
 @pytest.mark.parametrize(
@@ -66,6 +74,13 @@ def test_repositories() -> None:
     ]  # fmt: skip
 
 
+def test_what_a_program_is_told_of_accounts() -> None:
+    (found,) = parse_config(CONFIG.replace("args: [get]", tokens(**{REQUIRED: ["example.com/Role"], OPTIONAL: ["zone"]})).encode())
+    assert found.tokens == TokenAttributes("r.io", "Token", True, ("example.com/Role",), ("zone",))
+    with pytest.raises(ValueError, match="is for programs of apiVersion"):
+        parse_config(CONFIG.replace("args: [get]", tokens()).replace(f": {V1}", f": {V1}beta1").encode())
+
+
 def test_a_configuration() -> None:
     (found,) = parse_config(CONFIG.encode())
     assert found == Provider("ecr", ("*.dkr.ecr.*.amazonaws.com", "registry.io:8080/path"), 600.0, V1, ("get",), (("REGION", "here"),))
@@ -81,7 +96,14 @@ def test_a_configuration() -> None:
         ("defaultCacheDuration: 10m", "", "providers[0].defaultCacheDuration: is needed"),
         ("credentialprovider.kubelet.k8s.io/v1", "v2", "providers[0].apiVersion: must be one of"),
         ("args: [get]", "args: get", "providers[0].args: must be a list of strings"),
-        ("args: [get]", "tokenAttributes: {}", "providers[0].tokenAttributes: this kubelet gives providers no tokens"),
+        ("args: [get]", "tokenAttributes: {}", "providers[0].tokenAttributes.serviceAccountTokenAudience: is needed"),
+        ("args: [get]", "tokenAttributes: {audience: a}", "providers[0].tokenAttributes: unknown field 'audience'"),
+        ("args: [get]", tokens(cacheType="Pod"), "providers[0].tokenAttributes.cacheType: must be ServiceAccount or Token"),
+        ("args: [get]", tokens(requireServiceAccount=1), "requireServiceAccount: must be true or false"),
+        ("args: [get]", tokens(**{REQUIRED: ["a b"]}), f"tokenAttributes.{REQUIRED}[0]: 'a b'"),
+        ("args: [get]", tokens(**{REQUIRED: ["a", "a"]}), f"tokenAttributes.{REQUIRED}[1]: 'a' is there twice"),
+        ("args: [get]", tokens(**{REQUIRED: ["a"], OPTIONAL: ["a"]}), "a cannot be both required and optional"),
+        ("args: [get]", tokens(**{REQUIRED: ["a"]}, requireServiceAccount=False), "needs requireServiceAccount: true"),
         ("args: [get]", "arguments: [get]", "providers[0]: unknown field 'arguments'"),
         ("{name: REGION, value: here}", "{value: here}", "providers[0].env[0]: name and value must be strings"),
     ],
@@ -92,8 +114,12 @@ def test_what_is_no_configuration(before: str, after: str, words: str) -> None:
     assert words in str(failed.value)
 
 
-def provider(name: str = "plugin", *images: str, seconds: float = 60.0) -> Provider:
-    return Provider(name, images or ("r.io",), seconds, V1, ("get",), (("TOKEN", "secret"),))
+def provider(name: str = "plugin", *images: str, seconds: float = 60.0, tokens: TokenAttributes | None = None) -> Provider:
+    return Provider(name, images or ("r.io",), seconds, V1, ("get",), (("TOKEN", "secret"),), tokens)
+
+
+POD = core.Pod()
+FOUND = [Credential({"username": "u", "password": "p"})]
 
 
 def answer(kind: str = "Image", duration: str | None = None, **auth: Any) -> dict[str, Any]:
@@ -118,11 +144,11 @@ def asked(folder: Path) -> list[str]:
 async def test_a_program_is_asked(tmp_path: Path) -> None:
     program(tmp_path, answer())
     providers = CredentialProviders((provider("plugin", "r.io"),), tmp_path)
-    found = await asyncio.gather(*(providers.login("r.io/a:1") for _ in range(3)))
-    assert found == [{"username": "u", "password": "p"}] * 3
+    found = await asyncio.gather(*(providers.credentials("r.io/a:1", POD) for _ in range(3)))
+    assert found == [FOUND] * 3
     request = '{"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1","image":"r.io/a"}'
     assert asked(tmp_path) == [f"{request} get secret"]
-    assert await providers.login("other.io/a") is None
+    assert await providers.credentials("other.io/a", POD) == []
     await providers.close()
 
 
@@ -133,7 +159,7 @@ async def test_how_long_and_for_what_it_holds(tmp_path: Path, kind: str, duratio
     program(tmp_path, answer(kind, duration))
     providers = CredentialProviders((provider(),), tmp_path)
     for image in ("r.io/a:1", "r.io/a:2", "r.io/b:1"):
-        assert await providers.login(image) is not None
+        assert await providers.credentials(image, POD) == FOUND
     assert len(asked(tmp_path)) == times
 
 
@@ -146,7 +172,7 @@ async def test_one_that_fails_is_passed_over(tmp_path: Path, monkeypatch: pytest
     program(tmp_path, answer(), "good")
     names = ("none", "words", "code", "slow", "long", "good")
     providers = CredentialProviders(tuple(provider(name) for name in names), tmp_path)
-    assert await providers.login("r.io/a") == {"username": "u", "password": "p"}
+    assert await providers.credentials("r.io/a", POD) == FOUND
     errors = [str(record.__dict__.get("error")) for record in caplog.records]
     for words in (
         "cannot be run: no such file",
@@ -175,27 +201,68 @@ def test_what_is_no_answer(said: object, words: str) -> None:
     assert words in str(failed.value)
 
 
-def test_the_most_precise_pattern_is_taken() -> None:
-    logins = {"r.io": {"username": "a"}, "r.io/team": {"username": "b"}, "https://r.io": {"username": "c"}}
-    assert best(logins, "r.io/team/app") == {"username": "b"} and best(logins, "r.io/x") == {"username": "a"}
-    assert best(logins, "other.io/x") is None
+async def test_all_that_know_the_image_are_taken_the_most_precise_first(tmp_path: Path) -> None:
+    logins: dict[str, Any] = {"r.io": {"username": "a", "password": ""}, "r.io/team": {"username": "b", "password": ""}}
+    program(tmp_path, answer() | {"auth": logins}, "first")
+    program(tmp_path, answer() | {"auth": {"https://r.io": {"username": "c", "password": ""}}}, "second")
+    providers = CredentialProviders((provider("first"), provider("second")), tmp_path)
+    assert [one.login["username"] for one in await providers.credentials("r.io/team/app", POD)] == ["b", "a", "c"]
+    assert [one.login["username"] for one in await providers.credentials("r.io/x", POD)] == ["a", "c"]
 
 
-async def test_secrets_come_before_providers_and_those_before_the_nodes_file(tmp_path: Path) -> None:
-    async def provided(reference: str) -> dict[str, str] | None:
-        return {"username": "provided"} if reference.startswith("r.io/") else None
+class Accounts:
+    """All pods' accounts are one."""
 
-    def config(user: str, *registries: str) -> bytes:
-        return json.dumps({"auths": {name: {"username": user, "password": "x"} for name in registries}}).encode()
+    def __init__(self, **annotations: str) -> None:
+        self.made = core.ServiceAccount()
+        self.made.metadata.name, self.made.metadata.namespace, self.made.metadata.uid = "robot", "default", "uid-robot"
+        self.made.metadata.annotations.update(annotations)
 
-    assert await login("r.io/a", {}, [], tmp_path / "none", provided) == {"username": "provided"}
-    assert await login("s.io/a", {}, [], tmp_path / "none", provided) is None
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps({"auths": {name: {"auth": base64.b64encode(b"file:x").decode()} for name in ("r.io", "s.io", "t.io")}}))
-    secrets = {"mine": core.Secret(type="kubernetes.io/dockerconfigjson", data={".dockerconfigjson": config("secret", "r.io", "t.io")})}
-    found = {name: await login(f"{name}/a", secrets, ["mine"], file, provided) for name in ("r.io", "s.io", "t.io")}
-    assert {name: (one or {})["username"] for name, one in found.items()} == {"r.io": "secret", "s.io": "file", "t.io": "secret"}
-    assert await login("r.io/a", secrets, [], file, provided) == {"username": "provided"}
+    async def account(self, pod: core.Pod) -> core.ServiceAccount:
+        return self.made
+
+    async def token(self, pod: core.Pod, audience: str) -> str:
+        return f"{pod.metadata.name} for {audience}"
+
+
+def robots(name: str) -> core.Pod:
+    pod = core.Pod(spec=core.PodSpec(service_account_name="robot"))
+    pod.metadata.name, pod.metadata.namespace = name, "default"
+    return pod
+
+
+OF_ROBOT = [Credential({"username": "u", "password": "p"}, account=Owner("uid-robot", "default", "robot"))]
+
+
+@pytest.mark.parametrize(("cache_type", "times"), [("ServiceAccount", 1), ("Token", 2)])
+async def test_a_program_is_told_of_the_pods_account(tmp_path: Path, cache_type: str, times: int) -> None:
+    program(tmp_path, answer("Registry"))
+    wanted = TokenAttributes("r.io", cache_type, True, ("role",), ("zone", "none"))
+    providers = CredentialProviders((provider(tokens=wanted),), tmp_path, Accounts(role="puller", zone="z", other="o"))
+    for name in ("one", "two", "one"):
+        assert await providers.credentials("r.io/a", robots(name)) == OF_ROBOT
+    told = [json.loads(line.rpartition(" get ")[0]) for line in asked(tmp_path)]
+    assert len(told) == times
+    assert told[0]["serviceAccountToken"] == "one for r.io" and told[0]["serviceAccountAnnotations"] == {"role": "puller", "zone": "z"}
+
+
+async def test_who_is_not_asked_for_a_pod(tmp_path: Path) -> None:
+    program(tmp_path, answer())
+    required, optional = (TokenAttributes("r.io", "Token", requires, ("role",) if requires else ()) for requires in (True, False))
+    providers = CredentialProviders((provider(tokens=required),), tmp_path, Accounts())
+    assert await providers.credentials("r.io/a", robots("without the annotation")) == []
+    assert await providers.credentials("r.io/a", POD) == [] and asked(tmp_path) == []
+    free = CredentialProviders((provider(tokens=optional),), tmp_path, Accounts())
+    assert await free.credentials("r.io/a", POD) == FOUND and "serviceAccount" not in asked(tmp_path)[0]
+
+
+async def test_a_token_of_one_pod_is_no_login_of_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    program(tmp_path, answer() | {"auth": {"r.io": {"username": "u", "password": "one for r.io"}}})
+    shared = CredentialProviders((provider(tokens=TokenAttributes("r.io", "ServiceAccount", True)),), tmp_path, Accounts())
+    assert await shared.credentials("r.io/a", robots("one")) == []
+    assert "its cacheType must be Token" in str(caplog.records[-1].__dict__["error"])
+    own = CredentialProviders((provider(tokens=TokenAttributes("r.io", "Token", True)),), tmp_path, Accounts())
+    assert len(await own.credentials("r.io/a", robots("one"))) == 1
 
 
 def _flags(*given: str) -> argparse.Namespace:
@@ -206,8 +273,8 @@ def _flags(*given: str) -> argparse.Namespace:
 
 def test_flags(tmp_path: Path) -> None:
     (tmp_path / "config").write_text(CONFIG)
-    assert image_settings(_flags()) == {"max_parallel_pulls": 0}
-    assert image_settings(_flags("--serialize-image-pulls")) == {"max_parallel_pulls": 1}
+    assert image_settings(_flags()) == {"max_parallel_pulls": 0, "image_verification": DEFAULT_VERIFICATION}
+    assert image_settings(_flags("--serialize-image-pulls"))["max_parallel_pulls"] == 1
     both = f"--image-credential-provider-config={tmp_path}/config", f"--image-credential-provider-bin-dir={tmp_path}"
     found = image_settings(_flags(*both, "--max-parallel-image-pulls=3"))
     assert (found["max_parallel_pulls"], found["credential_providers"][0].name) == (3, "ecr")

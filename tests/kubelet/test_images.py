@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from knarr.client.clock import SYSTEM_CLOCK
+from services.kubelet.image_verification import DEFAULT_VERIFICATION
+from services.kubelet.node.files import NoFiles
 from services.kubelet.node.images import ImageFailure, Images
+from services.kubelet.node.keyring import Credential
+from services.kubelet.node.pull_files import NoPullFiles
+from services.kubelet.node.pull_ledger import PullLedger
 from services.kubelet.runtime.hollow import HollowRuntime
-from services.kubelet.runtime.port import Image, RuntimeFailure
+from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavailable
 from tests.kubelet.support import make_pod, running
 
 CIDR = "10.244.0.0/24"
+
+
+def images_of(runtime: HollowRuntime, at_once: int = 0) -> Images:
+    return Images(runtime, PullLedger(NoPullFiles(), NoFiles(), DEFAULT_VERIFICATION, SYSTEM_CLOCK), at_once=at_once)
+
+
+class Logins:
+    """By these users."""
+
+    def __init__(self, *users: str) -> None:
+        self.of_secrets = [Credential({"username": user}) for user in users]
+
+    async def of_accounts(self) -> list[Credential]:
+        return []
+
+    async def __aiter__(self) -> AsyncIterator[Credential]:
+        for credential in self.of_secrets:
+            yield credential
 
 
 class Slow(HollowRuntime):
@@ -36,13 +60,13 @@ class Slow(HollowRuntime):
 @pytest.mark.parametrize(("at_once", "most"), [(0, 4), (1, 1), (2, 2)])
 async def test_pulls_at_once(at_once: int, most: int) -> None:
     runtime = Slow()
-    images = Images(runtime, at_once=at_once)
-    pulls = [asyncio.create_task(images.pull(f"app:{number}", None)) for number in (1, 2, 3, 4, 4)]
+    images = images_of(runtime, at_once)
+    pulls = [asyncio.create_task(images.pull(f"app:{number}", Logins())) for number in (1, 2, 3, 4, 4)]
     for _ in range(20):
         await asyncio.sleep(0)
     runtime.let.set()
     found = await asyncio.gather(*pulls)
-    assert runtime.most == most and [image.reference for image, _ in found] == ["app:1", "app:2", "app:3", "app:4", "app:4"]
+    assert runtime.most == most and [pulled.image.reference for pulled in found] == ["app:1", "app:2", "app:3", "app:4", "app:4"]
 
 
 NEVER_PRESENT = ("ErrImageNeverPull", 'Container image "app:1" is not present with pull policy of Never')
@@ -68,11 +92,65 @@ async def test_whether_an_image_is_to_be_pulled(reference: str, policy: str, her
     runtime = HollowRuntime(CIDR)
     runtime.missing_images |= set() if here else {reference}
     try:
-        image = await Images(runtime).present(reference, policy)
+        image = await images_of(runtime).usable(reference, policy, Logins())
     except ImageFailure as failure:
         assert (failure.reason, failure.message) == found
     else:
         assert (image and image.reference) == found
+
+
+class Guarded(HollowRuntime):
+    """A registry lets one user in, or anybody where that is nobody; ``asked`` are those who came."""
+
+    def __init__(self, user: str = "") -> None:
+        super().__init__(CIDR)
+        self.user = user
+        self.asked: list[str] = []
+
+    async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
+        user = (auth or {}).get("username", "")
+        self.asked.append(user)
+        if user == "away":
+            raise RuntimeUnavailable("the engine is away")
+        if user != self.user:
+            raise RuntimeFailure(f"{user or 'nobody'} is refused")
+        return await super().pull(reference, auth)
+
+
+@pytest.mark.parametrize(
+    ("users", "right", "asked", "error"),
+    [
+        ((), "", [""], None),
+        (("a", "b"), "b", ["a", "b"], None),
+        (("a", "b"), "a", ["a"], None),
+        (("a", "a", "b"), "b", ["a", "b"], None),
+        (("a", "b"), "c", ["a", "b"], "[a is refused, b is refused]"),
+        (("a",), "", ["a"], "a is refused"),
+        (("a", "away", "b"), "b", ["a", "away"], "the engine is away"),
+    ],
+)
+async def test_each_login_is_tried_until_one_is_taken(users: tuple[str, ...], right: str, asked: list[str], error: str | None) -> None:
+    """Nobody who has logins comes without; what all of them were refused for is told."""
+    runtime = Guarded(right)
+    try:
+        pulled = await images_of(runtime).pull("app", Logins(*users))
+    except RuntimeFailure as failure:
+        assert str(failure) == error
+    else:
+        assert error is None and pulled.image.reference == "app:latest"
+    assert runtime.asked == asked
+
+
+async def test_a_pull_by_another_login_is_another_pull() -> None:
+    """Whoever waited for the first would have what it may not."""
+    runtime = Slow()
+    images = images_of(runtime)
+    pulls = [asyncio.create_task(images.pull("app:1", logins)) for logins in (Logins("a"), Logins("b"), Logins("a"), Logins())]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    runtime.let.set()
+    await asyncio.gather(*pulls)
+    assert runtime.most == 3
 
 
 class Broken(HollowRuntime):

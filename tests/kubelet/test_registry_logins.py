@@ -12,46 +12,12 @@ from typing import Any
 
 import pytest
 
-from knarr.api.core.v1 import core_pb2 as core
-from services.kubelet.node.registry_logins import from_node, from_secrets, login, node_config
+from services.kubelet.node.keyring import Credential
+from services.kubelet.node.registry_logins import from_node, node_config
 
 ALICE = base64.b64encode(b"alice:secret:with:colons").decode()
-IS_ALICE = {"username": "alice", "password": "secret:with:colons"}
-
-
-def secrets(**configs: Any) -> dict[str, core.Secret]:
-    return {name: core.Secret(data={".dockerconfigjson": json.dumps(config).encode()}) for name, config in configs.items()}
-
-
-@pytest.mark.parametrize(
-    ("image", "server", "entry", "found"),
-    [
-        ("registry.example/app:1", "registry.example", {"auth": ALICE}, IS_ALICE),
-        ("registry.example/app:1", "https://registry.example/v2/", {"auth": ALICE}, IS_ALICE),
-        ("registry.example:5000/app", "registry.example:5000", {"username": "bob", "password": "x"}, {"username": "bob", "password": "x"}),
-        ("registry.example/app", "registry.example", {"identitytoken": "t"}, {"identitytoken": "t"}),
-        ("busybox", "https://index.docker.io/v1/", {"auth": ALICE}, IS_ALICE),
-        ("registry.example/app", "other.example", {"auth": ALICE}, None),
-        ("registry.example/app", "registry.example", {"auth": "no base64!"}, None),
-        ("registry.example/app", "registry.example", {}, None),
-        ("registry.example/app", "registry.example", "no object", None),
-    ],
-)
-def test_a_pods_secret_knows_its_registry(image: str, server: str, entry: Any, found: dict[str, str] | None) -> None:
-    assert from_secrets(image, secrets(s={"auths": {server: entry}}), ["s"]) == found
-
-
-def test_the_first_secret_that_knows_the_registry_is_taken() -> None:
-    known = secrets(
-        broken={"auths": 3}, other={"auths": {"other.example": {"auth": ALICE}}}, right={"auths": {"r.example": {"auth": ALICE}}}
-    )
-    assert from_secrets("r.example/app", known, ["missing", "broken", "other", "right"]) == IS_ALICE
-
-
-@pytest.mark.hostile
-@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"auths":' * 900 + b"1" + b"}" * 900, b"\xff", b"null"])
-def test_what_is_nested_deeply_or_is_no_json_is_no_login(text: bytes) -> None:
-    assert from_secrets("r.example/app", {"s": core.Secret(data={".dockerconfigjson": text})}, ["s"]) is None
+IS_ALICE = [Credential({"username": "alice", "password": "secret:with:colons"})]
+IS_CAROL = [Credential({"username": "carol", "password": "s3"})]
 
 
 @pytest.fixture
@@ -78,7 +44,7 @@ def written(folder: Path, **config: Any) -> Path:
 
 async def test_a_helper_of_the_node_is_asked(helper: Callable[[], str], tmp_path: Path) -> None:
     config = written(tmp_path, credHelpers={"r.example": "test"}, auths={"other.example": {"auth": ALICE}})
-    assert await from_node("r.example/app:1", config) == {"username": "carol", "password": "s3"}
+    assert await from_node("r.example/app:1", config) == IS_CAROL
     assert await from_node("other.example/app:1", config) == IS_ALICE
     assert helper() == "r.example\n"
 
@@ -86,28 +52,27 @@ async def test_a_helper_of_the_node_is_asked(helper: Callable[[], str], tmp_path
 async def test_a_store_that_does_not_know_the_registry_leaves_the_rest(helper: Callable[[], str], tmp_path: Path) -> None:
     config = written(tmp_path, credsStore="test", auths={"https://index.docker.io/v1/": {"auth": ALICE}})
     assert await from_node("busybox", config) == IS_ALICE
-    assert await from_node("unknown.example/app", config) is None
+    assert await from_node("unknown.example/app", config) == []
 
 
 async def test_a_helper_that_is_missing_is_no_login_and_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert await from_node("r.example/app", written(tmp_path, credHelpers={"r.example": "absent"})) is None
+    assert await from_node("r.example/app", written(tmp_path, credHelpers={"r.example": "absent"})) == []
     assert "the node's logins cannot be read" in caplog.text
 
 
-async def test_a_secret_comes_before_the_nodes_file(helper: Callable[[], str], tmp_path: Path) -> None:
-    config = written(tmp_path, credsStore="test")
-    known = secrets(s={"auths": {"r.example": {"auth": ALICE}}})
-    assert await login("r.example/app", known, ["s"], config) == IS_ALICE
-    assert helper() == ""
-    assert await login("r.example/app", known, [], config) == {"username": "carol", "password": "s3"}
-    assert await login("r.example/app", known, [], None) is None
-    assert await login("r.example/app", known, [], tmp_path / "none") is None
+async def test_all_that_the_nodes_file_knows_is_tried(helper: Callable[[], str], tmp_path: Path) -> None:
+    auths = {"r.example": {"auth": ALICE}, "r.example/team": {"username": "bob", "password": "x"}}
+    config = written(tmp_path, credHelpers={"r.example": "test"}, auths=auths)
+    found = await from_node("r.example/team/app", config)
+    assert [one.login["username"] for one in found] == ["carol", "bob", "alice"]
+    assert [one.login["username"] for one in await from_node("r.example/other", config)] == ["carol", "alice"]
 
 
-async def test_a_pods_secret_never_has_a_program_run(helper: Callable[[], str]) -> None:
-    hostile = secrets(s={"credHelpers": {"r.example": "test"}, "credsStore": "test", "auths": {"r.example": {}}})
-    assert await login("r.example/app", hostile, ["s"], None) is None
-    assert helper() == ""
+@pytest.mark.parametrize("text", ["", "[]", '{"auths": []}', '{"auths": {"r.example": 1}}'])
+async def test_a_file_without_logins(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert await from_node("r.example/app", tmp_path / "config.json") == []
+    assert await from_node("r.example/app", tmp_path / "none") == []
 
 
 def test_where_the_nodes_file_lies(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,15 +37,18 @@ def starter_of(shared: SimpleNamespace, facts: PodFacts, data_dir: Path, events:
 
 async def test_an_engine_that_is_away_adds_nothing_to_the_back_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Nothing:
-        async def read(self, _: object) -> None: ...
+        async def read(self, _: object) -> References:
+            return References()
 
-        async def present(self, *_: object) -> Image:
+        async def usable(self, *_: object) -> Image:
             return Image("sha256:1", "web:1", "", "", "", 0)
 
         def now(self) -> datetime:
             return NOW
 
     shared = SimpleNamespace(
+        settings=KubeletSettings("node-1", tmp_path, "192.0.2.1"),
+        providers=None,
         references=Nothing(),
         images=Nothing(),
         clock=Nothing(),
@@ -93,7 +96,7 @@ async def test_what_to_do_without_an_image_is_said(tmp_path: Path, image: str, h
         async def read(self, _: object) -> References:
             return References()
 
-        async def present(self, reference: str, policy: str) -> Image | None:
+        async def usable(self, reference: str, policy: str, _: object) -> Image | None:
             return Image("sha256:1", reference, "", "", "", 0) if policy != "Always" and reference in here else None
 
         async def pull(self, *_: object) -> Image:

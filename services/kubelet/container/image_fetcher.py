@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.service.architecture import own_architecture
-from services.kubelet.node.images import ALWAYS, INSPECT_ERROR, ImageFailure
-from services.kubelet.node.registry_logins import login
+from services.kubelet.node.images import ALWAYS, IF_NOT_PRESENT, INSPECT_ERROR, ImageFailure
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
+from services.kubelet.pod.pull_logins import PullLogins
 from services.kubelet.pod.references import References
 from services.kubelet.pod.spec import pull_policy
 from services.kubelet.runtime.port import Image, RuntimeFailure, RuntimeUnavailable
@@ -26,10 +27,13 @@ class ImageFetcher:
         self.pulling: set[str] = set()
 
     async def fetch(self, pod: core.Pod, spec: core.Container, references: References) -> Image:
-        """The image, pulled where its policy asks for it. Raises ImageFailure, or RuntimeUnavailable."""
-        found = await self._shared.images.present(spec.image, pull_policy(spec))
+        """The image, pulled where its policy asks for it, or where the pod has not shown yet that it may have it. Raises ImageFailure, or
+        RuntimeUnavailable."""
+        shared = self._shared
+        logins = PullLogins(pod, spec.image, references, shared.settings.registry_config, shared.providers)
+        found = await shared.images.usable(spec.image, pull_policy(spec), logins)
         if found is None:
-            return self._fitting(spec, await self._pull(pod, spec, references))
+            return self._fitting(spec, await self._pull(spec, logins))
         words = f'Container image "{spec.image}" already present on machine and can be accessed by the pod'
         self._event("Normal", "Pulled", words, spec.name)
         return self._fitting(spec, found)
@@ -43,44 +47,48 @@ class ImageFetcher:
             self._event("Warning", "ArchitectureMismatch", words, spec.name)
         return image
 
-    async def _pull(self, pod: core.Pod, spec: core.Container, references: References) -> Image:
+    async def _pull(self, spec: core.Container, logins: PullLogins) -> Image:
+        if logins.missing:
+            names = ", ".join(logins.missing)
+            words = f"Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
+            self._event("Warning", "FailedToRetrieveImagePullSecret", words, spec.name)
         self._event("Normal", "Pulling", f'Pulling image "{spec.image}"', spec.name)
         started = asyncio.get_running_loop().time()
         self.pulling.add(spec.name)
         try:
-            names = [reference.name for reference in pod.spec.image_pull_secrets]
-            providers, config = self._shared.providers, self._shared.settings.registry_config
-            auth = await login(spec.image, references.secrets, names, config, providers.login)
-            image, own_seconds = await self._shared.images.pull(spec.image, auth)
+            pulled = await self._shared.images.pull(spec.image, logins)
         except RuntimeUnavailable:
             raise
         except RuntimeFailure as error:
-            advice = (self._shared.settings.pull_advice.replace("{image}", spec.image), await self._advice(spec))
-            text = "; ".join(filter(None, (str(error), *advice)))
+            text = "; ".join([str(error), *[words async for words in self._advice(spec, logins)]])
             self._event("Warning", "Failed", f'Failed to pull image "{spec.image}": {text}', spec.name)
             raise ImageFailure("ErrImagePull", text) from error
         finally:
             self.pulling.discard(spec.name)
-        seconds, pulled = f"{asyncio.get_running_loop().time() - started:.3f}s", f"{own_seconds:.3f}s"
+        image = pulled.image
+        seconds, own = f"{asyncio.get_running_loop().time() - started:.3f}s", f"{pulled.seconds:.3f}s"
         size = f" Image size: {image.size_bytes} bytes." if image.size_bytes else ""
-        message = f'Successfully pulled image "{spec.image}" in {pulled} ({seconds} including waiting).{size}'
+        message = f'Successfully pulled image "{spec.image}" in {own} ({seconds} including waiting).{size}'
         self._event("Normal", "Pulled", message, spec.name)
         self._facts.pulls.pop(spec.name, None)
         return image
 
-    async def _advice(self, spec: core.Container) -> str:
-        """A word about an image that was asked of a registry although it is here: most who meet that wrote no policy."""
-        if pull_policy(spec) != ALWAYS:
-            return ""
+    async def _advice(self, spec: core.Container, logins: PullLogins) -> AsyncIterator[str]:
+        """What a person can do about an image that could not be pulled."""
+        for name in logins.broken:
+            yield f'pull secret "{name}" has no logins: its type must be kubernetes.io/dockerconfigjson, with auths in .dockerconfigjson'
+        if advice := self._shared.settings.pull_advice:
+            yield advice.replace("{image}", spec.image)
+        # Most who meet that wrote no policy.
+        if pull_policy(spec) == ALWAYS and await self._is_here(spec, logins):
+            yield "the image is on this machine: imagePullPolicy IfNotPresent runs it (the default of the tag latest is Always)"
+
+    async def _is_here(self, spec: core.Container, logins: PullLogins) -> bool:
+        """And the pod may have it: of others nothing is told."""
         try:
-            here = await self._shared.images.present(spec.image, "IfNotPresent")
-        except RuntimeFailure:
-            return ""
-        return (
-            ""
-            if here is None
-            else "the image is on this machine: imagePullPolicy IfNotPresent runs it (the default of the tag latest is Always)"
-        )
+            return await self._shared.images.usable(spec.image, IF_NOT_PRESENT, logins) is not None
+        except (RuntimeFailure, ImageFailure):
+            return False
 
     def fail(self, spec: core.Container, failure: ImageFailure) -> None:
         """Leaves the failure in the facts, with the back-off of one more failed pull."""

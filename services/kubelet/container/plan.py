@@ -35,6 +35,7 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         handler=sandbox.handler,
         cgroup_parent=inputs.cgroup_parent,
         stop_signal=spec.lifecycle.stop_signal,
+        image_id=inputs.image.id,
     )
 
 

@@ -21,6 +21,7 @@ from services.kubelet.node.image_garbage import (
     to_remove,
     too_old,
 )
+from services.kubelet.node.pull_ledger import PullLedger
 from services.kubelet.runtime.port import LocalImage, PodObservation, Runtime, RuntimeFailure
 from services.kubelet.thresholds import IMAGEFS, GarbageRules
 
@@ -37,12 +38,13 @@ class ImageKeeper:
         rules: GarbageRules,
         runtime: Runtime,
         pulled: PulledImages,
+        pulls: PullLedger,
         pods: Callable[[], Iterable[core.Pod]],
         signals: SignalReader,
         recorder: EventRecorder,
         clock: Clock,
     ) -> None:
-        self._rules, self._runtime, self._pulled, self._pods = rules, runtime, pulled, pods
+        self._rules, self._runtime, self._pulled, self._pulls, self._pods = rules, runtime, pulled, pulls, pods
         self._signals, self._recorder, self._clock = signals, recorder, clock
         self._ledger = ImageLedger()
 
@@ -57,6 +59,7 @@ class ImageKeeper:
 
     async def look(self, node: core.Node | None = None) -> None:
         """Once. Raises RuntimeFailure, and OSError where the machine cannot be read."""
+        await self._pulls.prune(self._runtime.images)
         await self._give_up(None, old=True)
         seen = (await self._signals.read()).get(IMAGEFS)
         needed = bytes_to_free(self._rules, seen.available, seen.capacity) if seen is not None else 0

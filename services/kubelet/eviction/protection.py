@@ -17,6 +17,7 @@ from services.kubelet.eviction.reclaim import Reclaimer
 from services.kubelet.eviction.signals import GivenSignals, MachineSignals, SignalReader
 from services.kubelet.node.image_garbage import PulledImages
 from services.kubelet.node.machine import Pressure
+from services.kubelet.node.pull_ledger import PullLedger
 from services.kubelet.pod.context import NodeContext
 
 
@@ -27,6 +28,7 @@ class NodeProtection:
         self,
         context: NodeContext,
         pulled: PulledImages,
+        pulls: PullLedger,
         pods: Callable[[], Collection[Evictable]],
         node: Callable[[], core.Node | None],
         signals: SignalReader | None,
@@ -37,7 +39,7 @@ class NodeProtection:
         self.signals = signals or self._own_signals()
         meter = Meter(runtime, context.files)
         self._images = ImageKeeper(
-            settings.image_garbage, runtime, pulled, lambda: [found.pod for found in pods()], self.signals, recorder, clock
+            settings.image_garbage, runtime, pulled, pulls, lambda: [found.pod for found in pods()], self.signals, recorder, clock
         )
         rules = Rules(settings.thresholds, timedelta(seconds=settings.pressure_transition_seconds), settings.eviction_max_pod_grace_seconds)
         reclaim = Reclaimer(pods, self._images.remove_unused).reclaim

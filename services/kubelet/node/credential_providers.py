@@ -9,17 +9,20 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import StatusError
 from knarr.objects.images import registry_of
 from knarr.service.answers import Answers
 from knarr.service.tasks import SharedTasks
-from services.kubelet.credential_config import Provider, cache_seconds
+from services.kubelet.credential_config import BY_TOKEN, Provider, TokenAttributes, cache_seconds
 from services.kubelet.image_match import matches, repository_of
-from services.kubelet.node.registry_logins import Login
+from services.kubelet.node.keyring import Credential, Entry, Login, Owner, chosen
 
 log = logging.getLogger(__name__)
 
@@ -32,67 +35,116 @@ IMAGE, REGISTRY, GLOBAL = "Image", "Registry", "Global"
 
 # By patterns of registries.
 Logins = Mapping[str, Login]
-Key = tuple[str, str, str]
 
 
 class ProviderFailure(Exception):
     """A program did not answer, or not as it should; in words."""
 
 
+class Accounts(Protocol):
+    """The ServiceAccounts of this node's pods. Both raise StatusError."""
+
+    async def account(self, pod: core.Pod) -> core.ServiceAccount: ...
+
+    async def token(self, pod: core.Pod, audience: str) -> str:
+        """One that is bound to the pod."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a program is told of a pod's ServiceAccount; without an owner: nothing."""
+
+    owner: Owner | None = None
+    token: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
+
+    def key(self, attributes: TokenAttributes | None) -> Told | None:
+        """For whom an answer holds: whoever has the token, or all pods of the account; None: everybody."""
+        if self.owner is None or attributes is None:
+            return None
+        return self if attributes.cache_type == BY_TOKEN else replace(self, token="")
+
+
+# Provider, kind of key, image or registry, and for whom.
+Key = tuple[str, str, str, Told | None]
+
+
 class CredentialProviders:
     """Asks each program at most once at the same time about an image. ``folder`` is where the programs lie."""
 
-    def __init__(self, providers: tuple[Provider, ...], folder: Path) -> None:
-        self._providers, self._folder = providers, folder
-        # By provider, kind of key and image or registry.
+    def __init__(self, providers: tuple[Provider, ...], folder: Path, accounts: Accounts | None = None) -> None:
+        """Without ``accounts`` programs that want tokens are asked of pods that have none alone."""
+        self._providers, self._folder, self._accounts = providers, folder, accounts
         self._known: Answers[Key, Logins] = Answers(REMEMBERED)
-        self._asking: SharedTasks[tuple[str, str], Logins] = SharedTasks()
+        self._asking: SharedTasks[tuple[str, str, Told], Logins] = SharedTasks()
 
-    async def login(self, reference: str) -> Login | None:
-        """Of the first provider that has one for the image; one that fails is told of in the log, and passed over."""
-        repository = repository_of(reference)
+    async def credentials(self, reference: str, pod: core.Pod) -> list[Credential]:
+        """Of all that have some for the image; one that fails is told of in the log, and passed over."""
+        entries: list[Entry] = []
         for provider in self._providers:
-            if not any(matches(pattern, repository) for pattern in provider.match_images):
-                continue
             try:
-                logins = self._remembered(provider, reference, repository)
-                if logins is None:
-                    logins = await self._ask(provider, reference, repository)
-            except ProviderFailure as error:
+                entries += await self._of(provider, reference, pod)
+            except (ProviderFailure, StatusError) as error:
                 log.warning("a credential provider failed", extra={"provider": provider.name, "image": reference, "error": str(error)})
-                continue
-            if (found := best(logins, repository)) is not None:
-                return found
-        return None
+        return chosen(entries, reference)
 
     async def close(self) -> None:
         await self._asking.close()
 
-    def _remembered(self, provider: Provider, reference: str, repository: str) -> Logins | None:
-        keys = ((IMAGE, repository), (REGISTRY, registry_of(reference)), (GLOBAL, ""))
-        return next((found for kind, what in keys if (found := self._known.get((provider.name, kind, what))) is not None), None)
+    async def _of(self, provider: Provider, reference: str, pod: core.Pod) -> list[Entry]:
+        """Raises ProviderFailure and StatusError."""
+        repository = repository_of(reference)
+        if not any(matches(pattern, repository) for pattern in provider.match_images):
+            return []
+        told = await self._told(provider.tokens, pod)
+        if told is None:
+            return []
+        logins = self._remembered(provider, reference, told)
+        if logins is None:
+            key = provider.name, repository, told
+            logins = await self._asking.result(key, lambda: self._run(provider, reference, told), f"provider/{provider.name}")
+        return [(pattern, Credential(login, account=told.owner)) for pattern, login in logins.items()]
 
-    async def _ask(self, provider: Provider, reference: str, repository: str) -> Logins:
-        key = provider.name, repository
-        return await self._asking.result(key, lambda: self._run(provider, reference, repository), f"provider/{provider.name}")
+    async def _told(self, wanted: TokenAttributes | None, pod: core.Pod) -> Told | None:
+        """None where it is not asked for such a pod. Raises StatusError."""
+        if wanted is None:
+            return Told()
+        if not pod.spec.service_account_name or self._accounts is None:
+            return None if wanted.requires_account else Told()
+        account = await self._accounts.account(pod)
+        annotations = account.metadata.annotations
+        if any(key not in annotations for key in wanted.required_annotations):
+            return None
+        shown = [(key, annotations[key]) for key in (*wanted.required_annotations, *wanted.optional_annotations) if key in annotations]
+        owner = Owner(account.metadata.uid, account.metadata.namespace, account.metadata.name)
+        return Told(owner, await self._accounts.token(pod, wanted.audience), tuple(shown))
 
-    async def _run(self, provider: Provider, reference: str, repository: str) -> Logins:
-        request = {"kind": "CredentialProviderRequest", "apiVersion": provider.api_version, "image": repository}
-        said = await _executed(self._folder / provider.name, provider, orjson.dumps(request))
+    def _remembered(self, provider: Provider, reference: str, told: Told) -> Logins | None:
+        whom = told.key(provider.tokens)
+        keys = ((IMAGE, repository_of(reference)), (REGISTRY, registry_of(reference)), (GLOBAL, ""))
+        return next((found for kind, what in keys if (found := self._known.get((provider.name, kind, what, whom))) is not None), None)
+
+    async def _run(self, provider: Provider, reference: str, told: Told) -> Logins:
+        repository = repository_of(reference)
+        said = await _executed(self._folder / provider.name, provider, _request(provider, repository, told))
         logins, kind, seconds = parsed(said, provider)
+        whom = told.key(provider.tokens)
+        if whom is not None and not whom.token and any(login["password"] == told.token for login in logins.values()):
+            raise ProviderFailure(f"it answers with the token of one pod: its cacheType must be {BY_TOKEN}")
         if seconds > 0:
             what = {IMAGE: repository, REGISTRY: registry_of(reference), GLOBAL: ""}[kind]
-            self._known.learn((provider.name, kind, what), logins, seconds)
+            self._known.learn((provider.name, kind, what, whom), logins, seconds)
         return logins
 
 
-def best(logins: Logins, repository: str) -> Login | None:
-    """Of several patterns the most precise one, as in Kubernetes: the last in their order. Pure."""
-    for pattern in sorted(logins, reverse=True):
-        with suppress(ValueError):
-            if matches(pattern, repository):
-                return logins[pattern]
-    return None
+def _request(provider: Provider, repository: str, told: Told) -> bytes:
+    request: dict[str, Any] = {"kind": "CredentialProviderRequest", "apiVersion": provider.api_version, "image": repository}
+    if told.token:
+        request["serviceAccountToken"] = told.token
+    if told.annotations:
+        request["serviceAccountAnnotations"] = dict(told.annotations)
+    return orjson.dumps(request)
 
 
 def parsed(said: bytes, provider: Provider) -> tuple[Logins, str, float]:

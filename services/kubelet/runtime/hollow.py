@@ -149,11 +149,11 @@ class HollowRuntime(Runtime):
         self._refuse_in_trouble()
         if reference in self.missing_images:
             raise NoSuchImage(f"No such image: {reference}")
-        return Image("sha256:" + hashlib.sha256(reference.encode()).hexdigest(), reference)
+        return Image(_id_of(reference), reference)
 
     async def images(self) -> list[LocalImage]:
         self._refuse_in_trouble()
-        return [LocalImage((reference,), 0) for reference in sorted(set(self.pulled))]
+        return [LocalImage((reference,), 0, _id_of(reference)) for reference in sorted(set(self.pulled))]
 
     async def remove_image(self, reference: str) -> None:
         self.pulled = [name for name in self.pulled if name != reference]
@@ -306,6 +306,10 @@ class HollowRuntime(Runtime):
     def _refuse_in_trouble(self) -> None:
         if self._trouble:
             raise RuntimeUnavailable(self._trouble)
+
+
+def _id_of(reference: str) -> str:
+    return "sha256:" + hashlib.sha256(reference.encode()).hexdigest()
 
 
 async def _pause(seconds: float) -> None:

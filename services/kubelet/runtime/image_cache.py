@@ -10,7 +10,7 @@ SECONDS = 30.0
 
 
 class ImageCache:
-    """Images by the references that they were asked for by, each for ``SECONDS`` of the loop's time."""
+    """Images by the references that they were asked for by, and by their ids, each for ``SECONDS`` of the loop's time."""
 
     def __init__(self) -> None:
         # Until when, and the image.
@@ -22,9 +22,11 @@ class ImageCache:
         return image if asyncio.get_running_loop().time() < until else None
 
     def put(self, image: Image) -> Image:
-        self._known[image.reference] = (asyncio.get_running_loop().time() + SECONDS, image)
+        self._known[image.reference] = self._known[image.id] = (asyncio.get_running_loop().time() + SECONDS, image)
         return image
 
     def forget(self, reference: str) -> None:
         """It was removed, or is about to change."""
-        self._known.pop(reference, None)
+        _, image = self._known.pop(reference, (0.0, None))
+        if image is not None:
+            self._known = {name: known for name, known in self._known.items() if known[1].id != image.id}

@@ -177,3 +177,5 @@ class ContainerPlan:
     cgroup_parent: str = ""
     # By which it is asked to end, as SIGUSR1; empty for the image's.
     stop_signal: str = ""
+    # The engine's id of the image that was found or fetched for it: its name may stand for another one by now. Empty: whatever that is.
+    image_id: str = ""

@@ -140,10 +140,11 @@ class Accounts:
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
-    """All the names an image goes by on the node, digests first."""
+    """All the names an image goes by on the node, digests first, and the engine's id of it."""
 
     names: tuple[str, ...]
     size_bytes: int
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,12 +45,15 @@ def configz(settings: KubeletSettings) -> dict[str, Any]:
         "serializeImagePulls": settings.max_parallel_pulls == 1,
         "containerLogMaxSize": _amount(Amount(settings.container_log_max_bytes)),
         "containerLogMaxFiles": settings.container_log_max_files,
+        "imagePullCredentialsVerificationPolicy": settings.image_verification.policy,
         **_garbage(settings),
         **_evictions(settings),
         **_reserved(settings),
         **_shutdown(settings),
         **_cpus(settings),
     }
+    if settings.image_verification.allowlist:
+        found["preloadedImagesVerificationAllowlist"] = list(settings.image_verification.allowlist)
     if settings.max_parallel_pulls > 1:
         found["maxParallelImagePulls"] = settings.max_parallel_pulls
     if settings.manifest_path is not None:

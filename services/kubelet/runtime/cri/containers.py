@@ -54,7 +54,7 @@ class EngineContainers:
                 return known
         if plan.security.strict_groups and not self.strict_groups:
             raise RuntimeFailure("the container runtime does not support supplementalGroupsPolicy: Strict")
-        image = await self._images.get(plan.image)
+        image = await self._images.get(plan.image_id or plan.image)
         await asyncio.to_thread(make_log_folder, self._settings.logs, plan.pod, plan.name)
         request = container_request(plan, image, await self._hostname(plan.sandbox_id), self._settings.logs, self._own)
         container = await self._observer.look(await self._create(plan, request))
@@ -71,7 +71,7 @@ class EngineContainers:
         try:
             return str((await self._engine.runtime("CreateContainer", request)).container_id)
         except EngineNotFound:
-            self._images.forget(plan.image)
+            self._images.forget(plan.image_id or plan.image)
             raise
         except EngineError as error:
             if not name_is_taken(error):

@@ -35,7 +35,7 @@ class EngineImages:
     async def all(self) -> list[LocalImage]:
         """As ``Runtime.images``."""
         told = await self._engine.image("ListImages", pb.ListImagesRequest())
-        images = [LocalImage((*image.repo_digests, *image.repo_tags), int(image.size)) for image in told.images]
+        images = [LocalImage((*image.repo_digests, *image.repo_tags), int(image.size), image.id) for image in told.images]
         return [image for image in images if image.names]
 
     async def remove(self, reference: str) -> None:

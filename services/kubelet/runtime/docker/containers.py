@@ -49,13 +49,13 @@ class EngineContainers:
 
     async def create(self, plan: ContainerPlan) -> Container:
         """As ``Runtime.create_container``."""
-        image = await self._images.get(plan.image)
+        image = await self._images.get(plan.image_id or plan.image)
         body = container_body(plan, image.id, self._settings, self._own)
         name = container_name(plan)
         try:
             created = await self._engine.request("POST", "containers/create", params={"name": name}, body=body)
         except EngineNotFound:
-            self._images.forget(plan.image)
+            self._images.forget(plan.image_id or plan.image)
             raise
         except EngineConflict as error:
             if not name_is_taken(error):

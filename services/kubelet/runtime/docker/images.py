@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound, quoted
 from services.kubelet.runtime.docker.events import lines
@@ -50,8 +51,7 @@ class EngineImages:
     async def all(self) -> list[LocalImage]:
         """As ``Runtime.images``."""
         found = await self._engine.request("GET", "images/json")
-        named = [([*(entry.get("RepoDigests") or []), *(entry.get("RepoTags") or [])], int(entry["Size"])) for entry in found]
-        images = [LocalImage(tuple(name for name in names if "<none>" not in name), size) for names, size in named]
+        images = [LocalImage(tuple(_names(entry)), int(entry["Size"]), entry["Id"]) for entry in found]
         return [image for image in images if image.names]
 
     async def remove(self, reference: str) -> None:
@@ -79,3 +79,9 @@ class EngineImages:
             words = f'pulling image "{reference}" was given up: there was no progress for {PROGRESS_SECONDS:g} seconds'
             raise RuntimeFailure(words) from None
         return await self.get(reference)
+
+
+def _names(entry: Mapping[str, Any]) -> Iterator[str]:
+    for name in (*(entry.get("RepoDigests") or []), *(entry.get("RepoTags") or [])):
+        if "<none>" not in name:
+            yield name
