@@ -49,7 +49,7 @@ class BareEngine:
 
     async def sandbox(self, pod: PodRef) -> str:
         """The id of a new one that runs."""
-        body = sandbox_body(SandboxPlan(pod, 0, pod.name), self.addresses.take(), PAUSE_IMAGE, self.settings, _own(self.settings))
+        body = sandbox_body(SandboxPlan(pod, 0, pod.name), self.addresses.take(), PAUSE_IMAGE, self.settings.network, _own(self.settings))
         return await _run(self.engine, sandbox_name(pod, 0), body)
 
     async def container(self, pod: PodRef, sandbox: str, attempt: int) -> str:

@@ -18,7 +18,7 @@ ADDRESS_NEW, ADDRESS_DELETE, ADDRESS_GET = 20, 21, 22
 ROUTE_NEW, ROUTE_DELETE, ROUTE_GET = 24, 25, 26
 NEIGHBOUR_NEW, NEIGHBOUR_DELETE, NEIGHBOUR_GET = 28, 29, 30
 
-IPV4, BRIDGE = 2, 7
+IPV4, BRIDGE, IPV6 = 2, 7, 10
 MAIN_TABLE = 254
 SCOPE_GLOBAL, SCOPE_LINK = 0, 253
 UNICAST, UNREACHABLE = 1, 7
@@ -38,17 +38,35 @@ ROUTE = struct.Struct("=BBBBBBBBI")
 # struct ndmsg: family, index, state, flags, kind.
 NEIGHBOUR = struct.Struct("=BxxxiHBB")
 NUMBER = struct.Struct("=I")
+# The first of struct rtnl_link_stats64: packets, bytes, errors and drops, of each first those received.
+COUNTERS = struct.Struct("=8Q")
 
-# Attributes: of a link, of what made it, of an address, of a route, of a neighbour.
-LINK_MAC, LINK_NAME, LINK_MTU, LINK_MASTER, LINK_INFO = 1, 3, 4, 10, 18
+# Attributes: of a link, of what made it, of a pair, of what IPv6 keeps of a link, of an address, of a route, of a neighbour.
+LINK_MAC, LINK_NAME, LINK_MTU, LINK_MASTER, LINK_INFO, LINK_COUNTERS, LINK_FAMILIES, LINK_NAMESPACE = 1, 3, 4, 10, 18, 23, 26, 28
 INFO_KIND, INFO_DATA = 1, 2
+VETH_PEER = 1
+IPV6_ADDRESSES = 8
 ADDRESS_NETWORK, ADDRESS_LOCAL, ADDRESS_LABEL = 1, 2, 3
 ROUTE_DESTINATION, ROUTE_LINK, ROUTE_GATEWAY, ROUTE_PRIORITY = 1, 4, 5, 6
 NEIGHBOUR_ADDRESS, NEIGHBOUR_MAC = 1, 2
 
 
+class Counters(NamedTuple):
+    """What has come in and gone out by a link since it was made."""
+
+    received_packets: int = 0
+    sent_packets: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    received_errors: int = 0
+    sent_errors: int = 0
+    received_dropped: int = 0
+    sent_dropped: int = 0
+
+
 class Link(NamedTuple):
-    """An interface. ``kind`` is what made it ("vxlan", "bridge"), ``data`` the attributes that such a one has."""
+    """An interface. ``kind`` is what made it ("vxlan", "bridge"), ``data`` the attributes that such a one has, ``master`` the index of what
+    it belongs to; 0 when it is nothing's port."""
 
     ifindex: int
     flags: int
@@ -57,6 +75,8 @@ class Link(NamedTuple):
     mtu: int
     kind: str
     data: bytes
+    master: int = 0
+    counters: Counters = Counters()
 
     @classmethod
     def parse(cls, body: bytes) -> Link:
@@ -64,7 +84,11 @@ class Link(NamedTuple):
         found = dict(attributes(body[LINK.size :]))
         info = dict(attributes(found.get(LINK_INFO, b"")))
         name, mac, mtu = text(found.get(LINK_NAME)), mac_text(found.get(LINK_MAC)), number(found.get(LINK_MTU))
-        return cls(index, flags, name, mac, mtu, text(info.get(INFO_KIND)), info.get(INFO_DATA, b""))
+        told = found.get(LINK_COUNTERS)
+        counters = Counters(*COUNTERS.unpack_from(told)) if told else Counters()
+        return cls(
+            index, flags, name, mac, mtu, text(info.get(INFO_KIND)), info.get(INFO_DATA, b""), number(found.get(LINK_MASTER)), counters
+        )
 
 
 class Address(NamedTuple):
@@ -134,6 +158,27 @@ def link_body(index: int = 0, flags: int = 0, *, name: str = "", mac: str = "", 
         LINK_INFO | NESTED: info,
     }
     return LINK.pack(0, index, flags, flags) + _given(values)
+
+
+def pair_body(name: str, peer: bytes, *, mtu: int = 0) -> bytes:
+    """Two ends of a line (veth(4)) to be made, of which ``peer`` is the body of the other one."""
+    return link_body(name=name, mtu=mtu, kind="veth", data=attribute(VETH_PEER, peer))
+
+
+def peer_body(namespace: int, *, name: str, mac: str, mtu: int = 0) -> bytes:
+    """The end of a pair that is made in the network namespace of an open file."""
+    return link_body(name=name, mac=mac, mtu=mtu) + attribute(LINK_NAMESPACE, NUMBER.pack(namespace))
+
+
+def port_body(index: int, master: int) -> bytes:
+    """A link that becomes a bridge's port."""
+    return link_body(index) + attribute(LINK_MASTER, NUMBER.pack(master))
+
+
+def without_ipv6_body(index: int) -> bytes:
+    """A link that gets no address of IPv6 by itself."""
+    none = attribute(IPV6 | NESTED, attribute(IPV6_ADDRESSES, b"\x01"))
+    return link_body(index) + attribute(LINK_FAMILIES | NESTED, none)
 
 
 def address_body(link: int, address: str, prefix_length: int = 32, label: str = "") -> bytes:

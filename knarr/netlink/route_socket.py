@@ -71,6 +71,10 @@ class RouteSocket:
             raise
         return found[-1] if found else None
 
+    def links(self) -> list[rt.Link]:
+        """All links."""
+        return self._dump(rt.LINK_GET, rt.LINK.pack(0, 0, 0, 0), rt.Link.parse)
+
     def addresses(self, link: int = 0) -> list[rt.Address]:
         """The IPv4 addresses of a link, or of all."""
         found = self._dump(rt.ADDRESS_GET, rt.ADDRESS.pack(rt.IPV4, 0, 0, 0, 0), rt.Address.parse)
@@ -126,11 +130,15 @@ class RouteSocket:
 
     def allow_hairpin(self, bridge: int) -> None:
         """Lets a bridge send a frame back through each port it may have come from. Raises OSError; a port that is gone is no error."""
-        mode = attribute(PORT | NESTED, attribute(HAIRPIN, b"\x01"))
-        ports = [rt.LINK.pack(rt.BRIDGE, port, 0, 0) + mode for port, allowed in self.ports(bridge) if not allowed]
+        ports = [_hairpin_body(port) for port, allowed in self.ports(bridge) if not allowed]
         for error in self._run(rt.LINK_SET, COMMAND, ports):
             if error not in (0, errno.ENODEV):
                 raise OSError(error, os.strerror(error))
+
+    def attach(self, link: int, bridge: int) -> None:
+        """Makes a link a bridge's port, through which that may send back what came from it. Raises as ``change``."""
+        self.change(rt.LINK_NEW, 0, rt.port_body(link, bridge))
+        self.change(rt.LINK_SET, 0, _hairpin_body(link))
 
     def ports(self, bridge: int) -> list[tuple[int, bool]]:
         """Each port's index, and whether its hairpin mode is on."""
@@ -189,6 +197,10 @@ class RouteSocket:
                         waiting.discard(answer.sequence)
                         errors[answer.sequence] = answer.error
         return [errors[number] for number in sorted(errors)]
+
+
+def _hairpin_body(port: int) -> bytes:
+    return rt.LINK.pack(rt.BRIDGE, port, 0, 0) + attribute(PORT | NESTED, attribute(HAIRPIN, b"\x01"))
 
 
 def _by_address(addresses: Iterable[str], errors: Iterable[int]) -> dict[str, int]:

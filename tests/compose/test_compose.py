@@ -89,7 +89,7 @@ def test_both_nodes_are_ready_and_known_by_their_addresses(cluster: ComposeClust
 
 def test_no_container_is_privileged_and_components_have_few_capabilities(cluster: ComposeCluster) -> None:
     files, commands = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"}, {"KILL", "SYS_PTRACE"}
-    allowed = {"proxy": {"NET_ADMIN", "NET_RAW"}, "kubelet": {*files, *commands, "SYS_ADMIN", "SYS_CHROOT"}}
+    allowed = {"proxy": {"NET_ADMIN", "NET_RAW"}, "kubelet": {*files, *commands, "NET_ADMIN", "SYS_ADMIN", "SYS_CHROOT"}}
     for container in cluster.containers():
         name = container["Config"]["Labels"]["com.docker.compose.service"]
         assert not container["HostConfig"]["Privileged"], name

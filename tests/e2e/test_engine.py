@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.engine import IMAGE, ensure_image
+from tests.support.engine import IMAGE, ensure_image, pod_address
 from tests.support.knarr_cluster import KnarrCluster, container_id, is_ready
 from tests.support.own_engine import OwnEngine, own_engine
 
@@ -64,10 +64,10 @@ def all_run(cluster: KnarrCluster, engine: OwnEngine) -> list[dict[str, Any]]:
 
 
 def real_addresses(engine: OwnEngine) -> dict[str, str]:
-    """Address by pod name, as the engine knows it."""
+    """Address by pod name, as the kernel knows it."""
     sandboxes = engine.docker("ps", "-q", "--filter", "name=k8s_POD_").split()
     inspected = json.loads(engine.docker("inspect", *sandboxes)) if sandboxes else []
-    return {one["Name"].split("_")[2]: next(iter(one["NetworkSettings"]["Networks"].values()))["IPAddress"] for one in inspected}
+    return {one["Name"].split("_")[2]: pod_address(one["State"]["Pid"]) for one in inspected}
 
 
 def endpoints(cluster: KnarrCluster) -> set[str]:

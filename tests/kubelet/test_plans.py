@@ -28,7 +28,7 @@ from services.kubelet.pod.references import References
 from services.kubelet.pod.sandbox_plan import sandbox_plan
 from services.kubelet.pod.spec import ref_of
 from services.kubelet.runtime.cri.configs import container_request, sandbox_config
-from services.kubelet.runtime.docker.bodies import container_body, container_name, sandbox_body, sandbox_name
+from services.kubelet.runtime.docker.bodies import NO_NETWORK, container_body, container_name, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.labels import CLUSTER, NODE
 from services.kubelet.runtime.plan import ContainerPlan, SandboxPlan
@@ -78,7 +78,7 @@ def planned(pod: core.Pod, references: References) -> dict[str, Any]:
             continue
         body = container_body(plan, "image-id", DOCKER, OWN)
         containers[name] = {"plan": plain(plan), "name": container_name(plan), "body": body}
-    body = sandbox_body(sandbox, ip, "pause", DOCKER, OWN)
+    body = sandbox_body(sandbox, ip, "pause", NO_NETWORK, OWN)
     return {"sandbox": {"plan": plain(sandbox), "name": sandbox_name(sandbox.pod, 0), "body": body}, "containers": containers}
 
 

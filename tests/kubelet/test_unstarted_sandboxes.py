@@ -12,6 +12,7 @@ import pytest
 from services.kubelet.runtime.docker.bodies import sandbox_body
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.events import EngineEvent
+from services.kubelet.runtime.docker.interfaces import EngineInterfaces
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers
 from services.kubelet.runtime.docker.sandboxes import EngineSandboxes
@@ -55,18 +56,22 @@ def engine() -> StartlessEngine:
 
 @pytest.fixture
 def observer(engine: StartlessEngine) -> EngineObserver:
-    return EngineObserver(cast(Engine, engine), SETTINGS, {})
+    return EngineObserver(cast(Engine, engine), SETTINGS, {}, EngineInterfaces(cast(Engine, engine), SETTINGS))
 
 
 @pytest.fixture
 def sandboxes(engine: StartlessEngine, observer: EngineObserver) -> EngineSandboxes:
-    return EngineSandboxes(cast(Engine, engine), SETTINGS, {}, OwnContainers(cast(Engine, engine), {}), observer)
+    return made_by(cast(Engine, engine), observer)
+
+
+def made_by(engine: Engine, observer: EngineObserver) -> EngineSandboxes:
+    return EngineSandboxes(engine, SETTINGS, {}, OwnContainers(engine, {}), EngineInterfaces(engine, SETTINGS), observer)
 
 
 async def test_one_that_another_kubelet_left_is_seen_and_removed(
     engine: StartlessEngine, observer: EngineObserver, sandboxes: EngineSandboxes
 ) -> None:
-    await engine.request("POST", "containers/create", body=sandbox_body(PLAN, "10.244.0.2", "pause", SETTINGS, {}))
+    await engine.request("POST", "containers/create", body=sandbox_body(PLAN, "10.244.0.2", "pause", SETTINGS.network, {}))
     await observer.relist()
     found = observer.observations.get("uid")
     assert found is not None and found.sandbox is not None and not found.sandbox.ready
@@ -92,10 +97,18 @@ async def test_one_that_is_about_to_start_is_nobodys_remainder(
     assert found is not None and found.sandbox is not None and not found.sandbox.ready
 
 
+async def test_one_that_runs_is_not_ready_before_it_has_its_interface(engine: StartlessEngine, observer: EngineObserver) -> None:
+    await engine.request("POST", "containers/create", body=sandbox_body(PLAN, "10.244.0.2", "pause", SETTINGS.network, {}))
+    engine.listed[0]["State"] = "running"
+    observer.making["uid"] = "10.244.0.2"
+    await observer.relist()
+    assert observer.observations.get("uid") is None
+
+
 async def test_a_list_that_is_older_than_the_start_makes_nothing_of_it_undone(
     engine: StartlessEngine, observer: EngineObserver, sandboxes: EngineSandboxes
 ) -> None:
-    await engine.request("POST", "containers/create", body=sandbox_body(PLAN, "10.244.0.2", "pause", SETTINGS, {}))
+    await engine.request("POST", "containers/create", body=sandbox_body(PLAN, "10.244.0.2", "pause", SETTINGS.network, {}))
     observer.observations.put_sandbox(sandbox_from("made", engine.listed[0]["Labels"], ready=True, created_at=None))
     await observer.relist()
     found = observer.observations.get("uid")
@@ -125,8 +138,9 @@ class TellingEngine:
 
 async def test_an_address_is_free_again_whoever_hears_first_that_its_sandbox_is_gone() -> None:
     engine = TellingEngine()
-    observer = engine.observer = EngineObserver(cast(Engine, engine), SETTINGS, {})
-    sandboxes = EngineSandboxes(cast(Engine, engine), SETTINGS, {}, OwnContainers(cast(Engine, engine), {}), observer)
+    interfaces = EngineInterfaces(cast(Engine, engine), SETTINGS)
+    observer = engine.observer = EngineObserver(cast(Engine, engine), SETTINGS, {}, interfaces)
+    sandboxes = made_by(cast(Engine, engine), observer)
     for number in range(20):
         made = await sandboxes.create(replace(PLAN, pod=PodRef("default", "web", f"uid-{number}")))
         await sandboxes.remove(made)

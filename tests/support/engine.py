@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,18 @@ def docker(*arguments: str, check: bool = True) -> str:
 def ensure_image() -> None:
     """Builds the example image where it is missing."""
     subprocess.run([str(ROOT / "examples/hello/build.sh"), IMAGE], check=True, timeout=60)
+
+
+def pod_address(process: int) -> str:
+    """What the interface of a pod has, of which a process is named; empty where it has gone, or has none."""
+    shown = subprocess.run(
+        ["nsenter", "--target", str(process), "--net", "ip", "-json", "-4", "address", "show", "dev", "eth0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = json.loads(shown.stdout or "[]") if shown.returncode == 0 else []
+    return next((str(one["local"]) for link in found for one in link.get("addr_info", [])), "")
 
 
 def leftovers(cluster_id: str, data_dir: Path) -> list[str]:

@@ -1,24 +1,17 @@
-"""Connections into a pod's own network namespace, where its loopback is.
-
-A socket belongs to the namespace in which it was made, whoever uses it. So a thread of its own enters the pod's namespace, makes a socket
-there and ends: it never comes back, and nothing else of the process has been there.
-"""
+"""Connections into a pod's own network namespace, where its loopback is."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import socket
-import threading
 
-from services.kubelet.runtime.handles import held
+from services.kubelet.runtime.namespaces import enter_network, in_a_thread_of_its_own
 from services.kubelet.runtime.port import RuntimeFailure, Sandbox
 
 log = logging.getLogger(__name__)
 
-CLONE_NEWNET = 0x40000000
 DIAL_SECONDS = 30.0
 LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
@@ -57,37 +50,13 @@ async def _connected(made: socket.socket, address: str, port: int) -> socket.soc
 
 async def _made_within(pid: int, sandbox_id: str, family: socket.AddressFamily) -> socket.socket | None:
     """A socket of the pod's namespace; None where that cannot be entered, or has no such addresses."""
-    loop = asyncio.get_running_loop()
-    made: asyncio.Future[socket.socket] = loop.create_future()
 
-    def settle(result: socket.socket | OSError) -> None:
-        if made.cancelled():
-            if isinstance(result, socket.socket):
-                result.close()
-        elif isinstance(result, OSError):
-            made.set_exception(result)
-        else:
-            made.set_result(result)
+    def make() -> socket.socket:
+        enter_network(pid, sandbox_id)
+        return socket.socket(family, socket.SOCK_STREAM)
 
-    def make() -> None:
-        try:
-            result: socket.socket | OSError = _socket_within(pid, sandbox_id, family)
-        except OSError as error:
-            result = error
-        loop.call_soon_threadsafe(settle, result)
-
-    threading.Thread(target=make, name="pod network", daemon=True).start()
     try:
-        return await made
+        return await in_a_thread_of_its_own(make, socket.socket.close)
     except OSError as error:
         log.info("a pod's network cannot be entered", extra={"sandbox": sandbox_id, "error": str(error)})
         return None
-
-
-def _socket_within(pid: int, sandbox_id: str, family: socket.AddressFamily) -> socket.socket:
-    """To be called in a thread that ends with it: the thread stays in the pod's namespace."""
-    with held(pid, sandbox_id) as process:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(process, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-        return socket.socket(family, socket.SOCK_STREAM)

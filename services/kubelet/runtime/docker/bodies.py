@@ -10,6 +10,10 @@ from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.labels import container_labels, sandbox_labels
 from services.kubelet.runtime.plan import ContainerPlan, Device, Limits, Mount, Namespaces, PodRef, SandboxPlan, Security
 
+# The engine's word for a namespace without any interface but its loopback.
+NO_NETWORK = "none"
+BRIDGE_OPTION = "com.docker.network.bridge.name"
+
 
 def sandbox_name(pod: PodRef, attempt: int) -> str:
     return f"k8s_POD_{pod.name}_{pod.namespace}_{pod.uid}_{attempt}"
@@ -20,10 +24,11 @@ def container_name(plan: ContainerPlan) -> str:
     return f"k8s_{plan.name}_{pod.name}_{pod.namespace}_{pod.uid}_{plan.attempt}"
 
 
-def sandbox_body(plan: SandboxPlan, ip: str, image: str, settings: DockerSettings, own: Mapping[str, str]) -> dict[str, Any]:
-    """The sandbox: nothing but a pause process that holds the pod's namespaces. ``own`` labels name cluster and node."""
+def sandbox_body(plan: SandboxPlan, ip: str, image: str, network: str, own: Mapping[str, str]) -> dict[str, Any]:
+    """The sandbox: nothing but a pause process that holds the pod's namespaces. ``network`` is what the engine is to join it to, by ``ip``,
+    or ``NO_NETWORK``; ``own`` labels name cluster and node."""
     host: dict[str, Any] = {
-        "NetworkMode": "host" if plan.host_network else settings.network,
+        "NetworkMode": "host" if plan.host_network else network,
         "IpcMode": "host" if plan.host_ipc else "shareable",
         "PidMode": "host" if plan.host_pid else "",
         "LogConfig": {"Type": "none"},
@@ -43,7 +48,8 @@ def sandbox_body(plan: SandboxPlan, ip: str, image: str, settings: DockerSetting
     }
     if not plan.host_network:
         body["Hostname"] = plan.hostname
-        body["NetworkingConfig"] = {"EndpointsConfig": {settings.network: {"IPAMConfig": {"IPv4Address": ip}}}}
+    if not plan.host_network and network != NO_NETWORK:
+        body["NetworkingConfig"] = {"EndpointsConfig": {network: {"IPAMConfig": {"IPv4Address": ip}}}}
     return body
 
 
@@ -161,7 +167,7 @@ def _changeable(wanted: Limits) -> dict[str, int]:
 
 def network_body(settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> dict[str, Any]:
     """The node's bridge network over its podCIDR."""
-    options = {"com.docker.network.bridge.name": settings.bridge}
+    options = {BRIDGE_OPTION: settings.bridge}
     if settings.mtu:
         options["com.docker.network.driver.mtu"] = str(settings.mtu)
     return {

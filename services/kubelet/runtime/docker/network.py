@@ -1,4 +1,4 @@
-"""The node's bridge network, and taking away everything that a cluster left in an engine."""
+"""The node's bridge network, which the engine makes, and taking away everything that a cluster left in an engine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import contextlib
 import json
 from collections.abc import Mapping
 
-from services.kubelet.runtime.docker.bodies import network_body
+from services.kubelet.runtime.docker.bodies import BRIDGE_OPTION, network_body
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound, quoted
 from services.kubelet.runtime.docker.settings import DockerSettings
-from services.kubelet.runtime.labels import CLUSTER
+from services.kubelet.runtime.interface import read_ends, remove
+from services.kubelet.runtime.labels import CLUSTER, IP, KIND, SANDBOX_KIND
 from services.kubelet.runtime.pause import PAUSE_IMAGE
 from services.kubelet.runtime.port import RuntimeFailure
 
@@ -37,10 +38,17 @@ async def ensure_network(engine: Engine, settings: DockerSettings, gateway: str,
     labels = found.get("Labels") or {}
     if any(labels.get(key) != value for key, value in own.items()):
         raise RuntimeFailure(f"{words}, and it is not this node's; rename or remove it")
-    if found.get("Containers"):
-        raise RuntimeFailure(f"{words}, and {len(found['Containers'])} containers are on it; remove the pods of this node")
+    if on_it := await _pods_on_network(engine, own):
+        raise RuntimeFailure(f"{words}, and {on_it} pods are on it; remove the pods of this node")
     await _remove_network(engine, found["Id"])
     await _create_network(engine, settings, gateway, own)
+
+
+async def _pods_on_network(engine: Engine, own: Mapping[str, str]) -> int:
+    """How many sandboxes of a node have an address. The engine knows of none whose interface we have laid."""
+    filters = {"label": [f"{key}={value}" for key, value in {**own, KIND: SANDBOX_KIND}.items()], "status": ["running"]}
+    listed = await engine.request("GET", "containers/json", params={"filters": json.dumps(filters)})
+    return sum(bool(entry["Labels"].get(IP)) for entry in listed or ())
 
 
 async def _create_network(engine: Engine, settings: DockerSettings, gateway: str, own: Mapping[str, str]) -> None:
@@ -74,6 +82,7 @@ async def remove_everything(cluster_id: str, url: str = "unix:///var/run/docker.
         count = await _remove_containers(engine, filters)
         networks = await engine.request("GET", "networks", params={"filters": filters})
         for network in networks if isinstance(networks, list) else []:
+            await _remove_interfaces((network.get("Options") or {}).get(BRIDGE_OPTION, ""))
             await _remove_network(engine, network["Id"])
         if image:
             await _remove(engine, f"images/{quoted(PAUSE_IMAGE)}", asyncio.Semaphore())
@@ -119,6 +128,13 @@ async def _remove_network(engine: Engine, network_id: str) -> None:
             if left == 0 or "active endpoints" not in str(error):
                 raise
         await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _remove_interfaces(bridge: str) -> None:
+    """What the kernel has not taken away yet. An engine elsewhere has none here, and where we may not, the kernel comes to it."""
+    with contextlib.suppress(OSError):
+        ends = await asyncio.to_thread(read_ends, bridge)
+        await asyncio.to_thread(remove, ends.strange([]))
 
 
 async def _remove(engine: Engine, path: str, gate: asyncio.Semaphore) -> None:

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from services.kubelet.runtime.addresses import AddressesExhausted, PodAddresses
+from services.kubelet.runtime.docker.bodies import NO_NETWORK
 from services.kubelet.runtime.docker.engine import Engine, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, parse_event
+from services.kubelet.runtime.docker.interfaces import EngineInterfaces, InterfaceFailure
 from services.kubelet.runtime.docker.observations import container_from
 from services.kubelet.runtime.docker.settings import DockerSettings
-from services.kubelet.runtime.labels import POD_UID, TTY, is_sandbox, pod_of, sandbox_from
+from services.kubelet.runtime.interface import NodeEnds
+from services.kubelet.runtime.labels import IP, POD_UID, TTY, is_sandbox, pod_of, sandbox_from
 from services.kubelet.runtime.observations import Observations
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, RuntimeFailure, Sandbox
+
+log = logging.getLogger(__name__)
 
 RELIST_TIMEOUT_SECONDS = 20.0
 KILLED_EXIT_CODE = 137
@@ -29,8 +35,9 @@ KILLED_EXIT_CODE = 137
 class EngineObserver:
     """What one engine holds of this node's pods. ``own`` are the labels by which they are known."""
 
-    def __init__(self, engine: Engine, settings: DockerSettings, own: Mapping[str, str]) -> None:
+    def __init__(self, engine: Engine, settings: DockerSettings, own: Mapping[str, str], interfaces: EngineInterfaces) -> None:
         self._engine = engine
+        self._interfaces = interfaces
         self._settings = settings
         self._own = own
         self.addresses = PodAddresses(settings.pod_cidr)
@@ -153,6 +160,8 @@ class EngineObserver:
 
     async def relist(self) -> None:
         """Lists everything of ours; inspects what is not known in that state."""
+        # Before the list: whose is not in that belongs to nobody any more.
+        ends = await self._interfaces.look()
         filters = {"label": [f"{key}={value}" for key, value in self._own.items()]}
         listed = await self._engine.request(
             "GET", "containers/json", params={"all": 1, "filters": json.dumps(filters)}, timeout_seconds=RELIST_TIMEOUT_SECONDS
@@ -160,7 +169,8 @@ class EngineObserver:
         listed = listed if isinstance(listed, list) else []
         present = {entry["Id"] for entry in listed}
         for entry in listed:
-            await self._compare(entry)
+            await self._compare(entry, ends)
+        await self._interfaces.remove_strange(ends, present)
         for pod in list(self.observations.pods.values()):
             for found in pod.parts:
                 if found.id not in present:
@@ -178,27 +188,46 @@ class EngineObserver:
         self.ttys &= known
         self._oom &= known
 
-    async def _compare(self, entry: Mapping[str, Any]) -> None:
+    async def _compare(self, entry: Mapping[str, Any], ends: NodeEnds) -> None:
         labels, state = entry["Labels"], entry["State"]
         if POD_UID not in labels:
             return
         known = self.observations.find(entry["Id"])
         if is_sandbox(labels):
-            # A list may be older than what is known by now.
-            if state == "created" and (known is not None or labels[POD_UID] in self.making):
-                return
-            created = datetime.fromtimestamp(entry["Created"], UTC)
-            # One that runs on no network has lost it: no packet reaches it any more.
-            ready = state == "running" and bool(entry["NetworkSettings"]["Networks"])
-            sandbox = sandbox_from(entry["Id"], labels, ready=ready, created_at=created)
-            if sandbox.ip:
-                self.last_ip[sandbox.pod.uid] = sandbox.ip
-            if known is None or (isinstance(known[1], Sandbox) and known[1].ready != sandbox.ready):
-                self.observations.put_sandbox(sandbox)
+            await self._compare_sandbox(entry, known[1] if known is not None else None, ends)
             return
         engine_state = {"running": RUNNING, "created": CREATED}.get(state, EXITED)
         if known is None or (isinstance(known[1], Container) and known[1].state != engine_state and not known[1].error):
             await self.look(entry["Id"])
+
+    async def _compare_sandbox(self, entry: Mapping[str, Any], known: Sandbox | Container | None, ends: NodeEnds) -> None:
+        state, labels = entry["State"], entry["Labels"]
+        # A list may be older than what is known by now, and one that is being made has no network yet.
+        if (state == "created" and known is not None) or (state in ("created", "running") and labels[POD_UID] in self.making):
+            return
+        try:
+            ready = state == "running" and await self._is_joined(entry, ends)
+        except EngineNotFound:
+            return
+        sandbox = sandbox_from(entry["Id"], labels, ready=ready, created_at=datetime.fromtimestamp(entry["Created"], UTC))
+        if sandbox.ip:
+            self.last_ip[sandbox.pod.uid] = sandbox.ip
+        if known is None or (isinstance(known, Sandbox) and known.ready != sandbox.ready):
+            self.observations.put_sandbox(sandbox)
+
+    async def _is_joined(self, entry: Mapping[str, Any], ends: NodeEnds) -> bool:
+        """Whether packets reach one that runs. What is missing of an interface of ours is made; what the engine took from a network is not
+        joined to it again."""
+        if (entry.get("HostConfig") or {}).get("NetworkMode") != NO_NETWORK:
+            return bool(entry["NetworkSettings"]["Networks"])
+        if ends.whole(entry["Id"]):
+            return True
+        try:
+            await self._interfaces.lay(entry["Id"], entry["Labels"][IP])
+        except InterfaceFailure as error:
+            log.warning("a sandbox has no network", extra={"sandbox": entry["Id"], "error": str(error)})
+            return False
+        return True
 
     async def _look_for_missing(self, ref: PodRef, found: Sandbox | Container) -> None:
         """Asks for one that the list lacks: it was made since the list was taken, or is gone."""

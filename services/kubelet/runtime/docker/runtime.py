@@ -23,6 +23,7 @@ from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.engine_logs import EngineLogs
 from services.kubelet.runtime.docker.facts import EngineFacts
 from services.kubelet.runtime.docker.images import EngineImages
+from services.kubelet.runtime.docker.interfaces import EngineInterfaces
 from services.kubelet.runtime.docker.logs import ContainerLogs
 from services.kubelet.runtime.docker.network import ensure_network, renew_network
 from services.kubelet.runtime.docker.observer import EngineObserver
@@ -65,13 +66,14 @@ class DockerRuntime(Runtime):
         self._settings = settings
         self._engine = Engine(settings.url, settings.timeout_seconds)
         self._own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
-        self._observer = EngineObserver(self._engine, settings, self._own)
+        self._interfaces = EngineInterfaces(self._engine, settings)
+        self._observer = EngineObserver(self._engine, settings, self._own, self._interfaces)
         owned = OwnContainers(self._engine, self._own)
         self._images = EngineImages(self._engine)
         self._unstarted = UnstartedContainers(self._engine, self._own)
         self._accounts = EngineAccounts(self._unstarted)
         self._facts = EngineFacts(self._engine)
-        self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._observer)
+        self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._interfaces, self._observer)
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
         self._processes = EngineProcesses(self._engine, self._observer)
         self._logs = ContainerLogs(EngineLogs(self._engine, self._observer), self._observer, self._facts)
@@ -80,6 +82,7 @@ class DockerRuntime(Runtime):
     def use_pod_cidr(self, pod_cidr: str) -> None:
         self._settings = replace(self._settings, pod_cidr=pod_cidr)
         self._observer.use_pod_cidr(pod_cidr)
+        self._interfaces.use_pod_cidr(pod_cidr)
 
     async def start(self) -> None:
         try:
@@ -221,4 +224,4 @@ class DockerRuntime(Runtime):
         return await self._containers.storage(uids, self._facts.root)
 
     async def sandbox_usage(self) -> list[Usage]:
-        return await self._containers.sandbox_usage()
+        return await self._containers.sandbox_usage(await self._interfaces.look())

@@ -8,12 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kubelet.runtime.docker.bodies import sandbox_body, sandbox_name
+from services.kubelet.runtime.docker.bodies import NO_NETWORK, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound
+from services.kubelet.runtime.docker.interfaces import EngineInterfaces, InterfaceFailure
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
 from services.kubelet.runtime.docker.pause import ensure_pause_image
 from services.kubelet.runtime.docker.settings import DockerSettings
+from services.kubelet.runtime.interface import INSIDE
 from services.kubelet.runtime.labels import sandbox_from
 from services.kubelet.runtime.pause import PAUSE_IMAGE
 from services.kubelet.runtime.plan import SandboxPlan
@@ -24,12 +26,19 @@ class EngineSandboxes:
     """Makes and removes sandboxes. The addresses are the observer's, which knows those of the pods that run already."""
 
     def __init__(
-        self, engine: Engine, settings: DockerSettings, own: Mapping[str, str], owned: OwnContainers, observer: EngineObserver
+        self,
+        engine: Engine,
+        settings: DockerSettings,
+        own: Mapping[str, str],
+        owned: OwnContainers,
+        interfaces: EngineInterfaces,
+        observer: EngineObserver,
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._own = own
         self._owned = owned
+        self._interfaces = interfaces
         self._observer = observer
         self._image_making = asyncio.Lock()
 
@@ -44,10 +53,12 @@ class EngineSandboxes:
             self._observer.making.pop(plan.pod.uid, None)
 
     async def _make(self, plan: SandboxPlan) -> Sandbox:
-        sandbox = await self._created(plan)
+        sandbox, network = await self._created(plan)
         try:
             await self._engine.request("POST", f"containers/{sandbox.id}/start")
-        except EngineError:
+            if network == NO_NETWORK:
+                await self._interfaces.lay(sandbox.id, sandbox.ip)
+        except (EngineError, InterfaceFailure):
             await self._owned.remove(sandbox.id)
             raise
         if sandbox.ip:
@@ -59,24 +70,32 @@ class EngineSandboxes:
     async def remove(self, sandbox: Sandbox) -> None:
         """As ``Runtime.remove_sandbox``."""
         await self._owned.remove(sandbox.id)
+        if sandbox.ip:
+            await self._interfaces.remove(sandbox.id)
         self._observer.observations.remove(sandbox.pod.uid, sandbox.id)
 
-    async def _created(self, plan: SandboxPlan) -> Sandbox:
-        """Made with a new address, or the one that is there already."""
+    async def _created(self, plan: SandboxPlan) -> tuple[Sandbox, str]:
+        """Made with a new address, or the one that is there already; and the network that the engine joins it to."""
         name = sandbox_name(plan.pod, plan.attempt)
         ip = "" if plan.host_network else self._observer.take_address(plan.pod.uid)
-        body = sandbox_body(plan, ip, PAUSE_IMAGE, self._settings, self._own)
+        body = sandbox_body(plan, ip, PAUSE_IMAGE, self._network(plan), self._own)
         try:
             created = await self._create(name, body)
         except EngineConflict as error:
             if not name_is_taken(error):
                 raise
         else:
-            return sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
+            made = sandbox_from(created["Id"], body["Labels"], ready=False, created_at=datetime.now(UTC))
+            return made, body["HostConfig"]["NetworkMode"]
         inspected = await self._owned.inspect(name, plan.pod)
         found = sandbox_from(inspected["Id"], inspected["Config"]["Labels"], ready=False, created_at=datetime.now(UTC))
         self._observer.making[plan.pod.uid] = found.ip
-        return found
+        return found, inspected["HostConfig"]["NetworkMode"]
+
+    def _network(self, plan: SandboxPlan) -> str:
+        """Kernel settings of the pod's interface are set by the engine, which must know it then."""
+        own_settings = any(f".{INSIDE}." in name for name in plan.sysctls)
+        return NO_NETWORK if self._interfaces.ours and not own_settings else self._settings.network
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> Any:
         """Somebody who tidies up may have removed the sandbox's image: it is made anew."""
