@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import socket
+import sys
 from pathlib import Path
 
 from knarr.client.client import Client
@@ -24,6 +25,7 @@ from knarr.service.options import (
 )
 from services.kubelet.bootstrap import serve_by_requests
 from services.kubelet.component import Kubelet
+from services.kubelet.configuration import with_configuration
 from services.kubelet.node.registry_logins import node_config
 from services.kubelet.node_flags import add_node_flags, node_settings
 from services.kubelet.pod.protection import check_unsafe_sysctls
@@ -33,6 +35,7 @@ from services.kubelet.shutdown_flags import add_shutdown_flags, shutdown_periods
 
 # The most that Linux can be told to give.
 MAX_PROCESS_ID = 1 << 22
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 # What a kubelet that asks for its certificates need not be given.
 ASKED_FOR = ("cert", "key", "tokens", "token")
 
@@ -45,11 +48,22 @@ def unsafe_sysctls(text: str) -> tuple[str, ...]:
     return names
 
 
+def taints(text: str) -> tuple[str, ...]:
+    """``key=value:effect``, separated by commas; the value may be left out."""
+    found = tuple(filter(None, text.split(",")))
+    for taint in found:
+        head, _, effect = taint.rpartition(":")
+        if effect not in EFFECTS or not head.partition("=")[0]:
+            raise argparse.ArgumentTypeError(f"{taint!r} is no taint like dedicated=builds:NoSchedule, with one of {', '.join(EFFECTS)}")
+    return found
+
+
 def arguments_parser() -> argparse.ArgumentParser:
     made = client_parser("kubelet", "Run the pods of this node.", port=10250)
     made.spared = lambda arguments: ASKED_FOR if arguments.cert_dir else without_tokens(arguments)
     _add_certificate_flags(made)
     _add_machine_flags(made)
+    _add_registration_flags(made)
     _add_name_flags(made)
     _add_pod_flags(made)
     add_node_flags(made)
@@ -114,6 +128,17 @@ def _add_machine_flags(made: argparse.ArgumentParser) -> None:
         default=0,
         metavar="PID",
         help="a process with the mounts that the engine sees, for a kubelet in a container (default: this one)",
+    )
+
+
+def _add_registration_flags(made: argparse.ArgumentParser) -> None:
+    """What the Node begins with."""
+    made.add_argument(
+        "--register-with-taints",
+        type=taints,
+        default=(),
+        metavar="KEY=VALUE:EFFECT,…",
+        help="taints of a Node that is registered for the first time (default: none)",
     )
 
 
@@ -193,6 +218,7 @@ def settings_of(arguments: argparse.Namespace) -> KubeletSettings:
         cluster_domain=arguments.cluster_domain,
         resolv_conf=arguments.resolv_conf,
         allowed_unsafe_sysctls=arguments.allowed_unsafe_sysctls,
+        taints=arguments.register_with_taints,
         **node_settings(arguments),
         shutdown_periods=shutdown_periods(arguments),
     )
@@ -200,8 +226,8 @@ def settings_of(arguments: argparse.Namespace) -> KubeletSettings:
 
 def main() -> int:
     parser = arguments_parser()
-    arguments = parser.parse_args()
     try:
+        arguments = parser.parse_args(with_configuration(parser, sys.argv[1:]))
         settings = settings_of(arguments)
     except ValueError as error:
         parser.error(str(error))

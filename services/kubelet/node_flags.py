@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any, NoReturn
 
+from services.kubelet.configuration import add_configuration_flag, with_configuration
 from services.kubelet.cpu_flags import add_cpu_flags, cpu_settings
 from services.kubelet.image_flags import add_image_flags, image_settings
 from services.kubelet.log_flags import add_log_flags, log_settings
@@ -21,6 +22,7 @@ def add_node_flags(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a folder of files, or one file, each with a pod that this node runs by itself, whether or not the API server is there",
     )
+    add_configuration_flag(parser)
     add_resource_flags(parser)
     add_cpu_flags(parser)
     add_image_flags(parser)
@@ -43,7 +45,7 @@ def node_settings_of(text: str) -> dict[str, Any]:
     this may stand elsewhere. Raises ValueError saying which flag is no good."""
     parser = _Told(add_help=False, allow_abbrev=False)
     add_node_flags(parser)
-    arguments = parser.parse_args(shlex.split(text))
+    arguments = parser.parse_args(with_configuration(parser, shlex.split(text)))
     for name, value in vars(arguments).items():
         if isinstance(value, Path) and not value.is_absolute():
             raise ValueError(f"--{name.replace('_', '-')}: {str(value)!r} is no whole path: begin it with /")
