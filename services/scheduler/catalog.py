@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.balancedallocation.plugin import BalancedAllocation
+from services.scheduler.plugins.dynamicresources.plugin import DynamicResources
 from services.scheduler.plugins.imagelocality.plugin import ImageLocality
 from services.scheduler.plugins.interpodaffinity.plugin import InterPodAffinity
 from services.scheduler.plugins.node_affinity.plugin import NodeAffinity
@@ -33,6 +34,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     VolumeZone,
     PodTopologySpread,
     InterPodAffinity,
+    DynamicResources,
     BalancedAllocation,
     ImageLocality,
 )
@@ -51,5 +53,6 @@ ALSO_EXTENDS: Mapping[str, frozenset[str]] = {
     "VolumeZone": _PREPARED,
     "PodTopologySpread": _PREPARED | _SCORED,
     "InterPodAffinity": _PREPARED | _SCORED,
+    "DynamicResources": frozenset({"preEnqueue", "reserve"}),
     "NodeResourcesBalancedAllocation": _SCORED,
 }

@@ -37,6 +37,7 @@ from services.scheduler.extenders.asking import Extenders
 from services.scheduler.extenders.web import LateWeb, Web
 from services.scheduler.informed_cluster import InformedCluster
 from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLACED_SECONDS
+from services.scheduler.plugin import Release
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preempter import Plan, Preempter
 from services.scheduler.preparation import Preparation, Spoiled
@@ -146,6 +147,7 @@ class Scheduler(ElectedComponent):
         self._pods.on_change(self._state.pod_changed)
         for informer in cluster.informers.values():
             informer.on_change(self._state.object_changed)
+        cluster.on_taken_back(self._state.object_changed)
         self._preparer = Preparer(self._client, cluster, self._waits, self._slots)
         self._pods.on_change(lambda old, new: cluster.tell() if new is None else None)
         parts = {
@@ -268,8 +270,13 @@ class Scheduler(ElectedComponent):
                 state.queue.retry(waiting)
             else:
                 state.queue.refuse(waiting, decision.refused_by)
-            write = self._report(pod, decision, plan)
+            write = self._report(pod, decision, plan, released=self._released(pod, decision))
         self._write(write, pod)
+
+    def _released(self, pod: PodFacts, decision: Decision) -> Sequence[Release]:
+        """What those who refused a pod give back for it."""
+        filters = (plugin for plugin in self.state.profile_of(pod.pod).filters if plugin.name in decision.refused_by)
+        return [found for plugin in filters if (found := plugin.release(pod, self.state.table)) is not None]
 
     def _write(self, write: Coroutine[Any, Any, None], pod: PodFacts) -> None:
         """Begins a write, with the slot that it has."""
@@ -329,8 +336,10 @@ class Scheduler(ElectedComponent):
         finally:
             await self._slots.acquire()
 
-    async def _report(self, pod: PodFacts, decision: Decision, plan: Plan, reason: str = UNSCHEDULABLE) -> None:
-        words = f"{decision.summary} {plan.words}".strip()
+    async def _report(
+        self, pod: PodFacts, decision: Decision, plan: Plan, reason: str = UNSCHEDULABLE, released: Sequence[Release] = ()
+    ) -> None:
+        words = " ".join(filter(None, (decision.summary, *(one.words for one in released), plan.words))).removesuffix(",")
         self._tell(pod, WARNING, "FailedScheduling", words)
         try:
             await report_unschedulable(self._client, pod, words, self.state.nominations.node_of(pod.uid), self._clock, reason)
@@ -339,7 +348,18 @@ class Scheduler(ElectedComponent):
             logger.info("condition not written", extra={"pod": str(pod.key), "error": str(error)})
             self.preempter.give_up(pod, plan)
             return
+        for one in released:
+            await self._give_back(one)
         await self.preempter.carry_out(pod, plan)
+
+    async def _give_back(self, released: Release) -> None:
+        if released.obj is None:
+            return
+        try:
+            await self._client.update(released.obj, subresource="status")
+        except StatusError as error:
+            # It is no longer as it was seen: the next attempt looks at what it is then.
+            logger.info("nothing was given back", extra={"error": str(error)})
 
     def _tell(self, pod: PodFacts, kind: str, reason: str, words: str) -> None:
         """An event, as the scheduler that the pod asked for."""

@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.api.storage.v1 import storage_pb2 as storage
 
 
@@ -31,6 +32,10 @@ class Subject(Enum):
     CSI_DRIVER = "CSI driver"
     STORAGE_CAPACITY = "storage capacity"
     NAMESPACE = "namespace"
+    DEVICE_CLAIM = "claim to devices"
+    DEVICE_CLASS = "device class"
+    DEVICE_TAINT_RULE = "device taint rule"
+    RESOURCE_SLICE = "resource slice"
 
     @property
     def message(self) -> type[Message]:
@@ -50,6 +55,10 @@ _MESSAGES: dict[Subject, type[Message]] = {
     Subject.CSI_DRIVER: storage.CSIDriver,
     Subject.STORAGE_CAPACITY: storage.CSIStorageCapacity,
     Subject.NAMESPACE: core.Namespace,
+    Subject.DEVICE_CLAIM: resource.ResourceClaim,
+    Subject.DEVICE_CLASS: resource.DeviceClass,
+    Subject.DEVICE_TAINT_RULE: resource.DeviceTaintRule,
+    Subject.RESOURCE_SLICE: resource.ResourceSlice,
 }
 
 

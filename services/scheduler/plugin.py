@@ -42,6 +42,14 @@ class Change:
     new: Message | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """``obj`` as its status is to be written, if anything is given back; ``words`` are said after the reasons of the decision."""
+
+    words: str
+    obj: Message | None = None
+
+
 class Impossible(Exception):
     """A pod can be placed on no node: the words of the event."""
 
@@ -70,6 +78,10 @@ class Cluster(abc.ABC):
     @abc.abstractmethod
     def get(self, kind: type[M], namespace: str, name: str) -> M | None:
         """One of them; the namespace of a cluster-scoped one is empty."""
+
+    def is_pending(self, obj: Message) -> bool:
+        """Whether one that ``get`` has answered is as it was decided to be, and not written yet."""
+        return False
 
 
 class Plugin(abc.ABC):
@@ -141,6 +153,10 @@ class Plugin(abc.ABC):
 
     def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
         """What must be so before the pod is bound to a node that the filter accepts; None when nothing must."""
+        return None
+
+    def release(self, pod: PodFacts, nodes: Nodes) -> Release | None:
+        """What may be given back for a pod that no node takes, and that the filter refused some; None where nothing may."""
         return None
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from knarr.client.client import Client
-from knarr.machinery.errors import not_found
+from knarr.machinery.errors import StatusError, not_found
 from services.scheduler.informed_cluster import InformedCluster
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation, Spoiled
 
-TIMED_OUT = 'running PreBind plugin "VolumeBinding": binding volumes: timed out waiting for the condition'
+logger = logging.getLogger(__name__)
 
 
 class Preparer:
@@ -29,20 +30,31 @@ class Preparer:
         """Raises StatusError where something cannot be written or the pod is gone, Spoiled where it does not come about."""
         try:
             for plan in needed:
-                for obj in plan.writes:
-                    await self._client.update(obj)
+                self._cluster.settle(plan.writes, await plan.write(self._client))
             self._slots.release()
             try:
                 async with asyncio.timeout(max(plan.seconds for plan in needed)):
                     await self._until_done(pod, needed)
             except TimeoutError:
-                raise Spoiled(TIMED_OUT) from None
+                raise Spoiled(next(plan.timed_out for plan in needed if not plan.is_done())) from None
             finally:
                 await self._slots.acquire()
+        except Spoiled:
+            await self._undo(needed)
+            raise
         except BaseException:
             for plan in needed:
                 self._cluster.forget(plan.writes)
             raise
+
+    async def _undo(self, needed: Sequence[Preparation]) -> None:
+        for plan in needed:
+            self._cluster.forget(plan.writes)
+        for plan in needed:
+            try:
+                await plan.undo(self._client)
+            except StatusError as error:
+                logger.warning("what was prepared was not taken back", extra={"error": str(error)})
 
     async def _until_done(self, pod: PodFacts, needed: Sequence[Preparation]) -> None:
         while not all(plan.is_done() for plan in needed):

@@ -29,7 +29,7 @@ POINTS = (
 GATES, SORT, PREEMPTION, BINDER = "SchedulingGates", "PrioritySort", "DefaultPreemption", "DefaultBinder"
 # Which methods of a plugin are which points.
 _REMOTE = frozenset({"preFilter", "filter", "preScore", "score", "reserve", "preBind"})
-_METHODS = {"impossible": "preFilter", "filter": "filter", "score": "score", "prepare": "preBind"}
+_METHODS = {"impossible": "preFilter", "filter": "filter", "score": "score", "prepare": "preBind", "release": "postFilter"}
 
 
 @dataclass(frozen=True, slots=True)

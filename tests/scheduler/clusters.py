@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.objects.binding import BIND_COMPLETED, NO_PROVISIONER
+from knarr.objects.node_selection import only_on
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.node_table import NodeTable
 from services.scheduler.parts import Subject
 from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.state import parts_read_by
+from tests.scheduler.devices import add_device, claim_of, device_classes, give, slice_of
 from tests.scheduler.objects import node, pod
 
 LABELS = st.dictionaries(st.sampled_from(["zone", "disk"]), st.sampled_from(["a", "b"]))
@@ -79,7 +83,35 @@ def pods(draw: Any, number: int) -> core.Pod:
         found.metadata.deletion_timestamp.seconds = 1
     if draw(st.integers(0, 9)) == 0:
         found.spec.node_name = draw(NODE_NAMES)
+    ask_for_devices(found)
     return found
+
+
+# The claims that pods ask for by name; of two a template is asked for, from which a claim was made, or not yet.
+DEVICE_CLAIMS = (
+    (),
+    (),
+    ("had",),
+    ("had", "free"),
+    ("none", "other"),
+    ("free",),
+    ("gone",),
+    ("ending",),
+    ("missing",),
+    ("own",),
+    ("own", "noted"),
+)
+
+
+def ask_for_devices(pod: core.Pod) -> None:
+    """Which claims follows from what was drawn of the pod: there is nothing to draw besides."""
+    for name in DEVICE_CLAIMS[zlib.crc32(pod.SerializeToString(deterministic=True)) % len(DEVICE_CLAIMS)]:
+        if name == "own":
+            pod.spec.resource_claims.add(name="own", resource_claim_template_name="devices")
+        elif name == "noted":
+            pod.status.resource_claim_statuses.add(name="own", resource_claim_name="devices-free")
+        else:
+            pod.spec.resource_claims.add(name=name, resource_claim_name=f"devices-{name}")
 
 
 def ask_for_others(draw: Any, pod: core.Pod) -> None:
@@ -198,7 +230,29 @@ def storage_objects() -> list[Any]:
         source.driver, source.volume_handle = "example.com/disks", f"vol-{name}"
         term = volume.spec.node_affinity.required.node_selector_terms.add()
         term.match_expressions.add(key="disk", operator="In", values=["a"])
-    return [late, made, *claims.values(), *volumes, *driver_objects()]
+    return [late, made, *claims.values(), *volumes, *driver_objects(), *device_objects()]
+
+
+def device_objects() -> list[Any]:
+    """Slices of some nodes and of all, one device of which a rule taints; claims that have devices, and that want some."""
+    slices = [slice_of(f"n{number}", f"n{number}", f"n{number}") for number in range(3)]
+    for made in slices:
+        add_device(made, "card")
+    slices.append(slice_of("shared", "shared", ""))
+    add_device(slices[-1], "switch", "slow")
+    rule = resource.DeviceTaintRule()
+    rule.metadata.name = "broken"
+    rule.spec.device_selector.pool, rule.spec.taint.key, rule.spec.taint.effect = "n1", "broken", "NoSchedule"
+    claims = {name: claim_of(f"devices-{name}") for name in ("none", "had", "free", "gone", "ending", "other")}
+    for name, claim in claims.items():
+        wanted = claim.spec.devices.requests.add(name="r")
+        wanted.exactly.device_class_name = {"gone": "gone", "other": "slow"}.get(name, "fast")
+        wanted.exactly.allocation_mode, wanted.exactly.count = "ExactCount", 2 if name == "none" else 1
+    give(claims["had"], "card", "n2")
+    claims["had"].status.allocation.node_selector.CopyFrom(only_on("n2"))
+    claims["had"].status.reserved_for.add(resource="pods", name="p1", uid="uid-default-p1")
+    claims["ending"].metadata.deletion_timestamp.seconds = 1
+    return [*slices, rule, *device_classes(), *claims.values()]
 
 
 def driver_objects() -> list[Any]:

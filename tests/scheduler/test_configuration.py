@@ -40,7 +40,7 @@ def test_a_file_that_says_nothing_is_the_default() -> None:
     assert weights(found.profiles[0]) == {plugin.name: weight for plugin, weight in fresh.scores if plugin.score is not PLUGINS[0].score}
     judging = [plugin for plugin in PLUGINS if plugin.name not in ("NodeResourcesBalancedAllocation", "ImageLocality")]
     assert list(found.profiles[0].filters) == judging
-    assert [plugin.name for plugin in found.profiles[0].preparing] == ["VolumeBinding"]
+    assert [plugin.name for plugin in found.profiles[0].preparing] == ["VolumeBinding", "DynamicResources"]
     assert found.profiles[0].preemption == DefaultPreemptionArgs() and found.unused == ()
     assert (found.backoff_first_seconds, found.backoff_limit_seconds) == (1, 10)
 
@@ -51,6 +51,7 @@ def test_kubernetes_default_weights() -> None:
         "NodeAffinity": 2,
         "PodTopologySpread": 2,
         "InterPodAffinity": 2,
+        "DynamicResources": 2,
         "NodeResourcesFit": 1,
         "NodeResourcesBalancedAllocation": 1,
         "ImageLocality": 1,

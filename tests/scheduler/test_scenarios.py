@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery import codec
 from services.scheduler.decide import decide, explain
@@ -27,8 +28,9 @@ from tests.scheduler.objects import Objects
 from tests.support import golden
 
 SCENARIOS = Path(__file__).parent / "scenarios"
-CLUSTER_SCOPED = (core.Node, core.PersistentVolume, storage.StorageClass, storage.CSINode, storage.CSIDriver)
-KINDS = (*CLUSTER_SCOPED, core.Pod, core.Service, core.PersistentVolumeClaim, storage.CSIStorageCapacity)
+DEVICES = (resource.DeviceClass, resource.ResourceSlice, resource.DeviceTaintRule)
+CLUSTER_SCOPED = (core.Node, core.PersistentVolume, storage.StorageClass, storage.CSINode, storage.CSIDriver, *DEVICES)
+KINDS = (*CLUSTER_SCOPED, core.Pod, core.Service, core.PersistentVolumeClaim, storage.CSIStorageCapacity, resource.ResourceClaim)
 TYPES = {kind.DESCRIPTOR.name: kind for kind in KINDS}
 
 

@@ -179,6 +179,8 @@ class VolumeBinding(ToldTogether, Plugin):
 class _Binding(Preparation):
     """Volumes are kept for their claims, and claims are told the node; it is done when all are bound."""
 
+    timed_out = f"{FAILED}timed out waiting for the condition"
+
     def __init__(self, cluster: Cluster, node: core.Node, choice: _Choice, seconds: float) -> None:
         self._cluster, self._node = cluster, node
         self.seconds = seconds

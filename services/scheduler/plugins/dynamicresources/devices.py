@@ -1,0 +1,105 @@
+"""Devices as the search sees them, and the pools that they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from knarr.machinery import quantity
+from knarr.machinery.cel import devices as expressions
+from knarr.machinery.cel.errors import CostExceeded, EvaluationError, InvalidExpression
+from services.scheduler.plugins.dynamicresources.capacities import Capacity
+from services.scheduler.plugins.dynamicresources.wishes import Alternative
+
+PoolId = tuple[str, str]
+DeviceId = tuple[str, str, str]
+# Of a pool: the name of a set, and of a counter in it.
+CounterId = tuple[str, str]
+# Key, value and effect.
+Taint = tuple[str, str, str]
+
+
+class Unselectable(Exception):
+    """A selector cannot be evaluated: the words of the event."""
+
+
+@dataclass(slots=True, eq=False)
+class Device:
+    """``message`` is what the driver wrote of it, ``slice`` where; read them only. Attributes and capacities are by full names."""
+
+    id: DeviceId
+    message: Any
+    slice: Any
+    attributes: Mapping[str, tuple[str, Any]]
+    capacity: Mapping[str, Capacity]
+    counters: Mapping[CounterId, Decimal]
+    taints: Sequence[Taint]
+    # Whether it may be had several times, as long as there is capacity.
+    shared: bool
+    binds: bool
+    _seen: Mapping[str, Any] | None = None
+    _matches: dict[str, bool] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: Any, of_slice: Any, taints: Sequence[Taint]) -> Device:
+        """``taints`` are those that rules add to its own."""
+        driver = of_slice.spec.driver
+        attributes, capacity = dict[str, tuple[str, Any]](), dict[str, Capacity]()
+        # What is written with the driver's name goes before what is written without one.
+        for name, attribute in sorted(found.attributes.items(), key=lambda pair: "/" in pair[0]):
+            if (value := expressions.value_of_attribute(attribute)) is not None:
+                attributes["/".join(expressions.qualified(name, driver))] = value
+        for name, one in sorted(found.capacity.items(), key=lambda pair: "/" in pair[0]):
+            capacity["/".join(expressions.qualified(name, driver))] = Capacity.of(name, one)
+        counters = {
+            (used.counter_set, name): quantity.parse(counter.value.string)
+            for used in found.consumes_counters
+            for name, counter in used.counters.items()
+        }
+        own = [(taint.key, taint.value, taint.effect) for taint in found.taints]
+        return cls(
+            id=(driver, of_slice.spec.pool.name, found.name),
+            message=found,
+            slice=of_slice,
+            attributes=attributes,
+            capacity=capacity,
+            counters=counters,
+            taints=(*own, *taints),
+            shared=bool(found.allow_multiple_allocations),
+            binds=bool(found.binding_conditions),
+        )
+
+    def suits(self, wanted: Alternative) -> bool:
+        """Whether the selectors of a request and of its class are true of it. Raises Unselectable."""
+        return all(self._is_true(source, f"class {wanted.device_class}", at) for at, source in enumerate(wanted.of_class)) and all(
+            self._is_true(source, f"request {wanted.name}", at) for at, source in enumerate(wanted.own)
+        )
+
+    def _is_true(self, source: str, whose: str, at: int) -> bool:
+        known = self._matches.get(source)
+        if known is not None:
+            return known
+        try:
+            if self._seen is None:
+                self._seen = expressions.value_of(self.id[0], self.message)
+            found = self._matches[source] = expressions.matches(source, self._seen)
+        except InvalidExpression as error:
+            raise Unselectable(f"{whose}: selector #{at}: CEL compile error: {error.message}") from None
+        except (EvaluationError, CostExceeded) as error:
+            raise Unselectable(f"{whose}: selector #{at} on device {'/'.join(self.id)}: CEL runtime error: {error}") from None
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """A pool as a node sees it: ``devices`` are those that it reaches, in their order. Of one with ``trouble`` nothing is handed out.
+
+    ``left``: of counters what the devices that are had leave.
+    """
+
+    id: PoolId
+    devices: Sequence[Device] = ()
+    trouble: str = ""
+    left: Mapping[CounterId, Decimal] = field(default_factory=dict)

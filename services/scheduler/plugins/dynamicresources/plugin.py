@@ -1,0 +1,264 @@
+"""A pod goes where its claims to devices can be had: to a node that reaches those that they have, or enough that are free.
+
+Which devices those are is decided with the node: structured parameters of Kubernetes' dynamic resource allocation. What was found for a
+node is remembered by what was asked for, and holds until something changes that the node reaches.
+https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.resource.v1 import resource_pb2 as resource
+from knarr.objects.copies import copy_of
+from knarr.objects.devices import claim_names, is_allocated, take_back
+from knarr.objects.node_selection import matches_selector
+from services.scheduler.nodes import Mask, Nodes, Rows
+from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
+from services.scheduler.plugin import Change, Cluster, Impossible, Plugin, Release, Scores, normalized
+from services.scheduler.plugins.dynamicresources.arguments import DynamicResourcesArgs
+from services.scheduler.plugins.dynamicresources.binding import DeviceBinding, Lost, given
+from services.scheduler.plugins.dynamicresources.claims import Claims, claims_of
+from services.scheduler.plugins.dynamicresources.inventory import Inventory
+from services.scheduler.plugins.dynamicresources.results import allocation
+from services.scheduler.plugins.dynamicresources.search import TIMED_OUT, Effort, Failed, Given, Search
+from services.scheduler.plugins.dynamicresources.wishes import Wish
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.preparation import Preparation
+from services.scheduler.ruled import ToldTogether
+
+NOT_THERE = "resourceclaim not available on the node"
+RELEASED, STAYS = "deallocation of ResourceClaim completed,", "still not schedulable,"
+# Steps of the search, each some microseconds: of one node, and of one decision together, for nothing else is decided meanwhile.
+NODE_STEPS, DECISION_STEPS = 20_000, 100_000
+# So many different wishes are remembered.
+WISHES = 64
+# The best that a request can count, which has the first of its alternatives.
+MOST_ALTERNATIVES = 8
+
+# Of each claim the devices, or why there are none.
+Outcome = Sequence[Sequence[Given]] | str
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    node: Any
+    stamp: int
+    outcome: Outcome
+
+
+class DynamicResources(ToldTogether, Plugin):
+    name: ClassVar[str] = "DynamicResources"
+    weight: ClassVar[int] = 2
+    reads: ClassVar[frozenset[Part]] = frozenset(
+        {
+            NODE_LABELS,
+            NODE_NAME,
+            Part(Subject.POD, "spec.resourceClaims"),
+            Part(Subject.POD, "status.resourceClaimStatuses"),
+            Part(Subject.DEVICE_CLAIM, "spec.devices"),
+            Part(Subject.DEVICE_CLAIM, "status.allocation"),
+            Part(Subject.DEVICE_CLAIM, "status.reservedFor"),
+            Part(Subject.DEVICE_CLAIM, "metadata.deletionTimestamp"),
+            Part(Subject.DEVICE_CLAIM, "metadata.ownerReferences"),
+            Part(Subject.DEVICE_CLASS, "spec.selectors"),
+            Part(Subject.DEVICE_TAINT_RULE, "spec"),
+            Part(Subject.RESOURCE_SLICE, "spec"),
+        }
+    )
+    Args: ClassVar[type[Any] | None] = DynamicResourcesArgs
+
+    def __init__(self, cluster: Cluster, args: DynamicResourcesArgs | None = None) -> None:
+        super().__init__(cluster)
+        self._args = args or DynamicResourcesArgs()
+        self._inventory = Inventory()
+        self._answers: OrderedDict[tuple[Wish, ...], dict[str, _Known]] = OrderedDict()
+
+    def impossible(self, pod: PodFacts) -> str:
+        if not pod.pod.spec.resource_claims:
+            return ""
+        try:
+            claims_of(pod, self.cluster)
+        except Impossible as error:
+            return str(error)
+        return ""
+
+    def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        if not pod.pod.spec.resource_claims:
+            return None
+        mask = np.zeros(nodes.size, np.bool_)
+        try:
+            judge = self._judge(claims_of(pod, self.cluster))
+        except Impossible:
+            return mask
+        for row in np.flatnonzero(nodes.alive[: nodes.size]).tolist():
+            mask[row] = not isinstance(judge(nodes.node(row)), str)
+        return mask
+
+    def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
+        if not pod.pod.spec.resource_claims:
+            return True
+        try:
+            return not isinstance(self._judge(claims_of(pod, self.cluster))(nodes.node(row)), str)
+        except Impossible:
+            return False
+
+    def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
+        try:
+            judge = self._judge(claims_of(pod, self.cluster))
+        except Impossible as error:
+            return [[str(error)] for _ in rows]
+        return [[str(judge(nodes.node(row)))] for row in rows.tolist()]
+
+    def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
+        """Where earlier alternatives can be had is better."""
+        if not pod.pod.spec.resource_claims:
+            return None
+        try:
+            claims = claims_of(pod, self.cluster)
+        except Impossible:
+            return None
+        if all(len(request) == 1 for wish in claims.wishes for request in wish.requests):
+            return None
+        judge = self._judge(claims)
+        return normalized(np.array([_preference(claims.wishes, judge(nodes.node(row))) for row in rows.tolist()], np.int64))
+
+    def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
+        if not pod.pod.spec.resource_claims:
+            return None
+        try:
+            claims = claims_of(pod, self.cluster)
+            found = self._judge(claims)(node)
+        except Impossible:
+            return Lost()
+        if isinstance(found, str):
+            return Lost()
+        wanted = [given(claim, pod.pod, None) for claim in claims.allocated]
+        for claim, devices in zip(claims.pending, found, strict=True):
+            classes = {one.alternative.device_class for one in devices}
+            known = {name: self.cluster.get(resource.DeviceClass, "", name) or resource.DeviceClass() for name in classes}
+            wanted.append(given(claim, pod.pod, allocation(claim, devices, known, node.metadata.name)))
+        return DeviceBinding(self.cluster, pod.pod, wanted, self._args.binding_timeout) if wanted else None
+
+    def release(self, pod: PodFacts, nodes: Nodes) -> Release | None:
+        if not pod.pod.spec.resource_claims:
+            return None
+        try:
+            claims = claims_of(pod, self.cluster)
+        except Impossible:
+            return None
+        rows = np.flatnonzero(nodes.alive[: nodes.size]).tolist()
+        for claim in claims.allocated:
+            idle = {consumer.uid for consumer in claim.status.reserved_for} <= {pod.uid}
+            if idle and not all(_is_there(claim, nodes.node(row)) for row in rows):
+                free = copy_of(claim)
+                take_back(free)
+                return Release(RELEASED, free)
+        return Release(STAYS)
+
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        if change.row is not None:
+            return self.accepts(pod, nodes, change.row)
+        if change.old is None and change.new is None:
+            return not self.impossible(pod)
+        match change.new if change.new is not None else change.old:
+            case resource.ResourceClaim():
+                return self._claim_helps(pod, change)
+            case resource.DeviceClass() as found:
+                return change.new is not None and found.metadata.name in self._classes(pod)
+            case resource.ResourceSlice():
+                return change.new is not None and bool(self._classes(pod))
+            case resource.DeviceTaintRule():
+                return change.old is not None and bool(self._classes(pod))
+        return True
+
+    def _claim_helps(self, pod: PodFacts, change: Change) -> bool:
+        """One of its own that came or got another status; and devices that are free now."""
+        old, new = change.old, change.new
+        assert old is None or isinstance(old, resource.ResourceClaim)
+        assert new is None or isinstance(new, resource.ResourceClaim)
+        if old is not None and is_allocated(old) and (new is None or not is_allocated(new)):
+            return not self.impossible(pod)
+        if new is None or new.metadata.namespace != pod.key.namespace or new.metadata.name not in claim_names(pod.pod):
+            return False
+        return (old is None or old.status != new.status) and not self.impossible(pod)
+
+    def _classes(self, pod: PodFacts) -> frozenset[str]:
+        """The classes of what the pod's claims wait for."""
+        names = set[str]()
+        for name in claim_names(pod.pod):
+            claim = self.cluster.get(resource.ResourceClaim, pod.key.namespace, name)
+            for request in claim.spec.devices.requests if claim is not None and not is_allocated(claim) else ():
+                names.add(request.exactly.device_class_name)
+                names.update(one.device_class_name for one in request.first_available)
+        return frozenset(names - {""})
+
+    def _judge(self, claims: Claims) -> Callable[[Any], Outcome]:
+        """What a node has for the claims of a pod."""
+        if claims.wishes:
+            kinds = (resource.ResourceSlice, resource.DeviceTaintRule, resource.ResourceClaim)
+            self._inventory.refresh(*(self.cluster.list(kind) for kind in kinds))
+        wishes = tuple(claims.wishes)
+        known = self._answers.setdefault(wishes, {})
+        self._answers.move_to_end(wishes)
+        if len(self._answers) > WISHES:
+            self._answers.popitem(last=False)
+        whole = Effort(DECISION_STEPS)
+
+        def judge(node: Any) -> Outcome:
+            if not all(_is_there(claim, node) for claim in claims.allocated):
+                return NOT_THERE
+            return self._found(wishes, node, known, whole) if wishes else ()
+
+        return judge
+
+    def _found(self, wishes: Sequence[Wish], node: Any, known: dict[str, _Known], whole: Effort) -> Outcome:
+        name = node.metadata.name
+        stamp, before = self._inventory.stamp(name), known.get(name)
+        if before is not None and before.stamp == stamp and (before.node is node or before.node.metadata.labels == node.metadata.labels):
+            return before.outcome
+        if whole.steps <= 0:
+            return TIMED_OUT
+        effort = Effort(min(NODE_STEPS, whole.steps), self._in_time())
+        outcome: Outcome
+        try:
+            outcome = Search(self._inventory, self._inventory.pools(node), wishes, effort).run()
+        except Failed as error:
+            outcome = str(error)
+        spent = min(NODE_STEPS, whole.steps) - effort.steps
+        whole.steps -= spent
+        if outcome != TIMED_OUT or spent >= NODE_STEPS:
+            known[name] = _Known(node, stamp, outcome)
+        return outcome
+
+    def _in_time(self) -> Callable[[], bool]:
+        limit = self._args.filter_timeout
+        if not limit:
+            return lambda: True
+        until = time.monotonic() + limit
+        return lambda: time.monotonic() < until
+
+
+def _is_there(claim: Any, node: Any) -> bool:
+    """Whether a node reaches the devices that a claim has."""
+    found = claim.status.allocation
+    return not found.HasField("node_selector") or matches_selector(found.node_selector, node)
+
+
+def _preference(wishes: Sequence[Wish], found: Outcome) -> int:
+    if isinstance(found, str):
+        return 0
+    total = 0
+    for wish, devices in zip(wishes, found, strict=True):
+        taken = {one.alternative for one in devices}
+        for request in wish.requests:
+            if len(request) > 1 or "/" in request[0].name:
+                total += sum(MOST_ALTERNATIVES - at for at, one in enumerate(request) if one in taken)
+    return total
