@@ -55,7 +55,7 @@ class Hindrances:
         lacking = defaultdict[tuple[str, ...], list[tuple[int, Mapping[str, Lack]]]](list)
         named = defaultdict[str, list[int]](list)
         for row, plugins in self._by_row.items():
-            lacks = self._lacks(plugins[0], row) if len(plugins) == 1 else {}
+            lacks = plugins[0].lacks(self._pod, self._nodes, row) if len(plugins) == 1 else {}
             words = {plugin.hindrance(self._pod, self._nodes, row) for plugin in plugins}
             if PODS in lacks and not lacks[PODS].offered:
                 # It takes no pods at all.
@@ -81,12 +81,8 @@ class Hindrances:
     def _numbers(self, plugin: Plugin, row: int) -> Sequence[str]:
         return [
             f"{resource}: asks for {shown(resource, lack.asked)}, {shown(resource, lack.free)} of {shown(resource, lack.offered)} is free"
-            for resource, lack in self._lacks(plugin, row).items()
+            for resource, lack in plugin.lacks(self._pod, self._nodes, row).items()
         ]
-
-    def _lacks(self, plugin: Plugin, row: int) -> Mapping[str, Lack]:
-        # Maps of messages have no order that holds.
-        return dict(sorted(plugin.lacks(self._pod, self._nodes, row).items()))
 
     def _names(self, rows: Sequence[int]) -> Sequence[str]:
         return sorted(self._nodes.node(row).metadata.name for row in rows)

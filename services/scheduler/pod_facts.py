@@ -19,8 +19,8 @@ LARGEST_AMOUNT = 2**52
 
 
 def bounded(amounts: Amounts) -> Amounts:
-    """Amounts that can be added up in arrays: one that is beyond all machines stays so."""
-    return {name: min(amount, LARGEST_AMOUNT) for name, amount in amounts.items()}
+    """Amounts that can be added up in arrays: one that is beyond all machines stays so. In order: maps of messages have none that holds."""
+    return {name: min(amount, LARGEST_AMOUNT) for name, amount in sorted(amounts.items())}
 
 
 @dataclass(frozen=True, slots=True)
