@@ -224,6 +224,7 @@ class Kubelet(Component):
             await self._images.close()
             await self._providers.close()
             await self._runtime.close()
+            await self._groups.close()
             self.context.files.close()
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.cgroups.names import CGROUPFS, SYSTEMD, folder, parent, pod_group, root_of
 from services.kubelet.cgroups.values import GroupLimits, of_all, of_class, of_pod, properties, v1_files, v2_files, weight, widest
-from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.files import NodeFiles, NoFiles
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.worker import actions
 from tests.kubelet.support import make_pod, running
@@ -188,6 +188,50 @@ def test_systemd_is_asked_for_slices(tmp_path: Path) -> None:
     hierarchy.remove(group)
     assert asked[2:] == [["stop", unit], ["revert", unit]]
     assert hierarchy.pods(group[:-1]) == []
+    hierarchy.remove(group)
+    assert len(asked) == 4, "what is not there need not be asked for"
+
+
+async def test_a_pod_is_looked_for_in_its_own_class_alone(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("")
+    asked: list[Sequence[str]] = []
+    groups = PodGroups(("knarr_test", "kubepods"), NoFiles(), list)
+    groups._hierarchy = Hierarchy(SYSTEMD, tmp_path, asked.append)
+    (tmp_path / folder(pod_group(("knarr_test", "kubepods"), BURSTABLE, "u"), SYSTEMD)).mkdir(parents=True)
+    await groups.remove("u")
+    unit = "knarr_test-kubepods-burstable-podu.slice"
+    assert [list(arguments) for arguments in asked] == [["stop", unit], ["revert", unit]]
+
+
+async def test_whom_the_kernel_ended_is_counted_on_version_2(tmp_path: Path) -> None:
+    """In the pod's own group: that of the container is gone by the time that anybody asks."""
+    made = pod({"limits": {"memory": "64Mi"}})
+    made.metadata.uid = "u"
+    group = pod_group(ROOT, BURSTABLE, "u")
+    v2_tree(tmp_path, *("/".join(group[:count]) for count in range(1, 5)))
+    events = tmp_path / "/".join(group) / "memory.events"
+    events.write_text("low 0\nhigh 0\nmax 7\noom 2\noom_kill 2\noom_group_kill 0\n")
+    groups = PodGroups(ROOT, NoFiles(), list)
+    groups._hierarchy = Hierarchy(CGROUPFS, tmp_path)
+    await groups.hold(made, of_pod(made))
+    assert not groups.ran_short("u"), "what was before it was held"
+    events.write_text("low 0\nhigh 0\nmax 9\noom 3\noom_kill 3\noom_group_kill 0\n")
+    assert groups.ran_short("u") and not groups.ran_short("u") and not groups.ran_short("other")
+    events.unlink()
+    assert not groups.ran_short("u")
+
+
+@pytest.mark.parametrize("pods", [(), ("u",)])
+async def test_a_node_that_ends_without_pods_leaves_no_groups(tmp_path: Path, pods: tuple[str, ...]) -> None:
+    root, other = root_of("test", "n"), tmp_path / "other"
+    for place in (root, *(pod_group(root, BURSTABLE, uid) for uid in pods)):
+        (tmp_path / "cpu" / "/".join(place)).mkdir(parents=True)
+    groups = PodGroups(root, NoFiles(), list)
+    await groups.close()
+    groups._hierarchy = Hierarchy(CGROUPFS, tmp_path)
+    other.mkdir()
+    await groups.close()
+    assert (tmp_path / "cpu" / root[0]).exists() is bool(pods) and other.exists()
 
 
 async def test_without_leave_pods_have_no_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from services.kubelet.cgroups.names import SYSTEMD, Group, folder, unit
-from services.kubelet.cgroups.shortage import ShortageWatch
+from services.kubelet.cgroups.shortage import KillCount, ShortageWatch
 from services.kubelet.cgroups.values import GroupLimits, properties, v1_files, v2_files
 
 log = logging.getLogger(__name__)
@@ -76,12 +76,13 @@ class Hierarchy:
 
     def remove(self, group: Group) -> None:
         """With all below it, from which everything has gone; may be repeated."""
-        if self._driver == SYSTEMD:
+        places = [place for root in self._every_tree() if (place := root / folder(group, self._driver)).is_dir()]
+        if places and self._driver == SYSTEMD:
             with contextlib.suppress(OSError):
                 self._run(["stop", unit(group)])
                 self._run(["revert", unit(group)])
-        for root in self._every_tree():
-            _remove(root / folder(group, self._driver))
+        for place in places:
+            _remove(place)
 
     def pods(self, group: Group) -> list[str]:
         """The uids of the pods that have a group directly below this one."""
@@ -90,9 +91,9 @@ class Hierarchy:
         uids = [name.removeprefix("pod") for name in names if name.startswith("pod")]
         return [uid.replace("_", "-") for uid in uids] if self._driver == SYSTEMD else uids
 
-    def watch(self, group: Group) -> ShortageWatch:
-        """Of a group of version 1."""
-        return ShortageWatch(self._tree("memory") / folder(group, self._driver))
+    def watch(self, group: Group) -> ShortageWatch | KillCount:
+        place = self._tree("memory") / folder(group, self._driver)
+        return KillCount(place) if self.version == 2 else ShortageWatch(place)
 
     def memory(self, group: Group) -> int:
         """Bytes in use, but for pages of files that were used once and can be had back."""

@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.qos import BURSTABLE, GUARANTEED, qos_of
 from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.cgroups.names import CLASSES, Group, class_group, parent, pod_group
-from services.kubelet.cgroups.shortage import ShortageWatch
+from services.kubelet.cgroups.shortage import KillCount, ShortageWatch
 from services.kubelet.cgroups.values import GroupLimits, of_all, of_class
 from services.kubelet.node.files import NodeFiles
 
@@ -31,8 +31,8 @@ class PodGroups:
         self._came, self._refused = asyncio.Event(), asyncio.Event()
         self._burstable = GroupLimits()
         self._all = GroupLimits()
-        # Of pods that are held to memory as a whole, on version 1.
-        self._watches: dict[str, ShortageWatch] = {}
+        # Of pods that are held to memory as a whole.
+        self._watches: dict[str, ShortageWatch | KillCount] = {}
 
     @property
     def there(self) -> bool:
@@ -84,7 +84,7 @@ class PodGroups:
         """Makes the pod's group, or holds it to other limits. Raises OSError where the kernel refuses, as less memory than is in use."""
         if self._hierarchy is not None:
             await self._files.call(self._hierarchy.make, self._group(pod), limits)
-            if limits.memory_bytes and self._hierarchy.version == 1 and pod.metadata.uid not in self._watches:
+            if limits.memory_bytes and pod.metadata.uid not in self._watches:
                 await self._watch(self._hierarchy, pod)
             await self._weigh()
 
@@ -95,7 +95,8 @@ class PodGroups:
             log.info("whether a pod ends for want of memory is not seen", extra={"pod": pod.metadata.name, "error": str(error)})
 
     def ran_short(self, uid: str) -> bool:
-        """Whether the pod as a whole had no memory left since this was asked last, where engines need not tell: on version 1."""
+        """Whether the kernel ended something of the pod for want of memory since this was asked last: where the pod as a whole had none
+        left, engines need not tell."""
         watch = self._watches.get(uid)
         return watch is not None and watch.happened()
 
@@ -107,6 +108,14 @@ class PodGroups:
             for name in (GUARANTEED, *CLASSES):
                 await self._files.call(self._hierarchy.remove, pod_group(self._root, name, uid))
             await self._weigh()
+
+    async def close(self) -> None:
+        """The kubelet ends. Where the node has no pods its groups go, too: it may never come back."""
+        try:
+            if self._hierarchy is not None and not await self.left_behind():
+                await self._files.call(self._hierarchy.remove, self._root[:1])
+        except OSError as error:
+            log.info("the node's control groups stay", extra={"error": str(error)})
 
     async def left_behind(self) -> list[str]:
         """The uids of the pods that have a group."""

@@ -1,4 +1,4 @@
-"""Hears that a control group of version 1 had no memory left. Blocking; raises OSError."""
+"""Hears that a control group had no memory left. Blocking; raises OSError."""
 
 from __future__ import annotations
 
@@ -6,9 +6,33 @@ import os
 from pathlib import Path
 
 
+class KillCount:
+    """Of version 2: a group counts whom the kernel ended in it and below it, and keeps the count when their own groups are gone."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place / "memory.events"
+        self._seen = self._read()
+
+    def happened(self) -> bool:
+        """Whether it did since this was asked last; not where the group is gone."""
+        before = self._seen
+        try:
+            self._seen = self._read()
+        except OSError:
+            return False
+        return self._seen > before
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def _read(self) -> int:
+        told = dict(line.split() for line in self._place.read_text().splitlines())
+        return int(told.get("oom_kill", 0))
+
+
 class ShortageWatch:
-    """The kernel counts a victim in the victim's own group, which goes with its container; in the group that had none left it counts
-    nobody, and tells those alone who have asked before."""
+    """Of version 1. The kernel counts a victim in the victim's own group, which goes with its container; in the group that had none left it
+    counts nobody, and tells those alone who have asked before."""
 
     def __init__(self, place: Path) -> None:
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
