@@ -69,6 +69,10 @@ def _with(head: str, detail: str) -> str:
     return f"{head}: {detail}" if detail else head
 
 
+# Kubernetes' path of what is wrong with no field alone.
+NO_FIELD = "[]"
+
+
 def required(path: str, detail: str = "") -> Cause:
     return Cause("FieldValueRequired", _with("Required value", detail), path)
 

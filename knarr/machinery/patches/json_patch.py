@@ -78,14 +78,12 @@ def _apply_one(document: Any, operation: Any) -> Any:
     if not isinstance(path, str):
         raise bad_request(f'error decoding patch: operation {name!r} needs a "path"')
     steps = _pointer(path)
-    if name in ("add", "replace") and "value" not in operation:
-        raise bad_request(f'error decoding patch: operation "{name}" needs a "value"')
     if name == "test":
         return _test(document, steps, path, operation.get("value"))
     if name == "add":
-        return _add(document, steps, path, copy.deepcopy(operation["value"]))
+        return _add(document, steps, path, copy.deepcopy(operation.get("value")))
     if name == "replace":
-        return _replace(document, steps, path, copy.deepcopy(operation["value"]))
+        return _replace(document, steps, path, copy.deepcopy(operation.get("value")))
     if name == "remove":
         return _remove(document, steps, path)
     if name in ("move", "copy"):
@@ -112,7 +110,7 @@ def _pointer(path: str) -> list[str]:
     if not path:
         return []
     if not path.startswith("/"):
-        raise bad_request(f'error decoding patch: path "{path}" must start with "/"')
+        raise unprocessable(f'path "{path}" must start with "/"')
     return [step.replace("~1", "/").replace("~0", "~") for step in path[1:].split("/")]
 
 

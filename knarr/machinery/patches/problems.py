@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from knarr.machinery.errors import Cause, StatusError, status_error
 
 
@@ -15,3 +17,14 @@ def detail_of(error: StatusError) -> str:
     """What is wrong with a patch, without whose fault it is."""
     causes = error.status.details.causes
     return causes[0].message if causes else error.status.message
+
+
+def go_value(value: Any) -> str:
+    """As Go prints maps; what is nested deeply has been refused before."""
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{name}:{go_value(item)}" for name, item in sorted(value.items())) + "]"
+    if isinstance(value, list):
+        return "[" + " ".join(map(go_value, value)) + "]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from knarr.machinery.errors import StatusError, bad_request
-from knarr.machinery.patches.problems import unprocessable
+from knarr.machinery.patches.problems import go_value, unprocessable
 from knarr.machinery.schema import Field, Form, descriptor_of, form_of, json_fields
 
 DIRECTIVE = "$patch"
@@ -220,7 +220,7 @@ def _key_of(item: Any, merge_key: str) -> Any:
     if not isinstance(item, dict):
         raise _not_an_object(item)
     if merge_key not in item:
-        raise unprocessable(f"map: {item} does not contain declared merge key: {merge_key}")
+        raise unprocessable(f"map: {go_value(item)} does not contain declared merge key: {merge_key}")
     return item[merge_key]
 
 

@@ -66,8 +66,7 @@ def prepare_for_update(new: Any, old: Any) -> None:
     found.uid, found.generation, found.self_link = found.uid or kept.uid, kept.generation, ""
     found.generate_name = found.generate_name or kept.generate_name
     found.creation_timestamp.CopyFrom(kept.creation_timestamp)
-    for name in ("deletion_timestamp", "deletion_grace_period_seconds"):
-        found.ClearField(name)
+    # Nobody begins a deletion by an update: what says so is refused with all else that is wrong.
     if kept.HasField("deletion_timestamp"):
         found.deletion_timestamp.CopyFrom(kept.deletion_timestamp)
     if kept.HasField("deletion_grace_period_seconds"):

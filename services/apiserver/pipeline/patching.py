@@ -77,6 +77,14 @@ def _apply_to_others(patch: ParsedPatch, obj: Any, unnamed: list[str], form: Obj
     return changed
 
 
+def _check_sort(patch: ParsedPatch, original: dict[str, Any], changed: dict[str, Any]) -> None:
+    """Raises Invalid where an object would be of another sort; one that no longer says of which, is of the same."""
+    was, now = ((obj.get("apiVersion") or original["apiVersion"], obj.get("kind") or original["kind"]) for obj in (original, changed))
+    if now != was:
+        problem = f"converting ({now[0]}.{now[1]}) to ({was[0]}.{was[1]}): unknown conversion"
+        raise refused(patch.type, patch.body, changed, problem)
+
+
 def _unnamed(patch: ParsedPatch, obj: Message) -> list[str]:
     """Which of an object's parts (``spec``, ``status`` …) a patch leaves as they are."""
     if patch.type == "json" or any(name.startswith("$") for name in patch.body):
@@ -99,6 +107,8 @@ def _apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str
     budget.check(changed)
     if isinstance(changed, dict):
         mark_reset(changed)
+        if patch.type != "strategic":
+            _check_sort(patch, original, changed)
     unknown = codec.UnknownFields(field_validation or "Warn")
     try:
         decoded = form.from_json(changed, codec.UnknownFields.DROP if unknown is codec.UnknownFields.DROP else codec.UnknownFields.WARN)

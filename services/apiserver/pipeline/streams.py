@@ -9,6 +9,7 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Cause, bad_request, invalid
+from knarr.machinery.validation import NO_FIELD
 from knarr.objects.copies import copy_of
 from knarr.service.streams.conversation import Command
 from knarr.service.streams.forwards import Forward
@@ -21,6 +22,19 @@ from services.apiserver.results import Ref
 NODES = version_of(core.Node)
 
 
+class NoOutput:
+    """Of a pod that has no node yet, and so has said nothing."""
+
+    def __aiter__(self) -> NoOutput:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+NO_OUTPUT = NoOutput()
+
+
 async def logs(pipeline: Pipeline, request: Request) -> AsyncIterator[bytes]:
     """Refuses at once what the pod refuses; what its node refuses, the iterator raises. As in Kubernetes admission is not asked."""
     check_subresource(request.ref, request.verb)
@@ -29,6 +43,8 @@ async def logs(pipeline: Pipeline, request: Request) -> AsyncIterator[bytes]:
         raise invalid("PodLogOptions", request.ref.name, causes)
     pod = await _pod(pipeline, request)
     wanted.container = choose_container(pod, wanted.container)
+    if not pod.spec.node_name:
+        return NO_OUTPUT
     return pipeline.node_streams.logs(pod, await node_of(pipeline, request, pod), wanted)
 
 
@@ -40,7 +56,7 @@ def _log_causes(wanted: face.LogRequest) -> Iterator[Cause]:
             problem = "must be greater than or equal to 0" if least == 0 else "must be greater than 0"
             yield Cause("FieldValueInvalid", f"Invalid value: {value}: {problem}", name)
     if wanted.since_time and wanted.HasField("since_seconds"):
-        yield Cause("FieldValueForbidden", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", "")
+        yield Cause("FieldValueForbidden", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", NO_FIELD)
 
 
 async def exec(pipeline: Pipeline, request: Request) -> Command:

@@ -11,6 +11,7 @@ import orjson
 
 from knarr.machinery import codec, diagnosis
 from knarr.machinery.errors import Cause, StatusError, invalid
+from knarr.machinery.patches.problems import go_value
 
 OPERATION = ("op", "path", "from", "value")
 # So much of what was patched is shown.
@@ -32,7 +33,7 @@ def strays_of(patch_type: str, text: bytes, parsed: Any) -> tuple[str, ...]:
 
 def refused(patch_type: str, patch: Any, patched: Any, problem: str) -> StatusError:
     """422 for a patch after which there is no object any more, or not one of known fields."""
-    shown = _go(patch) if patch_type == "strategic" else orjson.dumps(patched).decode()
+    shown = go_value(patch) if patch_type == "strategic" else orjson.dumps(patched).decode()
     if len(shown) > SHOWN_LETTERS:
         shown = shown[:SHOWN_LETTERS] + "…"
     quoted = orjson.dumps(shown).decode()
@@ -43,14 +44,3 @@ def problem_of(error: StatusError) -> str:
     """What a decoding error says is wrong, without the kind that it says it of."""
     message = error.status.message
     return message.partition(" cannot be handled as a ")[2].partition(": ")[2] or message
-
-
-def _go(value: Any) -> str:
-    """As Go prints maps; what is nested deeply has been refused before."""
-    if isinstance(value, dict):
-        return "map[" + " ".join(f"{name}:{_go(item)}" for name, item in sorted(value.items())) + "]"
-    if isinstance(value, list):
-        return "[" + " ".join(map(_go, value)) + "]"
-    if value is None:
-        return "<nil>"
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import AlreadyExists, Cause, NotFound, bad_request, invalid
+from knarr.machinery.errors import AlreadyExists, Cause, NotFound, StatusError, bad_request, invalid
 from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.admission.attributes import UPDATE
 from services.apiserver.apply.names import check_options
@@ -40,9 +40,20 @@ async def update(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     check_options(request.options)
     metadata.check_request(request.ref, obj)
     _check_name(request.ref, obj)
+    uid: str = obj.metadata.uid  # type: ignore[attr-defined]
     if not request.subresource and pipeline.strategies(request.ref.version).creates_on_update:
         return await _put(pipeline, request, obj)
-    return await rewrite_part(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
+    try:
+        return await rewrite_part(pipeline, request, lambda entry: copy_of(obj), obj.ByteSize())
+    except NotFound:
+        # It is meant for an object that was there, as it tells by its uid: that one is another by now.
+        if uid and await pipeline.backend.current(request.ref, request.deadline) is None:
+            raise no_longer(request.ref, uid) from None
+        raise
+
+
+def no_longer(ref: Ref, uid: str) -> StatusError:
+    return precondition_failed(ref, f"UID in precondition: {uid}, UID in object meta: ")
 
 
 def _check_name(ref: Ref, obj: Any) -> None:
@@ -71,7 +82,7 @@ async def _create(pipeline: Pipeline, request: Request, obj: Any) -> Written:
     """Creates what an update names, with all of create's checks. Raises Conflict when the update is meant for an object that was there."""
     ref, given = request.ref, request.options
     if obj.metadata.uid:
-        raise precondition_failed(ref, f"UID in precondition: {obj.metadata.uid}, UID in object meta: ")
+        raise no_longer(ref, obj.metadata.uid)
     if obj.metadata.resource_version not in ("", "0"):
         raise modified(ref)
     obj.metadata.name, obj.metadata.resource_version = ref.name, ""

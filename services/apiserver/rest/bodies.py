@@ -73,6 +73,8 @@ def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields, names
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         parsed = None
+    if parsed is None and body.strip() == b"null":  # That says nothing, and is no error in Kubernetes.
+        body, parsed = b"{}", {}
     if isinstance(parsed, dict):
         _understand(parsed, names)
     return codec.from_json(message_type, body, unknown, parsed)

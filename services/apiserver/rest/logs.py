@@ -10,12 +10,13 @@ from contextlib import suppress
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.machinery.errors import Cause, StatusError, bad_request, invalid
 from services.apiserver.api import Api
+from services.apiserver.pipeline.streams import NO_OUTPUT
 from services.apiserver.request import GET
 from services.apiserver.rest.metrics import STREAMS
 from services.apiserver.rest.query import Query
 from services.apiserver.rest.refs import request_of
 from services.apiserver.rest.request import Receive, Request, Send
-from services.apiserver.rest.response import TEXT, Stream
+from services.apiserver.rest.response import TEXT, Response, Stream
 from services.apiserver.rest.routing import Target
 from services.apiserver.rest.sockets import REASON_LETTERS, until_first
 
@@ -32,9 +33,15 @@ class Logs:
         self._api = api
         self._ending = ending
 
-    async def read(self, request: Request, target: Target) -> Stream:
+    async def read(self, request: Request, target: Target) -> Stream | Response:
         """Raises what the pod or its node says before the first byte; a later error breaks the connection off."""
-        output = await self._api.logs(request_of(request, target, GET, log_request(request.query, target)))
+        output = await self._output(request, target)
+        return Response(b"", 204, TEXT) if output is NO_OUTPUT else await self._begun(output)
+
+    async def _output(self, request: Request, target: Target) -> AsyncIterator[bytes]:
+        return await self._api.logs(request_of(request, target, GET, log_request(request.query, target)))
+
+    async def _begun(self, output: AsyncIterator[bytes]) -> Stream:
         first = asyncio.ensure_future(_next(output))
         try:
             await asyncio.wait({first}, timeout=REFUSAL_SECONDS)
@@ -51,7 +58,7 @@ class Logs:
         protocol = next((name for name in PROTOCOLS if name in offered), None)
         if offered and protocol is None:
             raise bad_request(f"none of the offered WebSocket protocols is served: {', '.join(PROTOCOLS)}")
-        stream = await self.read(request, target)
+        stream = await self._begun(await self._output(request, target))
         try:
             await receive()
             await send({"type": "websocket.accept", "subprotocol": protocol})

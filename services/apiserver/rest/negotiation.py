@@ -115,7 +115,7 @@ def no_table(qualified: str) -> StatusError:
 
 def body_type(content_type: bytes) -> str:
     """The media type of a body; JSON when the header is missing; raises UnsupportedMediaType."""
-    media_type = _media_type(content_type) or JSON
+    media_type = _media_type(content_type) if content_type else JSON
     if media_type not in MEDIA_TYPES:
         raise unsupported_media_type()
     return media_type

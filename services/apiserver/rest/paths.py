@@ -56,6 +56,8 @@ class Paths:
     def open(self, request: Request) -> Response | None:
         """What is for everybody: probes and the version; None for all else."""
         if request.path.rstrip("/") == "/version":
+            if request.method not in ("GET", "HEAD"):
+                raise method_not_allowed()
             return version_response()
         return self._probe(request) if request.path.startswith(_PROBE_PATHS) and request.path.split("/", 2)[1] in _PROBES else None
 

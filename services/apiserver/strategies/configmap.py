@@ -6,7 +6,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_format, config_key, invalid, too_long
+from knarr.machinery.validation import NO_FIELD, Path, check_format, config_key, invalid, too_long
 from services.apiserver.strategies.frozen import DATA_LIMIT_BYTES, validate_frozen
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
@@ -29,7 +29,7 @@ class ConfigMapStrategy(Strategy):
         if obj.ByteSize() <= DATA_LIMIT_BYTES:
             return causes
         size = sum(len(text.encode()) for text in obj.data.values()) + sum(map(len, obj.binary_data.values()))
-        return [*causes, too_long("[]", DATA_LIMIT_BYTES)] if size > DATA_LIMIT_BYTES else causes
+        return [*causes, too_long(NO_FIELD, DATA_LIMIT_BYTES)] if size > DATA_LIMIT_BYTES else causes
 
     def validate_update(self, new: core.ConfigMap, old: core.ConfigMap) -> list[Cause]:
         return validate_frozen(new, old, ("data", "binary_data"))

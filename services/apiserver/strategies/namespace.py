@@ -7,9 +7,9 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import check_format, dns1123_label, qualified_name
+from knarr.machinery.validation import check_format, dns1123_label, invalid, qualified_name
 from services.apiserver.strategies.metadata import check_finalizer_name
-from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
@@ -50,6 +50,13 @@ class NamespaceStrategy(Strategy):
     def prepare_for_update(self, new: core.Namespace, old: core.Namespace) -> None:
         super().prepare_for_update(new, old)
         new.spec.CopyFrom(old.spec)
+
+    def validate_status_update(self, new: core.Namespace, old: core.Namespace) -> list[Cause]:
+        phase, condition = ("Terminating", "not empty") if new.metadata.HasField("deletion_timestamp") else ("Active", "empty")
+        if new.status.phase == phase:
+            return []
+        # The path is Kubernetes' own.
+        return [invalid(STATUS.child("Phase"), new.status.phase, f"may only be '{phase}' if `deletionTimestamp` is {condition}")]
 
     def mark_deleted(self, obj: core.Namespace, grace_seconds: int) -> None:
         """A namespace has no grace period: it waits for its contents."""

@@ -113,12 +113,15 @@ async def test_logs_stream_through(streams: Caller) -> None:
     assert await logs(streams, pod="p", tail_lines=5) == b"p/c tail=5"
 
 
+async def test_a_pod_without_a_node_has_said_nothing(streams: Caller) -> None:
+    assert await logs(streams, pod="waiting", follow=True) == b""
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "words"),
     [
         ({"pod": "none"}, 404, 'pods "none" not found'),
         ({"pod": "p", "container": "x"}, 400, "container x is not valid for pod p"),
-        ({"pod": "waiting"}, 400, "pod waiting does not have a host assigned"),
         ({"pod": "lost"}, 503, "the kubelet of node dead cannot be reached"),
         ({"pod": "p", "tail_lines": -1}, 422, "tailLines: Invalid value: -1: must be greater than or equal to 0"),
         ({"pod": "none", "limit_bytes": 0}, 422, "limitBytes: Invalid value: 0: must be greater than 0"),

@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, forbidden, not_found
+from knarr.machinery.validation import NO_FIELD, Path, forbidden, not_found
 from knarr.objects.pods import MIRROR, ephemeral_containers, init_and_main_containers
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.containers import PodFacts, validate_containers
@@ -30,7 +30,7 @@ def take_ephemeral_containers(new: core.Pod, body: core.Pod) -> None:
 def validate_ephemeral_containers(new: core.Pod, old: core.Pod) -> list[Cause]:
     """They come, and neither go nor change."""
     if MIRROR in old.metadata.annotations:
-        return [forbidden("", "static pods do not support ephemeral containers")]
+        return [forbidden(NO_FIELD, "static pods do not support ephemeral containers")]
     if causes := too_many_of("ephemeral_containers", len(new.spec.ephemeral_containers), EPHEMERAL):
         return causes
     causes = _containers(new.spec)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, forbidden, invalid
+from knarr.machinery.validation import NO_FIELD, Path, forbidden, invalid
 from knarr.objects.amounts import exact
 from knarr.objects.copies import copy_of
 from knarr.objects.pods import MIRROR, is_sidecar
@@ -36,9 +36,9 @@ def take_containers(new: core.Pod, body: core.Pod) -> None:
 def validate_resize(new: core.Pod, old: core.Pod) -> list[Cause]:
     """That nothing but amounts of CPU and memory changes, that none goes, and that the pod stays in its class of service."""
     if MIRROR in old.metadata.annotations:
-        return [forbidden("", "static pods cannot be resized")]
+        return [forbidden(NO_FIELD, "static pods cannot be resized")]
     if old.spec.os.name == "windows":
-        return [forbidden("", "windows pods cannot be resized")]
+        return [forbidden(NO_FIELD, "windows pods cannot be resized")]
     causes = validate_pod_spec(new.spec, SPEC)
     former = qos_of(old)
     if qos_class(new.spec) != former:
