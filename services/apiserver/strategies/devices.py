@@ -1,6 +1,6 @@
 """The strategies of resource.k8s.io: devices, the classes of them, and claims to them.
 
-Expressions are judged where they are evaluated.
+A claim is given devices once; it keeps them until it gives all of them back.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from knarr.machinery.validation import (
     dns1123_label,
     dns1123_subdomain,
     duplicate,
+    forbidden,
     invalid,
     not_supported,
     qualified_name,
     required,
     too_many,
 )
-from services.apiserver.strategies.paths import SPEC
+from knarr.objects.devices import MOST_CONSUMERS, MOST_DEVICES
+from knarr.objects.keys import is_deleting
+from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
@@ -68,6 +71,9 @@ class ResourceClaimStrategy(Strategy):
     def validate_update(self, new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
         return check_immutable(SPEC, new.spec, old.spec, GoSyntax("resource.ResourceClaimSpec{…}"))
 
+    def validate_status_update(self, new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
+        return [*_given(new, old), *_consumers(new, old)]
+
     def cells(self, obj: devices.ResourceClaim, now: datetime) -> list[object]:
         states = ["deleted"] if obj.metadata.HasField("deletion_timestamp") else []
         states += ["allocated" if obj.status.HasField("allocation") else "pending"]
@@ -90,6 +96,37 @@ class ResourceClaimTemplateStrategy(Strategy):
 
     def cells(self, obj: devices.ResourceClaimTemplate, now: datetime) -> list[object]:
         return [obj.metadata.name, age(obj, now)]
+
+
+def _given(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
+    path, status = STATUS.child("allocation"), new.status
+    if not status.HasField("allocation"):
+        return []
+    if old.status.HasField("allocation"):
+        return check_immutable(path, status.allocation, old.status.allocation, GoSyntax("resource.AllocationResult{…}"))
+    if is_deleting(new):
+        return [forbidden(path, "must not be set when `deletionTimestamp` is set")]
+    here, count = path.child("devices", "results"), len(status.allocation.devices.results)
+    return [too_many(here, count, MOST_DEVICES)] if count > MOST_DEVICES else []
+
+
+def _consumers(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
+    path, status = STATUS.child("reservedFor"), new.status
+    if len(status.reserved_for) > MOST_CONSUMERS:
+        return [too_many(path, len(status.reserved_for), MOST_CONSUMERS)]
+    causes: list[Cause] = []
+    known, before = set[str](), {consumer.uid for consumer in old.status.reserved_for}
+    for index, consumer in enumerate(status.reserved_for):
+        here = path.index(index)
+        causes += [required(here.child(name)) for name in ("resource", "name", "uid") if not getattr(consumer, name)]
+        if consumer.uid in known:
+            causes.append(duplicate(here.child("uid"), consumer.uid))
+        known.add(consumer.uid)
+    if known and not status.HasField("allocation"):
+        causes.append(forbidden(path, "may not be specified when `allocated` is not set"))
+    if known - before and is_deleting(new):
+        causes.append(forbidden(path, "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"))
+    return causes
 
 
 def _default_claim(spec: devices.ResourceClaimSpec) -> None:
@@ -163,7 +200,23 @@ def _selectors(selectors: Sequence[devices.DeviceSelector], path: Path) -> list[
             causes.append(required(here))
         elif len(selector.cel.expression) > MAX_EXPRESSION:
             causes.append(invalid(here.child("expression"), len(selector.cel.expression), f"must be no longer than {MAX_EXPRESSION}"))
+        else:
+            causes += _expression(selector.cel.expression, here.child("expression"))
     return causes
+
+
+def _expression(source: str, path: Path) -> list[Cause]:
+    # A cluster whose claims select nothing does without.
+    from knarr.machinery.cel.devices import COST_LIMIT, compiled
+    from knarr.machinery.cel.errors import InvalidExpression
+
+    if not source:
+        return [required(path)]
+    try:
+        program = compiled(source)
+    except InvalidExpression as error:
+        return [invalid(path, source, error.message)]
+    return [forbidden(path, "too complex, exceeds cost limit")] if program.cost > COST_LIMIT else []
 
 
 class ResourceSliceStrategy(Strategy):
