@@ -22,7 +22,7 @@ LISTED_PODS, MADE_AT_ONCE = 100, 25
 # Many short ones, each side first in every second: what else the machine does befalls both.
 ROUNDS, ROUND_SECONDS = 11, 2
 LIMIT = 1.10
-POLL_SECONDS, READY_SECONDS = 0.1, 20.0
+POLL_SECONDS, READY_SECONDS = 0.1, 60.0
 POLICY = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n"
 # Requests of people, who are not exempt from fairness.
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"

@@ -57,14 +57,16 @@ class Router:
         return self._known(path) if len(path) <= REMEMBERED_LETTERS else self._target(path)
 
     def knows_group_version(self, path: str) -> bool:
-        """Whether the path lies in a served group and version: else the answer is a bare 404."""
-        parts = path.split("/")
-        if parts[1:3] == ["api", "v1"]:
-            return True
-        return len(parts) > 3 and parts[1] == "apis" and self._serves(parts[2], parts[3])
+        """Whether the path lies in a served group and version, or in a group of this server's own, whatever the version: else the answer is
+        a bare 404."""
+        _, root, group, version, *_ = [*path.split("/"), "", "", ""]
+        if root == "api":
+            return bool(group)
+        return root == "apis" and any(self._tells(served, group, version) for served in self._registry.versions)
 
-    def _serves(self, group: str, version: str) -> bool:
-        return any((served.group, served.version) == (group, version) for served in self._registry.versions)
+    @staticmethod
+    def _tells(served: Version, group: str, version: str) -> bool:
+        return served.group == group and (served.form.has_message or served.version == version)
 
     def _target(self, path: str) -> Target | None:
         parts = path.rstrip("/").split("/")

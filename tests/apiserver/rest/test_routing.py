@@ -78,7 +78,10 @@ def test_a_collection_over_all_namespaces_is_not_scoped() -> None:
 
 @pytest.mark.parametrize(
     ("path", "known"),
-    [("/api/v1/nopes", True), ("/apis/apps/v1/x", True), ("/apis/nope.io/v1/x", False), ("/nope", False), ("/", False)],
-)
+    [
+        ("/api/v1/nopes", True), ("/api/v9/pods", True), ("/apis/apps/v1/x", True), ("/apis/apps/v9/x", True), ("/apis/apps/v9", True),
+        ("/apis/nope.io/v1/x", False), ("/apis", False), ("/api", False), ("/nope", False), ("/", False),
+    ],
+)  # fmt: skip
 def test_served_group_versions(path: str, known: bool) -> None:
     assert ROUTER.knows_group_version(path) is known
