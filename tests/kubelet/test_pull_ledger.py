@@ -130,8 +130,18 @@ async def test_who_may_use_what_was_pulled(
 
 async def test_by_another_name_it_must_be_shown_anew(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path)
-    await pulled(ledger, None)
+    await pulled(ledger, owned("a"))
     assert await ledger.must_pull("r.io/other:1", ID, Shown()) and not await ledger.must_pull("r.io/other:1", "sha256:loaded", Shown())
+
+
+@pytest.mark.parametrize(("policy", "must_pull"), [("NeverVerifyPreloadedImages", False), ("AlwaysVerify", True)])
+async def test_what_everybody_may_have_is_everybodys_by_a_name_that_it_was_given_here(tmp_path: Path, policy: str, must_pull: bool) -> None:
+    """As one that was built or loaded, and has the same content; not where it was also pulled by that name."""
+    ledger = ledger_of(tmp_path, ImageVerification(policy))
+    await pulled(ledger, None)
+    assert await ledger.must_pull("loaded:1", ID, Shown()) is must_pull
+    await pulled(ledger, owned("a"), "r.io/private:1")
+    assert await ledger.must_pull("r.io/private:1", ID, Shown())
 
 
 async def test_programs_are_run_for_none_but_what_was_had_by_them(tmp_path: Path) -> None:

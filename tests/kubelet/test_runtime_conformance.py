@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from knarr.objects.images import full_name
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, Process, SandboxPlan
 from services.kubelet.runtime.port import (
@@ -150,6 +151,15 @@ async def test_an_image_that_is_missing(subject: Subject) -> None:
     with pytest.raises(RuntimeFailure):
         await subject.runtime.create_container(replace(subject.plan(sandbox), image=missing))
     assert subject.states == []
+
+
+async def test_an_image_is_one_however_it_is_spelled(subject: Subject) -> None:
+    """What a pod asks for is seldom spelled as the engine spells it."""
+    spelled = full_name(subject.image)
+    image = await subject.runtime.image(subject.image)
+    assert {(await subject.runtime.image(name)).id for name in (spelled, spelled.removeprefix("docker.io/"))} == {image.id}
+    if listed := [found for found in await subject.runtime.images() if spelled in map(full_name, found.names)]:
+        assert [found.id for found in listed] == [image.id]
 
 
 async def test_a_start_that_fails_leaves_an_ended_container_with_the_reason(subject: Subject) -> None:

@@ -20,6 +20,8 @@ class KnarrCluster(ClusterClient):
     offset: int = field(default_factory=lambda: free_offset())
     runtime: str = "docker"
     datapath: str = "nftables"
+    # Where the engine listens, with the runtime `containerd`.
+    endpoint: str = ""
 
     @property
     def ports(self) -> dict[str, int]:
@@ -48,6 +50,7 @@ class KnarrCluster(ClusterClient):
 
     def up(self) -> str:
         choices = ["--data-dir", str(self.data_dir), "--runtime", self.runtime, "--datapath", self.datapath]
+        choices += ["--container-runtime-endpoint", self.endpoint] if self.endpoint else []
         return self.knarr("up", *choices, *self.options).stdout
 
     def down(self) -> str:

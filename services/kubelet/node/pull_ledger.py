@@ -136,7 +136,10 @@ class PullLedger:
 
     def _was_fetched(self, reference: str, image_id: str) -> bool:
         kept = self._kept
-        return self._blind or image_id in kept.records or full_name(reference) in kept.intents or file_name(image_id) in kept.broken
+        if self._blind or full_name(reference) in kept.intents or file_name(image_id) in kept.broken:
+            return True
+        record = kept.records.get(image_id)
+        return record is not None and record.covers(reference)
 
     def _left(self) -> set[str]:
         """Intents of pulls that are not under way."""

@@ -82,6 +82,11 @@ class PullRecord:
         """Of the repository of ``reference``."""
         return self.grants.get(repository_of(reference)) or Grant()
 
+    def covers(self, reference: str) -> bool:
+        """Whether what is known of the image is known of that name, too. By a name that it was never fetched by, it is one that somebody
+        gave to the node, if what it has is everybody's by another name; else that would be a way round the login."""
+        return repository_of(reference) in self.grants or not any(grant.everybody for grant in self.grants.values())
+
     def with_grant(self, reference: str, grant: Grant, now: datetime) -> PullRecord:
         return replace(self, grants={**self.grants, repository_of(reference): grant}, updated_at=now)
 

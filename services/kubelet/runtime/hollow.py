@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.objects.images import full_name
 from services.kubelet.runtime.addresses import PodAddresses
 from services.kubelet.runtime.hollow_process import fate_of
 from services.kubelet.runtime.observations import Observations
@@ -309,7 +310,8 @@ class HollowRuntime(Runtime):
 
 
 def _id_of(reference: str) -> str:
-    return "sha256:" + hashlib.sha256(reference.encode()).hexdigest()
+    """The same however it is spelled."""
+    return "sha256:" + hashlib.sha256(full_name(reference).encode()).hexdigest()
 
 
 async def _pause(seconds: float) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from knarr.service.files import PUBLIC, write_whole
 from services.kubelet.runtime.cri.engine import Engine
 from services.kubelet.runtime.cri.facts import EngineFacts, read_facts
+from services.kubelet.runtime.cri.firewall_chains import remove_idle_chains
 from services.kubelet.runtime.cri.settings import CriSettings
 from services.kubelet.runtime.port import RuntimeFailure
 
@@ -87,12 +88,13 @@ def _refuse_other(path: Path, present: str, settings: CriSettings) -> None:
 
 
 async def remove_network(settings: CriSettings, folder: Path) -> None:
-    """Takes away the file, what the plugins remember of it, and the bridge."""
+    """Takes away the file, what the plugins remember of it, the bridge, and where no other pods are what these were let through by."""
     path = folder / FILE
     await asyncio.to_thread(_remove_files, path, settings.network)
     # One that is not there is what is wanted.
     process = await asyncio.create_subprocess_exec("ip", "link", "delete", settings.bridge, stderr=asyncio.subprocess.DEVNULL)
     await process.wait()
+    await remove_idle_chains()
 
 
 def _remove_files(path: Path, network: str) -> None:
