@@ -60,7 +60,7 @@ class Router:
         """Whether the path lies in a served group and version, or in a group of this server's own, whatever the version: else the answer is
         a bare 404."""
         _, root, group, version, *_ = [*path.split("/"), "", "", ""]
-        if root == "api":
+        if not group or root == "api":
             return bool(group)
         return root == "apis" and any(self._tells(served, group, version) for served in self._registry.versions)
 

@@ -244,7 +244,6 @@ class TestBodies:
             ("application/json", b"", "(must be of type ConfigMap): couldn't get version/kind; json parse error"),
             ("application/json", b"{", "couldn't get version/kind; json parse error"),
             ("application/json", b"[1]", "cannot unmarshal array"),
-            ("application/json", b"null", "cannot unmarshal null"),
             ("application/json", b'{"kind":"Pod"}', 'Pod in version "v1" cannot be handled as a ConfigMap'),
             ("application/json", b'{"apiVersion":"v2"}', "the API version in the data (v2) does not match the expected API version (v1)"),
             ("application/json", b'{"data":{"a":1}}', 'ConfigMap in version "v1" cannot be handled as a ConfigMap'),
