@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from contextlib import suppress
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.machinery.errors import TRANSIENT, NotFound, StatusError
@@ -14,6 +17,7 @@ from services.scheduler.pod_facts import PodFacts
 
 POD_SCHEDULED = "PodScheduled"
 UNSCHEDULABLE, FAILED = "Unschedulable", "SchedulerError"
+ASKED_AGAIN = Backoff(0.1, 5.0)
 DISRUPTED, BY_SCHEDULER = "DisruptionTarget", "PreemptionByScheduler"
 
 
@@ -31,12 +35,17 @@ async def bind(client: Client, pod: PodFacts, node: str) -> None:
 
 
 async def is_bound(client: Client, pod: PodFacts, node: str) -> bool:
-    """Whether the server says that the pod has this node."""
-    try:
-        live = await client.get(core.Pod, pod.key.name, pod.key.namespace)
-    except StatusError:
-        return False
-    return live.metadata.uid == pod.uid and live.spec.node_name == node
+    """Whether the server says that the pod has this node. As long as it says nothing it is asked again: until then the room is taken."""
+    for failures in itertools.count(1):
+        try:
+            live = await client.get(core.Pod, pod.key.name, pod.key.namespace)
+        except TRANSIENT:
+            await asyncio.sleep(ASKED_AGAIN.delay(failures))
+        except StatusError:
+            return False
+        else:
+            return live.metadata.uid == pod.uid and live.spec.node_name == node
+    raise AssertionError("unreachable")
 
 
 async def report_unschedulable(client: Client, pod: PodFacts, message: str, node: str, clock: Clock, reason: str = UNSCHEDULABLE) -> None:

@@ -212,6 +212,21 @@ async def test_a_lost_reply_to_a_binding_does_no_harm() -> None:
 
 
 @virtual_time
+async def test_whether_a_binding_came_about_is_asked_until_it_is_known() -> None:
+    fixture = Fixture(node("n1", cpu="1"))
+    async with fixture.running():
+        fixture.api.fail_next(status_error("ServiceUnavailable", "down"), verb="create", subresource="binding", after=True)
+        fixture.api.fail_next(status_error("ServiceUnavailable", "down"), verb="get", message_type=core.Pod, times=4)
+        await fixture.client.create(pod("a", cpu="1"))
+        await fixture.client.create(pod("b", cpu="1"))
+        await asyncio.sleep(20)
+        bound = {found.metadata.name: found.spec.node_name for found in fixture.api.all(core.Pod)}
+        assert bound == {"a": "n1", "b": ""}
+        assert fixture.events("Scheduled") == ["Successfully assigned default/a to n1"]
+        assert not any("binding rejected" in words for words in fixture.events("FailedScheduling"))
+
+
+@virtual_time
 async def test_other_schedulers_and_gated_pods_are_left_alone() -> None:
     fixture = Fixture(node("n1"))
     foreign, gated, deleting = pod("foreign"), pod("gated"), pod("mine")

@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, UNSCHEDULABLE_TAINT, untolerated
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_TAINTS, Part, Subject
-from services.scheduler.plugin import CORDONED, Cluster, Plugin, Scores, normalized
+from services.scheduler.plugin import CORDONED, Change, Cluster, Plugin, Scores, normalized
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.row_cache import RowCache
 
@@ -33,6 +33,9 @@ class Taints(Plugin):
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         taint = _forbidding(pod, nodes.node(row))[0]
         return [f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"]
+
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        return change.row is None or _is_allowed(pod, nodes.node(change.row))
 
     def hindrance(self, pod: PodFacts, nodes: Nodes, row: int) -> str:
         taints = _forbidding(pod, nodes.node(row))

@@ -7,7 +7,7 @@ from typing import ClassVar
 from knarr.objects.tolerations import UNSCHEDULABLE_TAINT, tolerates
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_UNSCHEDULABLE, Part, Subject
-from services.scheduler.plugin import CORDONED, Plugin
+from services.scheduler.plugin import CORDONED, Change, Plugin
 from services.scheduler.pod_facts import PodFacts
 
 
@@ -20,6 +20,9 @@ class Unschedulable(Plugin):
         if not cordoned.any() or any(tolerates(toleration, UNSCHEDULABLE_TAINT) for toleration in pod.pod.spec.tolerations):
             return None
         return ~cordoned
+
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        return change.row is None or self.accepts(pod, nodes, change.row)
 
     def hindrance(self, pod: PodFacts, nodes: Nodes, row: int) -> str:
         return CORDONED

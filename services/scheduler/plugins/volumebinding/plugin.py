@@ -19,7 +19,7 @@ from knarr.objects.binding import SELECTED_NODE, can_reach, claimed, is_fully_bo
 from knarr.objects.copies import copy_of
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
-from services.scheduler.plugin import Cluster, Impossible, Plugin
+from services.scheduler.plugin import Change, Cluster, Impossible, Plugin
 from services.scheduler.plugins.volumebinding.arguments import VolumeBindingArgs
 from services.scheduler.plugins.volumebinding.claims import Claims, Unbound, claims_of
 from services.scheduler.plugins.volumebinding.room import Room, has_room, room_for
@@ -106,6 +106,14 @@ class VolumeBinding(ToldTogether, Plugin):
             return np.zeros(nodes.size, np.bool_)
         mask = self._reach_bound(claims, nodes)
         return self._narrowed(mask, claims.unbound, nodes) if claims.unbound else mask
+
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        if change.row is not None:
+            return self.accepts(pod, nodes, change.row)
+        claim = change.new if change.new is not None else change.old
+        if isinstance(claim, core.PersistentVolumeClaim):
+            return change.new is not None and claim.metadata.namespace == pod.key.namespace and claim.metadata.name in pod.claims
+        return True
 
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
         try:

@@ -1,0 +1,171 @@
+"""An event wakes every pod that it makes schedulable. Held against the filters themselves, before and after random events."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+from collections import Counter
+from typing import Any
+
+from google.protobuf.message import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knarr.api.core.v1 import core_pb2 as core
+from services.scheduler.decide import Decision, decide
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import DEFAULT_SCHEDULER
+from services.scheduler.queue import State, Waiting
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.state import SchedulerState
+from tests.scheduler.clusters import CLUSTERS, NODE_NAMES, namespaces, nodes, pods, storage_objects, web_service
+from tests.scheduler.objects import Objects
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("node"), nodes()),
+        st.tuples(st.just("no_node"), NODE_NAMES),
+        st.tuples(st.just("placed"), st.integers(0, 7).flatmap(pods), NODE_NAMES),
+        st.tuples(st.just("gone"), st.integers(0, 7)),
+        st.tuples(st.just("relabelled"), st.integers(0, 7), st.sampled_from(["web", "db"])),
+        st.tuples(st.just("other"), st.integers(0, 60)),
+        st.tuples(st.just("itself"), pods(99)),
+    ),
+    min_size=1,
+    max_size=8,
+)
+# What is left of a pod that waits, so that not everything keeps it from everywhere; and whether nodes may be cordoned.
+ASKED = ("volumes", "affinity", "topology_spread_constraints", "node_selector", "resource_claims")
+LEFT = st.sets(st.sampled_from([*ASKED, "ports", "requests", "cordons"]), min_size=1, max_size=3)
+# How often pods were woken, and of these for nothing, by who had refused them.
+WOKEN, IN_VAIN = Counter[str](), Counter[str]()
+
+
+class Model:
+    """Tells the state of events as informers do, and tries pods that wake as the loop does."""
+
+    def __init__(self, cluster: Any, left: set[str]) -> None:
+        self.left = left
+        found, placed, _ = cluster
+        self.objects: list[Message] = [*storage_objects(), *namespaces(), web_service()]
+        self.absent: list[Message] = []
+        self.world = Objects(*self.objects)
+        self.state = SchedulerState(SchedulerSettings(), self.world, asyncio.get_running_loop().time)
+        self.nodes: dict[str, core.Node] = {}
+        self.pods: dict[str, core.Pod] = {}
+        for one in found:
+            self.node(one)
+        for facts, name in placed:
+            self.placed(facts.pod, name)
+
+    def node(self, made: core.Node) -> None:
+        found, name = copy.deepcopy(made), made.metadata.name
+        found.spec.unschedulable &= "cordons" in self.left
+        self.state.node_changed(self.nodes.get(name), found)
+        self.nodes[name] = found
+
+    def no_node(self, name: str) -> None:
+        if name in self.nodes:
+            self.state.node_changed(self.nodes.pop(name), None)
+
+    def placed(self, found: core.Pod, name: str) -> None:
+        if found.metadata.uid not in self.pods:
+            there = copy.deepcopy(found)
+            there.spec.node_name = name
+            self.state.pod_changed(None, there)
+            self.pods[there.metadata.uid] = there
+
+    def gone(self, number: int) -> None:
+        for uid in [uid for uid, found in self.pods.items() if found.metadata.name == f"p{number}"]:
+            self.state.pod_changed(self.pods.pop(uid), None)
+
+    def relabelled(self, number: int, app: str) -> None:
+        for uid, old in [(uid, found) for uid, found in self.pods.items() if found.metadata.name == f"p{number}"]:
+            new = copy.deepcopy(old)
+            new.metadata.labels["app"] = app
+            self.state.pod_changed(old, new)
+            self.pods[uid] = new
+
+    def other(self, number: int) -> None:
+        """An object comes or goes; a namespace gets other labels."""
+        everything = [*self.objects, *self.absent]
+        obj = everything[number % len(everything)]
+        if obj in self.absent:
+            self.absent.remove(obj)
+            self.objects.append(obj)
+            self.tell(None, obj)
+        elif isinstance(obj, core.Namespace):
+            new = copy.deepcopy(obj)
+            new.metadata.labels["team"] = "red" if new.metadata.labels.get("team") == "blue" else "blue"
+            self.objects[self.objects.index(obj)] = new
+            self.tell(obj, new)
+        else:
+            self.objects.remove(obj)
+            self.absent.append(obj)
+            self.tell(obj, None)
+
+    def tell(self, old: Message | None, new: Message | None) -> None:
+        self.world.objects = tuple(self.objects)
+        self.state.object_changed(old, new)
+
+    def itself(self, found: core.Pod) -> None:
+        """The pod that waits asks for something else, under its name."""
+        (waiting,) = self.state.queue.pods()
+        new = waits(found, self.left)
+        new.metadata.uid, new.metadata.namespace = waiting.uid, waiting.key.namespace
+        self.state.pod_changed(waiting.pod, new)
+
+    def judged(self, pod: PodFacts) -> Decision:
+        nodes = self.state.nominations.seen_by(pod, self.state.table)
+        return decide(nodes, self.state.profiles[DEFAULT_SCHEDULER], pod, random.Random(0))
+
+    def refuse(self, waiting: Waiting, decision: Decision) -> None:
+        self.state.queue.refuse(waiting, decision.refused_by)
+        # Its pause is over: an event that may help has it tried at once.
+        waiting.retry_at = 0.0
+
+
+def waits(found: core.Pod, left: set[str]) -> core.Pod:
+    """A pod that waits, and asks for these things alone."""
+    pod = copy.deepcopy(found)
+    pod.spec.node_name = ""
+    pod.metadata.ClearField("deletion_timestamp")
+    for name in ASKED:
+        if name not in left:
+            pod.spec.ClearField(name)
+    for container in pod.spec.containers:
+        if "ports" not in left:
+            container.ClearField("ports")
+        if "requests" not in left:
+            container.ClearField("resources")
+    return pod
+
+
+async def play(cluster: Any, left: set[str], events: list[tuple[Any, ...]]) -> None:
+    model = Model(cluster, left)
+    model.state.pod_changed(None, waits(cluster[2][0].pod, left))
+    waiting = await model.state.queue.take()
+    for action, *arguments in events:
+        decision = model.judged(waiting.pod)
+        if decision.node:
+            return
+        model.refuse(waiting, decision)
+        getattr(model, action)(*arguments)
+        fits = bool(model.judged(waiting.pod).node)
+        woken = waiting.state is State.ACTIVE
+        assert woken or not fits, f"{action} made the pod schedulable, and did not wake it: refused by {sorted(decision.refused_by)}"
+        if woken:
+            for by in decision.refused_by:
+                WOKEN[by] += 1
+                IN_VAIN[by] += not fits
+        if not fits and not woken:
+            # Still unschedulable: taken out by hand for the next event.
+            model.state.queue.changed(lambda _: True)
+        waiting = await model.state.queue.take()
+
+
+@given(CLUSTERS, LEFT, EVENTS)
+@settings(max_examples=250, deadline=None)
+def test_no_event_that_helps_is_missed(cluster: Any, left: set[str], events: list[tuple[Any, ...]]) -> None:
+    asyncio.run(play(cluster, left, events))
