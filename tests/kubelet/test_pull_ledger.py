@@ -273,6 +273,8 @@ async def test_on_a_full_disk_nothing_is_pulled_for_which_nothing_can_be_kept(tm
     files.full = "read"
     await ledger.load()
     assert await ledger.must_pull("other:1", "sha256:other", Shown()), "what cannot be read may have been pulled"
+    files.full = ""
+    assert not await ledger.must_pull("other:1", "sha256:other", Shown()), "it is read as soon as that goes"
 
 
 async def test_records_go_with_their_images(tmp_path: Path) -> None:

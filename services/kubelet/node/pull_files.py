@@ -43,7 +43,8 @@ class PullFiles:
         for path, reference in _read(self._pulling, parse_intent):
             if reference is None or file_name(reference) != path.name:
                 # Whose intent it was is nowhere: the image, if it came, is one that nobody fetched.
-                path.unlink()
+                with suppress(OSError):
+                    path.unlink()
             else:
                 kept.intents.add(reference)
         return kept
@@ -88,10 +89,11 @@ def _read(folder: Path, parse: Callable[[bytes], T]) -> Iterator[tuple[Path, T |
     """Each file that is one of ours, and what it says; None: nothing that can be read."""
     for path in sorted(folder.glob(f"{PREFIX}*")):
         if path.name.endswith(UNFINISHED):
-            path.unlink()
+            with suppress(OSError):
+                path.unlink()
             continue
         said: T | None = None
-        with suppress(ValueError):
+        with suppress(ValueError, OSError):
             said = parse(path.read_bytes())
         yield path, said
 

@@ -60,9 +60,10 @@ class PullLedger:
         self._writing = asyncio.Lock()
 
     async def load(self) -> None:
-        """What the kubelet before this one remembered."""
+        """What the kubelet before this one remembered. Where that cannot be read it is tried again with the next image."""
         try:
             self._kept = await self._node_files.call(self._files.read)
+            self._blind = False
         except OSError as error:
             self._blind = True
             log.warning("which images were fetched cannot be read: pods must show logins for all", extra={"error": str(error)})
@@ -74,6 +75,8 @@ class PullLedger:
 
     async def must_pull(self, reference: str, image_id: str, logins: PodLogins) -> bool:
         """Whether the registry must be asked if a pod may have an image that is here."""
+        if self._blind:
+            await self.load()
         record = self._kept.records.get(image_id)
         if not self._rules.asks(repository_of(reference), self._was_fetched(reference, image_id)):
             return False
