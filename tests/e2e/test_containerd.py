@@ -1,0 +1,94 @@
+"""A whole cluster on containerd, as its user has it, and what is left of it."""
+
+from __future__ import annotations
+
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.kubelet.containerd_support import IMAGE, Containerd, containerd
+from tests.support.knarr_cluster import KnarrCluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+SERVE = "hostname >/tmp/index.html; echo ready; exec httpd -f -v -p 8080 -h /tmp"
+WEB = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web"},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [
+                    {
+                        "name": "web",
+                        "image": IMAGE,
+                        "imagePullPolicy": "Never",
+                        "command": ["sh", "-c", SERVE],
+                        "readinessProbe": {"httpGet": {"port": 8080}, "periodSeconds": 1},
+                    }
+                ],
+            },
+        },
+    },
+}
+
+
+@pytest.fixture
+def engine() -> Iterator[Containerd]:
+    with containerd() as made:
+        yield made
+
+
+def said(*command: str) -> list[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def left(engine: Containerd) -> set[str]:
+    """What pods and their network are on a machine."""
+    sets = [line for line in said("iptables-save") if "CNI" in line]
+    links = [line.split(":")[1].strip().partition("@")[0] for line in said("ip", "-oneline", "link")]
+    spaces = said("ip", "netns", "list")
+    groups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/knarr_*")]
+    tasks = said("ctr", "--address", engine.endpoint.removeprefix("unix://"), "--namespace", "k8s.io", "containers", "list", "--quiet")
+    files = [str(path) for path in (engine.place / "net.d").glob("*")]
+    return {*sets, *links, *spaces, *groups, *tasks, *files}
+
+
+def answer(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as told:
+            return str(told.read().decode().strip())
+    except urllib.error.URLError:
+        return ""
+
+
+def test_a_cluster_comes_works_and_goes_without_a_trace(engine: Containerd, tmp_path: Path) -> None:
+    before = left(engine)
+    cluster = KnarrCluster(tmp_path / "k", runtime="containerd", endpoint=engine.endpoint)
+    try:
+        cluster.up()
+        cluster.apply(WEB)
+        cluster.kubectl("expose", "deployment", "web", "--port=80", "--target-port=8080")
+        pods = cluster.wait_for("two pods that are ready", lambda: two if len(two := cluster.ready_pods("app=web")) == 2 else None)
+        names = {pod["metadata"]["name"] for pod in pods}
+        name = min(names)
+        assert pods[0]["status"]["containerStatuses"][0]["containerID"].startswith("containerd://")
+        assert cluster.kubectl("exec", name, "--", "cat", "/tmp/index.html").stdout.strip() == name
+        assert cluster.kubectl("logs", name).stdout.startswith("ready\n")
+        address = cluster.get("service", "web")["spec"]["clusterIP"]
+        for other in names:
+            cluster.wait_for(f"an answer of {other}", partial(lambda other: answer(f"http://{address}/") == other, other))
+        assert said("iptables", "-S", "CNI-FORWARD"), "pods are let through by the plugins"
+    finally:
+        cluster.down()
+    assert left(engine) - before == set()
