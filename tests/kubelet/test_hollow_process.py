@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.hollow_process import Fate, fate_of
-from services.kubelet.runtime.plan import Process
+from services.kubelet.runtime.plan import ContainerPlan, PodRef, Process, SandboxPlan
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,15 @@ def test_a_command_says_how_it_ends(command: tuple[str, ...], fate: Fate | None)
 def test_arguments_count_and_an_images_own_command_is_not_known() -> None:
     assert fate_of(Process(command=("sh",), args=("-c", "exit 2"))) == Fate(0, 2)
     assert fate_of(Process(args=("true",))) is None
+
+
+async def test_a_container_that_is_removed_leaves_no_timer() -> None:
+    runtime, pod = HollowRuntime("10.244.0.0/24"), PodRef("default", "web", "uid")
+    await runtime.start()
+    sandbox = await runtime.create_sandbox(SandboxPlan(pod, 0, "web"))
+    plan = ContainerPlan(pod, sandbox.id, "app", 0, "app:1", "hash", 0, process=Process(("sleep", "100000")))
+    container = await runtime.create_container(plan)
+    await runtime.start_container(container, pod)
+    (fate,) = runtime._fates.values()
+    await runtime.remove_container(container, pod)
+    assert fate.cancelled() and not runtime._fates

@@ -45,6 +45,8 @@ class MemoryStore:
         self._keys: list[str] = []
         self._versions: dict[str, list[Change]] = {}
         self._log: list[Change] = []
+        # Of the keys that end by themselves.
+        self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._changed = asyncio.Event()
 
     def items(self, prefix: str, start: str = "", revision: int = 0) -> list[KeyValue]:
@@ -67,7 +69,8 @@ class MemoryStore:
             for put in transaction.puts:
                 self._record(Change(put.key, put.value, self.revision))
                 if put.ttl_seconds:
-                    asyncio.get_running_loop().call_later(put.ttl_seconds, self._expire, put.key, self.revision)
+                    expiry = asyncio.get_running_loop().call_later(put.ttl_seconds, self._expire, put.key, self.revision)
+                    self._expiries[put.key] = expiry
             for key in gone:
                 self._record(Change(key, None, self.revision))
             self._wake()
@@ -156,6 +159,8 @@ class MemoryStore:
             insort(self._keys, change.key)
         versions.append(change)
         self._log.append(change)
+        if (expiry := self._expiries.pop(change.key, None)) is not None:
+            expiry.cancel()
 
     def _expire(self, key: str, revision: int) -> None:
         """Ends what was put at that revision, if nothing was put there since."""

@@ -71,6 +71,8 @@ class HollowRuntime(Runtime):
         self._addresses = PodAddresses(pod_cidr)
         self._observations = Observations()
         self._plans: dict[str, ContainerPlan] = {}
+        # The ends, by container, of processes that end by themselves.
+        self._fates: dict[str, asyncio.TimerHandle] = {}
         self._count = 0
         self._trouble = ""
         self._handlers: tuple[str, ...] = ("hollow",)
@@ -207,10 +209,12 @@ class HollowRuntime(Runtime):
             return
         self._observations.put_container(pod, running)
         if fate is not None:
-            asyncio.get_running_loop().call_later(fate.seconds, self._end, pod, container.id, fate.exit_code)
+            loop = asyncio.get_running_loop()
+            self._fates[container.id] = loop.call_later(fate.seconds, self._end, pod, container.id, fate.exit_code)
 
     def _end(self, ref: PodRef, container_id: str, exit_code: int) -> None:
         """The process ends, unless it was stopped before."""
+        self._fates.pop(container_id, None)
         pod = self._observations.get(ref.uid)
         for container in pod.containers if pod else ():
             if container.id == container_id and container.state == RUNNING:
@@ -261,6 +265,8 @@ class HollowRuntime(Runtime):
     async def remove_container(self, container: Container, pod: PodRef) -> None:
         self._refuse_in_trouble()
         self._plans.pop(container.id, None)
+        if (fate := self._fates.pop(container.id, None)) is not None:
+            fate.cancel()
         self._observations.remove(pod.uid, container.id)
 
     async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
