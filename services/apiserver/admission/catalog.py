@@ -15,6 +15,7 @@ from services.apiserver.admission.cluster_trust_bundle_attest.plugin import Clus
 from services.apiserver.admission.default_ingress_class.plugin import DefaultIngressClass
 from services.apiserver.admission.default_storage_class.plugin import DefaultStorageClass
 from services.apiserver.admission.default_toleration_seconds.plugin import DefaultTolerationSeconds
+from services.apiserver.admission.device_admin_access.plugin import DeviceAdminAccess
 from services.apiserver.admission.limit_ranger.plugin import LimitRanger
 from services.apiserver.admission.mutating_admission_policy.plugin import MutatingAdmissionPolicy
 from services.apiserver.admission.mutating_admission_webhook.plugin import MutatingAdmissionWebhook
@@ -69,6 +70,7 @@ ALL: Sequence[Factory] = (
     # Nobody behind it says who asked.
     CertificateRequester,
     PodCertificateSigning,
+    DeviceAdminAccess,
     ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook,
     ResourceQuota,
@@ -80,7 +82,7 @@ ASKING: frozenset[Factory] = frozenset(
 # Those that are off unless they are turned on.
 OFF: frozenset[Factory] = frozenset({OwnerReferencesPermissionEnforcement})
 # Those that nobody turns off: what they write is trusted.
-FIXED: frozenset[Factory] = frozenset({CertificateRequester, PodCertificateSigning})
+FIXED: frozenset[Factory] = frozenset({CertificateRequester, PodCertificateSigning, DeviceAdminAccess})
 PLUGINS: Sequence[Factory] = tuple(make for make in ALL if make not in OFF)
 # Those that ask what else the caller may do.
 ASKING_PERMISSION: frozenset[Factory] = frozenset(

@@ -36,6 +36,12 @@ ATTACH_PATIENCE = timedelta(seconds=123)
 log = logging.getLogger(__name__)
 
 
+class Unprepared(DriverError):
+    """Devices that the pod's claims have cannot be made ready on the node."""
+
+    reason = "FailedPrepareDynamicResources"
+
+
 class SandboxMaker:
     """Makes directory, volumes and sandbox of one pod."""
 
@@ -51,6 +57,7 @@ class SandboxMaker:
         # Before anything is read: what changes meanwhile is looked at again.
         self._facts.volumes_stale = False
         try:
+            self._check_devices(pod)
             references = await self._shared.references.read(pod)
             volumes = contents(pod, references, self._shared.node, pod.status.pod_ip)
             self._facts.folders = frozenset(found.path for found in volumes.values() if isinstance(found, HostDirectory) and found.made)
@@ -70,10 +77,19 @@ class SandboxMaker:
             if not isinstance(error, VolumeError | DriverError | Missing | OSError | StatusError):
                 log.exception("volumes cannot be made", extra={"pod": pod.metadata.name})
             if not isinstance(error, NotYet) or self._shared.clock.now() - self._facts.seen_at > ATTACH_PATIENCE:
-                self._event("Warning", error.reason if isinstance(error, VolumeError) else "FailedMount", self._words(pod, error))
+                told = error.reason if isinstance(error, VolumeError | Unprepared) else "FailedMount"
+                self._event("Warning", told, self._words(pod, error))
             self._facts.volumes_stale = True
             now = self._shared.clock.now()
             self._facts.failures[VOLUMES] = StartFailure("ContainerCreating", str(error), now, now + self._retry(error))
+
+    def _check_devices(self, pod: core.Pod) -> None:
+        """No driver of devices can register at a node here; where containers are simulated, so are devices. Raises Unprepared."""
+        if pod.spec.resource_claims and self._shared.runtime.mounts_files:
+            names = ", ".join(claim.name for claim in pod.spec.resource_claims)
+            raise Unprepared(
+                f"Failed to prepare dynamic resources: this node prepares no devices, as no driver of devices can register here: {names}"
+            )
 
     async def _set_up_driven(self, pod: core.Pod, volumes: Mapping[str, Content], group: int | None, giving: Giving) -> None:
         wanted = [found for found in volumes.values() if isinstance(found, DriverVolume)]

@@ -30,4 +30,4 @@ def test_those_of_ours_let_nobody_behind_them_change_what_they_wrote() -> None:
     names = [make.name for make in catalog.ALL]  # type: ignore[attr-defined]
     ours = [make.name for make in catalog.ALL if make in catalog.FIXED]  # type: ignore[attr-defined]
     first = names.index("MutatingAdmissionWebhook") + 1
-    assert names[first : first + len(ours)] == ours == ["CertificateRequester", "PodCertificateSigning"]
+    assert names[first : first + len(ours)] == ours == ["CertificateRequester", "PodCertificateSigning", "DeviceAdminAccess"]

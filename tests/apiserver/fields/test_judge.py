@@ -49,9 +49,8 @@ def warned(judged: Judgement) -> list[str]:
     return [text.partition(":")[0] for text in judged.warnings]
 
 
-PROTECTING = [
+PROTECTING: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("spec.os.name", {"os": {"name": "windows"}}, {}),
-    ("spec.containers[0].resources.claims", {}, {"resources": {"claims": [{"name": "r"}]}}),
     ("spec.volumes[1].flexVolume", {"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "flexVolume": {"driver": "d/d"}}]}, {}),
     ("spec.volumes[0].emptyDir.medium", {"volumes": [{"name": "a", "emptyDir": {"medium": "HugePages"}}]}, {}),
 ]
@@ -138,16 +137,16 @@ def test_who_creates_what_nothing_acts_by_is_told_so_once(kind: str) -> None:
 
 
 def test_some_kinds_wait_for_their_controllers() -> None:
-    assert {"Ingress", "ResourceClaim"} <= set(WITHOUT_CONTROLLER)
+    assert {"Ingress", "StorageVersionMigration"} <= set(WITHOUT_CONTROLLER)
 
 
 async def test_the_warning_reaches_whoever_creates_it() -> None:
     async with ApiInMemory() as api:
         rest = RestClient(api)
-        claim = {"metadata": {"name": "x"}, "spec": {}}
-        answer = await rest.call("POST", "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims", claim)
+        ingress = {"metadata": {"name": "x"}, "spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}}}
+        answer = await rest.call("POST", "/apis/networking.k8s.io/v1/namespaces/default/ingresses", ingress)
         (warning,) = answer.headers["warning"]
-        assert answer.status == 201 and "ResourceClaim is kept, but nothing acts by it yet" in warning
+        assert answer.status == 201 and "Ingress is kept, but nothing acts by it yet" in warning
 
 
 async def test_the_api_server_judges_creates_and_updates() -> None:

@@ -21,6 +21,7 @@ from knarr.machinery.validation import (
 )
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
 from services.apiserver.strategies.pod.containers import PodFacts, validate_containers, validate_init_containers
+from services.apiserver.strategies.pod.devices import validate_device_claims
 from services.apiserver.strategies.pod.names import validate_dns, validate_host_aliases, validate_hostname_override
 from services.apiserver.strategies.pod.scheduling import validate_affinity, validate_tolerations, validate_topology_spread
 from services.apiserver.strategies.pod.security import validate_pod_security
@@ -39,6 +40,7 @@ LIMITS = {
     "host_aliases": 1024,
     "readiness_gates": 256,
     "scheduling_gates": 256,
+    "resource_claims": 256,
     "topology_spread_constraints": 256,
 }
 CONTAINER_LIMITS = {"ports": 1024, "env": 8192, "env_from": 1024, "volume_mounts": 2048, "command": 16384, "args": 16384}
@@ -62,6 +64,7 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
     if spec.HasField("affinity"):
         causes += validate_affinity(spec.affinity, path.child("affinity"))
     causes += validate_tolerations(spec.tolerations, path.child("tolerations"))
+    causes += validate_device_claims(spec, path)
     causes += _names(spec, path)
     causes += validate_hostname_override(spec, path)
     causes += validate_host_aliases(spec.host_aliases, path.child("hostAliases"))
