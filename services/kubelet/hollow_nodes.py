@@ -26,6 +26,8 @@ from knarr.service.component import Component
 from knarr.service.node_calls import node_of
 from knarr.service.tasks import cancel
 from services.kubelet.component import RIGHTS, Kubelet
+from services.kubelet.cut_client import CutClient
+from services.kubelet.hollow_faults import Condition, HollowFaults
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.servicer import KubeletServicer
 from services.kubelet.settings import KubeletSettings
@@ -38,7 +40,7 @@ POLL_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
 # Nothing of a simulated machine changes by itself; what does change is looked at when it does.
 STATUS_CHECK_SECONDS = 10.0
-PLAIN = HollowSettings()
+PLAIN, NONE = HollowSettings(), HollowFaults()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class HollowNodesSettings:
     # By number: the range of a node's pod addresses, CIDR. Without one the controller gives the nodes theirs.
     pod_cidr: Callable[[int], str] = lambda _: ""
     runtime: HollowSettings = PLAIN
+    faults: HollowFaults = NONE
 
     def of(self, number: int) -> KubeletSettings:
         """What the kubelet of one node is told."""
@@ -74,7 +77,7 @@ class HollowNodes(Component):
         self._client_of, self._settings, self._clock = client_of, settings, clock
         self.nodes: dict[str, HollowNode] = {}
         for number in settings.numbers:
-            node = HollowNode(self._make, number)
+            node = HollowNode(self._make, number, Condition(runtime=settings.runtime))
             self.nodes[node.name] = node
         self._waiting = dict(self.nodes)
         self._begun = asyncio.Semaphore(BEGIN_AT_ONCE)
@@ -90,6 +93,7 @@ class HollowNodes(Component):
 
     async def run(self) -> None:
         tasks = [asyncio.create_task(self._begin(node), name=f"hollow/{name}") for name, node in self.nodes.items()]
+        tasks.append(asyncio.create_task(self._befall(), name="hollow/faults"))
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -104,10 +108,27 @@ class HollowNodes(Component):
             del self._waiting[name]
         return True
 
-    def _make(self, number: int) -> Kubelet:
-        settings = self._settings.of(number)
-        runtime = HollowRuntime(settings.pod_cidr, self._settings.runtime, self._clock)
-        return Kubelet(self._client_of(settings.node_name), settings, runtime, self._clock)
+    def _make(self, node: HollowNode) -> tuple[Kubelet, HollowRuntime]:
+        settings = self._settings.of(node.number)
+        runtime = HollowRuntime(settings.pod_cidr, node.condition.runtime, self._clock)
+        runtime.missing_images = set(node.condition.missing_images)
+        client = self._client_of(node.name)
+        if self._settings.faults.faults:
+            client = CutClient(client, lambda: node.condition.cut_off)
+        return Kubelet(client, settings, runtime, self._clock), runtime
+
+    async def _befall(self) -> None:
+        """Lets each node have its faults in their time."""
+        faults, loop = self._settings.faults, asyncio.get_running_loop()
+        while not self.ready:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
+        began = loop.time()
+        usual = Condition(runtime=self._settings.runtime)
+        for moment in faults.moments:
+            await asyncio.sleep(max(began + moment - loop.time(), 0))
+            for node in self.nodes.values():
+                node.become(faults.condition(node.number, moment, usual))
+        await asyncio.Event().wait()
 
     async def _begin(self, node: HollowNode) -> None:
         """A few at a time."""
@@ -126,26 +147,60 @@ class HollowNodes(Component):
 
 
 class HollowNode:
-    """One of them: its kubelet, made anew when it fails."""
+    """One of them: its kubelet, made anew when it fails, and not there while its machine is off."""
 
-    def __init__(self, make: Callable[[int], Kubelet], number: int) -> None:
-        self.name, self.number = node_name(number), number
+    def __init__(self, make: Callable[[HollowNode], tuple[Kubelet, HollowRuntime]], number: int, condition: Condition) -> None:
+        self.name, self.number, self.condition = node_name(number), number, condition
         self._make = make
         self.kubelet: Kubelet | None = None
+        self._runtime: HollowRuntime | None = None
+        self._changed = asyncio.Event()
 
     @property
     def ready(self) -> bool:
         return self.kubelet is not None and self.kubelet.ready
 
+    def become(self, condition: Condition) -> None:
+        """What befalls it, from now on."""
+        if condition == self.condition:
+            return
+        log.info("a simulated node changes", extra={"node": self.name, "down": condition.down, "cut_off": condition.cut_off})
+        self.condition = condition
+        if self._runtime is not None:
+            self._runtime.settings, self._runtime.missing_images = condition.runtime, set(condition.missing_images)
+        self._changed.set()
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            self.kubelet = self._make(self.number)
+            self._changed.clear()
+            if self.condition.down:
+                await self._changed.wait()
+                continue
+            self.kubelet, self._runtime = self._make(self)
+            running = asyncio.create_task(self.kubelet.run(), name=f"hollow/{self.name}/running")
             try:
-                await self.kubelet.run()
+                await self._until_down(running)
             except Exception:
                 log.exception("a node failed; starting it again", extra={"node": self.name, "seconds": AGAIN_SECONDS})
-            await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(AGAIN_SECONDS)
+            finally:
+                # A machine that is off has no containers either.
+                await cancel([running])
+                self.kubelet = self._runtime = None
+
+    async def _until_down(self, running: asyncio.Task[None]) -> None:
+        """Raises what the kubelet ends with."""
+        while not self.condition.down:
+            self._changed.clear()
+            changed = asyncio.create_task(self._changed.wait())
+            try:
+                await asyncio.wait([running, changed], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+            if running.done():
+                running.result()
+                raise RuntimeError(f"the kubelet of {self.name} ended although it should run for ever")
 
 
 class NodesServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):

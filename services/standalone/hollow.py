@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from knarr.objects.hollow import node_name
 from services.kubelet.settings import KubeletSettings
-from services.standalone.settings import ClusterSettings
+from services.standalone.settings import ClusterSettings, path_of
 
 if TYPE_CHECKING:
     from services.kubelet.hollow_nodes import HollowNodesSettings
@@ -47,7 +47,10 @@ def pod_ranges(settings: ClusterSettings) -> Callable[[int], str]:
 
 def hollow_nodes(settings: ClusterSettings, kubelet: KubeletSettings) -> HollowNodesSettings:
     """``kubelet`` is what the cluster's own node is told, which the others share, but for what is its own. They have its address."""
+    from services.kubelet.hollow_faults import HollowFaults, read_faults
     from services.kubelet.hollow_nodes import HollowNodesSettings
 
     node = replace(kubelet, data_dir=settings.files.kubelet / "hollow", port=settings.ports.hollow)
-    return HollowNodesSettings(node, node_numbers(settings), pod_ranges(settings))
+    file = path_of(settings.hollow_faults)
+    faults = read_faults(file) if file is not None else HollowFaults()
+    return HollowNodesSettings(node, node_numbers(settings), pod_ranges(settings), faults=faults)

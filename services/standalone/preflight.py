@@ -175,6 +175,12 @@ def _file_problems(settings: ClusterSettings) -> Iterator[str]:
         from services.scheduler.configuration.reading import read_scheduler_configuration
 
         yield from _told("--scheduler-config", read_scheduler_configuration, file)
+    if file := path_of(settings.hollow_faults):
+        from services.kubelet.hollow_faults import read_faults
+
+        yield from _told("--hollow-faults", read_faults, file)
+        if settings.nodes < 2:
+            yield "--hollow-faults is about simulated nodes; give --nodes with it, or the other as '' to have none"
     if settings.authorization_mode or settings.enable_admission_plugins or settings.disable_admission_plugins:
         yield from _part_problems(settings)
 

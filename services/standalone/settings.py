@@ -57,6 +57,7 @@ LATER = frozenset(
         "enable_admission_plugins",
         "encryption_provider_config",
         "hollow",
+        "hollow_faults",
         "kubelet_options",
         "mutual",
         "nodes",
@@ -162,6 +163,9 @@ class ClusterSettings:
     )
     ports: Ports = Ports()
     nodes: int = chosen(1, number(1, MOST_NODES), "how many nodes there are; those beyond the first are simulated", "NUMBER")
+    hollow_faults: str = chosen(
+        "", optional_path, "a file of HollowFaults: what befalls the nodes that --nodes adds, and when; empty: nothing", "FILE"
+    )
     node_name: str = chosen("", optional_node_name, "the node's name (default: the machine's)", "NAME")
     # The first is the API's, the tenth the nameserver's.
     service_cidr: str = chosen("10.96.0.0/16", cidr_for("Services", 28), "addresses of Services", "CIDR")

@@ -17,7 +17,8 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.machinery.errors import NotFound
 from knarr.objects.hollow import node_name
 from knarr.service.node_calls import naming
-from services.kubelet.hollow_nodes import HollowNodes, HollowNodesSettings, NodesServicer
+from services.kubelet.hollow_faults import HollowFaults
+from services.kubelet.hollow_nodes import NONE, HollowNodes, HollowNodesSettings, NodesServicer
 from services.kubelet.settings import KubeletSettings
 from tests.kubelet.support import condition, make_pod, until
 from tests.support.api import FaultyApi
@@ -26,10 +27,10 @@ from tests.support.virtual_time import VirtualClock, virtual_time
 
 
 @asynccontextmanager
-async def hollow(api: FaultyApi, folder: Path, count: int = 3) -> AsyncIterator[HollowNodes]:
+async def hollow(api: FaultyApi, folder: Path, count: int = 3, faults: HollowFaults = NONE) -> AsyncIterator[HollowNodes]:
     """Nodes that are ready."""
     node = KubeletSettings(node_name="", data_dir=folder, node_ip="192.0.2.10", port=10261)
-    settings = HollowNodesSettings(node, range(1, count + 1), lambda number: f"10.244.{number}.0/24")
+    settings = HollowNodesSettings(node, range(1, count + 1), lambda number: f"10.244.{number}.0/24", faults=faults)
     nodes = HollowNodes(lambda name: api.client(kubelet_of(name)), settings, VirtualClock())
     task = asyncio.create_task(nodes.run())
     try:

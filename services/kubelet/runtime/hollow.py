@@ -11,6 +11,7 @@ import hashlib
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import ClassVar
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
@@ -66,8 +67,11 @@ class HollowRuntime(Runtime):
     uses_machine: ClassVar[bool] = False
 
     def __init__(self, pod_cidr: str, settings: HollowSettings | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._settings = settings or HollowSettings()
         self._clock = clock
+        self._settings = settings or HollowSettings()
+        # Since when containers seem to use how much CPU.
+        self._rates: list[tuple[datetime, int]] = []
+        self.settings = self._settings
         self._addresses = PodAddresses(pod_cidr)
         self._observations = Observations()
         self._plans: dict[str, ContainerPlan] = {}
@@ -85,6 +89,17 @@ class HollowRuntime(Runtime):
         self.check_results: dict[str, ProbeResult] = {}
         # References pulled, in order.
         self.pulled: list[str] = []
+
+    @property
+    def settings(self) -> HollowSettings:
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: HollowSettings) -> None:
+        """From now on it goes by these; what containers have used of CPU stays."""
+        if not self._rates or settings.cpu_milli != self._settings.cpu_milli:
+            self._rates.append((self._clock.now(), settings.cpu_milli))
+        self._settings = settings
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
         self._addresses = PodAddresses(pod_cidr)
@@ -295,10 +310,19 @@ class HollowRuntime(Runtime):
         for pod in self._observations.pods.values():
             for container in pod.containers:
                 if container.state == RUNNING and container.started_at is not None:
-                    seconds = (now - container.started_at).total_seconds()
-                    cpu = int(seconds * self._settings.cpu_milli * 1_000_000)
+                    cpu = self._used(container.started_at, now)
                     result.append(Usage(pod.ref, container.name, cpu, self._settings.memory_bytes))
         return result
+
+    def _used(self, since: datetime, until: datetime) -> int:
+        """CPU time of a container that has run from one moment to another, nanoseconds."""
+        used = 0.0
+        # One may have begun before its runtime, by a clock that somebody has set.
+        ends = [*(at for at, _ in self._rates[1:]), until]
+        for number, ((begin, milli), end) in enumerate(zip(self._rates, ends, strict=True)):
+            begin = max(begin, since) if number else since
+            used += max((end - begin).total_seconds(), 0.0) * milli
+        return int(used * 1_000_000)
 
     def _plan(self, container_id: str) -> ContainerPlan:
         plan = self._plans.get(container_id)
