@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import subprocess
 import uuid
@@ -175,6 +176,19 @@ async def test_pods_outlive_the_bridge(node: Node) -> None:
     await keeper.look()
     assert node.whole(sandbox.id) and await serves(sandbox.ip)
     assert node.observed(sandbox.id).ready
+
+
+async def test_pods_outlive_somebody_who_tidies_up_networks(node: Node) -> None:
+    """The engine knows of nobody who is on ours."""
+    sandbox = await node.serving()
+    assert await serves(sandbox.ip)
+    keeper = BridgeKeeper(node.settings.bridge, node.runtime._renew_network)
+    await keeper.look()
+    labels = json.dumps({"label": [f"{key}={value}" for key, value in node.own.items()]})
+    pruned = await node.runtime._engine.request("POST", "networks/prune", params={"filters": labels})
+    assert pruned["NetworksDeleted"] == [node.settings.network]
+    await keeper.look()
+    assert node.whole(sandbox.id) and await serves(sandbox.ip)
 
 
 async def test_a_port_that_is_no_sandboxes_is_taken_away(node: Node) -> None:
