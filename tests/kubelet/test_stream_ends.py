@@ -19,9 +19,9 @@ from services.kubelet.conversation import converse
 from services.kubelet.forwarding import relay
 from services.kubelet.runtime.cri.streams import StreamedSession, Wire
 from services.kubelet.runtime.docker import processes
-from services.kubelet.runtime.docker.engine import Engine
+from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 from services.kubelet.runtime.docker.streams import HijackedSession
-from services.kubelet.runtime.port import Container, Session
+from services.kubelet.runtime.port import Container, RuntimeFailure, RuntimeUnavailable, Session
 from services.kubelet.servicer import KubeletServicer
 
 PIECE = b"x" * 65536
@@ -158,6 +158,46 @@ async def test_a_command_ends_whose_caller_leaves_before_it_begins(monkeypatch: 
     await asyncio.gather(calling, return_exceptions=True)
     await found.close()
     assert ended == [4711]
+
+
+class BusyEngine:
+    """Refuses the first questions for a command, and then says what ``answer`` says."""
+
+    def __init__(self, refused: list[RuntimeFailure], answer: Any) -> None:
+        self.refused, self._answer = refused, answer
+
+    async def request(self, method: str, path: str) -> Any:
+        if self.refused:
+            raise self.refused.pop(0)
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    ("refused", "answer", "wanted", "told"),
+    [
+        ([RuntimeUnavailable("busy")] * 3, {"ExitCode": None, "Pid": 7}, [7], ""),
+        ([RuntimeUnavailable("busy")] * 3, {"ExitCode": 0, "Pid": 7}, [], ""),
+        ([EngineNotFound(404, "No such exec instance")], None, [], ""),
+        ([RuntimeUnavailable("busy")] * 90, None, [], "was not ended"),
+        ([], {"ExitCode": None, "Pid": 0}, [], ""),
+    ],
+)
+async def test_a_command_ends_though_the_engine_is_busy(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    refused: list[RuntimeFailure],
+    answer: Any,
+    wanted: list[int],
+    told: str,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(processes, "end_processes", lambda pid, container: ended.append(pid))
+    monkeypatch.setattr(processes, "pauses", lambda: [0.0] * 9)
+    engine: Any = BusyEngine(list(refused), answer)
+    found = processes.EngineProcesses(engine, None)  # type: ignore[arg-type]
+    await found._end("exec/1", "c")
+    assert ended == wanted
+    assert told in caplog.text if told else not caplog.text
 
 
 def test_the_engine_is_asked_for_some_seconds_and_not_too_often() -> None:

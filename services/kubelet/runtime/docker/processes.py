@@ -76,20 +76,33 @@ class EngineProcesses:
 
     async def _end(self, path: str, container_id: str) -> None:
         """Ends a command that still runs though nobody hears it any more."""
-        try:
-            # The engine learns a process' number a moment after the process begins, and its exit code when it has ended.
-            for pause in pauses():
-                inspected = await self._engine.request("GET", f"{path}/json")
-                if inspected["ExitCode"] is not None:
+        failure: Exception | None = None
+        # The engine learns a process' number a moment after the process begins, and its exit code when it has ended.
+        for pause in pauses():
+            try:
+                if await self._ended(path, container_id):
                     return
-                if inspected["Pid"]:
-                    await asyncio.to_thread(end_processes, int(inspected["Pid"]), container_id)
-                    return
-                await asyncio.sleep(pause)
+            except (RuntimeFailure, OSError) as error:
+                # It may be too busy to answer now.
+                failure = error
+            await asyncio.sleep(pause)
+        if failure is not None:
+            log.warning("a command was not ended", extra={"container": container_id, "error": str(failure)})
+        else:
             # It never began, most likely: its caller left while the engine was asked to start it.
             log.info("the engine tells no process of a command that was given up", extra={"container": container_id})
-        except (RuntimeFailure, OSError) as error:
-            log.warning("a command was not ended", extra={"container": container_id, "error": str(error)})
+
+    async def _ended(self, path: str, container_id: str) -> bool:
+        """Whether it has ended, or was ended; False where the engine does not know its process yet. Raises RuntimeFailure, OSError."""
+        try:
+            inspected = await self._engine.request("GET", f"{path}/json")
+        except EngineNotFound:
+            # Gone with its container.
+            return True
+        if inspected["ExitCode"] is None and inspected["Pid"]:
+            await asyncio.to_thread(end_processes, int(inspected["Pid"]), container_id)
+            return True
+        return inspected["ExitCode"] is not None
 
     async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
         """As ``Runtime.attach``; whether there is a terminal is the container's."""
