@@ -131,7 +131,8 @@ class Scheduler(ElectedComponent):
         state = self.state
         assert self._budgets is not None
         waiting = [pod for pod in state.queue.pods() if not state.table.node_of(pod.uid)]
-        return WhatIf(state, waiting, self._budgets())
+        judged = [pod for pod in waiting if not state.is_refused_by_others(pod)]
+        return WhatIf(state, judged, self._budgets(), extended=bool(self._settings.extenders))
 
     async def _lead(self) -> None:
         informers = Informers(self._client)

@@ -51,6 +51,11 @@ class SchedulerState:
         """The one by which a pod is placed; KeyError when it is another scheduler's."""
         return self.profiles[pod.spec.scheduler_name or DEFAULT_SCHEDULER]
 
+    def is_refused_by_others(self, pod: PodFacts) -> bool:
+        """Whether one was the cause last that a pod has no node who is no filter of this process."""
+        waiting, profile = self.queue.get(pod.key), self.profile_of(pod.pod)
+        return waiting is not None and not waiting.refused_by <= {plugin.name for plugin in profile.filters}
+
     def node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
         """An informer listener."""
         if new is None:

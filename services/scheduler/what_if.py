@@ -30,7 +30,7 @@ from services.scheduler.view import View
 # Of pods that wait and nodes that are added: the loop stands still meanwhile.
 MOST_WAITING, MOST_NODES = 500, 500
 NOT_PREEMPTED = "nobody of lower priority is made to go"
-NOT_ASKED = "plugins in other processes and extenders are not asked"
+NOT_ASKED = "plugins in other processes and extenders are not asked, and pods that wait for them not judged"
 # What is set by conditions of a node, which a new one does not have.
 BY_CONDITIONS = "node.kubernetes.io/"
 
@@ -87,8 +87,11 @@ class Change:
 class WhatIf:
     """Of the moment: good until something changes. ``waiting`` are the pods that are to be placed, ``budgets`` all there are."""
 
-    def __init__(self, state: SchedulerState, waiting: Sequence[PodFacts], budgets: Sequence[policy.PodDisruptionBudget]) -> None:
-        self._state, self._budgets = state, budgets
+    def __init__(
+        self, state: SchedulerState, waiting: Sequence[PodFacts], budgets: Sequence[policy.PodDisruptionBudget], *, extended: bool = False
+    ) -> None:
+        """``extended``: whether there are extenders."""
+        self._state, self._budgets, self._extended = state, budgets, extended
         promised = [pod for pod in waiting if state.nominations.node_of(pod.uid)]
         left = [pod for pod in waiting if not state.nominations.node_of(pod.uid)]
         self._promised, self._waiting = promised, left[:MOST_WAITING]
@@ -172,7 +175,7 @@ class WhatIf:
 
     @property
     def _asks(self) -> bool:
-        return any(profile.asks for profile in self._state.profiles.values())
+        return self._extended or any(profile.asks for profile in self._state.profiles.values())
 
     def _placed(self, nodes: View, pods: Iterable[tuple[PodFacts, str]]) -> Mapping[str, PodOutcome]:
         """By uid, in the order in which they are placed."""

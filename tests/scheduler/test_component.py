@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -278,6 +279,35 @@ async def test_two_schedulers_elect_one() -> None:
             second.state  # noqa: B018
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@virtual_time
+async def test_who_takes_over_in_the_middle_of_bindings_loses_no_pod_and_binds_none_twice() -> None:
+    fixture = Fixture(node("n1", cpu="6"), node("n2", cpu="6"), settings=SchedulerSettings(seed=1, election=Election("one", held=True)))
+    second = Scheduler(fixture.api.client(SCHEDULER), SchedulerSettings(seed=2, election=Election("two", held=True)), clock=VirtualClock())
+    lost = status_error("ServiceUnavailable", "down")
+    first = asyncio.ensure_future(fixture.scheduler.run())
+    await asyncio.sleep(1)
+    then = asyncio.ensure_future(second.run())
+    try:
+        # Of some bindings the answer is lost, some are refused; whoever asked is gone before it can look.
+        fixture.api.fail_next(lost, verb="create", subresource="binding", times=4, after=True)
+        fixture.api.fail_next(lost, verb="create", subresource="binding", times=4)
+        fixture.api.fail_next(lost, verb="get", message_type=core.Pod, times=1000)
+        for number in range(12):
+            await fixture.client.create(pod(f"a{number}", cpu="1"))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        fixture.api.heal()
+        await asyncio.sleep(60)
+        second.state.validate()
+        nodes = Counter(found.spec.node_name for found in fixture.api.all(core.Pod))
+        assert nodes == {"n1": 6, "n2": 6}
+        assert not second.state.assumed and not len(second.state.queue)
+    finally:
+        then.cancel()
+        await asyncio.gather(then, return_exceptions=True)
 
 
 @virtual_time

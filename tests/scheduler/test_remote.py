@@ -239,6 +239,18 @@ async def test_whom_it_refuses_all_nodes_is_told_and_tried_when_a_node_changes()
             assert await made.until(lambda: made.node_of("a"))
 
 
+async def test_what_if_does_not_guess_what_it_would_say() -> None:
+    plugin = Odd(filter=True)
+    plugin.refuses = {"n1": "node(s) were odd"}
+    async with serving(plugin) as port:
+        made = Cluster(port, node("n1"))
+        async with made.running():
+            await made.client.create(pod("a", cpu="1"))
+            await made.told("a")
+            answer = await SchedulerServicer(made.scheduler).WhatIf(face.WhatIfRequest(drain_node={"node": "n1"}), None)
+            assert not answer.pods and "pods that wait for them not judged" in answer.limits[1]
+
+
 def answering(answer: Any) -> Callable[[Any, Any], Any]:
     async def called(request: Any, context: Any) -> Any:
         return answer
