@@ -60,7 +60,7 @@ class PodWorker:
         self._pod = _copy(pod)
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
-        self.facts.swap = context.swap
+        self.facts.swap, self.facts.max_pids = context.swap, context.settings.pod_max_pids
         self.facts.driven = context.drivers.has(pod.metadata.uid)
         self.facts.recall(pod.status)
         self.facts.granted = recalled(pod)
