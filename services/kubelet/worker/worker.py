@@ -24,6 +24,7 @@ from services.kubelet.container.termination import termination_message
 from services.kubelet.pod import preemption
 from services.kubelet.pod.actions import VOLUMES, Decision
 from services.kubelet.pod.allocation import apply, asked, is_resizing, message, recalled, same
+from services.kubelet.pod.conditions import is_own
 from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.decide import deadline_of, decide
 from services.kubelet.pod.directory import PodDirectory, UnmadeDirectory
@@ -355,7 +356,8 @@ def _copy(pod: core.Pod, status: core.PodStatus | None = None) -> core.Pod:
     result = copy_of(pod)
     if status is not None:
         result.status.CopyFrom(status)
-        own = {condition.type for condition in status.conditions}
-        result.status.conditions.extend(condition for condition in pod.status.conditions if condition.type not in own)
+        del result.status.conditions[:]
+        result.status.conditions.extend(condition for condition in status.conditions if is_own(condition))
+        result.status.conditions.extend(condition for condition in pod.status.conditions if not is_own(condition))
         result.status.nominated_node_name = pod.status.nominated_node_name
     return result
