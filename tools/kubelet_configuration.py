@@ -14,7 +14,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "kubelet-configuration.
 HEAD = """# Every field of a KubeletConfiguration
 
 `python -m services.kubelet --config FILE` reads the file of Kubernetes' kubelet (`kubelet.config.k8s.io/v1beta1`, the fields of 1.37),
-and so does `knarr up --kubelet-options="--config=/whole/path"` what of it is about pods, resources, eviction, processors, images and
+and so does `knarr up --kubelet-options "--config=/whole/path"` what of it is about pods, resources, eviction, processors, images and
 logs. Flags that are given beside the file win, as with Kubernetes. A field that Kubernetes does not have, one that is there twice, and
 a value that cannot be had are told by name, and nothing starts. `/configz` of the node tells what holds. Folders of further files
 (`--config-dir`) are not read. Written by `python -m tools.kubelet_configuration` from

@@ -14,8 +14,6 @@ from services.kubelet.swap_behavior import LIMITED_SWAP, NO_SWAP, SWAP_BEHAVIORS
 from services.kubelet.thresholds import DEFAULT_HARD, GarbageRules, parse_amounts, parse_graces, thresholds_of
 
 RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
-# As many as Linux can number.
-MOST_PIDS = 1 << 22
 YEAR_SECONDS = 366 * 24 * 3600.0
 MONTH_SECONDS = 30 * 24 * 3600.0
 T = TypeVar("T")
@@ -37,13 +35,6 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
         default=NO_SWAP,
         help=f"{LIMITED_SWAP}: containers of Burstable pods may use as large a share of the swap as they ask for of the memory"
         " (default: %(default)s)",
-    )
-    group.add_argument(
-        "--pod-max-pids",
-        type=number(-1, MOST_PIDS),
-        default=-1,
-        metavar="N",
-        help="most processes that a pod may have at once; -1: as many as there are (default)",
     )
     group.add_argument("--max-pods", type=number(0, 1 << 20), default=110, metavar="N", help="most pods (default: %(default)s)")
     group.add_argument(
@@ -120,7 +111,6 @@ def resource_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "swap_behavior": arguments.memory_swap_behavior,
         "fail_swap_on": arguments.fail_swap_on,
         "max_pods": arguments.max_pods,
-        "pod_max_pids": max(arguments.pod_max_pids, 0),
         "thresholds": thresholds_of(
             arguments.eviction_hard,
             arguments.eviction_soft,

@@ -52,8 +52,6 @@ class KubeletSettings:
     # `LimitedSwap`: Burstable pods may use a part of the machine's swap; and whether a machine that has any is refused.
     swap_behavior: str = NO_SWAP
     fail_swap_on: bool = False
-    # Most processes that a pod may have at once; 0: as many as there are.
-    pod_max_pids: int = 0
     # Most pods the node takes.
     max_pods: int = 110
     # Taken from the capacity before pods may ask for it, for the kubelet and the engine, and for the system: amounts by resource.

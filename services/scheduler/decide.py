@@ -91,8 +91,9 @@ def decide(
     rows = np.flatnonzero(feasible)
     kept = rows if advice is None else _advised(nodes, rows, advice)
     if not len(kept):
-        told = (words for plugin, mask in refused for words in plugin.all_reasons(pod, nodes, np.flatnonzero(mask)))
-        reasons = Counter(reason for words in told for reason in words)
+        reasons = Counter[str]()
+        for plugin, mask in refused:
+            reasons.update(plugin.counted_reasons(pod, nodes, np.flatnonzero(mask)))
         by = {plugin.name for plugin, _ in refused}
         if len(rows) and advice is not None:
             refusals = [advice.refusal(nodes.node(row).metadata.name) for row in rows.tolist()]

@@ -1,19 +1,21 @@
 """What plugins say of single nodes if pods left them: of many nodes, one after the other, without judging all of them each time.
 
 A plugin that judges each node by itself is asked about that node alone, and one that looks across nodes only where a pod leaves that it
-minds: else it says what it says of the nodes as they are.
+minds: else it says what it says of the nodes as they are. One whose filter is arithmetic about the pods of a node has that done instead.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Mask
-from services.scheduler.plugin import Plugin
+from services.scheduler.plugin import Plugin, Room
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.view import View
 
@@ -23,14 +25,16 @@ class Departures:
 
     def __init__(self, table: NodeTable, plugins: Sequence[Plugin], pod: PodFacts, reserved: Sequence[tuple[PodFacts, str]] = ()) -> None:
         self.table, self.pod = table, pod
-        self.plugins = [plugin for plugin in plugins if plugin.reads_placed and type(plugin).filter is not Plugin.filter]
-        self.minds: Mapping[str, Callable[[PodFacts], bool]] = {plugin.name: plugin.minded(pod) for plugin in plugins if plugin.across}
+        judging = (plugin for plugin in plugins if plugin.reads_placed and type(plugin).filter is not Plugin.filter)
+        # Those that are reserved may ask something of others.
+        asking = any(facts.affinity for facts, _ in reserved)
+        self.plugins = [plugin for plugin in judging if (plugin.across and asking) or not plugin.indifferent(pod, table)]
+        self.minds: Mapping[str, Callable[[PodFacts], bool]] = {plugin.name: plugin.minded(pod) for plugin in self.plugins if plugin.across}
         self._reserved = reserved
-        # One for all nodes: who judges each by itself does not see that pods have left others before.
-        self.alone = self._view()
-        # For who would: pods come back to a node before they leave the next one.
-        self.apart = self._view()
-        self._untouched = self._view()
+        self.reserved_on: dict[str, list[PodFacts]] = defaultdict(list)
+        for facts, node in reserved:
+            if not table.node_of(facts.uid):
+                self.reserved_on[node].append(facts)
         self._masks: dict[str, Mask | None] = {}
         self._told: dict[str, dict[int, list[str]]] = {}
 
@@ -40,6 +44,35 @@ class Departures:
         node = Emptied(self, row, gone)
         yield node
         node.restore()
+
+    @cached_property
+    def alone(self) -> View:
+        """One for all nodes: who judges each by itself does not see that pods have left others before."""
+        return self._view()
+
+    @cached_property
+    def apart(self) -> View:
+        """For who would: pods come back to a node before they leave the next one."""
+        return self._view()
+
+    @cached_property
+    def _untouched(self) -> View:
+        return self._view()
+
+    def rooms(self, row: int) -> dict[str, Room]:
+        """What stands for plugins at a node, reserved pods counted; by their names."""
+        there = self.reserved_on.get(self.table.node(row).metadata.name, ())
+        found = {plugin.name: room for plugin in self.plugins if (room := plugin.room(self.pod, self.table, row)) is not None}
+        for room in found.values():
+            for facts in there:
+                room.put(facts)
+        return found
+
+    @cached_property
+    def is_arithmetic(self) -> bool:
+        """Whether all that is said of a node follows from the amounts of the pods on it."""
+        rows = self.table.rows.values()
+        return bool(rows) and len(self.rooms(next(iter(rows)))) == len(self.plugins)
 
     def _view(self) -> View:
         """The nodes as they are, with those that are reserved."""
@@ -68,7 +101,10 @@ class Emptied:
         self._all, self._row = departures, row
         self._minding = {name for name, minds in departures.minds.items() if any(map(minds, gone))}
         self._name = departures.table.node(row).metadata.name
-        self._views = (departures.alone, departures.apart) if self._minding else (departures.alone,)
+        self._rooms = departures.rooms(row)
+        # Where all is arithmetic nobody has to see the nodes.
+        seeing = len(self._rooms) < len(departures.plugins)
+        self._views = (departures.alone, departures.apart)[: 1 + bool(self._minding)] if seeing else ()
         self._out: dict[str, PodFacts] = {}
         for facts in gone:
             self._take(facts)
@@ -76,7 +112,9 @@ class Emptied:
     def refusal(self) -> list[str] | None:
         """Why the first plugin that does refuses the node; None where it would do."""
         for plugin in self._all.plugins:
-            if plugin.across and plugin.name not in self._minding:
+            if plugin.name in self._rooms:
+                words = self._rooms[plugin.name].refusal()
+            elif plugin.across and plugin.name not in self._minding:
                 words = self._all.refusal(plugin, self._row)
             else:
                 view = self._seen_by(plugin)
@@ -90,10 +128,15 @@ class Emptied:
         """Puts one of the pods back if the node would do all the same."""
         self._put(facts, self._views)
         changed = (plugin for plugin in self._all.plugins if not plugin.across or self._all.minds[plugin.name](facts))
-        fits = all(plugin.accepts(self._all.pod, self._seen_by(plugin), self._row) for plugin in changed)
+        fits = all(self._accepts(plugin) for plugin in changed)
         if not fits:
             self._take(facts)
         return fits
+
+    def _accepts(self, plugin: Plugin) -> bool:
+        if (room := self._rooms.get(plugin.name)) is not None:
+            return room.refusal() is None
+        return plugin.accepts(self._all.pod, self._seen_by(plugin), self._row)
 
     def restore(self) -> None:
         """Puts back whom other nodes' judges would miss."""
@@ -102,11 +145,15 @@ class Emptied:
 
     def _put(self, facts: PodFacts, views: Sequence[View]) -> None:
         del self._out[facts.uid]
+        for room in self._rooms.values():
+            room.put(facts)
         for view in views:
             view.put_pod(facts, self._name)
 
     def _take(self, facts: PodFacts) -> None:
         self._out[facts.uid] = facts
+        for room in self._rooms.values():
+            room.take(facts)
         for view in self._views:
             view.remove_pod(facts.uid)
 

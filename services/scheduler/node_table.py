@@ -22,6 +22,8 @@ from services.scheduler.tally import Asked, Question, Tallies
 
 FIRST_CAPACITY = 16
 REMEMBERED_CHANGES = 10_000
+# To reckon more rows anew takes longer than to reckon all at once.
+REMEMBERED_TOUCHES = 4_000
 # What its own columns hold.
 COLUMNS = frozenset({NODE_ALLOCATABLE, NODE_UNSCHEDULABLE})
 
@@ -49,6 +51,9 @@ class NodeTable(Nodes):
         self._followers: list[set[str]] = []
         self._changes: list[tuple[int, frozenset[Part]]] = []
         self._forgotten = 0
+        # Rows in the order in which they were touched, after so many that are forgotten.
+        self._touched: list[int] = []
+        self._touched_before = 0
         for name in (CPU, MEMORY, PODS):
             self._add_column(name)
 
@@ -68,6 +73,16 @@ class NodeTable(Nodes):
             return range(self.size)
         return {row for row, changed in self._changes[version - self._forgotten :] if not changed.isdisjoint(parts)}
 
+    @property
+    def touches(self) -> int:
+        return self._touched_before + len(self._touched)
+
+    def touched_since(self, touches: int) -> Collection[int] | None:
+        return set(self._touched[touches - self._touched_before :]) if touches >= self._touched_before else None
+
+    def touched_rows(self) -> Collection[int]:
+        return ()
+
     def node_of(self, uid: str) -> str:
         return self._node_of.get(uid, "")
 
@@ -76,8 +91,13 @@ class NodeTable(Nodes):
 
     def show_pod(self, pod: core.Pod) -> None:
         """Takes a pod of which nothing has changed that counts as it is now."""
-        pods, uid = self._pods[self._node_of[pod.metadata.uid]], pod.metadata.uid
+        uid = pod.metadata.uid
+        name = self._node_of[uid]
+        pods = self._pods[name]
         pods[uid] = replace(pods[uid], pod=pod)
+        if name in self.rows:
+            # Who is to go first is told by more than what counts.
+            self._touch(self.rows[name])
 
     def follow_pods(self) -> set[str]:
         """The uids of pods that came to a node, changed or left it, from now on; first all that are there. The caller empties it."""
@@ -152,3 +172,10 @@ class NodeTable(Nodes):
         if len(self._changes) > REMEMBERED_CHANGES:
             self._forgotten += len(self._changes)
             self._changes.clear()
+
+    def _touch(self, row: int) -> None:
+        self._touched.append(row)
+        if len(self._touched) > REMEMBERED_TOUCHES:
+            half = len(self._touched) // 2
+            del self._touched[:half]
+            self._touched_before += half

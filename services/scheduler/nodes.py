@@ -72,6 +72,19 @@ class Nodes(abc.ABC):
     def changed_rows(self, parts: frozenset[Part]) -> Collection[int]:
         """The rows whose node differs from the table's in one of the parts."""
 
+    @property
+    @abc.abstractmethod
+    def touches(self) -> int:
+        """The table's; grows each time that one of its rows is touched: the amounts change that it offers, or that its pods take."""
+
+    @abc.abstractmethod
+    def touched_since(self, touches: int) -> Collection[int] | None:
+        """The table's rows that were touched since there were so many touches; None if that is too long ago to say."""
+
+    @abc.abstractmethod
+    def touched_rows(self) -> Collection[int]:
+        """The rows whose amounts may differ from the table's."""
+
     @abc.abstractmethod
     def node_of(self, uid: str) -> str:
         """The name of the node a pod is counted on; empty when it is on none."""
@@ -167,6 +180,10 @@ class Nodes(abc.ABC):
     def _count_likeness(self, row: int, likeness: Likeness, sign: int) -> None: ...
 
     @abc.abstractmethod
+    def _touch(self, row: int) -> None:
+        """Notes that amounts of a row change."""
+
+    @abc.abstractmethod
     def _changed(self, row: int, parts: frozenset[Part]) -> None:
         """Notes that the node of a row changed."""
 
@@ -200,12 +217,14 @@ class Nodes(abc.ABC):
                 columns[resource] = np.zeros(len(self.alive), np.int64)
 
     def _set_allocatable(self, row: int, offered: Amounts) -> None:
+        self._touch(row)
         for resource in offered:
             self._add_column(resource)
         for resource in self.allocatable:
             self._writable_column("allocatable", resource)[row] = offered.get(resource, 0)
 
     def _count(self, row: int, facts: PodFacts, sign: int) -> None:
+        self._touch(row)
         for resource, amount in facts.requests.items():
             if resource not in self.requested:
                 self._add_column(resource)

@@ -19,6 +19,8 @@ class Nominations:
 
     def __init__(self) -> None:
         self._promised: dict[str, tuple[PodFacts, str]] = {}
+        # The view that was shown last, with what the table was then, and who is on it.
+        self._shown: tuple[object, View, dict[str, str]] | None = None
 
     def node_of(self, uid: str) -> str:
         """The node that a pod was promised; empty without."""
@@ -50,8 +52,19 @@ class Nominations:
         return [pod for pod, at in self._promised.values() if at == node]
 
     def seen_by(self, pod: PodFacts, table: NodeTable) -> Nodes:
-        """The nodes as a pod is to see them."""
-        return self.shown_to(pod, View(table)) if self.before(pod) else table
+        """The nodes as a pod is to see them, until the table changes."""
+        before = {other.uid: node for other, node in self.before(pod)}
+        if not before:
+            return table
+        state = (id(table), table.touches, table.version, table.size)
+        if self._shown is None or self._shown[0] != state or not self._shown[2].items() <= before.items():
+            self._shown = state, View(table), {}
+        _, view, shown = self._shown
+        for uid in before.keys() - shown.keys():
+            if not view.node_of(uid):
+                view.put_pod(*self._promised[uid])
+        shown.update(before)
+        return view
 
     def shown_to(self, pod: PodFacts, view: View) -> View:
         """The view, with those on their nodes whom a pod is not to overtake."""

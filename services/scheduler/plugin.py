@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -84,6 +85,22 @@ class Cluster(abc.ABC):
         return False
 
 
+class Room(abc.ABC):
+    """What a filter says of one node for a pod, where that is arithmetic about the pods on it: it is told who leaves and comes back."""
+
+    @abc.abstractmethod
+    def take(self, other: PodFacts) -> None:
+        """A pod leaves the node."""
+
+    @abc.abstractmethod
+    def put(self, other: PodFacts) -> None:
+        """A pod comes to it."""
+
+    @abc.abstractmethod
+    def refusal(self) -> list[str] | None:
+        """Why the filter refuses the node as it is now, as ``reasons`` would say; None where it does not."""
+
+
 class Plugin(abc.ABC):
     """One rule. Stateless but for caches: the same nodes and pod give the same answer."""
 
@@ -127,6 +144,14 @@ class Plugin(abc.ABC):
         mask = self.filter(pod, nodes)
         return mask is None or bool(mask[row])
 
+    def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
+        """Whether the filter accepts any node for a pod, as it is and whichever pods leave; False when in doubt."""
+        return False
+
+    def room(self, pod: PodFacts, nodes: Nodes, row: int) -> Room | None:
+        """What stands for the filter at one row while pods leave it and come back; None where it has to see the nodes."""
+        return None
+
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
         """Which placed pods the filter minds for a pod: those without which it may judge otherwise. Good for one decision."""
         return lambda _: True
@@ -146,6 +171,10 @@ class Plugin(abc.ABC):
     def lacks(self, pod: PodFacts, nodes: Nodes, row: int) -> Mapping[str, Lack]:
         """Of what a row that the filter refuses has too little, by resource; nothing where the filter is not about amounts."""
         return {}
+
+    def counted_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Counter[str]:
+        """How often each reason is one of a row's."""
+        return Counter(reason for words in self.all_reasons(pod, nodes, rows) for reason in words)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         """How good each of the rows is, 0 to 100; None when it makes no difference."""

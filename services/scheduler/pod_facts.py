@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -43,23 +43,27 @@ class PodFacts:
     claims: Sequence[str]
     affinity_key: bytes
     toleration_key: bytes
+    # Equal for pods that ask for the same amounts.
+    asked_key: Hashable
 
     @classmethod
     def of(cls, pod: core.Pod) -> PodFacts:
         spec = pod.spec
         cpu, memory = assumed_requests(pod)
+        requests, assumed = bounded(pod_requests(pod)), (min(cpu, LARGEST_AMOUNT), min(memory, LARGEST_AMOUNT))
         return cls(
             pod=pod,
             key=key_of(pod),
             uid=pod.metadata.uid,
             priority=spec.priority,
             likeness=Likeness.of(pod),
-            requests=bounded(pod_requests(pod)),
-            assumed=(min(cpu, LARGEST_AMOUNT), min(memory, LARGEST_AMOUNT)),
+            requests=requests,
+            assumed=assumed,
             host_ports=host_ports(spec),
             claims=tuple(claim_names(pod)),
             affinity_key=_affinity_key(spec),
             toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),
+            asked_key=(frozenset(requests.items()), assumed),
         )
 
     @property
@@ -98,6 +102,7 @@ SOURCES: Mapping[str, Sequence[str]] = {
     "ending": ["metadata.deletionTimestamp"],
     "affinity": ["spec.affinity.podAffinity", "spec.affinity.podAntiAffinity"],
     "terms": ["spec.affinity.podAffinity", "spec.affinity.podAntiAffinity"],
+    "asked_key": ["spec.containers", "spec.initContainers", "spec.overhead"],
     "requests": ["spec.containers", "spec.initContainers", "spec.overhead"],
     "assumed": ["spec.containers", "spec.initContainers", "spec.overhead"],
     "host_ports": ["spec.containers", "spec.initContainers"],

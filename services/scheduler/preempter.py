@@ -16,6 +16,7 @@ from knarr.machinery.errors import NotFound, StatusError
 from services.scheduler.advice import AdviceFailed
 from services.scheduler.advisers import Advisers
 from services.scheduler.decide import Decision
+from services.scheduler.judgements import Judgements
 from services.scheduler.metrics import VICTIMS
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preemption import BY_POLICY, NEVER, NO_CANDIDATE, PREEMPTION, UNDER_WAY, Answer, Preemption, Search
@@ -52,6 +53,7 @@ class Preempter:
         self._leaving: set[str] = set()
         # What was decided for pods that have no node yet, by their uids, and why.
         self._decided: dict[str, tuple[PodFacts, Preemption, str]] = {}
+        self._known: Judgements[Preemption | str] = Judgements()
 
     def pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         """An informer listener."""
@@ -112,7 +114,7 @@ class Preempter:
         if pod.pod.spec.preemption_policy == NEVER:
             return Plan(words=BY_POLICY)
         reserved = state.nominations.before(pod)
-        search = Search(state.table, profile.filters, pod, self._budgets(), reserved, profile.preemption, lasting)
+        search = Search(state.table, profile.filters, pod, self._budgets(), reserved, profile.preemption, lasting, self._known)
         return Plan(words=UNDER_WAY) if self._is_under_way(search) else search.run(source or self._source)
 
     def _still(self, found: Preemption) -> Preemption | None:

@@ -11,6 +11,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from knarr.machinery.validation import Path, invalid
 from knarr.objects.disruptions import budget_selector
 from knarr.objects.keys import Key, key_of
 from services.scheduler.departures import Departures
+from services.scheduler.judgements import Judgements
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Mask
 from services.scheduler.plugin import Plugin
@@ -60,7 +62,7 @@ class DefaultPreemptionArgs:
         return max(self.min_candidate_nodes_absolute, count * self.min_candidate_nodes_percentage // 100)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Preemption:
     """The pods that are to go from a node; ``violations``: how many of them a budget would have kept."""
 
@@ -68,7 +70,7 @@ class Preemption:
     victims: tuple[PodFacts, ...]
     violations: int
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, int, int, int, float]:
         """The least is the best."""
         highest = max(victim.priority for victim in self.victims)
@@ -125,6 +127,8 @@ class Search:
     args: DefaultPreemptionArgs = DefaultPreemptionArgs()
     # Names of nodes that others refuse whoever leaves them.
     lasting: frozenset[str] = frozenset()
+    # What searches before this one found out.
+    known: Judgements[Preemption | str] | None = None
 
     def run(self, source: random.Random) -> Answer:
         """The ways to make room that were found. ``source`` says with which node the search begins."""
@@ -139,8 +143,15 @@ class Search:
         found, reasons = list[Preemption](), Counter[str]()
         budgets = _by_namespace(self.budgets)
         departures = Departures(self.table, self.plugins, self.pod, self.reserved)
+        known = self._known(departures, budgets)
+        reserved = {self.table.rows[name] for name in departures.reserved_on if name in self.table.rows}
+        refused = lasting.tolist()
         for row in (*rows[start:], *rows[:start]):
-            judged = NOT_HELPFUL if lasting[row] else self._on(row, departures, budgets)
+            judged = NOT_HELPFUL if refused[row] else known.get(row, "") if row not in reserved else ""
+            if not judged:
+                judged = self._on(row, departures, budgets)
+                if row not in reserved:
+                    known[row] = judged
             if isinstance(judged, str):
                 reasons[judged] += 1
                 continue
@@ -148,6 +159,13 @@ class Search:
             if len(found) == wanted:
                 break
         return Answer(found, reasons)
+
+    def _known(self, departures: Departures, budgets: _Budgets) -> dict[int, Preemption | str]:
+        """By row what is known of nodes that nobody is promised. Only what follows from the pods of a node can be known."""
+        if self.known is None or budgets or not departures.is_arithmetic:
+            return {}
+        key = (self.pod.asked_key, self.pod.priority, *map(id, departures.plugins))
+        return self.known.of(self.table, key)
 
     def refused_whoever_goes(self) -> Mask:
         """The rows that are refused by plugins that read nothing of placed pods, or by others for good."""

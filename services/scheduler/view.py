@@ -40,6 +40,7 @@ class View(Nodes):
         # How many more pods of a likeness a row has than in the table.
         self._more: dict[Likeness, Counter[int]] = {}
         self._changed_parts: dict[int, frozenset[Part]] = {}
+        self._touched: set[int] = set()
 
     @property
     def table(self) -> Nodes:
@@ -54,6 +55,16 @@ class View(Nodes):
 
     def changed_rows(self, parts: frozenset[Part]) -> Collection[int]:
         return [row for row, changed in self._changed_parts.items() if not changed.isdisjoint(parts)]
+
+    @property
+    def touches(self) -> int:
+        return self._table.touches
+
+    def touched_since(self, touches: int) -> Collection[int] | None:
+        return self._table.touched_since(touches)
+
+    def touched_rows(self) -> Collection[int]:
+        return self._touched
 
     def node_of(self, uid: str) -> str:
         known = self._node_of.get(uid)
@@ -121,6 +132,9 @@ class View(Nodes):
             del rows[row]
             if not rows:
                 del self._more[likeness]
+
+    def _touch(self, row: int) -> None:
+        self._touched.add(row)
 
     def _changed(self, row: int, parts: frozenset[Part]) -> None:
         self._changed_parts[row] = self._changed_parts.get(row, frozenset()) | parts

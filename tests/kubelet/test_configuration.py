@@ -59,7 +59,6 @@ volumeStatsAggPeriod: 0s
 # What a file may say, as /configz tells it then.
 SAID: dict[str, Any] = {
     "maxPods": 50,
-    "podPidsLimit": 500,
     "port": 10260,
     "clusterDNS": ["10.96.0.10"],
     "clusterDomain": "example.org",

@@ -521,17 +521,3 @@ async def test_containers_share_the_time_that_their_pod_has_to_end(tmp_path: Pat
     assert sorted(runtime.noted[:3]) == ["hook of log", "hook of proxy", "stop app in 30 s"]
     assert runtime.noted[3:] == ["stop proxy in 25 s", "stop log in 20 s"]
     assert sorted(cluster.events("Killing")) == [f"Stopping container {name}" for name in ("app", "log", "proxy")]
-
-
-async def test_a_pod_follows_what_others_say_of_it_each_time(tmp_path: Path) -> None:
-    gate = "example.com/gate"
-    async with running(HollowRuntime("10.244.0.0/24"), tmp_path) as cluster:
-        pod = make_pod()
-        pod.spec.readiness_gates.add(condition_type=gate)
-        await cluster.client.create(pod)
-        await cluster.until(lambda: condition(cluster.pod(), "ContainersReady") == "True")
-        for value in ("False", "True", "False", "True"):
-            patch = {"status": {"conditions": [{"type": gate, "status": value}]}}
-            await cluster.client.patch(core.Pod, "web", "default", patch=patch, patch_type="strategic", subresource="status")
-            await cluster.until(lambda value=value: condition(cluster.pod(), "Ready") == value)  # type: ignore[misc]
-            assert condition(cluster.pod(), gate) == value

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.conditions import TRUE, get_condition, is_true, set_condition
+from knarr.objects.conditions import is_true, set_condition
 from knarr.objects.pods import is_sidecar
 from knarr.objects.restarts import may_restart_all
 from services.kubelet.pod.allocation import ERROR, IN_PROGRESS, PENDING
@@ -41,7 +41,7 @@ def set_conditions(view: StatusView, status: core.PodStatus) -> None:
     _set_initialized(view, status)
     ready = _readiness(view, status)
     gates = _failed_gates(view.pod) if ready[0] else ()
-    _set(view, status, "Ready", *((False, "ReadinessGatesNotReady", ", ".join(gates)) if gates else ready))
+    _set(view, status, "Ready", *((False, "ReadinessGatesNotReady", _gate_words(gates)) if gates else ready))
     _set(view, status, "ContainersReady", *ready)
     _set(view, status, "PodScheduled", True)
     _set_resize(view, status)
@@ -111,16 +111,12 @@ def _names(what: str, names: Iterable[str]) -> str:
     return f"containers with {what} status: [{' '.join(names)}]"
 
 
-def _failed_gates(pod: core.Pod) -> list[str]:
-    """Which of the conditions that others are to write are not True, in Kubernetes' words."""
-    words = []
-    for gate in pod.spec.readiness_gates:
-        found = get_condition(pod.status, gate.condition_type)
-        if found is None:
-            words.append(f'corresponding condition of pod readiness gate "{gate.condition_type}" does not exist.')
-        elif found.status != TRUE:
-            words.append(f'the status of pod readiness gate "{gate.condition_type}" is not "True", but {found.status}')
-    return words
+def _failed_gates(pod: core.Pod) -> Sequence[str]:
+    return [gate.condition_type for gate in pod.spec.readiness_gates if not is_true(pod.status, gate.condition_type)]
+
+
+def _gate_words(gates: Iterable[str]) -> str:
+    return ", ".join(f'corresponding condition of pod readiness gate "{gate}" does not exist or is not "True".' for gate in gates)
 
 
 def _set(view: StatusView, status: core.PodStatus, kind: str, value: bool, reason: str = "", message: str = "") -> None:

@@ -150,8 +150,6 @@ class PodFacts:
     # The processors that its containers run on, and when those that could not be told are told again, by their names.
     cpus: PodCpus = ALL_SHARED
     pin_at: dict[str, datetime] = field(default_factory=dict)
-    # Most processes that it may have at once; 0: as many as there are.
-    max_pids: int = 0
     # What containers may use of the node's swap.
     swap: NodeSwap = field(default_factory=NodeSwap)
     # What is being done now: "sandbox", "volumes", "cleanup" or a container's name.

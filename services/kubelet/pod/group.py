@@ -9,4 +9,4 @@ from services.kubelet.pod.facts import PodFacts
 
 def group_limits(pod: core.Pod, facts: PodFacts) -> GroupLimits:
     """As it was granted."""
-    return of_pod(pod, facts.max_pids, alone=bool(facts.cpus.alone), swap_bytes=facts.swap.of_pod(pod))
+    return of_pod(pod, alone=bool(facts.cpus.alone), swap_bytes=facts.swap.of_pod(pod))

@@ -31,7 +31,6 @@ def configz(settings: KubeletSettings) -> dict[str, Any]:
         "clusterDomain": settings.cluster_domain,
         "clusterDNS": [settings.cluster_dns] if settings.cluster_dns else [],
         "maxPods": settings.max_pods,
-        "podPidsLimit": settings.pod_max_pids or -1,
         "podCIDR": settings.pod_cidr,
         "resolvConf": str(settings.resolv_conf),
         "nodeLeaseDurationSeconds": settings.lease_duration_seconds,

@@ -24,7 +24,6 @@ from services.kubelet.container.termination import termination_message
 from services.kubelet.pod import preemption
 from services.kubelet.pod.actions import VOLUMES, Decision
 from services.kubelet.pod.allocation import apply, asked, is_resizing, message, recalled, same
-from services.kubelet.pod.conditions import is_own
 from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.decide import deadline_of, decide
 from services.kubelet.pod.directory import PodDirectory, UnmadeDirectory
@@ -61,7 +60,7 @@ class PodWorker:
         self._pod = _copy(pod)
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
-        self.facts.swap, self.facts.max_pids = context.swap, context.settings.pod_max_pids
+        self.facts.swap = context.swap
         self.facts.driven = context.drivers.has(pod.metadata.uid)
         self.facts.recall(pod.status)
         self.facts.granted = recalled(pod)
@@ -356,8 +355,7 @@ def _copy(pod: core.Pod, status: core.PodStatus | None = None) -> core.Pod:
     result = copy_of(pod)
     if status is not None:
         result.status.CopyFrom(status)
-        del result.status.conditions[:]
-        result.status.conditions.extend(condition for condition in status.conditions if is_own(condition))
-        result.status.conditions.extend(condition for condition in pod.status.conditions if not is_own(condition))
+        own = {condition.type for condition in status.conditions}
+        result.status.conditions.extend(condition for condition in pod.status.conditions if condition.type not in own)
         result.status.nominated_node_name = pod.status.nominated_node_name
     return result

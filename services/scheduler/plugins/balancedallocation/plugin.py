@@ -3,6 +3,7 @@ the other is of no use to anybody."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from services.scheduler.nodes import Amount, Mask, Nodes, Rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
+from services.scheduler.placed_cache import PlacedCache
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.scored_resources import NodeResourcesBalancedAllocationArgs, compared
@@ -25,17 +27,23 @@ class BalancedAllocation(Plugin):
     def __init__(self, cluster: Cluster, args: NodeResourcesBalancedAllocationArgs | None = None) -> None:
         super().__init__(cluster)
         self._resources = [resource.name for resource in (args or NodeResourcesBalancedAllocationArgs()).compared]
+        self._scores: PlacedCache[np.int64] = PlacedCache(self._scored)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        if not any(pod.requests.get(resource, 0) for resource in self._resources):
+        if not any(pod.requests.get(resource, 0) for resource in self._resources) or not self._compared(pod, nodes, rows[:0]):
             return None
-        found = [amounts for name in self._resources if (amounts := compared(nodes, pod, name, rows, assumed=False)) is not None]
-        if not found:
-            return None
+        return self._scores.get(pod, nodes, pod.asked_key)[rows]
+
+    def _scored(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores:
+        found = self._compared(pod, nodes, rows)
         there = [offered > 0 for offered, _ in found]
         shares = [_share(offered, taken, has) for (offered, taken), has in zip(found, there, strict=True)]
         scores: Scores = ((1.0 - _deviation(shares, there)) * MAX_SCORE).astype(np.int64)
         return scores
+
+    def _compared(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Sequence[tuple[Amount, Amount]]:
+        """What is offered and what would be taken of the resources that count for this pod."""
+        return [amounts for name in self._resources if (amounts := compared(nodes, pod, name, rows, assumed=False)) is not None]
 
 
 def _share(offered: Amount, taken: Amount, there: Mask) -> NDArray[np.float64]:

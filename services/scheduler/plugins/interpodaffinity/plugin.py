@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from services.scheduler.domains import Domains
+from services.scheduler.likeness import Likeness
 from services.scheduler.nodes import Amount, Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, Part, Subject
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
@@ -43,9 +44,21 @@ class InterPodAffinity(Ruled, Plugin):
         self._args = args or InterPodAffinityArgs()
         self._domains = Domains(self.reads)
 
+    def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
+        return not (pod.terms.near or pod.terms.away or nodes.asked.away)
+
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
         minds = Meant(pod, self.cluster).minds(pod.terms)
-        return lambda other: minds(other.likeness)
+        # Of many pods few are unlike one another.
+        known: dict[Likeness, bool] = {}
+
+        def is_minded(other: PodFacts) -> bool:
+            found = known.get(other.likeness)
+            if found is None:
+                found = known[other.likeness] = minds(other.likeness)
+            return found
+
+        return is_minded
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         liked = self._liked(pod, nodes)

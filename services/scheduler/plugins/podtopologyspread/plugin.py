@@ -55,6 +55,9 @@ class PodTopologySpread(Ruled, Plugin):
         # Of the pod that was asked about last: the filter and the score of a decision are about the same.
         self._asked: tuple[PodFacts, Sequence[Constraint]] | None = None
 
+    def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
+        return not self._forbidding(pod)
+
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
         constraints = self._forbidding(pod)
         return lambda other: any(one.counts(other.likeness, pod.key.namespace) for one in constraints)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any, ClassVar
 
 import numpy as np
 
 from knarr.objects.amounts import PODS
-from services.scheduler.nodes import Mask, Nodes, Rows
+from services.scheduler.nodes import Amount, Mask, Nodes, Rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
-from services.scheduler.plugin import Change, Cluster, Lack, Plugin, Scores
+from services.scheduler.placed_cache import PlacedCache
+from services.scheduler.plugin import Change, Cluster, Lack, Plugin, Room, Scores
 from services.scheduler.plugins.resources.arguments import NodeResourcesFitArgs, Scorer
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.scored_resources import compared
@@ -29,18 +31,26 @@ class Resources(Plugin):
         super().__init__(cluster)
         self._args = args or NodeResourcesFitArgs()
         self._scorer = Scorer(self._args.scoring_strategy)
+        self._fitting: PlacedCache[np.bool_] = PlacedCache(self._fits)
+        self._scores: PlacedCache[np.int64] = PlacedCache(self._scored)
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        size = nodes.size
-        fits: Mask = np.ones(size, np.bool_)
+        return self._fitting.get(pod, nodes, pod.asked_key)
+
+    def _fits(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Mask:
+        fits: Mask = np.ones(len(rows), np.bool_)
         for resource, amount in self._needs(pod):
             if resource not in nodes.allocatable:
-                return np.zeros(size, np.bool_)
-            fits &= nodes.requested[resource][:size] + amount <= nodes.allocatable[resource][:size]
+                return np.zeros(len(rows), np.bool_)
+            fits &= nodes.requested[resource][rows] + amount <= nodes.allocatable[resource][rows]
         return fits
 
     def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
         return all(_left(nodes, resource, row) >= amount for resource, amount in self._needs(pod))
+
+    def room(self, pod: PodFacts, nodes: Nodes, row: int) -> Room | None:
+        needs = list(self._needs(pod))
+        return ResourceRoom(needs, {resource: _left(nodes, resource, row) for resource, _ in needs})
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return [_word(resource) for resource, amount in self._needs(pod) if _left(nodes, resource, row) < amount]
@@ -57,13 +67,25 @@ class Resources(Plugin):
 
         return {resource: lack(resource, amount) for resource, amount in self._needs(pod) if _left(nodes, resource, row) < amount}
 
+    def counted_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Counter[str]:
+        counts = {_word(resource): int(_short(nodes, resource, amount, rows).sum()) for resource, amount in self._needs(pod)}
+        return Counter({word: count for word, count in counts.items() if count})
+
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
+        return self._scores.get(pod, nodes, pod.asked_key)[rows] if self._compared(pod, nodes, rows[:0]) else None
+
+    def _scored(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores:
+        scores = self._scorer.score(self._compared(pod, nodes, rows))
+        return scores if scores is not None else np.zeros(len(rows), np.int64)
+
+    def _compared(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Sequence[tuple[int, Amount, Amount]]:
+        """Of the resources that count for this pod the weights, what is offered and what would be taken."""
         found = []
         for resource in self._args.scoring_strategy.compared:
             amounts = compared(nodes, pod, resource.name, rows, assumed=True)
             if amounts is not None:
                 found.append((resource.weight, *amounts))
-        return self._scorer.score(found)
+        return found
 
     def _needs(self, pod: PodFacts) -> Iterator[tuple[str, int]]:
         yield PODS, 1
@@ -73,6 +95,29 @@ class Resources(Plugin):
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
         return change.row is None or self.accepts(pod, nodes, change.row)
+
+
+class ResourceRoom(Room):
+    """What is ``left`` of the resources that a pod needs."""
+
+    __slots__ = ("_left", "_needs")
+
+    def __init__(self, needs: Sequence[tuple[str, int]], left: dict[str, int]) -> None:
+        self._needs, self._left = needs, left
+
+    def take(self, other: PodFacts) -> None:
+        self._change(other, 1)
+
+    def put(self, other: PodFacts) -> None:
+        self._change(other, -1)
+
+    def refusal(self) -> list[str] | None:
+        return [_word(resource) for resource, amount in self._needs if self._left[resource] < amount] or None
+
+    def _change(self, other: PodFacts, sign: int) -> None:
+        left, requests = self._left, other.requests
+        for resource in left:
+            left[resource] += sign * (1 if resource == PODS else requests.get(resource, 0))
 
 
 def _short(nodes: Nodes, resource: str, amount: int, rows: Rows) -> Mask:

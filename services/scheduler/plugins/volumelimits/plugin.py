@@ -38,6 +38,9 @@ class VolumeLimits(Plugin):
         }
     )
 
+    def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
+        return next(iter(self._volumes(pod)), None) is None
+
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         wanted = frozenset(self._volumes(pod))
         if not wanted:

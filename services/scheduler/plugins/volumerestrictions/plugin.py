@@ -32,6 +32,9 @@ class VolumeRestrictions(Plugin):
         taken = any(_uses(other, pod, wanted) for row in rows for other in nodes.pods_on(int(row)).values())
         return np.full(nodes.size, not taken, np.bool_)
 
+    def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
+        return not self._wanted(pod)
+
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
         wanted = self._wanted(pod)
         return lambda other: _uses(other, pod, wanted)
