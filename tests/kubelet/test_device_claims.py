@@ -34,7 +34,10 @@ async def test_a_simulated_node_has_whatever_devices_there_are(tmp_path: Path) -
     clock = VirtualClock()
     async with running(HollowRuntime("10.244.0.0/24", clock=clock), tmp_path, clock=clock) as c:
         pod = make_pod()
-        pod.spec.resource_claims.add(name="card", resource_claim_name="my-card")
-        await c.client.create(pod)
-        await c.ready()
+        pod.spec.resource_claims.add(name="card", resource_claim_template_name="one-card")
+        pod.status.resource_claim_statuses.add(name="card", resource_claim_name="web-card-abcde")
+        c.api.seed(pod)
+        # A node may not change which claims were made for its pods.
+        found = await c.ready()
+        assert found.status.resource_claim_statuses == pod.status.resource_claim_statuses
         assert not c.events("FailedPrepareDynamicResources")

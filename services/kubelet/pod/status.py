@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import to_time
+from knarr.objects.copies import copy_field
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import container_statuses, ephemeral_containers, is_finished
 from knarr.objects.qos import qos_of
@@ -21,6 +22,9 @@ from services.kubelet.runtime.port import RUNNING
 MAX_MESSAGES_BYTES = 12 * 1024
 
 
+_OF_OTHERS = ("nominated_node_name", "resource_claim_statuses", "extended_resource_claim_status")
+
+
 def pod_status(view: StatusView) -> core.PodStatus:
     """The whole status to write; what others own in the old one (foreign conditions …) is kept."""
     pod, old = view.pod, view.pod.status
@@ -28,10 +32,10 @@ def pod_status(view: StatusView) -> core.PodStatus:
         return _refused(view)
     status = core.PodStatus(
         observed_generation=pod.metadata.generation,
-        nominated_node_name=old.nominated_node_name,
         qos_class=qos_of(pod),
         host_ip=view.host_ip,
     )
+    keep_others(status, old)
     status.host_ips.add(ip=view.host_ip)
     status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
     _addresses(view, status)
@@ -48,6 +52,12 @@ def pod_status(view: StatusView) -> core.PodStatus:
     return status
 
 
+def keep_others(status: core.PodStatus, old: core.PodStatus) -> None:
+    """Takes over what the scheduler and controllers say in a pod's status; a node may not change it."""
+    for field in _OF_OTHERS:
+        copy_field(field, status, old)
+
+
 def _was_refused(view: StatusView) -> bool:
     """Failed before any of its containers was made: by the kubelet that ran here before."""
     return view.pod.status.phase == "Failed" and not view.pod.status.container_statuses and not view.observation.containers
@@ -59,6 +69,7 @@ def _refused(view: StatusView) -> core.PodStatus:
     reason, message = view.facts.verdict or (old.reason, old.message)
     status = core.PodStatus(phase="Failed", reason=reason, message=message, qos_class=qos_of(view.pod))
     status.observed_generation = view.pod.metadata.generation
+    keep_others(status, old)
     status.start_time.CopyFrom(old.start_time if old.HasField("start_time") else to_time(view.facts.seen_at))
     status.conditions.extend(old.conditions)
     return status

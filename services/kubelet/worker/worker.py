@@ -31,7 +31,7 @@ from services.kubelet.pod.events import PodEvents
 from services.kubelet.pod.facts import EVICTED, PREEMPTED, PodFacts
 from services.kubelet.pod.group import group_limits
 from services.kubelet.pod.spec import ref_of
-from services.kubelet.pod.status import pod_status
+from services.kubelet.pod.status import keep_others, pod_status
 from services.kubelet.pod.status_writer import StatusWriter
 from services.kubelet.pod.stopping import stop_grace_seconds, termination_grace_seconds
 from services.kubelet.pod.view import PodView, StatusView
@@ -357,5 +357,5 @@ def _copy(pod: core.Pod, status: core.PodStatus | None = None) -> core.Pod:
         result.status.CopyFrom(status)
         own = {condition.type for condition in status.conditions}
         result.status.conditions.extend(condition for condition in pod.status.conditions if condition.type not in own)
-        result.status.nominated_node_name = pod.status.nominated_node_name
+        keep_others(result.status, pod.status)
     return result
