@@ -65,27 +65,40 @@ async def exec_round_trip() -> list[Result]:
             ours, peer = await _beside(lambda: _exec(bench), lambda: _engine_exec(engine, engine_id))
         finally:
             await engine.close()
-        kubectl, docker = await _beside(
-            lambda: bench.kubectl("exec", "app", "--", *NOTHING), lambda: run("docker", "exec", engine_id, *NOTHING)
+        whole, peer_whole, start, peer_start = await _in_turn(
+            lambda: bench.kubectl("exec", "app", "--", *NOTHING),
+            lambda: run("docker", "exec", engine_id, *NOTHING),
+            lambda: bench.kubectl("version", "--client"),
+            lambda: run("docker", "--version"),
         )
-        starts = await _beside(lambda: bench.kubectl("version", "--client"), lambda: run("docker", "--version"))
-    beyond, peer_beyond = kubectl - starts[0], docker - starts[1]
-    told = f"docker exec; with their own starts {1000 * kubectl:.0f} and {1000 * docker:.0f} ms"
+    kubectl, docker = _median_beyond(whole, start), _median_beyond(peer_whole, peer_start)
+    told = f"docker exec; with their own starts {1000 * statistics.median(whole):.0f} and {1000 * statistics.median(peer_whole):.0f} ms"
     return [
         Result("exec", 1000 * ours, "ms", "the engine's API", 1000 * peer, "≤ 1.3 × the engine", ours <= 1.3 * peer),
-        Result("exec-kubectl", 1000 * beyond, "ms", told, 1000 * peer_beyond, "≤ 1.3 × docker exec", beyond <= 1.3 * peer_beyond),
+        Result("exec-kubectl", 1000 * kubectl, "ms", told, 1000 * docker, "≤ 1.3 × docker exec", kubectl <= 1.3 * docker),
     ]
 
 
 async def _beside(ours: Callable[[], Awaitable[Any]], peer: Callable[[], Awaitable[Any]]) -> tuple[float, float]:
-    """Medians of seconds, measured in turn; the first of each is not counted."""
-    found: tuple[list[float], list[float]] = ([], [])
+    """Medians of seconds, measured in turn."""
+    first, second = await _in_turn(ours, peer)
+    return statistics.median(first), statistics.median(second)
+
+
+async def _in_turn(*calls: Callable[[], Awaitable[Any]]) -> list[list[float]]:
+    """Seconds of each call, round by round; the first round is not counted."""
+    found: list[list[float]] = [[] for _ in calls]
     for _ in range(ROUNDS + 1):
-        for call, times in zip((ours, peer), found, strict=True):
+        for call, times in zip(calls, found, strict=True):
             started = time.perf_counter()
             await call()
             times.append(time.perf_counter() - started)
-    return statistics.median(found[0][1:]), statistics.median(found[1][1:])
+    return [times[1:] for times in found]
+
+
+def _median_beyond(whole: list[float], part: list[float]) -> float:
+    """Of what was left of each round."""
+    return statistics.median(one - other for one, other in zip(whole, part, strict=True))
 
 
 async def _exec(bench: BenchCluster) -> None:
