@@ -23,7 +23,9 @@ from knarr.machinery import codec
 from knarr.machinery.errors import StatusError
 from services.kubelet.node.beneath import opened
 from services.kubelet.node.mounts import bind, mount_tmpfs, mounts_below, share, unmount_all
+from services.kubelet.node.view import NO_MODULES, HostSecurity
 from services.kubelet.pod.admission import refusal
+from services.kubelet.pod.protection import unheeded
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import Runtime
 from tests.kubelet.claims import bound, disk
@@ -297,6 +299,15 @@ def test_a_kubelet_does_not_run_what_it_cannot_protect(row: Refused) -> None:
     found = refusal(pod_of(row), [], {})
     assert found is not None
     assert found.reason == row.reason and row.message in found.message
+
+
+def test_a_level_of_selinux_is_told_to_have_no_effect_where_there_is_none() -> None:
+    pod = pod_of(Seen("level", "", "", "{securityContext: {seLinuxOptions: {level: 's0:c0,c1'}}}"))
+    assert refusal(pod, [], {}) is None
+    said = unheeded(pod, NO_MODULES)
+    assert said is not None and said.reason == "SELinuxLevelIgnored"
+    assert unheeded(pod, HostSecurity(selinux=True)) is None
+    assert unheeded(pod_of(Seen("plain", "", "")), NO_MODULES) is None
 
 
 async def test_the_api_server_refuses_what_no_kubelet_does(tmp_path: Path) -> None:

@@ -48,9 +48,21 @@ def unprotected(pod: core.Pod, host: HostSecurity) -> Refusal | None:
     contexts = list(_contexts(pod.spec))
     if not host.app_armor and any(one.app_armor_profile.type not in ("", "Unconfined") for one in contexts):
         return Refusal("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
-    if not host.selinux and any(one.HasField("se_linux_options") and one.se_linux_options.ListFields() for one in contexts):
+    if not host.selinux and any(_confines(one.se_linux_options) for one in contexts):
         return Refusal("SELinux", "Cannot enforce SELinux: SELinux is not enabled on the host")
     return next((Refusal("SysctlForbidden", f"forbidden sysctl: {words}") for words in _forbidden_sysctls(pod.spec, host)), None)
+
+
+def unheeded(pod: core.Pod, host: HostSecurity) -> Refusal | None:
+    """What a pod asks for that has no meaning on this node, though the pod may run there, as in Kubernetes; None: nothing."""
+    if not host.selinux and any(one.se_linux_options.level for one in _contexts(pod.spec)):
+        return Refusal("SELinuxLevelIgnored", "The level of seLinuxOptions has no effect: SELinux is not enabled on the host")
+    return None
+
+
+def _confines(options: core.SELinuxOptions) -> bool:
+    """A level alone tells containers of one type apart, and says nothing of what they may do."""
+    return bool(options.type or options.role or options.user)
 
 
 def _contexts(spec: core.PodSpec) -> Iterator[Context]:

@@ -34,7 +34,7 @@ from services.kubelet.pod.allocation import order
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.critical import is_critical
 from services.kubelet.pod.preemption import impossible, victims
-from services.kubelet.pod.protection import Refusal
+from services.kubelet.pod.protection import Refusal, unheeded
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.worker.orphans import Orphans
 from services.kubelet.worker.worker import PodWorker
@@ -209,7 +209,10 @@ class PodManager:
         worker = self._start(new, gone=False)
         if refused is not None:
             worker.refuse(refused.reason, refused.message)
-        elif worker.wants_resize:
+            return
+        if not self._is_taken(new) and (said := unheeded(new, self._context.node.host)) is not None:
+            worker.warn(said.reason, said.message)
+        if worker.wants_resize:
             self._resizes[new.metadata.uid] = asyncio.get_running_loop().time()
             self._settle_resizes()
 

@@ -141,6 +141,10 @@ class PodWorker:
         self._events.pod("Warning", reason, message)
         self.wake()
 
+    def warn(self, reason: str, message: str) -> None:
+        """Tells the pod's owner; nothing else becomes of it."""
+        self._events.pod("Warning", reason, message)
+
     @property
     def is_active(self) -> bool:
         """Whether the pod is to run on: nobody ends it, and it has not ended."""
