@@ -15,6 +15,7 @@ from knarr.machinery.cel.errors import EvaluationError, InvalidExpression
 from knarr.machinery.cel.kubernetes import amount, semver
 from knarr.machinery.cel.program import Program
 from knarr.machinery.cel.types import BOOL, DYN, QUANTITY, STRING, Field, Type, map_of, object_of
+from knarr.machinery.device_attributes import qualified, value_of_attribute
 
 DEVICE = "device"
 # Kubernetes' limits: units of cost of one evaluation, letters of a domain, a name and a value, attributes and capacities of a device.
@@ -74,17 +75,6 @@ def value_of(driver: str, device: Any) -> Mapping[str, Any]:
         capacity.setdefault(domain, {})[short] = amount(found.value.string)
     shared = bool(device.allow_multiple_allocations)
     return {"driver": driver, "attributes": attributes, "capacity": capacity, "allowMultipleAllocations": shared}
-
-
-def value_of_attribute(attribute: Any) -> tuple[str, Any] | None:
-    """The kind of value that a DeviceAttribute has, and the value; None of one that has none that is known."""
-    return next(((kind, getattr(attribute, kind)) for kind in ("int", "bool", "string", "version") if attribute.HasField(kind)), None)
-
-
-def qualified(name: str, driver: str) -> tuple[str, str]:
-    """Domain and name."""
-    domain, slash, short = name.partition("/")
-    return (domain, short) if slash else (driver, name)
 
 
 def matches(source: str, device: Mapping[str, Any]) -> bool:

@@ -8,8 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from knarr.machinery import quantity
-from knarr.machinery.cel import devices as expressions
-from knarr.machinery.cel.errors import CostExceeded, EvaluationError, InvalidExpression
+from knarr.machinery.device_attributes import qualified, value_of_attribute
 from services.scheduler.plugins.dynamicresources.capacities import Capacity
 from services.scheduler.plugins.dynamicresources.wishes import Alternative
 
@@ -49,10 +48,10 @@ class Device:
         attributes, capacity = dict[str, tuple[str, Any]](), dict[str, Capacity]()
         # What is written with the driver's name goes before what is written without one.
         for name, attribute in sorted(found.attributes.items(), key=lambda pair: "/" in pair[0]):
-            if (value := expressions.value_of_attribute(attribute)) is not None:
-                attributes["/".join(expressions.qualified(name, driver))] = value
+            if (value := value_of_attribute(attribute)) is not None:
+                attributes["/".join(qualified(name, driver))] = value
         for name, one in sorted(found.capacity.items(), key=lambda pair: "/" in pair[0]):
-            capacity["/".join(expressions.qualified(name, driver))] = Capacity.of(name, one)
+            capacity["/".join(qualified(name, driver))] = Capacity.of(name, one)
         counters = {
             (used.counter_set, name): quantity.parse(counter.value.string)
             for used in found.consumes_counters
@@ -81,6 +80,10 @@ class Device:
         known = self._matches.get(source)
         if known is not None:
             return known
+        # A cluster whose claims select nothing does without the language of selectors.
+        from knarr.machinery.cel import devices as expressions
+        from knarr.machinery.cel.errors import CostExceeded, EvaluationError, InvalidExpression
+
         try:
             if self._seen is None:
                 self._seen = expressions.value_of(self.id[0], self.message)

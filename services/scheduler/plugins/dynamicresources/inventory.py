@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from knarr.machinery import quantity
-from knarr.machinery.cel.devices import qualified
+from knarr.machinery.device_attributes import qualified
 from knarr.objects.node_selection import matches_selector
 from services.scheduler.plugins.dynamicresources.devices import CounterId, Device, DeviceId, Pool, PoolId
 
