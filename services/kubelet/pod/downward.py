@@ -9,6 +9,9 @@ from knarr.machinery import quantity
 from knarr.objects.pods import init_and_main_containers
 from services.kubelet.node.view import NodeView
 
+# What a container without a limit may use is all that pods may; huge pages must be asked for.
+BOUND_BY_NODE = ("cpu", "memory", "ephemeral-storage")
+ESCAPES = {letter: f"\\{name}" for letter, name in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"', strict=True)}
 _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
 
 
@@ -49,11 +52,22 @@ def resource_value(pod: core.Pod, selector: core.ResourceFieldSelector, default_
     if spec is None or kind not in ("limits", "requests") or not resource:
         raise UnknownField(f"unsupported container resource: {selector.resource} of {name}")
     values = spec.resources.limits if kind == "limits" else spec.resources.requests
-    unset = node.allocatable.get(resource, "0") if kind == "limits" else "0"
-    text = values[resource].string if resource in values else unset
+    amount = quantity.milli(values[resource].string) if resource in values else 0
+    if not amount and kind == "limits" and resource in BOUND_BY_NODE:
+        amount = quantity.milli(node.allocatable.get(resource, "0"))
     divisor = quantity.milli(selector.divisor.string) if selector.divisor.string not in ("", "0") else 1000
-    return str(-(-quantity.milli(text) // divisor))
+    return str(-(-amount // divisor))
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    """As Go's %q writes it, by which readers of these files take it apart again."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(letter: str) -> str:
+    if letter in ESCAPES:
+        return ESCAPES[letter]
+    if letter.isprintable():
+        return letter
+    code = ord(letter)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
