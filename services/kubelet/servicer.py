@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -213,10 +213,9 @@ def _since(request: pb.LogsRequest) -> datetime | None:
         return datetime.now(UTC) - timedelta(seconds=max(0, min(request.since_seconds, LONGEST_SINCE_SECONDS)))
     if not request.since_time:
         return None
-    try:
+    # A time at the rim of the calendar may have none in UTC.
+    with suppress(ValueError, OverflowError):
         found = datetime.fromisoformat(request.since_time)
-    except ValueError:
-        found = datetime.min
-    if found.tzinfo is None:
-        raise bad_request(f"invalid sinceTime {request.since_time!r}: it must be written like 2026-01-01T00:00:00Z")
-    return found
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    raise bad_request(f"invalid sinceTime {request.since_time!r}: it must be written like 2026-01-01T00:00:00Z")

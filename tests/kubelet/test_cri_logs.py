@@ -64,7 +64,8 @@ def test_pieces_are_put_together_with_one_stamp_a_line() -> None:
 def test_what_is_earlier_than_asked_for_is_left_out() -> None:
     early, late = Entry(1, STAMP, b"early", True), Entry(1, stamp_of(NOW + timedelta(seconds=1)), b"late", True)
     assert Joiner(stamps=False, since=stamp_of(NOW + timedelta(microseconds=1))).join([early, late]) == b"late\n"
-    assert Joiner(stamps=False, since=stamp_of(NOW)).join([early, late]) == b"early\nlate\n"
+    for moment in (NOW, NOW.replace(year=999), datetime.min.replace(tzinfo=UTC)):
+        assert Joiner(stamps=False, since=stamp_of(moment)).join([early, late]) == b"early\nlate\n"
 
 
 WORDS = st.text(st.characters(codec="ascii", exclude_characters="\n\r"), min_size=1, max_size=30)

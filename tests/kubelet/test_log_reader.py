@@ -144,6 +144,33 @@ def test_a_log_that_is_not_there_yet_is_read_once_it_is(tmp_path: Path) -> None:
                 later.path.unlink()
 
 
+def test_a_file_that_somebody_emptied_is_read_from_its_begin(engine: LogEngine) -> None:
+    engine.write("1")
+    engine.write_bytes(engine.bytes_of(b"unfinished")[:-4])
+    with reader_of(engine) as reader:
+        assert read_all(reader) == told(1)
+        os.truncate(engine.path, 0)
+        engine.write("2")
+        assert read_all(reader) == told(2)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_what_is_whole_behind_half_an_entry_does_not_wait_for_more(tmp_path: Path, rotated: bool) -> None:
+    """The disk was full, and the container wrote little after that, or had ended."""
+    with closing(RecordEngine(tmp_path)) as engine:
+        engine.write("1")
+        engine.write_bytes(engine.bytes_of(b"x" * 16384)[:3000])
+        engine.write("2")
+        if rotated:
+            engine.rotate()
+        third = engine.bytes_of(b"3")
+        engine.write_bytes(third[:-4])
+        with reader_of(engine) as reader:
+            assert read_all(reader) == told(1, 2)
+            engine.write_bytes(third[-4:])
+            assert read_all(reader) == told(3)
+
+
 class Interrupted(LogFiles):
     """Lets the engine rotate between any two files that are opened."""
 
@@ -162,8 +189,8 @@ class Interrupted(LogFiles):
                 self.write()
                 self._engine.rotate()
 
-    def cut(self, data: bytes) -> tuple[list[Entry], bytes]:
-        return self._engine.files.cut(data)
+    def cut(self, data: bytes, *, ended: bool = False) -> tuple[list[Entry], bytes]:
+        return self._engine.files.cut(data, ended=ended)
 
     def tail_start(self, *_: object) -> int | None:
         raise NotImplementedError

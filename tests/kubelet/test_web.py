@@ -191,6 +191,7 @@ class TestFace:
             (f"/containerLogs/default/web/app?tailLines={'9' * 5000}", b"tailLines: '99999999999999999999' is no number from 0 on"),
             ("/containerLogs/default/web/app?tailLines=-1", b"tailLines: '-1' is no number from 0 on"),
             ("/containerLogs/default/web/app?sinceTime=now", b"invalid sinceTime 'now'"),
+            ("/containerLogs/default/web/app?sinceTime=0001-01-01T00:00:00%2B05:00", b"invalid sinceTime '0001"),
         ):
             answer = await face(ask(path))
             assert (answer.status, words in await body_of(answer)) == (400, True), path

@@ -38,7 +38,7 @@ class LineLog(LogFiles):
         # Asked only now: a file gets its last name when it is rotated.
         yield from (path for path in reversed(generations(self._path)) if path != self._path)
 
-    def cut(self, data: bytes) -> tuple[list[Entry], bytes]:
+    def cut(self, data: bytes, *, ended: bool = False) -> tuple[list[Entry], bytes]:
         *lines, rest = data.split(b"\n")
         return [entry for line in lines if (entry := entry_of(line)) is not None], rest
 

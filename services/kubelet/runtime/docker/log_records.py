@@ -47,21 +47,23 @@ class LocalLog(LogFiles):
         numbers = (file.name.removeprefix(f"{self._path.name}.") for file in self._path.parent.glob(f"{self._path.name}.*"))
         return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
-    def cut(self, data: bytes) -> tuple[list[Entry], bytes]:
+    def cut(self, data: bytes, *, ended: bool = False) -> tuple[list[Entry], bytes]:
         entries: list[Entry] = []
-        place, total = 0, len(data)
+        # The last whole one ends at ``behind``.
+        place, behind, total = 0, 0, len(data)
         while total - place >= SIZE.size:
             size = SIZE.unpack_from(data, place)[0]
             end = place + size + 2 * SIZE.size
-            if end > total and size <= MAX_RECORD_BYTES:
+            if end > total and size <= MAX_RECORD_BYTES and not ended:
                 break
-            if (entry := _entry(data[place:end])) is not None:
+            if end <= total and _has_both_sizes(data, place, end) and (entry := _entry(data[place:end])) is not None:
                 entries.append(entry)
-                place = end
+                place = behind = end
             else:
                 mark = data.find(MARK, place + SIZE.size + 1)
                 place = mark - SIZE.size if mark >= 0 else max(place + 1, total - SIZE.size - len(MARK))
-        return entries, data[place:]
+        # One that is half written may become whole.
+        return entries, data[behind if ended else place :]
 
     def tail_start(self, read: ReadAt, size: int, search: TailSearch) -> int | None:
         window = _Window(read, size)
@@ -90,7 +92,9 @@ class _Window:
         for end in range(self.end, max(self.end - SIZE.size - len(MARK), 2 * SIZE.size - 1), -1):
             (size,) = SIZE.unpack(self._bytes(end - SIZE.size, end))
             start = end - size - 2 * SIZE.size
-            if size <= MAX_RECORD_BYTES and start >= 0 and (entry := _entry(self._bytes(start, end))) is not None:
+            if size > MAX_RECORD_BYTES or start < 0 or self._bytes(start, start + SIZE.size) != self._bytes(end - SIZE.size, end):
+                continue
+            if (entry := _entry(self._bytes(start, end))) is not None:
                 self._start, self.end = start, end
                 return entry
         return None
@@ -116,10 +120,12 @@ class _Window:
         return self._data[start - self._begin : end - self._begin]
 
 
+def _has_both_sizes(data: bytes, start: int, end: int) -> bool:
+    return data[start : start + SIZE.size] == data[end - SIZE.size : end]
+
+
 def _entry(record: bytes) -> Entry | None:
-    """Of a record with both its sizes; None where it is none."""
-    if len(record) < 2 * SIZE.size or record[: SIZE.size] != record[-SIZE.size :]:
-        return None
+    """Of a record between its sizes; None where it is none."""
     try:
         found = docker.LogEntry.FromString(record[SIZE.size : -SIZE.size])
     except DecodeError:

@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
 def stamp_of(moment: datetime) -> bytes:
     """A time as a stamp."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z".encode()
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}000Z".encode()
 
 
 class Joiner:

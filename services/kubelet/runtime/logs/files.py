@@ -26,8 +26,9 @@ class LogFiles(abc.ABC):
         was there all the time."""
 
     @abc.abstractmethod
-    def cut(self, data: bytes) -> tuple[list[Entry], bytes]:
-        """The entries that are complete, and what is left of the next one."""
+    def cut(self, data: bytes, *, ended: bool = False) -> tuple[list[Entry], bytes]:
+        """The entries that are complete, and what is left of the next one. ``ended``: no more comes for now, so that one that waits for its
+        end may be broken, and what is whole behind it is not to wait, too."""
 
     @abc.abstractmethod
     def tail_start(self, read: ReadAt, size: int, search: TailSearch) -> int | None:
@@ -60,10 +61,21 @@ class OpenLog:
     def read(self) -> list[Entry] | None:
         """The next entries that are complete; None where there is nothing more for now."""
         data = self._read_at(self._place, READ_BYTES)
+        if not data and os.fstat(self._file.fileno()).st_size < self._place:
+            # Somebody emptied it, to have room.
+            self._place, self._rest = 0, b""
+            data = self._read_at(self._place, READ_BYTES)
         if not data:
-            return None
+            return self._end()
         self._place += len(data)
         entries, self._rest = self._files.cut(self._rest + data)
+        return entries
+
+    def _end(self) -> list[Entry] | None:
+        entries, rest = self._files.cut(self._rest, ended=True)
+        if not entries:
+            return None
+        self._rest = rest
         return entries
 
     def _read_at(self, place: int, size: int) -> bytes:
