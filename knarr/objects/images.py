@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 _REFERENCE = re.compile(
-    r"^(?P<name>(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?)/)?"
+    r"(?P<name>(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?)/)?"
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
-    r"(?::[\w][\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?$"
+    r"(?::[\w][\w.-]{0,127})?(?:@(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?",
+    re.ASCII,
 )
+# Only an image's id looks so, which is no name: `sha256:` goes before it.
+_BARE_ID = re.compile(r"[0-9a-f]{64}")
 
 # Letters of a repository with its registry; tag and digest come on top of it.
 LONGEST_NAME = 255
@@ -16,8 +19,8 @@ LONGEST_NAME = 255
 
 def valid_image(reference: str) -> bool:
     """Whether a reference can be parsed at all."""
-    found = _REFERENCE.match(reference)
-    return found is not None and len(found["name"]) <= LONGEST_NAME
+    found = _REFERENCE.fullmatch(reference)
+    return found is not None and len(found["name"]) <= LONGEST_NAME and not _BARE_ID.fullmatch(reference)
 
 
 def with_tag(reference: str) -> str:

@@ -129,6 +129,16 @@ async def test_an_answer_is_taken_as_it_is(answering: tuple[int, list[bytes]]) -
     assert b"accept-encoding" not in heads[0].lower()
 
 
+@pytest.mark.parametrize("answering", [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], indirect=True)
+async def test_an_empty_header_leaves_out_what_a_probe_says_of_itself(answering: tuple[int, list[bytes]]) -> None:
+    port, heads = answering
+    nothing = (("user-agent", ""), ("Accept", ""), ("Host", ""), ("X-Empty", ""))
+    assert (await check_network(HttpCheck(HOST, port, headers=nothing), 5)).success
+    head = heads[0].lower()
+    assert b"user-agent" not in head and b"accept" not in head and b"x-empty:" in head
+    assert f"host: {HOST}:{port}\r\n".encode() in head
+
+
 @pytest.mark.parametrize("answering", [b"HTTP/1.1 302 Found\r\nLocation:\r\nContent-Length: 4\r\n\r\ngone"], indirect=True)
 async def test_a_redirect_to_nowhere_is_a_success(answering: tuple[int, list[bytes]]) -> None:
     assert (await check_network(HttpCheck(HOST, answering[0]), 5)).warning

@@ -97,6 +97,9 @@ async def test_http2_is_spoken_where_it_is_asked_for(scheme: str, tmp_path: Path
         sent = asked[0]
         assert (sent[":authority"], sent[":path"], sent[":scheme"], sent["x-probe"]) == ("a.example", "/well?a=b", scheme.lower(), "yes")
         assert sent["user-agent"] == checks.USER_AGENT and "connection" not in sent and "host" not in sent
+        nothing = (("User-Agent", ""), ("accept", ""), ("Host", ""))
+        assert (await check_network(HttpCheck(HOST, port, "/well", scheme, nothing, http2=True), 5)).success
+        assert asked[1][":authority"] == f"{HOST}:{port}" and not {"user-agent", "accept"} & asked[1].keys()
         ill = await check_network(HttpCheck(HOST, port, "/ill", scheme, http2=True), 5)
         assert ill == ProbeResult(False, "HTTP probe failed with statuscode: 503")
         moved = await check_network(HttpCheck(HOST, port, "/moved", scheme, http2=True), 5)

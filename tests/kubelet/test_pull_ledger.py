@@ -230,7 +230,7 @@ async def test_a_record_that_nobody_can_read_lets_nobody_in(tmp_path: Path, text
     (path,) = (tmp_path / "image_manager/pulled").iterdir()
     assert (path.name, path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (file_name(ID), 0o600, 0o700)
     path.write_bytes(text)
-    (path.parent / f"{path.name}.tmp").write_bytes(b"half")
+    (path.parent / f".{path.name}.0123abcd").write_bytes(b"half")
     ledger = await next_ledger(tmp_path)
     assert await ledger.must_pull(APP, ID, Shown()) and [found.name for found in path.parent.iterdir()] == [path.name]
     await pulled(ledger, None)

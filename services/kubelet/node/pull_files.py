@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from knarr.service.files import PRIVATE, sweep, write_whole
 from services.kubelet.node.pull_records import PullRecord, file_name, intent_text, parse_intent, parse_record, record_text
 
 # As Kubernetes' kubelet lays them.
 FOLDER, PULLED, PULLING = "image_manager", "pulled", "pulling"
-PREFIX, UNFINISHED = "sha256-", ".tmp"
+PREFIX = "sha256-"
 
 T = TypeVar("T")
 
@@ -87,11 +88,9 @@ class NoPullFiles(PullFiles):
 
 def _read(folder: Path, parse: Callable[[bytes], T]) -> Iterator[tuple[Path, T | None]]:
     """Each file that is one of ours, and what it says; None: nothing that can be read."""
+    with suppress(OSError):
+        sweep(folder)
     for path in sorted(folder.glob(f"{PREFIX}*")):
-        if path.name.endswith(UNFINISHED):
-            with suppress(OSError):
-                path.unlink()
-            continue
         said: T | None = None
         with suppress(ValueError, OSError):
             said = parse(path.read_bytes())
@@ -100,12 +99,4 @@ def _read(folder: Path, parse: Callable[[bytes], T]) -> Iterator[tuple[Path, T |
 
 def _write(path: Path, text: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_name(path.name + UNFINISHED)
-    try:
-        new.touch(mode=0o600)
-        new.write_bytes(text)
-        new.replace(path)
-    except OSError:
-        with suppress(OSError):
-            new.unlink()
-        raise
+    write_whole(path, text, mode=PRIVATE)

@@ -31,7 +31,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SESSION: dict[str, Any] = {
     "timeout": aiohttp.ClientTimeout(total=None),
     "auto_decompress": False,
-    "skip_auto_headers": ["Accept-Encoding"],
+    "skip_auto_headers": ["Accept-Encoding", "User-Agent", "Accept"],
 }
 HEALTH_PATH = "/grpc.health.v1.Health/Check"
 # Before each message stands whether it is compressed, and its length.
@@ -65,9 +65,8 @@ async def _http(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
 
 
 async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) -> ProbeResult:
-    headers = CIMultiDict(check.headers)
-    for name, value in (("User-Agent", _agent(check)), ("Accept", "*/*"), ("Connection", "close")):
-        headers.setdefault(name, value)
+    headers = _headers(check)
+    headers.setdefault("Connection", "close")
     for _ in range(MAX_REDIRECTS):
         verify: bool | ssl.SSLContext = unverified_context() if url.scheme == "https" else True
         async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
@@ -114,18 +113,23 @@ async def _http2(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
 
 async def _get(check: HttpCheck, url: URL) -> Answer:
     """Host and connection are HTTP/2's own affair: what a probe says of them goes where they stand there."""
-    given = CIMultiDict(check.headers)
+    given = _headers(check)
     authority = given.popall("Host", [f"{check.host}:{url.port}"])[0]
-    for name, value in (("User-Agent", _agent(check)), ("Accept", "*/*")):
-        given.setdefault(name, value)
     given.popall("Connection", None)
     own = [(":method", "GET"), (":scheme", url.scheme), (":authority", authority), (":path", url.raw_path_qs)]
     async with connected(check.host, url.port or 0, unverified_context(ALPN) if url.scheme == "https" else None) as connection:
         return await exchange(connection, [*own, *((name.lower(), value) for name, value in given.items())], None, MAX_BODY_BYTES)
 
 
-def _agent(check: HttpCheck) -> str:
-    return HOOK_AGENT if check.hook else USER_AGENT
+def _headers(check: HttpCheck) -> CIMultiDict[str]:
+    """Those of the check, and who asks for what. Whoever wants none of these says so by an empty one, as in Kubernetes; an empty host is
+    the one that is asked."""
+    headers = CIMultiDict(check.headers)
+    for name, value in (("User-Agent", HOOK_AGENT if check.hook else USER_AGENT), ("Accept", "*/*"), ("Host", "")):
+        headers.setdefault(name, value)
+        if not headers[name]:
+            headers.popall(name)
+    return headers
 
 
 def _judged(check: HttpCheck, status: int, body: str) -> ProbeResult:
