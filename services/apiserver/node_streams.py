@@ -111,7 +111,7 @@ class GrpcNodeStreams:
             follow=request.follow, previous=request.previous, timestamps=request.timestamps, since_time=request.since_time
         )
         _name(wanted.container, pod, request.container)
-        for field in ("tail_lines", "since_seconds", "limit_bytes"):
+        for field in ("tail_lines", "since_seconds", "limit_bytes", "stream"):
             if request.HasField(field):
                 setattr(wanted, field, getattr(request, field))
         call = self._stub(node).Logs(wanted)

@@ -12,9 +12,7 @@ from knarr.api.kubelet.v1 import kubelet_service_pb2 as pb
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import bad_request, internal
 from knarr.service.tasks import cancel
-from services.kubelet.runtime.port import RuntimeFailure, Session
-
-STDERR = 2
+from services.kubelet.runtime.port import STDERR, RuntimeFailure, Session
 
 
 async def start_of(requests: AsyncIterator[Any]) -> pb.ExecStart:

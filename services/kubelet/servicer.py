@@ -17,10 +17,12 @@ from knarr.objects.pods import container_statuses, every_container
 from services.kubelet.conversation import converse, start_of
 from services.kubelet.forwarding import dial_address, forward_start, relay
 from services.kubelet.node.stats import Stats
-from services.kubelet.runtime.port import RUNNING, Container, LogOptions, Runtime, RuntimeFailure, Sandbox, Session
+from services.kubelet.runtime.port import RUNNING, STDERR, STDOUT, Container, LogOptions, Runtime, RuntimeFailure, Sandbox, Session
 from services.kubelet.worker.manager import PodManager
 
 # Longer ago than any log: what calendars and engines take has an end.
+# The words of PodLogOptions; both where it is None.
+LOG_STREAMS = {"All": None, "Stdout": STDOUT, "Stderr": STDERR}
 LONGEST_SINCE_SECONDS = 50 * 365 * 86_400
 
 
@@ -47,6 +49,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         """Raises what ``Logs`` raises before it reads."""
         self._container(request.container, previous=request.previous)
         _since(request)
+        _stream(request)
 
     def running_container(self, ref: pb.ContainerRef, uid: str = "") -> Container:
         """One that runs; ``uid``, if any, is its pod's. Raises StatusError."""
@@ -82,6 +85,7 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             timestamps=request.timestamps,
             tail_lines=max(0, request.tail_lines) if request.HasField("tail_lines") else None,
             since=_since(request),
+            stream=_stream(request),
         )
         left = max(0, request.limit_bytes) if request.HasField("limit_bytes") else None
         try:
@@ -206,6 +210,17 @@ def _waiting_words(pod: core.Pod, name: str) -> str:
     waiting = _status_of(pod, name).state.waiting
     words = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
     return words.get(waiting.reason, waiting.reason or "ContainerCreating")
+
+
+def _stream(request: pb.LogsRequest) -> int | None:
+    if not request.HasField("stream"):
+        return None
+    if request.stream not in LOG_STREAMS:
+        raise bad_request(f"invalid stream {request.stream!r}: it must be one of {', '.join(LOG_STREAMS)}")
+    stream = LOG_STREAMS[request.stream]
+    if stream is not None and request.HasField("tail_lines"):
+        raise bad_request(f"tailLines cannot be given with the stream {request.stream}; leave one of them out")
+    return stream
 
 
 def _since(request: pb.LogsRequest) -> datetime | None:

@@ -87,6 +87,9 @@ async def test_logs(cluster: tuple[Cluster, KubeletServicer, str]) -> None:
     assert len((await logs(servicer, tail_lines=2)).splitlines()) == 2
     assert await logs(servicer, tail_lines=0) == b""
     assert len(await logs(servicer, limit_bytes=9)) == 9
+    assert await logs(servicer, stream="Stdout") == b"line 1\nline 2\nline 3\n"
+    assert await logs(servicer, stream="Stderr", limit_bytes=4) == b"oops"
+    assert await logs(servicer, stream="All") == await logs(servicer)
     assert (await logs(servicer, timestamps=True, tail_lines=1))[:4].isdigit()
     assert await logs(servicer, since_seconds=3600) == await logs(servicer)
     with pytest.raises(StatusError, match="previous terminated container"):

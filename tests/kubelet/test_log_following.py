@@ -14,7 +14,7 @@ from services.kubelet.runtime.logs import following
 from services.kubelet.runtime.logs.entries import Entry, Joiner
 from services.kubelet.runtime.logs.following import Follower, read_log
 from services.kubelet.runtime.logs.reader import HELD_BYTES, LogReader
-from services.kubelet.runtime.port import LogOptions, RuntimeFailure
+from services.kubelet.runtime.port import STDERR, STDOUT, LogOptions, RuntimeFailure
 from tests.kubelet.log_engines import ENGINES, STARTED, LogEngine
 from tests.kubelet.support import until
 
@@ -126,6 +126,8 @@ async def test_options_are_heeded(engine: LogEngine) -> None:
     assert await shown(LogOptions()) == [b"3", b"4"]
     assert await shown(LogOptions(tail_lines=1)) == [b"4"]
     assert await shown(LogOptions(since=STARTED + timedelta(seconds=4))) == [b"4"]
+    assert await shown(LogOptions(stream=STDOUT)) == [b"4"]
+    assert await shown(LogOptions(stream=STDERR)) == [b"3"]
     assert await shown(LogOptions(timestamps=True, tail_lines=1)) == [b"2026-01-02T15:04:09.000000000Z 4"]
 
 

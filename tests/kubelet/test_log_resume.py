@@ -15,7 +15,7 @@ from services.kubelet.runtime.docker.engine import EngineNotFound
 from services.kubelet.runtime.docker.engine_logs import RESUME_TRIES, EngineLogs, _seconds
 from services.kubelet.runtime.docker.log_pieces import Piece
 from services.kubelet.runtime.docker.streams import HEADER
-from services.kubelet.runtime.port import EXITED, RUNNING, LogOptions, RuntimeFailure
+from services.kubelet.runtime.port import EXITED, RUNNING, STDERR, STDOUT, LogOptions, RuntimeFailure
 from tests.support.virtual_time import run
 
 TOO_LARGE = Piece(3, b"Error grabbing logs: log message", b" is too large (4073636780 > 1000000)\n")
@@ -36,7 +36,9 @@ class BreakingEngine:
     @asynccontextmanager
     async def stream(self, method: str, path: str, *, params: dict[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
         self.asked.append(params)
-        found = [one for one in self.pieces if Decimal(_seconds(one.stamp)) >= Decimal(str(params.get("since", "0")))]
+        left_out = {stream for stream, name in ((STDOUT, "stdout"), (STDERR, "stderr")) if not params[name]}
+        since = Decimal(str(params.get("since", "0")))
+        found = [one for one in self.pieces if Decimal(_seconds(one.stamp)) >= since and one.stream not in left_out]
         part = self.parts.pop(0) if self.parts else None
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -50,10 +52,10 @@ class BreakingEngine:
         yield chunks()
 
 
-async def followed(engine: BreakingEngine, *, follow: bool = True) -> list[str]:
+async def followed(engine: BreakingEngine, *, follow: bool = True, stream: int | None = None) -> list[str]:
     observer = SimpleNamespace(ttys=set(), state=lambda _: engine.state)
     logs = EngineLogs(engine, observer)  # type: ignore[arg-type]
-    return b"".join([data async for data in logs.read("c", LogOptions(follow=follow))]).decode().splitlines()
+    return b"".join([data async for data in logs.read("c", LogOptions(follow=follow, stream=stream))]).decode().splitlines()
 
 
 # Two lines of one instant, and a stream whose stamps are a little behind.
@@ -75,6 +77,12 @@ def test_each_line_comes_once(first: int, words: Piece | None) -> None:
     engine = BreakingEngine(LINES, [first, 5, 6], words)
     assert run(followed(engine)) == ALL
     assert len(engine.asked) == 4
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_of_one_stream_each_line_comes_once(first: int) -> None:
+    assert run(followed(BreakingEngine(LINES, [first, 2]), stream=STDOUT)) == list("abcdf")
+    assert run(followed(BreakingEngine(LINES, [first, 1]), stream=STDERR)) == list("eg")
 
 
 def test_a_log_that_is_not_followed_goes_on_too() -> None:
@@ -153,6 +161,18 @@ def test_a_container_that_writes_nothing_is_let_be() -> None:
         return len(engine.asked)
 
     assert 50 < run(hour()) < 70
+
+
+def test_what_the_other_stream_is_written_is_no_reason_to_ask_anew() -> None:
+    async def minute() -> list[int]:
+        engine = SilentEngine([*LINES, piece(2, 900, "later\n")], [len(LINES)])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(60):
+                await followed(engine, stream=STDOUT)
+        return [asked["follow"] for asked in engine.asked]
+
+    follows = run(minute())
+    assert follows[0] == 1 and not any(follows[1:])
 
 
 def test_after_a_rush_it_is_asked_at_once() -> None:

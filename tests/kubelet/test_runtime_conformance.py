@@ -18,6 +18,8 @@ from services.kubelet.runtime.port import (
     CREATED,
     EXITED,
     RUNNING,
+    STDERR,
+    STDOUT,
     Container,
     LogOptions,
     NoSuchHandler,
@@ -176,12 +178,12 @@ async def test_a_start_that_fails_leaves_an_ended_container_with_the_reason(subj
 
 async def test_logs_end_when_they_are_not_followed(subject: Subject) -> None:
     sandbox = await subject.runtime.create_sandbox(subject.sandbox_plan())
-    plan = replace(subject.plan(sandbox), process=Process(("sh", "-c", "echo hollow one; exec sleep 1000")))
+    plan = replace(subject.plan(sandbox), process=Process(("sh", "-c", "echo oops >&2; echo hollow one; exec sleep 1000")))
     container = await subject.runtime.create_container(plan)
     await subject.runtime.start_container(container, subject.pod)
 
-    async def output() -> bytes:
-        return b"".join([piece async for piece in subject.runtime.logs(container.id, LogOptions())])
+    async def output(stream: int | None = STDOUT) -> bytes:
+        return b"".join([piece async for piece in subject.runtime.logs(container.id, LogOptions(stream=stream))])
 
     found = b""
     # An engine may write them a moment later.
@@ -189,7 +191,12 @@ async def test_logs_end_when_they_are_not_followed(subject: Subject) -> None:
         while not found:
             found = await output()
             await asyncio.sleep(0.005)
-    assert found.startswith(b"hollow ") and found.endswith(b"\n")
+    assert found.startswith(b"hollow ") and found.count(b"\n") == 1
+    oops = b"" if isinstance(subject.runtime, HollowRuntime) else b"oops\n"
+    async with asyncio.timeout(20):
+        while await output(STDERR) != oops:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert sorted(await output(None)) == sorted(oops + found)
     with pytest.raises(RuntimeFailure):
         [piece async for piece in subject.runtime.logs("0" * 64, LogOptions())]
 

@@ -184,12 +184,17 @@ class TestFace:
             assert (answer.status, b"the engine is away" in await body_of(answer)) == (500, True)
 
     async def test_logs_of_containers(self, face: WebFace) -> None:
-        assert "hollow container app" in await text(face, "/containerLogs/default/web/app?tailLines=1")
+        for query in ("tailLines=1", "stream=All&tailLines=1", "stream=Stdout"):
+            assert "hollow container app" in await text(face, f"/containerLogs/default/web/app?{query}")
+        assert await text(face, "/containerLogs/default/web/app?stream=Stderr") == ""
         for path, words in (
             ("/containerLogs/default/web/none", b"container none is not valid for pod web"),
             ("/containerLogs/default/web/none?follow=true", b"container none is not valid for pod web"),
             (f"/containerLogs/default/web/app?tailLines={'9' * 5000}", b"tailLines: '99999999999999999999' is no number from 0 on"),
             ("/containerLogs/default/web/app?tailLines=-1", b"tailLines: '-1' is no number from 0 on"),
+            ("/containerLogs/default/web/app?stream=both", b"invalid stream 'both': it must be one of All, Stdout, Stderr"),
+            ("/containerLogs/default/web/app?follow=true&stream=", b"invalid stream ''"),
+            ("/containerLogs/default/web/app?stream=Stdout&tailLines=1", b"tailLines cannot be given with the stream Stdout"),
             ("/containerLogs/default/web/app?sinceTime=now", b"invalid sinceTime 'now'"),
             ("/containerLogs/default/web/app?sinceTime=0001-01-01T00:00:00%2B05:00", b"invalid sinceTime '0001"),
         ):

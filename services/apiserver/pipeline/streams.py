@@ -9,7 +9,7 @@ from knarr.api.apiserver.v1 import resource_service_pb2 as face
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Cause, bad_request, invalid
-from knarr.machinery.validation import NO_FIELD
+from knarr.machinery.validation import NO_FIELD, forbidden, not_supported
 from knarr.objects.copies import copy_of
 from knarr.service.streams.conversation import Command
 from knarr.service.streams.forwards import Forward
@@ -20,6 +20,8 @@ from services.apiserver.request import Request
 from services.apiserver.results import Ref
 
 NODES = version_of(core.Node)
+# What a log may be narrowed to.
+LOG_STREAMS = ALL_STREAMS, _, _ = ("All", "Stderr", "Stdout")
 
 
 class NoOutput:
@@ -57,6 +59,11 @@ def _log_causes(wanted: face.LogRequest) -> Iterator[Cause]:
             yield Cause("FieldValueInvalid", f"Invalid value: {value}: {problem}", name)
     if wanted.since_time and wanted.HasField("since_seconds"):
         yield Cause("FieldValueForbidden", "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified", NO_FIELD)
+    if wanted.HasField("stream"):
+        if wanted.stream not in LOG_STREAMS:
+            yield not_supported("stream", wanted.stream, LOG_STREAMS)
+        if wanted.stream != ALL_STREAMS and wanted.HasField("tail_lines"):
+            yield forbidden(NO_FIELD, "`tailLines` and specific `stream` are mutually exclusive for now")
 
 
 async def exec(pipeline: Pipeline, request: Request) -> Command:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 
 from knarr.api.apiserver.v1 import resource_service_pb2 as face
-from knarr.machinery.errors import Cause, StatusError, bad_request, invalid
+from knarr.machinery.errors import StatusError, bad_request
 from services.apiserver.api import Api
 from services.apiserver.pipeline.streams import NO_OUTPUT
 from services.apiserver.request import GET
@@ -96,7 +96,7 @@ async def _chunks(first: asyncio.Future[bytes | None], output: AsyncIterator[byt
 
 
 def log_request(query: Query, target: Target) -> face.LogRequest:
-    """The parameters of PodLogOptions; raises Invalid for one that is not served, BadRequest for what is no number."""
+    """The parameters of PodLogOptions; raises BadRequest for what is no number."""
     wanted = face.LogRequest(
         namespace=target.namespace,
         pod=target.name,
@@ -110,5 +110,5 @@ def log_request(query: Query, target: Target) -> face.LogRequest:
         if (value := query.integer(parameter)) is not None:
             setattr(wanted, field, value)
     if "stream" in query:
-        raise invalid("PodLogOptions", target.name, [Cause("FieldValueForbidden", "Forbidden: may not be specified", "stream")])
+        wanted.stream = query.text("stream")
     return wanted

@@ -25,6 +25,7 @@ from services.kubelet.runtime.port import (
     EXITED,
     RUNNING,
     START_FAILED_EXIT_CODE,
+    STDERR,
     Check,
     Container,
     ExecCheck,
@@ -287,6 +288,8 @@ class HollowRuntime(Runtime):
     async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
         """One line a container: what would run here."""
         plan = self._plan(container_id)
+        if options.stream == STDERR:
+            return
         yield f"hollow container {plan.name} of pod {plan.pod.namespace}/{plan.pod.name}, attempt {plan.attempt}\n".encode()
 
     async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:

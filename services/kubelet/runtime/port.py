@@ -19,6 +19,8 @@ from services.kubelet.runtime.plan import ContainerPlan, Identity, Limits, PodRe
 from services.kubelet.runtime.usage import Storage, Usage
 
 RUNNING, EXITED, CREATED = "running", "exited", "created"
+# The streams that a process writes to, by their descriptors.
+STDOUT, STDERR = 1, 2
 # Of a container that could not be started, as Kubernetes tells it.
 START_FAILED_EXIT_CODE = 128
 
@@ -149,12 +151,14 @@ class LocalImage:
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """``tail_lines`` None means all; ``since`` None from the start."""
+    """``tail_lines`` None means all; ``since`` None from the start; ``stream`` STDOUT or STDERR, None for both. The last lines are
+    counted over both."""
 
     follow: bool = False
     timestamps: bool = False
     tail_lines: int | None = None
     since: datetime | None = None
+    stream: int | None = None
 
 
 class Session(abc.ABC):

@@ -32,6 +32,8 @@ def logs_request(namespace: str, pod: str, container: str, parameters: dict[str,
         if values := parameters.get(name):
             setattr(wanted, field, values[0] in _TRUE)
     wanted.since_time = (parameters.get("sinceTime") or [""])[0]
+    if values := parameters.get("stream"):
+        wanted.stream = values[0]
     return wanted
 
 

@@ -36,7 +36,8 @@ class Kubelet(kubelet_grpc.KubeletServiceServicer):
         if request.previous:
             await refuse(context, grpc.StatusCode.NOT_FOUND, not_found("containers", "c"))
         yield kubelet.LogsResponse(data=f"{request.container.pod}/{request.container.container} ".encode())
-        yield kubelet.LogsResponse(data=f"tail={request.tail_lines}".encode())
+        stream = f" stream={request.stream}" if request.HasField("stream") else ""
+        yield kubelet.LogsResponse(data=f"tail={request.tail_lines}{stream}".encode())
 
     async def Exec(self, requests: AsyncIterator[kubelet.ExecRequest], context: Any) -> AsyncIterator[kubelet.ExecResponse]:
         started = False
@@ -111,6 +112,7 @@ class Context:
 
 async def test_logs_stream_through(streams: Caller) -> None:
     assert await logs(streams, pod="p", tail_lines=5) == b"p/c tail=5"
+    assert await logs(streams, pod="p", stream="Stderr") == b"p/c tail=0 stream=Stderr"
 
 
 async def test_a_pod_without_a_node_has_said_nothing(streams: Caller) -> None:
@@ -127,6 +129,8 @@ async def test_a_pod_without_a_node_has_said_nothing(streams: Caller) -> None:
         ({"pod": "none", "limit_bytes": 0}, 422, "limitBytes: Invalid value: 0: must be greater than 0"),
         ({"pod": "p", "since_seconds": -(2**63)}, 422, "sinceSeconds: Invalid value: -9223372036854775808: must be greater than 0"),
         ({"pod": "p", "since_seconds": 1, "since_time": "2026-01-01T00:00:00Z"}, 422, "at most one of `sinceTime` or `sinceSeconds`"),
+        ({"pod": "p", "stream": "both"}, 422, 'stream: Unsupported value: "both": supported values: "All", "Stderr", "Stdout"'),
+        ({"pod": "p", "stream": "Stdout", "tail_lines": 1}, 422, "`tailLines` and specific `stream` are mutually exclusive"),
         ({"pod": "p", "previous": True}, 404, 'containers "c" not found'),
     ],
 )

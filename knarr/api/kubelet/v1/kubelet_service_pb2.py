@@ -26,7 +26,7 @@ from knarr.api.core.v1 import core_pb2 as knarr_dot_api_dot_core_dot_v1_dot_core
 from knarr.api.meta.v1 import meta_pb2 as knarr_dot_api_dot_meta_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*knarr/api/kubelet/v1/kubelet_service.proto\x12\x14knarr.api.kubelet.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\"\x11\n\x0fListPodsRequest\"C\n\x10ListPodsResponse\x12/\n\x04pods\x18\x01 \x03(\x0b\x32!.knarr.api.kubelet.v1.ObservedPod\"X\n\x0bObservedPod\x12#\n\x03pod\x18\x01 \x01(\x0b\x32\x16.knarr.api.core.v1.Pod\x12\x12\n\nsandbox_id\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x03 \x01(\t\"A\n\x0c\x43ontainerRef\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\"\x8e\x02\n\x0bLogsRequest\x12\x35\n\tcontainer\x18\x01 \x01(\x0b\x32\".knarr.api.kubelet.v1.ContainerRef\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\x10\n\x08previous\x18\x03 \x01(\x08\x12\x12\n\ntimestamps\x18\x04 \x01(\x08\x12\x17\n\ntail_lines\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rsince_seconds\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x0blimit_bytes\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nsince_time\x18\x08 \x01(\tB\r\n\x0b_tail_linesB\x10\n\x0e_since_secondsB\x0e\n\x0c_limit_bytes\"\x1c\n\x0cLogsResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x8f\x01\n\tExecStart\x12\x35\n\tcontainer\x18\x01 \x01(\x0b\x32\".knarr.api.kubelet.v1.ContainerRef\x12\x0f\n\x07\x63ommand\x18\x02 \x03(\t\x12\r\n\x05stdin\x18\x03 \x01(\x08\x12\x0e\n\x06stdout\x18\x04 \x01(\x08\x12\x0e\n\x06stderr\x18\x05 \x01(\x08\x12\x0b\n\x03tty\x18\x06 \x01(\x08\"-\n\x0cTerminalSize\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\xa6\x01\n\x0b\x45xecRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32\x1f.knarr.api.kubelet.v1.ExecStartH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x34\n\x06resize\x18\x03 \x01(\x0b\x32\".knarr.api.kubelet.v1.TerminalSizeH\x00\x12\x16\n\x0cstdin_closed\x18\x04 \x01(\x08H\x00\x42\x06\n\x04part\"g\n\x0c\x45xecResponse\x12\x10\n\x06stdout\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x02 \x01(\x0cH\x00\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x19.knarr.api.meta.v1.StatusH\x00\x42\x06\n\x04part\"\xa8\x01\n\rAttachRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32\x1f.knarr.api.kubelet.v1.ExecStartH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x34\n\x06resize\x18\x03 \x01(\x0b\x32\".knarr.api.kubelet.v1.TerminalSizeH\x00\x12\x16\n\x0cstdin_closed\x18\x04 \x01(\x08H\x00\x42\x06\n\x04part\"i\n\x0e\x41ttachResponse\x12\x10\n\x06stdout\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x02 \x01(\x0cH\x00\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x19.knarr.api.meta.v1.StatusH\x00\x42\x06\n\x04part\"T\n\x10PortForwardStart\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x12\n\nby_address\x18\x04 \x01(\x08\"e\n\x12PortForwardRequest\x12\x37\n\x05start\x18\x01 \x01(\x0b\x32&.knarr.api.kubelet.v1.PortForwardStartH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"#\n\x13PortForwardResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x11\n\x0fGetStatsRequest\"\xa7\x01\n\x0e\x43ontainerStats\x12\x35\n\tcontainer\x18\x01 \x01(\x0b\x32\".knarr.api.kubelet.v1.ContainerRef\x12\x17\n\x0f\x63pu_nanoseconds\x18\x02 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12/\n\x08\x63pu_rate\x18\x04 \x01(\x0b\x32\x1d.knarr.api.kubelet.v1.CpuRate\"e\n\x07\x43puRate\x12\x11\n\tnanocores\x18\x01 \x01(\x04\x12*\n\x04time\x18\x02 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTime\x12\x1b\n\x13window_milliseconds\x18\x03 \x01(\x04\"k\n\tNodeStats\x12\x17\n\x0f\x63pu_nanoseconds\x18\x01 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12/\n\x08\x63pu_rate\x18\x03 \x01(\x0b\x32\x1d.knarr.api.kubelet.v1.CpuRate\"{\n\x10GetStatsResponse\x12\x38\n\ncontainers\x18\x01 \x03(\x0b\x32$.knarr.api.kubelet.v1.ContainerStats\x12-\n\x04node\x18\x02 \x01(\x0b\x32\x1f.knarr.api.kubelet.v1.NodeStats2\xab\x04\n\x0eKubeletService\x12Y\n\x08ListPods\x12%.knarr.api.kubelet.v1.ListPodsRequest\x1a&.knarr.api.kubelet.v1.ListPodsResponse\x12O\n\x04Logs\x12!.knarr.api.kubelet.v1.LogsRequest\x1a\".knarr.api.kubelet.v1.LogsResponse0\x01\x12Q\n\x04\x45xec\x12!.knarr.api.kubelet.v1.ExecRequest\x1a\".knarr.api.kubelet.v1.ExecResponse(\x01\x30\x01\x12W\n\x06\x41ttach\x12#.knarr.api.kubelet.v1.AttachRequest\x1a$.knarr.api.kubelet.v1.AttachResponse(\x01\x30\x01\x12\x66\n\x0bPortForward\x12(.knarr.api.kubelet.v1.PortForwardRequest\x1a).knarr.api.kubelet.v1.PortForwardResponse(\x01\x30\x01\x12Y\n\x08GetStats\x12%.knarr.api.kubelet.v1.GetStatsRequest\x1a&.knarr.api.kubelet.v1.GetStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*knarr/api/kubelet/v1/kubelet_service.proto\x12\x14knarr.api.kubelet.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a\x1cknarr/api/meta/v1/meta.proto\"\x11\n\x0fListPodsRequest\"C\n\x10ListPodsResponse\x12/\n\x04pods\x18\x01 \x03(\x0b\x32!.knarr.api.kubelet.v1.ObservedPod\"X\n\x0bObservedPod\x12#\n\x03pod\x18\x01 \x01(\x0b\x32\x16.knarr.api.core.v1.Pod\x12\x12\n\nsandbox_id\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63tivity\x18\x03 \x01(\t\"A\n\x0c\x43ontainerRef\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\"\xae\x02\n\x0bLogsRequest\x12\x35\n\tcontainer\x18\x01 \x01(\x0b\x32\".knarr.api.kubelet.v1.ContainerRef\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\x10\n\x08previous\x18\x03 \x01(\x08\x12\x12\n\ntimestamps\x18\x04 \x01(\x08\x12\x17\n\ntail_lines\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\rsince_seconds\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x0blimit_bytes\x18\x07 \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nsince_time\x18\x08 \x01(\t\x12\x13\n\x06stream\x18\t \x01(\tH\x03\x88\x01\x01\x42\r\n\x0b_tail_linesB\x10\n\x0e_since_secondsB\x0e\n\x0c_limit_bytesB\t\n\x07_stream\"\x1c\n\x0cLogsResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x8f\x01\n\tExecStart\x12\x35\n\tcontainer\x18\x01 \x01(\x0b\x32\".knarr.api.kubelet.v1.ContainerRef\x12\x0f\n\x07\x63ommand\x18\x02 \x03(\t\x12\r\n\x05stdin\x18\x03 \x01(\x08\x12\x0e\n\x06stdout\x18\x04 \x01(\x08\x12\x0e\n\x06stderr\x18\x05 \x01(\x08\x12\x0b\n\x03tty\x18\x06 \x01(\x08\"-\n\x0cTerminalSize\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\xa6\x01\n\x0b\x45xecRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32\x1f.knarr.api.kubelet.v1.ExecStartH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x34\n\x06resize\x18\x03 \x01(\x0b\x32\".knarr.api.kubelet.v1.TerminalSizeH\x00\x12\x16\n\x0cstdin_closed\x18\x04 \x01(\x08H\x00\x42\x06\n\x04part\"g\n\x0c\x45xecResponse\x12\x10\n\x06stdout\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x02 \x01(\x0cH\x00\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x19.knarr.api.meta.v1.StatusH\x00\x42\x06\n\x04part\"\xa8\x01\n\rAttachRequest\x12\x30\n\x05start\x18\x01 \x01(\x0b\x32\x1f.knarr.api.kubelet.v1.ExecStartH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x34\n\x06resize\x18\x03 \x01(\x0b\x32\".knarr.api.kubelet.v1.TerminalSizeH\x00\x12\x16\n\x0cstdin_closed\x18\x04 \x01(\x08H\x00\x42\x06\n\x04part\"i\n\x0e\x41ttachResponse\x12\x10\n\x06stdout\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x02 \x01(\x0cH\x00\x12+\n\x06status\x18\x03 \x01(\x0b\x32\x19.knarr.api.meta.v1.StatusH\x00\x42\x06\n\x04part\"T\n\x10PortForwardStart\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\x12\n\nby_address\x18\x04 \x01(\x08\"e\n\x12PortForwardRequest\x12\x37\n\x05start\x18\x01 \x01(\x0b\x32&.knarr.api.kubelet.v1.PortForwardStartH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"#\n\x13PortForwardResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x11\n\x0fGetStatsRequest\"\xa7\x01\n\x0e\x43ontainerStats\x12\x35\n\tcontainer\x18\x01 \x01(\x0b\x32\".knarr.api.kubelet.v1.ContainerRef\x12\x17\n\x0f\x63pu_nanoseconds\x18\x02 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12/\n\x08\x63pu_rate\x18\x04 \x01(\x0b\x32\x1d.knarr.api.kubelet.v1.CpuRate\"e\n\x07\x43puRate\x12\x11\n\tnanocores\x18\x01 \x01(\x04\x12*\n\x04time\x18\x02 \x01(\x0b\x32\x1c.knarr.api.meta.v1.MicroTime\x12\x1b\n\x13window_milliseconds\x18\x03 \x01(\x04\"k\n\tNodeStats\x12\x17\n\x0f\x63pu_nanoseconds\x18\x01 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12/\n\x08\x63pu_rate\x18\x03 \x01(\x0b\x32\x1d.knarr.api.kubelet.v1.CpuRate\"{\n\x10GetStatsResponse\x12\x38\n\ncontainers\x18\x01 \x03(\x0b\x32$.knarr.api.kubelet.v1.ContainerStats\x12-\n\x04node\x18\x02 \x01(\x0b\x32\x1f.knarr.api.kubelet.v1.NodeStats2\xab\x04\n\x0eKubeletService\x12Y\n\x08ListPods\x12%.knarr.api.kubelet.v1.ListPodsRequest\x1a&.knarr.api.kubelet.v1.ListPodsResponse\x12O\n\x04Logs\x12!.knarr.api.kubelet.v1.LogsRequest\x1a\".knarr.api.kubelet.v1.LogsResponse0\x01\x12Q\n\x04\x45xec\x12!.knarr.api.kubelet.v1.ExecRequest\x1a\".knarr.api.kubelet.v1.ExecResponse(\x01\x30\x01\x12W\n\x06\x41ttach\x12#.knarr.api.kubelet.v1.AttachRequest\x1a$.knarr.api.kubelet.v1.AttachResponse(\x01\x30\x01\x12\x66\n\x0bPortForward\x12(.knarr.api.kubelet.v1.PortForwardRequest\x1a).knarr.api.kubelet.v1.PortForwardResponse(\x01\x30\x01\x12Y\n\x08GetStats\x12%.knarr.api.kubelet.v1.GetStatsRequest\x1a&.knarr.api.kubelet.v1.GetStatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,37 +42,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTAINERREF']._serialized_start=306
   _globals['_CONTAINERREF']._serialized_end=371
   _globals['_LOGSREQUEST']._serialized_start=374
-  _globals['_LOGSREQUEST']._serialized_end=644
-  _globals['_LOGSRESPONSE']._serialized_start=646
-  _globals['_LOGSRESPONSE']._serialized_end=674
-  _globals['_EXECSTART']._serialized_start=677
-  _globals['_EXECSTART']._serialized_end=820
-  _globals['_TERMINALSIZE']._serialized_start=822
-  _globals['_TERMINALSIZE']._serialized_end=867
-  _globals['_EXECREQUEST']._serialized_start=870
-  _globals['_EXECREQUEST']._serialized_end=1036
-  _globals['_EXECRESPONSE']._serialized_start=1038
-  _globals['_EXECRESPONSE']._serialized_end=1141
-  _globals['_ATTACHREQUEST']._serialized_start=1144
-  _globals['_ATTACHREQUEST']._serialized_end=1312
-  _globals['_ATTACHRESPONSE']._serialized_start=1314
-  _globals['_ATTACHRESPONSE']._serialized_end=1419
-  _globals['_PORTFORWARDSTART']._serialized_start=1421
-  _globals['_PORTFORWARDSTART']._serialized_end=1505
-  _globals['_PORTFORWARDREQUEST']._serialized_start=1507
-  _globals['_PORTFORWARDREQUEST']._serialized_end=1608
-  _globals['_PORTFORWARDRESPONSE']._serialized_start=1610
-  _globals['_PORTFORWARDRESPONSE']._serialized_end=1645
-  _globals['_GETSTATSREQUEST']._serialized_start=1647
-  _globals['_GETSTATSREQUEST']._serialized_end=1664
-  _globals['_CONTAINERSTATS']._serialized_start=1667
-  _globals['_CONTAINERSTATS']._serialized_end=1834
-  _globals['_CPURATE']._serialized_start=1836
-  _globals['_CPURATE']._serialized_end=1937
-  _globals['_NODESTATS']._serialized_start=1939
-  _globals['_NODESTATS']._serialized_end=2046
-  _globals['_GETSTATSRESPONSE']._serialized_start=2048
-  _globals['_GETSTATSRESPONSE']._serialized_end=2171
-  _globals['_KUBELETSERVICE']._serialized_start=2174
-  _globals['_KUBELETSERVICE']._serialized_end=2729
+  _globals['_LOGSREQUEST']._serialized_end=676
+  _globals['_LOGSRESPONSE']._serialized_start=678
+  _globals['_LOGSRESPONSE']._serialized_end=706
+  _globals['_EXECSTART']._serialized_start=709
+  _globals['_EXECSTART']._serialized_end=852
+  _globals['_TERMINALSIZE']._serialized_start=854
+  _globals['_TERMINALSIZE']._serialized_end=899
+  _globals['_EXECREQUEST']._serialized_start=902
+  _globals['_EXECREQUEST']._serialized_end=1068
+  _globals['_EXECRESPONSE']._serialized_start=1070
+  _globals['_EXECRESPONSE']._serialized_end=1173
+  _globals['_ATTACHREQUEST']._serialized_start=1176
+  _globals['_ATTACHREQUEST']._serialized_end=1344
+  _globals['_ATTACHRESPONSE']._serialized_start=1346
+  _globals['_ATTACHRESPONSE']._serialized_end=1451
+  _globals['_PORTFORWARDSTART']._serialized_start=1453
+  _globals['_PORTFORWARDSTART']._serialized_end=1537
+  _globals['_PORTFORWARDREQUEST']._serialized_start=1539
+  _globals['_PORTFORWARDREQUEST']._serialized_end=1640
+  _globals['_PORTFORWARDRESPONSE']._serialized_start=1642
+  _globals['_PORTFORWARDRESPONSE']._serialized_end=1677
+  _globals['_GETSTATSREQUEST']._serialized_start=1679
+  _globals['_GETSTATSREQUEST']._serialized_end=1696
+  _globals['_CONTAINERSTATS']._serialized_start=1699
+  _globals['_CONTAINERSTATS']._serialized_end=1866
+  _globals['_CPURATE']._serialized_start=1868
+  _globals['_CPURATE']._serialized_end=1969
+  _globals['_NODESTATS']._serialized_start=1971
+  _globals['_NODESTATS']._serialized_end=2078
+  _globals['_GETSTATSRESPONSE']._serialized_start=2080
+  _globals['_GETSTATSRESPONSE']._serialized_end=2203
+  _globals['_KUBELETSERVICE']._serialized_start=2206
+  _globals['_KUBELETSERVICE']._serialized_end=2761
 # @@protoc_insertion_point(module_scope)

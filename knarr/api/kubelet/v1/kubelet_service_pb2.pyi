@@ -39,7 +39,7 @@ class ContainerRef(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., pod: _Optional[str] = ..., container: _Optional[str] = ...) -> None: ...
 
 class LogsRequest(_message.Message):
-    __slots__ = ("container", "follow", "previous", "timestamps", "tail_lines", "since_seconds", "limit_bytes", "since_time")
+    __slots__ = ("container", "follow", "previous", "timestamps", "tail_lines", "since_seconds", "limit_bytes", "since_time", "stream")
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class LogsRequest(_message.Message):
     SINCE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
     container: ContainerRef
     follow: bool
     previous: bool
@@ -56,7 +57,8 @@ class LogsRequest(_message.Message):
     since_seconds: int
     limit_bytes: int
     since_time: str
-    def __init__(self, container: _Optional[_Union[ContainerRef, _Mapping]] = ..., follow: _Optional[bool] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., tail_lines: _Optional[int] = ..., since_seconds: _Optional[int] = ..., limit_bytes: _Optional[int] = ..., since_time: _Optional[str] = ...) -> None: ...
+    stream: str
+    def __init__(self, container: _Optional[_Union[ContainerRef, _Mapping]] = ..., follow: _Optional[bool] = ..., previous: _Optional[bool] = ..., timestamps: _Optional[bool] = ..., tail_lines: _Optional[int] = ..., since_seconds: _Optional[int] = ..., limit_bytes: _Optional[int] = ..., since_time: _Optional[str] = ..., stream: _Optional[str] = ...) -> None: ...
 
 class LogsResponse(_message.Message):
     __slots__ = ("data",)

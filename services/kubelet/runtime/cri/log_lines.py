@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from services.kubelet.runtime.logs.entries import STDERR, STDOUT, Entry, TailSearch
+from services.kubelet.runtime.logs.entries import Entry, TailSearch
 from services.kubelet.runtime.logs.files import ReadAt
+from services.kubelet.runtime.port import STDERR, STDOUT
 
 STREAMS = {b"stdout": STDOUT, b"stderr": STDERR}
 STAMP_BYTES = len("2026-01-02T15:04:05.000000000Z")

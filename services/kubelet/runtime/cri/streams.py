@@ -18,12 +18,11 @@ from knarr.service.spdy.session import Session as SpdySession
 from knarr.service.spdy.session import Stream
 from knarr.service.tasks import cancel
 from knarr.service.tls import unverified_context
-from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Session
+from services.kubelet.runtime.port import STDERR, STDOUT, RuntimeFailure, RuntimeUnavailable, Session
 
 PROTOCOL = "v4.channel.k8s.io"
 CONNECT_SECONDS = 30.0
 READ_BYTES = 1 << 16
-STDOUT, STDERR = 1, 2
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 from services.kubelet.runtime.docker.log_pieces import FramedPieces, Lines, Piece, RawPieces, start_of_tail
 from services.kubelet.runtime.docker.log_resume import Delivered, broken_by
 from services.kubelet.runtime.docker.observer import EngineObserver
-from services.kubelet.runtime.port import RUNNING, LogOptions, NoSuchContainer, RuntimeFailure
+from services.kubelet.runtime.port import RUNNING, STDERR, STDOUT, LogOptions, NoSuchContainer, RuntimeFailure
 
 # How many more pieces than lines are looked at first, and how many times more where that was not enough.
 MORE_PIECES, GROWTH = 8, 8
@@ -108,7 +108,7 @@ class EngineLogs:
                 coming = asyncio.ensure_future(anext(stream, None))
                 try:
                     while not (await asyncio.wait({coming}, timeout=patience))[0]:
-                        is_behind = await self._has_newer(container_id, delivered)
+                        is_behind = await self._has_newer(container_id, params, delivered)
                         if was_behind and is_behind and not coming.done():
                             raise LogBroken("its log is written, and nothing of it comes")
                         was_behind = is_behind
@@ -123,10 +123,10 @@ class EngineLogs:
                 patience = patience and (RUSH_SILENCE_SECONDS if read > RUSH_BYTES else SILENCE_SECONDS)
                 was_behind = False
 
-    async def _has_newer(self, container_id: str, delivered: Delivered) -> bool:
-        """Whether the engine has a line that was not passed on."""
-        params: Params = {"stdout": 1, "stderr": 1, "follow": 0, "timestamps": 1, "tail": 1}
-        found = [piece async for pieces in self._pieces(container_id, params) for piece in pieces]
+    async def _has_newer(self, container_id: str, params: Params, delivered: Delivered) -> bool:
+        """Whether the engine has a line of what is asked for that was not passed on."""
+        asked = {"stdout": params["stdout"], "stderr": params["stderr"], "follow": 0, "timestamps": 1, "tail": 1}
+        found = [piece async for pieces in self._pieces(container_id, asked) for piece in pieces]
         return any(piece.stamp > delivered.newest for piece in found)
 
     async def _pieces(self, container_id: str, params: Params) -> AsyncIterator[list[Piece]]:
@@ -147,7 +147,8 @@ class EngineLogs:
 
 def _params(options: LogOptions) -> Params:
     # The stamps tell which pieces are of one line.
-    params: Params = {"stdout": 1, "stderr": 1, "follow": int(options.follow), "timestamps": 1}
+    wanted = {"stdout": int(options.stream != STDERR), "stderr": int(options.stream != STDOUT)}
+    params: Params = {**wanted, "follow": int(options.follow), "timestamps": 1}
     params["tail"] = "all" if options.tail_lines is None else options.tail_lines
     if options.since is not None:
         params["since"] = f"{options.since.timestamp():.9f}"

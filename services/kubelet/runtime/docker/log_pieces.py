@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from services.kubelet.runtime.docker.streams import HEADER, STDOUT
+from services.kubelet.runtime.docker.streams import HEADER
+from services.kubelet.runtime.port import STDOUT
 
 PIECE_BYTES = 1 << 14
 # As `2026-01-02T15:04:05.000000000Z `, always of this length.

@@ -16,8 +16,9 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from knarr.api.docker.v1 import log_entry_pb2 as docker
-from services.kubelet.runtime.logs.entries import STDERR, STDOUT, Entry, TailSearch
+from services.kubelet.runtime.logs.entries import Entry, TailSearch
 from services.kubelet.runtime.logs.files import LogFiles, ReadAt
+from services.kubelet.runtime.port import STDERR, STDOUT
 
 STREAMS = {"stdout": STDOUT, "stderr": STDERR}
 SIZE = struct.Struct(">I")

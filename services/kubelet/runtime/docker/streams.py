@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from knarr.service import endings
 from services.kubelet.runtime.docker.engine import Engine, EngineError
-from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable, Session
+from services.kubelet.runtime.port import STDOUT, RuntimeFailure, RuntimeUnavailable, Session
 
 HEADER = struct.Struct(">BxxxL")
-STDOUT = 1
 READ_BYTES = 1 << 15
 
 

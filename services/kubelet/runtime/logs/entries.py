@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-STDOUT, STDERR = 1, 2
+from services.kubelet.runtime.port import STDERR, STDOUT
 
 
 class Entry(NamedTuple):
@@ -25,17 +25,19 @@ def stamp_of(moment: datetime) -> bytes:
 
 
 class Joiner:
-    """Puts pieces together again: the container's bytes, each line with one stamp if any. ``since`` leaves out what is earlier."""
+    """Puts pieces together again: the container's bytes, each line with one stamp if any. ``since`` leaves out what is earlier, ``stream``
+    the other one."""
 
-    def __init__(self, *, stamps: bool, since: bytes = b"") -> None:
+    def __init__(self, *, stamps: bool, since: bytes = b"", stream: int | None = None) -> None:
         self._stamps, self._since = stamps, since
+        self._left_out = {STDOUT, STDERR} - {stream} if stream else set()
         # The streams in the middle of a line.
         self._open: set[int] = set()
 
     def join(self, entries: Iterable[Entry]) -> bytes:
         out: list[bytes] = []
         for stream, stamp, data, whole in entries:
-            if stamp < self._since:
+            if stamp < self._since or stream in self._left_out:
                 continue
             if self._stamps and stream not in self._open:
                 out += stamp, b" "

@@ -23,7 +23,7 @@ STALLED_SECONDS = 60.0
 
 async def read_log(files: LogFiles, options: LogOptions, runs: Callable[[], bool]) -> AsyncIterator[bytes]:
     """As ``Runtime.logs``; ``runs`` tells whether more may be written."""
-    joiner = Joiner(stamps=options.timestamps, since=stamp_of(options.since) if options.since else b"")
+    joiner = Joiner(stamps=options.timestamps, since=stamp_of(options.since) if options.since else b"", stream=options.stream)
     reader = LogReader(files)
     try:
         await asyncio.to_thread(reader.begin, options.tail_lines)

@@ -52,6 +52,17 @@ class TestLogs:
             since_time="2020-01-01T00:00:00Z",
         )  # fmt: skip
 
+    @pytest.mark.parametrize("stream", ["All", "Stdout", "Stderr"])
+    async def test_one_stream_of_both(self, client: HttpClient, node: FakeNode, stream: str) -> None:
+        node.output.put_nowait(None)
+        assert (await client.get(f"{PODS}/one/log?stream={stream}&limitBytes=9")).status == 200
+        assert [(asked.stream, asked.limit_bytes) for asked in node.asked] == [(stream, 9)]
+
+    async def test_all_streams_have_last_lines(self, client: HttpClient, node: FakeNode) -> None:
+        node.output.put_nowait(None)
+        assert (await client.get(f"{PODS}/one/log?stream=All&tailLines=3")).status == 200
+        assert (node.asked[0].stream, node.asked[0].tail_lines) == ("All", 3)
+
     async def test_each_chunk_is_written_at_once(self, client: HttpClient, node: FakeNode) -> None:
         await client.send("GET", f"{PODS}/one/log?follow=true")
         node.output.put_nowait(b"first\n")
@@ -75,7 +86,9 @@ class TestLogs:
             ("limitBytes=0", 422, "limitBytes: Invalid value: 0: must be greater than 0"),
             ("sinceSeconds=0", 422, "sinceSeconds: Invalid value: 0: must be greater than 0"),
             ("sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z", 422, "at most one of `sinceTime` or `sinceSeconds` may be specified"),
-            ("stream=Stderr", 422, "stream: Forbidden: may not be specified"),
+            ("stream=stderr", 422, 'stream: Unsupported value: "stderr": supported values: "All", "Stderr", "Stdout"'),
+            ("stream=", 422, 'stream: Unsupported value: "": supported values: "All", "Stderr", "Stdout"'),
+            ("stream=Stdout&tailLines=0", 422, "`tailLines` and specific `stream` are mutually exclusive for now"),
             ("tailLines=x", 400, 'strconv.ParseInt: parsing "x": invalid syntax'),
         ],
     )
