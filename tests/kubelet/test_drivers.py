@@ -18,6 +18,7 @@ from knarr.machinery.errors import status_error
 from services.kubelet.csi import drivers
 from services.kubelet.csi.node_info import NODE_IDS, Collision, NodeInfo, csi_node, told, with_driver, without_driver
 from services.kubelet.csi.places import seen_here, told_to
+from services.kubelet.csi.registration import ask, tell, the_very
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.driver_world import claim_and_volume, using
 from tests.kubelet.support import NODE, Cluster, FiledRuntime, running
@@ -99,6 +100,22 @@ async def test_a_driver_whose_socket_is_another_plugins_now_is_gone(place: Path,
             else:
                 registrar.socket.unlink()
                 await c.until(lambda: not csi_node_of(c))
+
+
+async def test_what_a_plugin_is_told_nobody_hears_who_took_its_sockets_name(tmp_path: Path) -> None:
+    async with Registrar(tmp_path) as first:
+        with the_very(first.socket) as socket:
+            assert (await ask(socket)).name == NAME
+            second = Registrar(tmp_path, "other.example.com")
+            async with second:
+                place = first.socket
+                second.socket.rename(place)
+                await tell(socket, "")
+                assert (len(first.told), len(second.told)) == (1, 0)
+                with the_very(place) as new:
+                    assert (await ask(new)).name == "other.example.com"
+                    await asyncio.gather(tell(new, "no"), tell(socket, "never mind"))
+                assert ([told.error for told in first.told], [told.error for told in second.told]) == (["", "never mind"], ["no"])
 
 
 async def test_a_node_that_is_made_anew_is_told_everything_again(place: Path) -> None:

@@ -10,11 +10,13 @@ import grpc.aio
 
 from knarr.api.csi.v1 import node_pb2 as pb
 from knarr.api.csi.v1 import node_pb2_grpc
-from knarr.client.channel import open_plain_channel
+from knarr.client.channel import Options, open_plain_channel
 from knarr.client.csi import QUESTION_SECONDS, words_of
 
 # How long a driver may take for one call, as in Kubernetes.
 CALL_SECONDS = 120.0
+# gRPC would share it with whoever else asks at the same path just now.
+OWN_CONNECTION: Options = [("grpc.use_local_subchannel_pool", 1)]
 RPC = pb.NodeServiceCapability.RPC
 
 
@@ -24,7 +26,7 @@ class DriverError(Exception):
 
 async def ask_at(socket: Path, call: Callable[[grpc.aio.Channel], Awaitable[Any]]) -> Any:
     """One call at a socket. Raises DriverError."""
-    async with open_plain_channel(f"unix:{socket}") as channel:
+    async with open_plain_channel(f"unix:{socket}", OWN_CONNECTION) as channel:
         try:
             return await call(channel)
         except grpc.aio.AioRpcError as error:

@@ -22,7 +22,7 @@ from knarr.service.tasks import cancel
 from services.kubelet.csi.client import DriverClient, DriverError
 from services.kubelet.csi.node_info import Collision, NodeInfo, NodeInfoKeeper
 from services.kubelet.csi.places import Places, seen_here, told_to
-from services.kubelet.csi.registration import ask, check, tell
+from services.kubelet.csi.registration import ask, check, tell, the_very
 
 log = logging.getLogger(__name__)
 
@@ -165,18 +165,26 @@ class Drivers:
         failures = 0
         while True:
             try:
-                driver = await self._ask(path)
-                await tell(path, "")
-                log.info("a volume driver is registered", extra={"driver": driver.name})
+                with the_very(path) as socket:
+                    await self._take(path, socket)
                 return
             except (DriverError, StatusError, Collision, OSError) as error:
                 failures += 1
                 log.warning("a volume driver is not registered", extra={"socket": str(path), "error": str(error)})
-                await self._refuse(path, str(error))
             await asyncio.sleep(RETRY.delay(failures))
 
-    async def _ask(self, path: Path) -> Driver:
-        info = await ask(path)
+    async def _take(self, path: Path, socket: Path) -> None:
+        """Makes who is at a socket the node's, and tells it so, or why not. Raises what it is told."""
+        try:
+            driver = await self._ask(path, socket)
+            await tell(socket, "")
+        except (DriverError, StatusError, Collision, OSError) as error:
+            await self._refuse(path, socket, str(error))
+            raise
+        log.info("a volume driver is registered", extra={"driver": driver.name})
+
+    async def _ask(self, path: Path, socket: Path) -> Driver:
+        info = await ask(socket)
         check(info, path)
         endpoint = info.endpoint or str(path)
         client = DriverClient(Path(seen_here(endpoint, str(self._places.data_dir))))
@@ -186,8 +194,8 @@ class Drivers:
         node = NodeInfo(about.node_id, dict(about.accessible_topology.segments), about.max_volumes_per_node)
         driver = Driver(info.name, endpoint, client, node, can, self._places.data_dir)
         async with self._telling:
-            socket = self._sockets[path]
-            before, socket.driver = socket.driver, driver.name
+            known = self._sockets[path]
+            before, known.driver = known.driver, driver.name
             if before != driver.name:
                 self._gone(before)
             await self._keeper.add(driver.name, node)
@@ -198,9 +206,9 @@ class Drivers:
             listener()
         return driver
 
-    async def _refuse(self, path: Path, words: str) -> None:
+    async def _refuse(self, path: Path, socket: Path, words: str) -> None:
         try:
-            await tell(path, words)
+            await tell(socket, words)
         except DriverError as error:
             log.info("a plugin was not told that it is refused", extra={"socket": str(path), "error": str(error)})
 
