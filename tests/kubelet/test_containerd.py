@@ -14,12 +14,18 @@ from typing import Any
 
 import pytest
 
+from knarr.api.containerd.leases.v1 import leases_pb2 as leases
+from knarr.api.containerd.snapshots.v1 import snapshots_pb2 as snapshots
 from services.kubelet.node.mounts import mount_tmpfs, unmount_all
 from services.kubelet.runtime.cri import CriRuntime, CriSettings
+from services.kubelet.runtime.cri.engine import Engine
+from services.kubelet.runtime.cri.image_import import import_image
 from services.kubelet.runtime.cri.log_files import generations, log_path
+from services.kubelet.runtime.cri.runtime import remove_everything
 from services.kubelet.runtime.plan import ContainerPlan, Limits, Namespaces, PodRef, Process, SandboxPlan, Security
 from services.kubelet.runtime.port import EXITED, RUNNING, Container, ExecCheck, LogOptions, RuntimeFailure, Sandbox, Session
 from tests.kubelet.containerd_support import IMAGE, Containerd, cri
+from tests.kubelet.docker_support import busybox_archive
 from tests.kubelet.support import until
 
 pytestmark = pytest.mark.docker
@@ -207,6 +213,45 @@ async def test_what_containers_see(own_containerd: Containerd) -> None:
         for number, (what, (script, plan, _)) in enumerate(SEEN.items()):
             found[what] = await it.said(await it.run("sh", "-c", script, name=f"c{number}", **plan))
         assert found == {what: wanted for what, (_, _, wanted) in SEEN.items()}
+
+
+async def test_an_image_is_shown_whatever_was_cut_off_before_and_only_its_own_node_hides_it(own_containerd: Containerd) -> None:
+    name = "docker.io/knarr-test/files:1"
+    async with world(own_containerd) as it, cri(own_containerd, replace(it.settings, node_name="node-2")) as (other, _):
+        engine, key = Engine(own_containerd.endpoint, 60.0), f"knarr-{it.settings.cluster_id}-node-1-files"
+        snapshotter = it.runtime._image_views.snapshotter
+
+        async def leased() -> list[str]:
+            found = (await engine.leases("List", leases.ListRequest())).leases
+            return [lease.id for lease in found if it.settings.cluster_id in lease.id]
+
+        await import_image(engine, name, busybox_archive() + bytes(512), {})
+        image = await it.runtime.image(name)
+        # Nothing of it lies unpacked yet; the lease that was made goes all the same.
+        with pytest.raises(RuntimeFailure, match=f"image {name} is not unpacked by containerd's snapshotter {snapshotter}: pull it anew"):
+            await it.runtime.show_image(image, "files")
+        assert (await leased(), await it.runtime.hide_images(())) == ([key], ["files"])
+
+        await it.runtime.create_container(ContainerPlan(it.pod, it.sandbox.id, "files", 0, name, "hash", process=Process(("true",))))
+        shown = await it.runtime.show_image(image, "files")
+        assert shown is not None and await it.runtime.show_image(image, "files") == shown
+        # A lease that went alone: the next one takes its view over, and the collector leaves that alone.
+        await engine.leases("Delete", leases.DeleteRequest(id=key))
+        assert await it.runtime.show_image(image, "files") == shown
+        await engine.leases("Create", leases.CreateRequest(id="passing"))
+        await engine.leases("Delete", leases.DeleteRequest(id="passing", sync=True))
+        await engine.snapshots("Mounts", snapshots.MountsRequest(snapshotter=snapshotter, key=key), key)
+
+        await other.show_image(image, "files")
+        assert len(await leased()) == 2
+        assert (await other.hide_images({"files"}), await other.hide_images(())) == ([], ["files"])
+        assert await leased() == [key]
+        await remove_everything(it.settings, network=False)
+        assert await leased() == []
+        with pytest.raises(RuntimeFailure, match="not found"):
+            await engine.snapshots("Mounts", snapshots.MountsRequest(snapshotter=snapshotter, key=key), key)
+        await it.runtime.remove_image(name)
+        await engine.close()
 
 
 async def test_a_signal_that_the_pod_chose_ends_a_container(own_containerd: Containerd) -> None:

@@ -31,7 +31,11 @@ def test_facts_are_read_of_containerd_and_of_an_engine_that_says_little() -> Non
     told.status.conditions.add(type="RuntimeReady", status=True)
     told.status.conditions.add(type="NetworkReady", status=False, message="cni plugin not initialized")
     config = {
-        "containerd": {"defaultRuntimeName": "runc", "runtimes": {"runsc": {}, "runc": {"options": {"SystemdCgroup": True}}}},
+        "containerd": {
+            "snapshotter": "native",
+            "defaultRuntimeName": "runc",
+            "runtimes": {"runsc": {}, "runc": {"options": {"SystemdCgroup": True}}},
+        },
         "cni": {"confDir": "/etc/n"},
         "sandboxImage": "pause:3",
         "containerdRootDir": "/v",
@@ -39,9 +43,8 @@ def test_facts_are_read_of_containerd_and_of_an_engine_that_says_little() -> Non
     told.info["config"] = json.dumps(config)
     told.info["cniconfig"] = json.dumps({"Networks": [{"Config": {"Name": "cni-loopback"}}, {"Config": {"Name": "knarr-c"}}]})
     found = facts_of(told)
-    assert found == EngineFacts(
-        ("runc", "runsc"), "pause:3", Path("/etc/n"), ("cni-loopback", "knarr-c"), "/v", "systemd", False, "", "cni plugin not initialized"
-    )
+    networks, words = ("cni-loopback", "knarr-c"), "cni plugin not initialized"
+    assert found == EngineFacts(("runc", "runsc"), "pause:3", Path("/etc/n"), networks, "/v", "systemd", "native", False, "", words)
     other = status_pb2.StatusResponse(info={"config": "no JSON", "cniconfig": "[]"})
     other.runtime_handlers.add(name="crun")
     other.runtime_handlers.add()

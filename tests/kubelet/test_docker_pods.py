@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import codec
 from knarr.machinery.errors import StatusError
+from services.kubelet.node.mounts import mounts_below
 from services.kubelet.runtime.port import Runtime
 from services.kubelet.servicer import KubeletServicer
 from tests.kubelet.containerd_support import IMAGE, cri
@@ -131,6 +133,43 @@ async def test_a_pod_finds_what_its_manifest_promises(engine: str, folder: Path,
                 await asyncio.sleep(0.05)
         hosts = (await run_in(servicer, "cat", "/etc/hosts"))[0].decode()
         assert f"{pod.status.pod_ip}\tweb" in hosts
+
+
+SHOWING = """
+metadata: {name: web, namespace: default}
+spec:
+  nodeName: NODE
+  terminationGracePeriodSeconds: 1
+  initContainers: [{name: first, image: IMAGE, command: ["true"]}]
+  containers:
+  - name: app
+    image: IMAGE
+    command: [sleep, "1000"]
+    volumeMounts: [{name: files, mountPath: /v}, {name: files, mountPath: /passwd, subPath: etc/passwd}]
+  volumes: [{name: files, image: {reference: IMAGE, pullPolicy: Never}}]
+"""
+
+
+@pytest.mark.parametrize("engine", ["docker", "containerd"])
+async def test_a_pod_has_an_image_as_a_volume_until_it_goes(engine: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    async with an_engine(engine, request) as (runtime, image):
+        async with running(runtime, folder) as cluster:
+            servicer = KubeletServicer(cluster.kubelet.manager, runtime, cluster.kubelet.stats)
+            await cluster.client.create(manifest(SHOWING, image))
+            (told,) = [found for found in (await cluster.ready()).status.container_statuses[0].volume_mounts if found.mount_path == "/v"]
+            assert told.volume_status.image.image_ref
+            script = "ls /v/bin/busybox; cat /passwd; echo x > /v/x || echo closed; /v/bin/busybox true || echo inert; ls -ld /v/tmp"
+            said = (await run_in(servicer, "sh", "-c", f"({script}) 2>&-"))[0].decode()
+            assert re.search(r"^/v/bin/busybox\n.*app:x:1500.*closed\ninert\ndrwxrwxrwx", said, re.DOTALL), said
+            (laid,) = (folder / "image-volumes").iterdir()
+        # The next kubelet finds what this one laid.
+        async with running(runtime, folder, cluster.api) as cluster:
+            await cluster.ready()
+            assert (laid / "bin" / "busybox").exists()
+            await cluster.client.delete(core.Pod, "web", "default")
+            await cluster.until(lambda: not cluster.kubelet.manager.workers)
+            assert not list((folder / "image-volumes").iterdir()) and not mounts_below(folder)
+            assert await runtime.hide_images(()) == []
 
 
 async def test_a_missing_config_map_is_told_and_waited_for(tmp_path: Path) -> None:

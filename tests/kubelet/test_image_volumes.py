@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,12 +16,14 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container import files
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.image_folders import ImageFolders, _lay
+from services.kubelet.node.mounts import mount_read_only, mounts_below, unmount_all
 from services.kubelet.node.trees import remove_tree
 from services.kubelet.node.unpack import unpack
 from services.kubelet.pod.disk_usage import used
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import ContainerPlan, Mount
-from services.kubelet.runtime.port import Container, Image, RuntimeFailure
+from services.kubelet.runtime.port import Container, Filesystem, Image, RuntimeFailure
+from tests.kubelet.driver_world import needs_mounts
 from tests.kubelet.support import make_pod, running
 
 CIDR = "10.244.0.0/24"
@@ -165,6 +168,98 @@ def showing(name: str, *, mounted: bool = True, reference: str = "data:1", polic
     if mounted:
         pod.spec.containers[0].volume_mounts.add(name="data", mount_path="/data")
     return pod
+
+
+@needs_mounts
+def test_an_overlay_of_more_folders_than_the_kernel_takes_the_paths_of_is_mounted(tmp_path: Path) -> None:
+    """An image may have 127 layers, and their paths are longer than a page."""
+    layers = []
+    for number in range(127):
+        layers.append(tmp_path / f"a-layer-of-an-image-{number}" / "fs")
+        layers[-1].mkdir(parents=True)
+        (layers[-1] / str(number)).touch()
+        (layers[-1] / "same").write_text(str(number))
+    place, options = tmp_path / "place", ("index=off", f"lowerdir={':'.join(map(str, layers))}")
+    place.mkdir()
+    assert len(",".join(options)) > 8000
+    mount_read_only("overlay", "overlay", options, place)
+    try:
+        assert len(list(place.iterdir())) == 128 and (place / "same").read_text() == "0"
+        with pytest.raises(OSError, match="Read-only file system"):
+            (place / "x").touch()
+        assert os.statvfs(place).f_flag & (os.ST_NODEV | os.ST_NOSUID) == os.ST_NODEV | os.ST_NOSUID
+    finally:
+        unmount_all(place)
+    place.rmdir()
+
+
+class Showing(HollowRuntime):
+    """One that shows images where they lie, in ``source``."""
+
+    mounts_files: ClassVar[bool] = True
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(CIDR)
+        self.source, self.shown = source, set[str]()
+
+    async def show_image(self, image: Image, name: str) -> Filesystem | None:
+        self.shown.add(name)
+        return Filesystem("bind", str(self.source), ("ro", "rbind"))
+
+    async def hide_images(self, keep: Collection[str]) -> list[str]:
+        left = [name for name in self.shown if name not in keep]
+        self.shown.intersection_update(keep)
+        return left
+
+
+@needs_mounts
+async def test_what_a_runtime_shows_is_mounted_once_and_anew_where_it_is_mounted_no_more(tmp_path: Path) -> None:
+    source, pods = tmp_path / "source", tmp_path / "pods"
+    (source / "folder").mkdir(parents=True)
+    (source / "folder" / "file").write_text("one")
+    runtime = Showing(source)
+    folders, image = ImageFolders(tmp_path, pods, runtime, NodeFiles()), await runtime.image("data:1")
+    try:
+        place = await folders.lay(image, pods / "uid")
+        assert await folders.lay(image, pods / "other") == place and len(mounts_below(place)) == 1
+        assert (place / "folder" / "file").read_text() == "one" and os.statvfs(place).f_flag & os.ST_RDONLY
+        # As the machine that started anew leaves it, and a kubelet that was cut off before it mounted.
+        unmount_all(place)
+        await folders.lay(image, pods / "uid")
+        assert (place / "folder" / "file").exists()
+        remove_tree(pods / "uid")
+        await folders.sweep()
+        assert place.exists() and runtime.shown == {place.name}
+        remove_tree(pods / "other")
+        await folders.sweep()
+        assert not place.exists() and not runtime.shown and (source / "folder" / "file").exists()
+    finally:
+        unmount_all(tmp_path)
+
+
+@needs_mounts
+async def test_an_empty_image_is_mounted_once(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    runtime = Showing(tmp_path / "source")
+    folders, image = ImageFolders(tmp_path, tmp_path / "pods", runtime, NodeFiles()), await runtime.image("data:1")
+    try:
+        await folders.lay(image, tmp_path / "pods" / "uid")
+        place = await folders.lay(image, tmp_path / "pods" / "uid")
+        assert (await asyncio.to_thread(Path("/proc/self/mounts").read_text)).count(str(place)) == 1
+    finally:
+        unmount_all(tmp_path)
+
+
+async def test_what_cannot_be_mounted_is_not_taken_for_an_image(tmp_path: Path) -> None:
+    runtime = Showing(tmp_path / "nowhere")
+    folders, image = ImageFolders(tmp_path, tmp_path / "pods", runtime, NodeFiles()), await runtime.image("data:1")
+    for _ in range(2):
+        with pytest.raises(OSError, match="nowhere"):
+            await folders.lay(image, tmp_path / "pods" / "uid")
+    assert len(runtime.shown) == 1
+    remove_tree(tmp_path / "pods")
+    await folders.sweep()
+    assert not runtime.shown and not list((tmp_path / "image-volumes").iterdir())
 
 
 @pytest.fixture

@@ -8,10 +8,15 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from knarr.objects.images import full_name
+from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.image_folders import ImageFolders
+from services.kubelet.node.mounts import unmount_all
+from services.kubelet.node.trees import remove_tree
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, Process, SandboxPlan
 from services.kubelet.runtime.port import (
@@ -113,6 +118,30 @@ async def test_a_pod_is_run_by_the_handler_that_it_asks_for_or_not_at_all(subjec
     container = await subject.runtime.create_container(replace(subject.plan(sandbox), handler=handler))
     await subject.runtime.start_container(container, subject.pod)
     assert subject.states == [RUNNING]
+
+
+async def test_an_images_files_are_shown_until_nobody_has_them(subject: Subject, tmp_path: Path) -> None:
+    if not subject.runtime.mounts_files:
+        with pytest.raises(RuntimeFailure, match="this container runtime cannot show an image as a volume"):
+            subject.runtime.export(await subject.runtime.image(subject.image))
+        return
+    # An engine may lay an image out when it makes the first container of it.
+    await subject.runtime.create_container(subject.plan(await subject.runtime.create_sandbox(subject.sandbox_plan())))
+    image, pods, files = await subject.runtime.image(subject.image), tmp_path / "pods", NodeFiles()
+    folders = ImageFolders(tmp_path, pods, subject.runtime, files)
+    try:
+        for name in ("one", "two"):
+            laid = await folders.lay(image, pods / name)
+        assert [path.name for path in (tmp_path / "image-volumes").iterdir()] == [laid.name]
+        assert (laid / "bin" / "sh").readlink() == Path("busybox") and (laid / "bin" / "busybox").stat().st_mode & 0o111
+        for name, stays in (("one", True), ("two", False)):
+            remove_tree(pods / name)
+            # Whoever comes after a kubelet that ended here does the same.
+            await ImageFolders(tmp_path, pods, subject.runtime, files).sweep()
+            assert laid.exists() is stays
+        assert await subject.runtime.hide_images(()) == []
+    finally:
+        unmount_all(tmp_path)
 
 
 async def test_a_container_is_created_started_stopped_and_removed(subject: Subject) -> None:

@@ -1,5 +1,6 @@
 """Images that pods have as volumes: each laid once in a folder of the node, and removed once no pod has it any more.
 
+A runtime that shows an image's files where they lie has them mounted on that folder, another one's are copied into it.
 Which pods have it is told by marks in their own directories, which are made before the image is looked for and go with the directories.
 So a kubelet that starts anew finds both, and a pod whose kubelet was cut off keeps no image.
 """
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from services.kubelet.node.files import NodeFiles
+from services.kubelet.node.mounts import mount_read_only, mounts_below, unmount_all
 from services.kubelet.node.trees import remove_tree
 from services.kubelet.node.unpack import unpack
-from services.kubelet.runtime.port import Image, Runtime
+from services.kubelet.runtime.port import Filesystem, Image, Runtime
 
 FOLDER, MARKS = "image-volumes", "image-volumes"
 CLOSED_MODE = 0o700
@@ -37,12 +39,16 @@ class ImageFolders:
         async with self._lock:
             await self._files.call(_mark, pod_directory / MARKS / name)
             place = self._root / name
-            if not await self._files.call(place.is_dir):
+            if not await self._files.call(_is_laid, place):
                 await self._fetch(image, place)
             return place
 
     async def _fetch(self, image: Image, place: Path) -> None:
         await self._files.call(_make_root, self._root)
+        shown = await self._runtime.show_image(image, place.name)
+        if shown is not None:
+            await self._files.call(_mount, shown, place)
+            return
         fresh = self._root / f"{UNFINISHED}{place.name}"
         with await self._files.call(_unnamed, self._root) as archive:
             async for chunk in self._runtime.export(image):
@@ -50,9 +56,9 @@ class ImageFolders:
             await self._files.call(_lay, archive, fresh, place)
 
     async def sweep(self) -> None:
-        """Removes what no pod has. Raises OSError."""
+        """Removes what no pod has. Raises OSError and RuntimeFailure."""
         async with self._lock:
-            await self._files.call(_sweep, self._root, self._pods)
+            await self._runtime.hide_images(await self._files.call(_sweep, self._root, self._pods))
 
 
 def _unnamed(folder: Path) -> BinaryIO:
@@ -68,6 +74,22 @@ def _mark(path: Path) -> None:
 def _make_root(root: Path) -> None:
     root.mkdir(exist_ok=True)
     root.chmod(CLOSED_MODE)
+
+
+def _is_laid(place: Path) -> bool:
+    """What was mounted is there no more once the machine started anew."""
+    return place.is_dir() and (any(place.iterdir()) or bool(mounts_below(place)))
+
+
+def _mount(shown: Filesystem, place: Path) -> None:
+    place.mkdir(exist_ok=True)
+    try:
+        mount_read_only(shown.kind, shown.source, shown.options, place)
+    except BaseException:
+        # Half of it, which everybody may write to, is not to be taken for the whole.
+        with suppress(OSError):
+            unmount_all(place)
+        raise
 
 
 def _lay(archive: BinaryIO, fresh: Path, place: Path) -> None:
@@ -86,10 +108,11 @@ def _lay(archive: BinaryIO, fresh: Path, place: Path) -> None:
         raise
 
 
-def _sweep(root: Path, pods: Path) -> None:
-    if not root.is_dir():
-        return
+def _sweep(root: Path, pods: Path) -> set[str]:
+    """The names of what pods have."""
     used = {mark.name for mark in pods.glob(f"*/{MARKS}/*")}
-    for place in root.iterdir():
+    for place in root.iterdir() if root.is_dir() else ():
         if place.name not in used:
+            unmount_all(place)
             remove_tree(place)
+    return used

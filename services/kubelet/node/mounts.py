@@ -7,10 +7,11 @@ import errno
 import functools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 2, 4, 8, 0x20
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 0x20
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x4000, 0x40000, 0x100000
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 # mount_setattr(2), Linux 5.12; the number is the same on all architectures.
@@ -20,6 +21,8 @@ AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 ATTRIBUTES = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}
 # The kernel numbers the mounts that it starts with 0xEFFFFFF8, before 6.18 0xF0000000 or the next one; all others lie above.
 LAST_FIRST_MOUNTS = 0xF0000001
+# Bytes of what mount(2) is told of a file system: a page, its end included.
+MOST_OPTIONS = 4096
 # More than one mount may lie on a point.
 ROUNDS = 8
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
@@ -53,6 +56,38 @@ def bind(handle: int, target: Path, *, recursive: bool = False) -> None:
     source = f"/proc/thread-self/fd/{handle}"
     flags = MS_BIND | (MS_REC if recursive else 0)
     _check(_libc.mount(source.encode(), os.fsencode(target), None, flags, None), str(target))
+
+
+def mount_read_only(kind: str, source: str, options: Iterable[str], target: Path) -> None:
+    """Mounts a file system as mount(8) is told of it, so that nobody writes, and without devices and what gives other users' rights.
+    Raises OSError."""
+    if kind == "bind":
+        handle = os.open(source, os.O_PATH | os.O_CLOEXEC)
+        try:
+            bind(handle, target, recursive="rbind" in options)
+        finally:
+            os.close(handle)
+        set_attributes(target, ("ro", "nosuid", "nodev"))
+        return
+    with _short(",".join(option for option in options if option not in ATTRIBUTES)) as data:
+        flags = MS_RDONLY | MS_NOSUID | MS_NODEV
+        _check(_libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, os.fsencode(data)), str(target))
+
+
+@contextmanager
+def _short(options: str) -> Iterator[str]:
+    """What the kernel takes of options is a page: an overlay of many folders has each by a handle instead of its path."""
+    head, word, folders = options.partition("lowerdir=")
+    if len(options) < MOST_OPTIONS or not word:
+        yield options
+        return
+    folders, comma, tail = folders.partition(",")
+    with ExitStack() as opened:
+        handles = []
+        for folder in folders.split(":"):
+            handles.append(os.open(folder, os.O_PATH | os.O_CLOEXEC))
+            opened.callback(os.close, handles[-1])
+        yield f"{head}{word}{':'.join(f'/proc/self/fd/{handle}' for handle in handles)}{comma}{tail}"
 
 
 class _Attributes(ctypes.Structure):

@@ -150,6 +150,15 @@ class LocalImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Filesystem:
+    """What is to be mounted, as mount(8) is told of it: ``overlay`` twice and ``lowerdir=…``, or ``bind``, a folder and ``rbind``."""
+
+    kind: str
+    source: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LogOptions:
     """``tail_lines`` None means all; ``since`` None from the start; ``stream`` STDOUT or STDERR, None for both. The last lines are
     counted over both."""
@@ -308,6 +317,15 @@ class Runtime(abc.ABC):
     async def accounts(self, image: Image) -> Accounts | None:
         """The users and groups that an image knows; None: the engine goes by them itself, as ``strict_groups`` asks it to."""
         return None
+
+    async def show_image(self, image: Image, name: str) -> Filesystem | None:
+        """Keeps an image's files on the node, by a name of the caller's, until ``hide_images``, and answers what to mount to see them; the
+        same again answers the same. None: they are to be had by ``export``, as a copy. Raises RuntimeFailure."""
+        return None
+
+    async def hide_images(self, keep: Collection[str]) -> list[str]:
+        """Lets go of what ``show_image`` keeps, but of these names; answers of which. May be repeated. Raises RuntimeFailure."""
+        return []
 
     def export(self, image: Image) -> AsyncIterator[bytes]:
         """The root file system of an image, a tar archive."""

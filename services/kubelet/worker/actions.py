@@ -182,7 +182,9 @@ class ActionRunner:
                 # Also where nobody knows of images that it had: the kubelet that laid them may have been killed.
                 await shared.image_folders.sweep()
             await shared.groups.remove(self._ref.uid)
-        except OSError as error:
+        except RuntimeUnavailable:
+            raise
+        except (RuntimeFailure, OSError) as error:
             self._stayed_in_vain += 1
             if self._stayed_in_vain < LEAVE_TRIES:
                 raise RuntimeFailure(f"what the pod had of the node was not removed: {error}") from error

@@ -9,6 +9,7 @@ from knarr.client.backoff import Backoff
 from services.kubelet.csi.client import DriverError
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import PodDirectory, left_behind
+from services.kubelet.runtime.port import RuntimeFailure
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Orphans:
                 await self._context.image_folders.sweep()
                 if not left:
                     return
-            except OSError as error:
+            except (RuntimeFailure, OSError) as error:
                 log.warning("what pods left behind was not removed", extra={"error": str(error)})
             failures += 1
             await self._context.drivers.wait_change(RETRY.delay(failures))

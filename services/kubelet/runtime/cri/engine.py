@@ -13,6 +13,7 @@ from knarr.api.containerd.events.v1 import events_pb2 as events
 from knarr.api.containerd.events.v1 import events_pb2_grpc
 from knarr.api.containerd.images.v1 import images_pb2_grpc
 from knarr.api.containerd.leases.v1 import leases_pb2_grpc
+from knarr.api.containerd.snapshots.v1 import snapshots_pb2_grpc
 from knarr.api.cri.v1 import image_pb2_grpc, runtime_pb2_grpc
 from knarr.client.channel import Options, open_plain_channel
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
@@ -39,11 +40,19 @@ class EngineNotFound(EngineError):
     """What is asked about is not there."""
 
 
+class EngineAlreadyExists(EngineError):
+    """What is to be made is there."""
+
+
 class EngineUnimplemented(EngineError):
     """The engine knows no such call."""
 
 
-KINDS = {grpc.StatusCode.NOT_FOUND: EngineNotFound, grpc.StatusCode.UNIMPLEMENTED: EngineUnimplemented}
+KINDS = {
+    grpc.StatusCode.NOT_FOUND: EngineNotFound,
+    grpc.StatusCode.ALREADY_EXISTS: EngineAlreadyExists,
+    grpc.StatusCode.UNIMPLEMENTED: EngineUnimplemented,
+}
 
 
 class Engine:
@@ -71,9 +80,13 @@ class Engine:
         """A call of ImageService."""
         return await self._call(getattr(image_pb2_grpc.ImageServiceStub(self._open()), method), request, timeout_seconds)
 
-    async def create_lease(self, request: Any) -> None:
-        """What is made under it containerd keeps for as long as it lasts."""
-        await self._call(leases_pb2_grpc.LeasesStub(self._open()).Create, request, None, _own())
+    async def leases(self, method: str, request: Any) -> Any:
+        """A call of containerd's Leases: what is made under one it keeps for as long as that lasts."""
+        return await self._call(getattr(leases_pb2_grpc.LeasesStub(self._open()), method), request, None, _own())
+
+    async def snapshots(self, method: str, request: Any, lease: str) -> Any:
+        """A call of containerd's Snapshots, under a lease."""
+        return await self._call(getattr(snapshots_pb2_grpc.SnapshotsStub(self._open()), method), request, None, _own(lease))
 
     async def create_image(self, request: Any, lease: str) -> None:
         """A name in containerd's own store of images."""

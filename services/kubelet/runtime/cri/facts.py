@@ -27,6 +27,8 @@ class EngineFacts:
     root: str = ""
     # How it makes control groups, `cgroupfs` or `systemd`; empty where it does not say.
     cgroup_driver: str = ""
+    # Which of containerd's keeps the layers of images; empty where the engine does not say.
+    snapshotter: str = ""
     # Whether it can leave out the groups that an image gives its user.
     strict_groups: bool = False
     # Why the engine cannot make pods now; empty when it can. The network's state apart, which is there after its configuration only.
@@ -60,6 +62,7 @@ def facts_of(told: pb.StatusResponse) -> EngineFacts:
         tuple(str(entry.get("Name") or "") for entry in loaded),
         str(config.get("containerdRootDir") or ""),
         _cgroup_driver(config.get("containerd") or {}),
+        str((config.get("containerd") or {}).get("snapshotter") or ""),
         told.features.supplemental_groups_policy,
         "; ".join(_words(found) for kind, found in conditions.items() if kind != NETWORK_READY and not found.status),
         _network_words(conditions),

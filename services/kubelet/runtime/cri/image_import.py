@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import uuid
@@ -19,7 +20,7 @@ from knarr.machinery.forms import write_seconds
 from knarr.machinery.times import to_time
 from knarr.objects.images import full_name
 from knarr.service.architecture import own_architecture
-from services.kubelet.runtime.cri.engine import Engine, EngineError
+from services.kubelet.runtime.cri.engine import Engine, EngineAlreadyExists
 from services.kubelet.runtime.pause import pause_archive, pause_program
 from services.kubelet.runtime.port import RuntimeFailure
 
@@ -66,16 +67,13 @@ async def import_image(engine: Engine, name: str, archive: bytes, settings: Mapp
     # Its collector may run between two of these calls, when nothing refers to a blob yet.
     lease = f"knarr-{uuid.uuid4().hex}"
     ends = write_seconds(to_time(datetime.now(UTC) + LEASE).seconds)
-    await engine.create_lease(leases.CreateRequest(id=lease, labels={"containerd.io/gc.expire": ends}))
+    await engine.leases("Create", leases.CreateRequest(id=lease, labels={"containerd.io/gc.expire": ends}))
     await _write(engine, layer, {}, lease)
     await _write(engine, config, {}, lease)
     await _write(engine, manifest, {f"{REFERENCE}.config": config.digest, f"{REFERENCE}.l.0": layer.digest}, lease)
     target = images.Descriptor(media_type=MANIFEST, digest=manifest.digest, size=len(manifest.data))
-    try:
+    with contextlib.suppress(EngineAlreadyExists):
         await engine.create_image(images.CreateImageRequest(image=images.Image(name=name, target=target)), lease)
-    except EngineError as error:
-        if "already exists" not in str(error):
-            raise
     for _ in range(LOOKS):
         if await has_image(engine, name):
             return

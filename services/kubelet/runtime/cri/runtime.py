@@ -20,6 +20,7 @@ from services.kubelet.runtime.cri.containers import EngineContainers
 from services.kubelet.runtime.cri.engine import Engine
 from services.kubelet.runtime.cri.facts import read_facts, read_version
 from services.kubelet.runtime.cri.image_import import ensure_sandbox_image
+from services.kubelet.runtime.cri.image_views import EngineImageViews
 from services.kubelet.runtime.cri.images import EngineImages
 from services.kubelet.runtime.cri.log_keeper import LogKeeper
 from services.kubelet.runtime.cri.logs import EngineLogs
@@ -36,6 +37,7 @@ from services.kubelet.runtime.port import (
     Check,
     Container,
     ExecCheck,
+    Filesystem,
     Image,
     LocalImage,
     LogOptions,
@@ -63,6 +65,7 @@ class CriRuntime(Runtime):
         own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
         self._observer = EngineObserver(self._engine, settings, own)
         self._images = EngineImages(self._engine)
+        self._image_views = EngineImageViews(self._engine, settings)
         self._sandboxes = EngineSandboxes(self._engine, settings, own, self._observer)
         self._containers = EngineContainers(self._engine, settings, own, self._images, self._observer)
         self._processes = EngineProcesses(self._engine)
@@ -96,6 +99,7 @@ class CriRuntime(Runtime):
             raise RuntimeFailure(facts.trouble)
         self._handlers, self._folder, self._cgroup_driver = facts.handlers, facts.root, facts.cgroup_driver
         self._containers.strict_groups = facts.strict_groups
+        self._image_views.snapshotter = facts.snapshotter or self._image_views.snapshotter
         await ensure_network(self._engine, self._settings, facts)
         await ensure_sandbox_image(self._engine, facts.sandbox_image)
         await self._observer.relist()
@@ -165,6 +169,12 @@ class CriRuntime(Runtime):
     async def remove_image(self, reference: str) -> None:
         await self._images.remove(reference)
 
+    async def show_image(self, image: Image, name: str) -> Filesystem | None:
+        return await self._image_views.show(image, name)
+
+    async def hide_images(self, keep: Collection[str]) -> list[str]:
+        return await self._image_views.hide(keep)
+
     async def create_container(self, plan: ContainerPlan) -> Container:
         return await self._containers.create(plan)
 
@@ -231,6 +241,7 @@ async def remove_everything(settings: CriSettings, *, network: bool = True) -> i
         left = cri.ContainerFilter(label_selector=own)
         for container in (await engine.runtime("ListContainers", cri.ListContainersRequest(filter=left))).containers:
             await engine.runtime("RemoveContainer", cri.RemoveContainerRequest(container_id=container.id))
+        await EngineImageViews(engine, settings).hide(())
         if network:
             await remove_network(settings, (await read_facts(engine)).network_folder)
         return len(found)

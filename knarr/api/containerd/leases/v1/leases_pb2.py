@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+knarr/api/containerd/leases/v1/leases.proto\x12\x1d\x63ontainerd.services.leases.v1\"\x94\x01\n\rCreateRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12H\n\x06labels\x18\x03 \x03(\x0b\x32\x38.containerd.services.leases.v1.CreateRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0e\x43reateResponse\x12\x33\n\x05lease\x18\x01 \x01(\x0b\x32$.containerd.services.leases.v1.Lease\"\x84\x01\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12@\n\x06labels\x18\x03 \x03(\x0b\x32\x30.containerd.services.leases.v1.Lease.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32o\n\x06Leases\x12\x65\n\x06\x43reate\x12,.containerd.services.leases.v1.CreateRequest\x1a-.containerd.services.leases.v1.CreateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+knarr/api/containerd/leases/v1/leases.proto\x12\x1d\x63ontainerd.services.leases.v1\"\x94\x01\n\rCreateRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12H\n\x06labels\x18\x03 \x03(\x0b\x32\x38.containerd.services.leases.v1.CreateRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0e\x43reateResponse\x12\x33\n\x05lease\x18\x01 \x01(\x0b\x32$.containerd.services.leases.v1.Lease\")\n\rDeleteRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04sync\x18\x02 \x01(\x08\"\x10\n\x0e\x44\x65leteResponse\"\x1e\n\x0bListRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"D\n\x0cListResponse\x12\x34\n\x06leases\x18\x01 \x03(\x0b\x32$.containerd.services.leases.v1.Lease\"\x84\x01\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12@\n\x06labels\x18\x03 \x03(\x0b\x32\x30.containerd.services.leases.v1.Lease.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"[\n\x12\x41\x64\x64ResourceRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x39\n\x08resource\x18\x02 \x01(\x0b\x32\'.containerd.services.leases.v1.Resource\"\x15\n\x13\x41\x64\x64ResourceResponse\"$\n\x08Resource\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t2\xad\x03\n\x06Leases\x12\x65\n\x06\x43reate\x12,.containerd.services.leases.v1.CreateRequest\x1a-.containerd.services.leases.v1.CreateResponse\x12\x65\n\x06\x44\x65lete\x12,.containerd.services.leases.v1.DeleteRequest\x1a-.containerd.services.leases.v1.DeleteResponse\x12_\n\x04List\x12*.containerd.services.leases.v1.ListRequest\x1a+.containerd.services.leases.v1.ListResponse\x12t\n\x0b\x41\x64\x64Resource\x12\x31.containerd.services.leases.v1.AddResourceRequest\x1a\x32.containerd.services.leases.v1.AddResourceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,10 +41,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEREQUEST_LABELSENTRY']._serialized_end=227
   _globals['_CREATERESPONSE']._serialized_start=229
   _globals['_CREATERESPONSE']._serialized_end=298
-  _globals['_LEASE']._serialized_start=301
-  _globals['_LEASE']._serialized_end=433
+  _globals['_DELETEREQUEST']._serialized_start=300
+  _globals['_DELETEREQUEST']._serialized_end=341
+  _globals['_DELETERESPONSE']._serialized_start=343
+  _globals['_DELETERESPONSE']._serialized_end=359
+  _globals['_LISTREQUEST']._serialized_start=361
+  _globals['_LISTREQUEST']._serialized_end=391
+  _globals['_LISTRESPONSE']._serialized_start=393
+  _globals['_LISTRESPONSE']._serialized_end=461
+  _globals['_LEASE']._serialized_start=464
+  _globals['_LEASE']._serialized_end=596
   _globals['_LEASE_LABELSENTRY']._serialized_start=182
   _globals['_LEASE_LABELSENTRY']._serialized_end=227
-  _globals['_LEASES']._serialized_start=435
-  _globals['_LEASES']._serialized_end=546
+  _globals['_ADDRESOURCEREQUEST']._serialized_start=598
+  _globals['_ADDRESOURCEREQUEST']._serialized_end=689
+  _globals['_ADDRESOURCERESPONSE']._serialized_start=691
+  _globals['_ADDRESOURCERESPONSE']._serialized_end=712
+  _globals['_RESOURCE']._serialized_start=714
+  _globals['_RESOURCE']._serialized_end=750
+  _globals['_LEASES']._serialized_start=753
+  _globals['_LEASES']._serialized_end=1182
 # @@protoc_insertion_point(module_scope)

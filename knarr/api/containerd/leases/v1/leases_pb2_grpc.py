@@ -40,6 +40,21 @@ class LeasesStub:
                 request_serializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.CreateRequest.SerializeToString,
                 response_deserializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.CreateResponse.FromString,
                 _registered_method=True)
+        self.Delete = channel.unary_unary(
+                '/containerd.services.leases.v1.Leases/Delete',
+                request_serializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.DeleteRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.DeleteResponse.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/containerd.services.leases.v1.Leases/List',
+                request_serializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.ListRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.ListResponse.FromString,
+                _registered_method=True)
+        self.AddResource = channel.unary_unary(
+                '/containerd.services.leases.v1.Leases/AddResource',
+                request_serializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.AddResourceRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.AddResourceResponse.FromString,
+                _registered_method=True)
 
 
 class LeasesServicer:
@@ -52,6 +67,25 @@ class LeasesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Delete(self, request, context):
+        """Delete leaves what was made under it to the collector.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddResource(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeasesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +93,21 @@ def add_LeasesServicer_to_server(servicer, server):
                     servicer.Create,
                     request_deserializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.CreateRequest.FromString,
                     response_serializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.CreateResponse.SerializeToString,
+            ),
+            'Delete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Delete,
+                    request_deserializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.DeleteRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.DeleteResponse.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.ListRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.ListResponse.SerializeToString,
+            ),
+            'AddResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddResource,
+                    request_deserializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.AddResourceRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.AddResourceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -89,6 +138,87 @@ class Leases:
             '/containerd.services.leases.v1.Leases/Create',
             knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.CreateRequest.SerializeToString,
             knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.CreateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Delete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/containerd.services.leases.v1.Leases/Delete',
+            knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.DeleteRequest.SerializeToString,
+            knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/containerd.services.leases.v1.Leases/List',
+            knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.ListRequest.SerializeToString,
+            knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/containerd.services.leases.v1.Leases/AddResource',
+            knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.AddResourceRequest.SerializeToString,
+            knarr_dot_api_dot_containerd_dot_leases_dot_v1_dot_leases__pb2.AddResourceResponse.FromString,
             options,
             channel_credentials,
             insecure,
