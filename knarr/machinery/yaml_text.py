@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from binascii import a2b_base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,24 +23,35 @@ REPEATED_BYTES = 1024 * 1024
 # libyaml compares each %TAG directive with all before it.
 MAX_DIRECTIVES = 16
 
-_MERGE = "tag:yaml.org,2002:merge"
-_STRING, _TIMESTAMP, _BINARY, _VALUE = (f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "binary", "value"))
-_INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null"))
-_LIST, _OBJECT = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
+_PREFIX = "tag:yaml.org,2002:"
+_MERGE, _STRING, _BINARY = (f"{_PREFIX}{name}" for name in ("merge", "str", "binary"))
+_INT, _FLOAT, _BOOL, _NULL = (f"{_PREFIX}{name}" for name in ("int", "float", "bool", "null"))
 _DIRECTIVE = re.compile(r"^%TAG", re.MULTILINE)
 
 # As in Go: no dates, = is a string, and 1:20 is a string rather than 80.
-_NUMBERS = {
-    _INT: re.compile(r"[-+]?(?:0b[0-1_]+|0[0-7_]+|0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
-    _FLOAT: re.compile(
-        r"(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9_]+(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN))$"
-    ),
-}
-_RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = {
-    first: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag not in (_TIMESTAMP, _VALUE)]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_TRUE = frozenset(("yes", "true", "on"))
+_WORDS: dict[str, tuple[str, Any]] = (
+    {
+        spelling: (tag, value)
+        for tag, value, words in (
+            (_BOOL, True, ("y", "yes", "true", "on")),
+            (_BOOL, False, ("n", "no", "false", "off")),
+            (_NULL, None, ("", "~", "null")),
+            (_FLOAT, math.inf, (".inf", "+.inf", "-.inf")),
+            (_FLOAT, math.nan, (".nan",)),
+        )
+        for word in words
+        for spelling in (word, word.capitalize(), word.upper())
+    }
+    | dict.fromkeys((".Inf", "+.Inf", "-.Inf"), (_FLOAT, math.inf))
+    | {".NaN": (_FLOAT, math.nan)}
+)
+_WHOLE = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|([1-9][0-9]*|0))")
+_REAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+# No 64-bit number has so many digits, in whatever base.
+_MAX_DIGITS = 64
+_NUMERIC = tuple(".+-0123456789")
+# Of a value that is told of in an error.
+_SHOWN_LETTERS = 100
 
 
 def yaml_documents(text: str | bytes) -> list[dict[str, Any]]:
@@ -94,8 +106,6 @@ class _Builder:
         self.document: Any = None
 
     def begin(self, value: dict[str, Any] | list[Any], event: Any) -> None:
-        if event.tag not in (None, "!", _OBJECT if isinstance(value, dict) else _LIST):
-            raise _refused(f"yaml: line {event.start_mark.line + 1}: the tag {event.tag} is not served")
         if len(self._open) >= MAX_DEPTH:
             raise _refused(f"yaml: exceeded max depth of {MAX_DEPTH}")
         if event.anchor is not None:
@@ -179,56 +189,68 @@ def _documents(text: str) -> Iterator[Any]:
 
 
 def _scalar(event: Any) -> Any:
+    """A tag that says nothing about the value, as those of applications do, leaves the text; whoever reads the field judges that."""
     text, tag = event.value, event.tag
-    if tag is None or tag == "!":
-        if tag == "!" or not event.implicit[0]:
-            return text
-        tag = _implicit(text)
-    if tag in (_STRING, _TIMESTAMP, _BINARY, _MERGE):
-        return text
-    if tag == _NULL:
-        return None
-    if tag == _BOOL:
-        return text.lower() in _TRUE
-    if tag in (_INT, _FLOAT):
-        return _number(text, tag)
-    raise _refused(f"yaml: line {event.start_mark.line + 1}: the tag {tag} is not served")
-
-
-def _implicit(text: str) -> str:
-    for tag, pattern in _RESOLVERS.get(text[:1], ()):
-        if pattern.match(text):
-            return tag
-    return _STRING
-
-
-def _number(text: str, tag: str) -> Any:
-    """What is spelled like a number; text when it is none after all. Whole numbers of more than 64 bits are floats, as in Go."""
-    digits = text.replace("_", "").lower()
-    try:
-        whole = _whole(digits) if tag == _INT else None
-        if whole is not None and -(2**63) <= whole < 2**64:
-            return whole
-        value = float(digits.replace(".inf", "inf").replace(".nan", "nan")) if whole is None else float(whole)
-    except (ValueError, OverflowError):
-        return text
-    if not math.isfinite(value):
+    if tag is None:
+        value = _plain(text)[1] if event.implicit[0] else text
+    elif tag in (_INT, _FLOAT, _BOOL, _NULL):
+        found, value = _plain(text)
+        if found != tag and (found, tag) != (_INT, _FLOAT):
+            line, wanted, is_ = event.start_mark.line + 1, _short(tag), _short(found)
+            raise _refused(f"yaml: line {line}: cannot decode !!{is_} `{text[:_SHOWN_LETTERS]}` as a !!{wanted}")
+    else:
+        value = _decoded(text) if tag == _BINARY else text
+    if isinstance(value, float) and not math.isfinite(value):
         raise _refused(f"json: unsupported value: {text}")
     return value
 
 
-def _whole(digits: str) -> int | None:
-    """None for one of so many digits that it is no 64-bit number in any case."""
-    sign, bare = (-1 if digits.startswith("-") else 1), digits.lstrip("+-")
-    if len(bare) > 66:
+def _short(tag: str) -> str:
+    return tag.removeprefix(_PREFIX)
+
+
+def _decoded(text: str) -> str:
+    try:
+        return a2b_base64(text.replace("\n", "").replace("\r", ""), strict_mode=True).decode(errors="replace")
+    except ValueError:
+        raise _refused("yaml: !!binary value contains invalid base64 data") from None
+
+
+def _plain(text: str) -> tuple[str, Any]:
+    """What text without quotes stands for, and the tag of that.
+
+    A float without a fraction is a whole number, as it is once Go has written it as JSON; what no float can hold is a string.
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    if not text.startswith(_NUMERIC):
+        return _STRING, text
+    digits = text if text[0] == "." else text.replace("_", "")
+    whole = _WHOLE.fullmatch(digits)
+    value = None if whole is None else _integer(whole)
+    if value is not None:
+        return _INT, value
+    if not _REAL.fullmatch(digits):
+        return _STRING, text
+    real = float(digits)
+    if not math.isfinite(real):
+        return _STRING, text
+    return _FLOAT, int(real) if real.is_integer() and abs(real) < 2**63 else real
+
+
+def _integer(match: re.Match[str]) -> int | None:
+    """None for what has more than 64 bits."""
+    sign, *bases = match.groups()
+    digits, base = next((digits, base) for digits, base in zip(bases, (16, 2, 8, 10), strict=True) if digits)
+    if len(digits.lstrip("0")) > _MAX_DIGITS:
         return None
-    base = 2 if bare.startswith("0b") else 16 if bare.startswith("0x") else 8 if bare.startswith("0") and bare != "0" else 10
-    return sign * int(bare, base)
+    value = int(digits, base) * (-1 if sign == "-" else 1)
+    return value if -(2**63) <= value < 2**64 else None
 
 
 def _key(key: Any) -> str:
     if isinstance(key, bool):
         return "true" if key else "false"
-    if isinstance(key, dict | list):
-        raise _refused("yaml: a key must be a scalar")
+    if key is None or isinstance(key, dict | list):
+        raise _refused("yaml: a key must be a string, a number or a boolean")
     return key if isinstance(key, str) else str(key)

@@ -89,7 +89,9 @@ def test_an_alias_to_what_it_stands_in_is_refused() -> None:
 
 
 def test_numbers_that_are_too_long_for_a_number() -> None:
-    assert refusal(lambda: yaml_documents("a: " + "9" * 100_000)).code == 400
+    started = time.thread_time()
+    assert yaml_documents("a: " + "9" * 100_000) == [{"a": "9" * 100_000}]
+    assert time.thread_time() - started < QUICK_SECONDS
     assert yaml_documents("a: 0x_\nb: 0b_\nc: 99999999999999999999\n") == [{"a": "0x_", "b": "0b_", "c": 1e20}]
 
 

@@ -69,7 +69,43 @@ def test_yaml_keeps_timestamps_and_skips_empty_documents() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "!!python/object:os.system {}", "\ta: b"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0777", 511), ("0o777", 511), ("0O17", 15), ("-0777", -511), ("0X1F", 31), ("-0x1F", -31), ("0B11", 3), ("-0b11", -3),
+        ("089", 89), ("1_000", 1000), ("0_7", 7), ("1_", 1), ("_1", "_1"), ("1.0", 1), ("1.", 1), ("+.5", 0.5), (".5", 0.5),
+        ("1e3", 1000), ("1E+3", 1000), ("1.5e3", 1500), ("e3", "e3"), ("1.5e", "1.5e"), ("1e400", "1e400"), ("1e-400", 0),
+        ("9" * 400, "9" * 400), ("0x", "0x"), ("0x1p-2", "0x1p-2"), ("18446744073709551615", 2**64 - 1),
+        ("9223372036854775808", 2**63), ("100000000000000000000", 1e20), ("1:30", "1:30"), ("1.2.3", "1.2.3"), ("inf", "inf"),
+        ("-0", 0), ("\u0661", "\u0661"), ("y", True), ("N", False), ("oN", "oN"), ("On", True), ("~", None), ("nULL", "nULL"),
+        ("<<", "<<"), ("!!str 1", "1"), ("!!int '0x1F'", 31), ("!!float '1'", 1), ("!!null ''", None), ("!!bool 'yes'", True),
+        ("!!binary aGVsbG8=", "hello"), ("!!binary |\n  aGVs\n  bG8=", "hello"), ("!mine 1", "1"),
+        ("!!timestamp 2026-01-02", "2026-01-02"), ("!!set {b, c}", {"b": None, "c": None}), ("!mine [1]", [1]),
+    ],
+)  # fmt: skip
+def test_scalars_are_read_as_in_go(text: str, value: object) -> None:
+    [document] = yaml_documents(f"a: {text}\n")
+    assert document == {"a": value}
+    assert type(document["a"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "- 1",
+        "!!python/object:os.system []",
+        "\ta: b",
+        "a: !!int x",
+        "a: !!int '1.5'",
+        "a: !!binary '***'",
+        "a: .inf",
+        "a: -.Inf",
+        "a: .NaN",
+        "~: b",
+        "[a]: b",
+    ],
+)
 def test_bad_yaml_is_refused(text: str) -> None:
     with pytest.raises(StatusError, match="error converting YAML to JSON"):
         yaml_documents(text)
