@@ -96,6 +96,19 @@ def test_back_off_doubles_up_to_five_minutes_and_is_forgotten_after_ten() -> Non
     assert next_backoff(backoff, later, later).delay == timedelta(seconds=10)
 
 
+def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
+    """Times of an hour ahead would be waited for, where ten seconds were meant."""
+    ahead = NOW + timedelta(hours=1)
+    failure = StartFailure("ErrImagePull", "no route", ahead, ahead + timedelta(seconds=10))
+    assert told(decide(make_pod(), seen(), facts(failures={"app": failure}), NOW)) == ["StartContainer app#0"]
+    failing = replace(container("app", EXITED, 4, exit_code=1), finished_at=ahead)
+    crashed = facts(crash={"app": Failing(4, ahead - timedelta(seconds=2))})
+    assert told(decide(make_pod(), seen(failing), crashed, NOW)) == ["StartContainer app#5"]
+    # An engine's clock may be a little ahead of ours.
+    failing = replace(failing, finished_at=NOW + timedelta(seconds=5))
+    assert told(decide(make_pod(), seen(failing), crashed, NOW)) == []
+
+
 def test_init_containers_run_one_after_the_other_before_the_others() -> None:
     pod = make_pod()
     for name in ("one", "two"):

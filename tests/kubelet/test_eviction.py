@@ -178,6 +178,18 @@ def test_a_condition_stays_for_the_transition_and_no_longer() -> None:
     assert decide(made, seen, (), past, START + timedelta(seconds=30)).pressure == Pressure()
 
 
+def test_a_clock_that_was_set_back_begins_a_transition_and_a_grace_anew() -> None:
+    flags = {"eviction-soft": "nodefs.available<10%", "eviction-soft-grace-period": "nodefs.available=20s"}
+    made = rules({**flags, "eviction-hard": "memory.available<1Ki", "eviction-pressure-transition-period": "30s"})
+    ahead, short, enough = START + timedelta(hours=1), {NODEFS: Observation(5, 100)}, {NODEFS: Observation(50, 100)}
+    past = decide(made, short, (), Past(), ahead).past
+    waits = decide(made, short, (), past, START)
+    assert waits.short is None and decide(made, short, (), waits.past, START + timedelta(seconds=20)).short is not None
+    eased = decide(made, enough, (), past, START)
+    assert eased.pressure == Pressure(disk=True)
+    assert decide(made, enough, (), eased.past, START + timedelta(seconds=30)).pressure == Pressure()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

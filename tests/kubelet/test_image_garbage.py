@@ -78,6 +78,8 @@ def test_the_ledger_remembers_uses_and_forgets_what_is_gone() -> None:
     assert ledger.known == {"a": Known(ago(10), ago(10)), "b": Known(ago(10), ago(5)), "c": Known(ago(5))}
     ledger.look(["b"], (), NOW)
     assert ledger.known == {"b": Known(ago(10), ago(5))}
+    ledger.look(["b"], (), ago(20))
+    assert ledger.known == {"b": Known(ago(20), ago(20))}, "the clock was set back"
 
 
 def test_what_was_fetched_is_remembered(tmp_path: Path) -> None:

@@ -86,6 +86,16 @@ async def test_what_is_large_is_rotated_and_the_oldest_goes(node: Node) -> None:
     assert sizes(path) == [104, 105, 0] and sizes(ended) == [101]
 
 
+async def test_the_oldest_goes_also_where_the_clock_was_set_back(node: Node) -> None:
+    path = node.add("app")
+    path.with_name(f"{path.name}.20990101-000000.999999").write_bytes(b"first")
+    for number in range(2):
+        node.write("app", MAX_BYTES + 1 + number)
+        await node.keeper.look()
+    assert sizes(path) == [101, 102, 0]
+    assert generations(path)[0].name == f"{path.name}.20990101-000001.000000"
+
+
 async def test_a_file_that_cannot_be_renamed_is_rotated_later(
     node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -77,8 +77,12 @@ def decide(
     """``apart``: images and containers lie on a disk of their own; ``reclaimed``: what the node itself could give up it has given up,
     and ``signals`` were read after that."""
     met = _merged(_met(rules.thresholds, signals), _met(past.acted_on, signals, reclaim=True))
-    since = {threshold: past.since.get(threshold, now) for threshold in met}
-    pressed_at = {**past.pressed_at, **{_condition(threshold.signal): now for threshold in met}}
+    # What lies ahead was noted by a clock that was set back since.
+    since = {threshold: min(past.since.get(threshold, now), now) for threshold in met}
+    pressed_at = {
+        **{name: min(at, now) for name, at in past.pressed_at.items()},
+        **{_condition(threshold.signal): now for threshold in met},
+    }
     acted_on = tuple(threshold for threshold in met if now - since[threshold] >= threshold.grace)
     past = Past(since, acted_on, pressed_at)
     pressure = _pressure(pressed_at, rules.transition, now)

@@ -39,10 +39,10 @@ class ImageLedger:
     known: dict[str, Known] = field(default_factory=dict)
 
     def look(self, present: Iterable[str], used: Collection[str], now: datetime) -> None:
-        """Notes which are there and which of them are used."""
+        """Notes which are there and which of them are used. What was noted by a clock that was set back since is of now."""
         names = list(present)
         self.known = {
-            name: Known(known.since, now if name in used else known.used_at)
+            name: Known(min(known.since, now), now if name in used else known.used_at and min(known.used_at, now))
             for name in names
             for known in (self.known.get(name) or Known(now),)
         }

@@ -115,7 +115,7 @@ def _hold(view: PodView, decision: Decision) -> None:
     if held == wanted:
         return
     failure = view.facts.resize_failures.get(GROUP)
-    if failure is None or view.now >= failure.retry_at:
+    if failure is None or not failure.waits(view.now):
         decision.actions.append(HoldPod(wanted))
     else:
         decision.wake(failure.retry_at)
@@ -123,7 +123,7 @@ def _hold(view: PodView, decision: Decision) -> None:
 
 def _prepare_volumes(view: PodView, decision: Decision) -> None:
     failure = view.facts.failures.get(VOLUMES)
-    if failure is None or view.now >= failure.retry_at:
+    if failure is None or not failure.waits(view.now):
         decision.actions.append(PrepareVolumes())
     else:
         decision.wake(failure.retry_at)
@@ -140,7 +140,7 @@ def _renew_sandbox(view: PodView, decision: Decision) -> None:
         decision.actions.append(RemoveSandboxes(observation.sandboxes, changed=True))
     else:
         failure = view.facts.failures.get(SANDBOX)
-        if failure is not None and view.now < failure.retry_at:
+        if failure is not None and failure.waits(view.now):
             decision.wake(failure.retry_at)
             return
         attempts = [container.sandbox_attempt for container in observation.containers]
@@ -271,7 +271,7 @@ def _start_failure(container: Container, facts: PodFacts) -> Waiting | None:
 
 def _start(view: PodView, spec: core.Container, attempt: int, after: Container | None, decision: Decision) -> None:
     failure = view.facts.failures.get(spec.name)
-    if failure is None or view.now >= failure.retry_at:
+    if failure is None or not failure.waits(view.now):
         decision.actions.append(StartContainer(spec, attempt, after))
         if failure is not None:
             decision.waiting[spec.name] = Waiting(failure.reason, failure.message)
@@ -320,7 +320,7 @@ def _resize(view: PodView, spec: core.Container, container: Container, grace: fl
         decision.actions.append(KillContainer(spec, container, grace, message, again=True))
         return
     failure = view.facts.resize_failures.get(spec.name)
-    if failure is None or view.now >= failure.retry_at:
+    if failure is None or not failure.waits(view.now):
         swap = view.facts.swap.of(view.pod, spec)
         decision.actions.append(ResizeContainer(spec, container, replace(wanted, swap_bytes=swap)))
     else:

@@ -47,8 +47,9 @@ class Failing:
 
 
 def wait_until(backoff: Failing | None, failed_at: datetime, now: datetime) -> datetime | None:
-    """When a thing that failed at ``failed_at`` may be tried again; None means now."""
-    if backoff is None or backoff.expired(failed_at) or now >= failed_at + backoff.delay:
+    """When a thing that failed at ``failed_at`` may be tried again; None means now. What is to fail later than it would have to wait did so
+    by a clock that was set back since."""
+    if backoff is None or backoff.expired(failed_at) or now >= failed_at + backoff.delay or failed_at > now + backoff.delay:
         return None
     return failed_at + backoff.delay
 
@@ -73,6 +74,10 @@ class StartFailure:
     retry_at: datetime
     backoff_reason: str = ""
     backoff_message: str = ""
+
+    def waits(self, now: datetime) -> bool:
+        """Whether it is not tried again yet. A clock that was set back since holds nothing up."""
+        return self.failed_at <= now < self.retry_at
 
 
 @dataclass(slots=True)

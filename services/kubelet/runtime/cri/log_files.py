@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from services.kubelet.runtime.cri.log_lines import entry_of, tail_start
 from services.kubelet.runtime.logs.entries import Entry, TailSearch
 from services.kubelet.runtime.logs.files import LogFiles, ReadAt
 from services.kubelet.runtime.plan import PodRef
+
+ROTATED = "%Y%m%d-%H%M%S.%f"
 
 
 def pod_logs(logs: Path, pod: PodRef) -> Path:
@@ -23,8 +25,15 @@ def log_path(logs: Path, pod: PodRef, container: str, attempt: int) -> Path:
 
 
 def rotated_path(path: Path, now: datetime) -> Path:
-    """What a log is called from now on; names sort by time."""
-    return path.with_name(f"{path.name}.{now.astimezone(UTC):%Y%m%d-%H%M%S.%f}")
+    """What a log is called from now on; names sort by time, and what is rotated later behind all others, also where the clock was set
+    back. Blocks."""
+    return path.with_name(f"{path.name}.{max([now.astimezone(UTC), *_moments_behind(path)]):{ROTATED}}")
+
+
+def _moments_behind(path: Path) -> Iterator[datetime]:
+    for file in generations(path):
+        with contextlib.suppress(ValueError):
+            yield datetime.strptime(file.name.removeprefix(f"{path.name}."), ROTATED).replace(tzinfo=UTC) + timedelta(microseconds=1)
 
 
 class LineLog(LogFiles):

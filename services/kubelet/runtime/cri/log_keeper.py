@@ -54,7 +54,7 @@ class LogKeeper:
     async def _rotate(self, container_id: str, path: Path) -> None:
         # First, so that there is room for the new one where the disk is full.
         await asyncio.to_thread(_thin_out, path, self._settings.log_max_files - 1)
-        moved = rotated_path(path, datetime.now(UTC))
+        moved = await asyncio.to_thread(rotated_path, path, datetime.now(UTC))
         await asyncio.to_thread(path.rename, moved)
         try:
             await self._reopen(container_id)
