@@ -30,6 +30,17 @@ HONOURED, ONLY, IDLE = STATES = ("honoured", "only", "idle")
 ZERO_IS_DEFAULT = ("imageMinimumGCAge", "evictionPressureTransitionPeriod")
 # What says nothing.
 EMPTY: tuple[Any, ...] = ("", "0s", "0", 0, False, [], {})
+# What fields without a rule of their own are.
+MAPPINGS = (
+    "cpuManagerPolicyOptions",
+    "evictionSoft",
+    "evictionSoftGracePeriod",
+    "evictionMinimumReclaim",
+    "systemReserved",
+    "kubeReserved",
+)
+LISTS = ("preloadedImagesVerificationAllowlist", "allowedUnsafeSysctls")
+SCALAR: tuple[tuple[type, ...], str] = (str, int), "text, a whole number, or true or false"
 # What stands between a signal and its amount.
 BELOW = ("evictionHard", "evictionSoft")
 
@@ -121,8 +132,9 @@ def _flag(name: str, value: Any, said: Mapping[str, Any]) -> str | None:
         return None
     if (special := SPECIAL.get(name)) is not None:
         return special(name, value, said)
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    wanted, words = (dict, "a mapping") if name in MAPPINGS else (list, "a list") if name in LISTS else SCALAR
+    if not isinstance(value, wanted):
+        raise ValueError(f"{name}: must be {words}")
     if isinstance(value, dict):
         sign = "<" if name in BELOW else "="
         return ",".join(f"{key}{sign}{_word(name, found)}" for key, found in value.items())
@@ -165,11 +177,12 @@ def _name_server(name: str, value: Any, said: Mapping[str, Any]) -> str:
 
 def _hard(name: str, value: Any, said: Mapping[str, Any]) -> str | None:
     """With the defaults of signals that are not named, where that is asked for."""
-    asked, merge = said.get("evictionHard") or {}, said.get("mergeDefaultEvictionSettings", False)
-    if not isinstance(asked, dict) or not isinstance(merge, bool):
+    asked, merge = said.get("evictionHard"), said.get("mergeDefaultEvictionSettings", False)
+    if not isinstance(asked, dict | None) or not isinstance(merge, bool):
         raise ValueError(f"{name}: must be {'a mapping' if name == 'evictionHard' else 'true or false'}")
-    if not asked:
+    if asked is None:
         return None
+    # A mapping of nothing is one, by which no signal has a threshold.
     defaults = dict(part.split("<") for part in DEFAULT_HARD.split(",")) if merge else {}
     return ",".join(f"{signal}<{_word(name, amount)}" for signal, amount in {**defaults, **asked}.items())
 

@@ -160,9 +160,12 @@ def test_what_has_no_meaning_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
         ({"authentication": {"oidc": {}}}, "authentication: unknown field 'oidc'"),
         ({"authentication": "none"}, "authentication: must be a mapping"),
         ({"maxPods": "many"}, "maxPods: "),
-        ({"maxPods": 1.5}, "maxPods: 1.5 is neither text nor a number"),
+        ({"maxPods": 1.5}, "maxPods: must be text, a whole number"),
         ({"evictionHard": {"memory": "1Gi"}}, "evictionHard: 'memory' is no signal"),
         ({"evictionHard": ["memory"]}, "evictionHard: must be a mapping"),
+        ({"kubeReserved": "cpu=1"}, "kubeReserved: must be a mapping"),
+        ({"allowedUnsafeSysctls": "kernel.msgmax"}, "allowedUnsafeSysctls: must be a list"),
+        ({"maxPods": [1]}, "maxPods: must be text, a whole number"),
         ({"topologyManagerPolicy": "restricted"}, "topologyManagerPolicy: there is no policy 'restricted' here"),
         ({"memoryManagerPolicy": "Static"}, "memoryManagerPolicy: there is no policy 'Static' here"),
         ({"cpuManagerPolicy": "dynamic"}, "cpuManagerPolicy: 'dynamic' is none of none, static"),
@@ -200,6 +203,7 @@ def test_defaults_of_eviction_hold_beside_what_is_said_where_that_is_asked_for(t
     alone = configz(started(written(tmp_path, evictionHard=hard)))["kubeletconfig"]["evictionHard"]
     merged = configz(started(written(tmp_path, evictionHard=hard, mergeDefaultEvictionSettings=True)))["kubeletconfig"]["evictionHard"]
     assert alone == hard
+    assert "evictionHard" not in configz(started(written(tmp_path, evictionHard={})))["kubeletconfig"]
     assert merged == {**hard, "nodefs.available": "10%", "nodefs.inodesFree": "5%", "imagefs.available": "15%", "imagefs.inodesFree": "5%"}
 
 
