@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -62,3 +63,24 @@ async def test_the_last_words(tmp_path: Path, file: bytes | None, policy: str, e
     assert await termination_message(runtime, directory, spec, ended) == told
     # The last lines alone are asked for: a log may be large.
     assert [options.tail_lines for options in runtime.asked] == ([80] if policy == FALLBACK and exit_code and not file else [])
+
+
+class Endless(HollowRuntime):
+    """Whose containers have said one line that is larger than all that a node has to remember."""
+
+    async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
+        for number in range(200):
+            yield b"%03d" % number * 100_000
+
+
+async def test_of_a_line_without_end_no_more_is_remembered_than_is_told(tmp_path: Path) -> None:
+    runtime, directory = Endless("10.244.0.0/24"), PodDirectory(tmp_path, "uid")
+    spec = core.Container(name="app", termination_message_policy=FALLBACK)
+    ended = Container("id", "app", 2, EXITED, "app:1", "", "", 0, None, exit_code=1)
+    tracemalloc.start()
+    try:
+        message = await termination_message(runtime, directory, spec, ended)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert message == ("199" * 1000)[-2048:] and peak < 5_000_000

@@ -109,13 +109,13 @@ class Prober:
             await known.has_started.wait()
         await asyncio.sleep(_remaining(container.started_at, probe.initial_delay_seconds, self._clock.now()))
         successes = failures = 0
-        period = probe.period_seconds or 10
+        ticks = Ticks(probe.period_seconds or 10)
         while True:
             result = await self._ask(kind, spec, container, probe, ip)
             self.results[spec.name, kind, _told(result)] += 1
             if result is None:
                 # Nobody knows: neither did it succeed nor fail.
-                await asyncio.sleep(period)
+                await ticks.next()
                 continue
             successes, failures = (successes + 1, 0) if result.success else (0, failures + 1)
             if not result.success:
@@ -128,7 +128,7 @@ class Prober:
                     return
             elif failures == max(probe.failure_threshold or 3, 1):
                 self._tell(kind, container.id, spec, probe, False)
-            await asyncio.sleep(period)
+            await ticks.next()
 
     async def _ask(self, kind: str, spec: core.Container, container: Container, probe: core.Probe, ip: str) -> ProbeResult | None:
         """None where the container could not be asked: an engine that is away must not end containers that are well."""
@@ -160,10 +160,25 @@ class Prober:
             self._wake()
 
 
+class Ticks:
+    """Times that are ``period_seconds`` apart, the first of them now. Who takes longer than that goes on at once, but makes up for no more
+    than one that was missed: an answer that is waited for delays none of the next ones, as in Kubernetes."""
+
+    def __init__(self, period_seconds: float) -> None:
+        self._period, self._last = period_seconds, asyncio.get_running_loop().time()
+
+    async def next(self) -> None:
+        """Waits for the next one."""
+        now = asyncio.get_running_loop().time()
+        self._last += max((now - self._last) // self._period, 1) * self._period
+        await asyncio.sleep(max(self._last - now, 0))
+
+
 def _remaining(started_at: datetime | None, delay_seconds: int, now: datetime) -> float:
+    """No more than all of it, whatever a clock that was set back since says."""
     if started_at is None:
         return float(delay_seconds)
-    return max(delay_seconds - (now - started_at).total_seconds(), 0.0)
+    return min(max(delay_seconds - (now - started_at).total_seconds(), 0.0), delay_seconds)
 
 
 def _told(result: ProbeResult | None) -> str:

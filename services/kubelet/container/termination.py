@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import aclosing
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.pod.directory import PodDirectory
@@ -30,10 +31,13 @@ async def termination_message(runtime: Runtime, directory: PodDirectory, spec: c
         text = ""
     if text or spec.termination_message_policy != "FallbackToLogsOnError" or container.exit_code == 0:
         return text
+    last = b""
     try:
-        async with asyncio.timeout(LOG_SECONDS):
-            pieces = [piece async for piece in runtime.logs(container.id, LogOptions(tail_lines=MAX_LOG_LINES))]
+        async with asyncio.timeout(LOG_SECONDS), aclosing(runtime.logs(container.id, LogOptions(tail_lines=MAX_LOG_LINES))) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                # A line may be as long as a container's whole log.
+                last = (last + piece)[-MAX_LOG_BYTES:]
     except (RuntimeFailure, TimeoutError) as error:
         log.info("no log to take a termination message from", extra={"container": container.name, "error": str(error)})
         return ""
-    return b"".join(pieces)[-MAX_LOG_BYTES:].decode(errors="replace")
+    return last.decode(errors="replace")
