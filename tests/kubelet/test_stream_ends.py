@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +22,9 @@ from services.kubelet.runtime.cri.streams import StreamedSession, Wire
 from services.kubelet.runtime.docker import processes
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound
 from services.kubelet.runtime.docker.streams import HijackedSession
-from services.kubelet.runtime.port import Container, RuntimeFailure, RuntimeUnavailable, Session
+from services.kubelet.runtime.port import Container, ExecCheck, RuntimeFailure, RuntimeUnavailable, Session
 from services.kubelet.servicer import KubeletServicer
+from tests.support.virtual_time import virtual_time
 
 PIECE = b"x" * 65536
 
@@ -198,6 +200,46 @@ async def test_a_command_ends_though_the_engine_is_busy(
     await found._end("exec/1", "c")
     assert ended == wanted
     assert told in caplog.text if told else not caplog.text
+
+
+class LateEngine:
+    """Whose commands say nothing and have ended, which it hears of after some questions: of these are its answers."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    async def request(self, method: str, path: str, **_: Any) -> Any:
+        if method == "POST":
+            return {"Id": "e"}
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    async def hijack(self, *_: Any) -> Any:
+        reader = asyncio.StreamReader()
+        reader.feed_eof()
+        return reader, SimpleNamespace(close=lambda: None, transport=None)
+
+
+RUNS, WENT, FAILED = ({"Running": runs, "ExitCode": code, "Pid": 7} for runs, code in ((True, None), (False, None), (False, 5)))
+
+
+@virtual_time
+async def test_how_a_command_ended_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its output ends before that: who took nothing for zero let probes succeed that had failed."""
+    ended: list[int] = []
+    monkeypatch.setattr(processes, "end_processes", lambda pid, container: ended.append(pid))
+    monkeypatch.setattr(endings, "close", lambda _: asyncio.sleep(0))
+    engine: Any = LateEngine(*[RUNS] * 100, WENT, FAILED)
+    found = processes.EngineProcesses(engine, None)  # type: ignore[arg-type]
+    assert not (await found.check("c", ExecCheck(("false",)), 300)).success
+    engine.answers = [WENT]
+    session = await found.exec("c", ("false",), stdin=False, tty=False)
+    assert await session.read() is None
+    with pytest.raises(RuntimeFailure, match="how the command ended"):
+        await session.exit_code()
+    engine.answers = [RUNS]
+    # Said nothing more, and runs on: it ends with who waited for it.
+    late = await found.check("c", ExecCheck(("sh", "-c", "exec >&-; sleep 1000")), 5)
+    assert (late.success, late.output, ended) == (False, 'command "sh -c exec >&-; sleep 1000" timed out', [7])
 
 
 def test_the_engine_is_asked_for_some_seconds_and_not_too_often() -> None:

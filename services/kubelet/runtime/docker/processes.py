@@ -16,7 +16,7 @@ from services.kubelet.runtime.port import ExecCheck, NoSuchContainer, ProbeResul
 log = logging.getLogger(__name__)
 
 MAX_PROBE_OUTPUT_BYTES = 10 * 1024
-# How long the engine is asked for the process of a command that is to end, and how far apart at first and at most.
+# How long the engine is asked for the process of a command that is to end, or for its end, and how far apart at first and at most.
 PID_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 0.02, 1.0
 CLOSE_SECONDS = 2.0
 
@@ -55,7 +55,7 @@ class EngineProcesses:
         path = f"exec/{created['Id']}"
 
         async def exit_code() -> int:
-            return int((await self._engine.request("GET", f"{path}/json"))["ExitCode"] or 0)
+            return await self._exit_code(path)
 
         async def abandon() -> None:
             await asyncio.shield(self._begin_end(path, container_id))
@@ -67,6 +67,19 @@ class EngineProcesses:
             self._begin_end(path, container_id)
             raise
         return HijackedSession(self._engine, reader, writer, tty, f"{path}/resize", exit_code, abandon)
+
+    async def _exit_code(self, path: str) -> int:
+        """Of a command whose output has ended: the engine hears of its end a moment later. Raises RuntimeFailure."""
+        pause, unknown = FIRST_PAUSE_SECONDS, 0.0
+        while True:
+            inspected = await self._engine.request("GET", f"{path}/json")
+            if inspected["ExitCode"] is not None:
+                return int(inspected["ExitCode"])
+            unknown += 0.0 if inspected.get("Running") else pause
+            if unknown > PID_SECONDS:
+                raise RuntimeFailure("the engine does not tell how the command ended")
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE_SECONDS)
 
     def _begin_end(self, path: str, container_id: str) -> asyncio.Task[None]:
         task = asyncio.create_task(self._end(path, container_id), name="kubelet/exec/end")

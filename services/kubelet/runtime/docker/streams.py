@@ -71,7 +71,6 @@ class HijackedSession(Session):
             except OSError as error:
                 raise RuntimeUnavailable(str(error)) from error
             if not data:
-                self._ended = True
                 return None
             self._ready = [(STDOUT, data)] if self._tty else self._frames.feed(data)
         return self._ready.pop(0)
@@ -97,7 +96,9 @@ class HijackedSession(Session):
             return
 
     async def exit_code(self) -> int:
-        return await self._exit_code()
+        code = await self._exit_code()
+        self._ended = True
+        return code
 
     async def close(self) -> None:
         self._writer.close()
