@@ -8,7 +8,7 @@ import enum
 import io
 import tarfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -20,6 +20,7 @@ from services.kubelet.runtime.port import (
     RUNNING,
     Check,
     Container,
+    Filesystem,
     Image,
     NoSuchContainer,
     PodObservation,
@@ -74,7 +75,7 @@ ARCHIVE = _archive()
 
 class Engine(HollowRuntime):
     """``ended`` counts by container name how many ended or never came to run; ``well`` how many of them ended with 0. ``violations``: what
-    no kubelet may do."""
+    no kubelet may do. ``shows`` images where they lie: those that it keeps for it are ``shown``."""
 
     mounts_files: ClassVar[bool] = True
 
@@ -83,6 +84,8 @@ class Engine(HollowRuntime):
         self.ended: Counter[str] = Counter()
         self.well: Counter[str] = Counter()
         self.violations: list[str] = []
+        self.shows = False
+        self.shown: set[str] = set()
         self._states: dict[str, Container] = {}
         # As of an engine that holds a name while it makes what bears it.
         self._turn = asyncio.Lock()
@@ -102,6 +105,15 @@ class Engine(HollowRuntime):
         self._states = now
         running = Counter(c.name for c in now.values() if c.state == RUNNING)
         self.violations += [f"{count} containers {name} run" for name, count in running.items() if count > 1]
+
+    async def show_image(self, image: Image, name: str) -> Filesystem | None:
+        self.shown.add(name)
+        return Filesystem("bind", "/images", ("rbind",))
+
+    async def hide_images(self, keep: Collection[str]) -> list[str]:
+        left = [name for name in self.shown if name not in keep]
+        self.shown.intersection_update(keep)
+        return left
 
     async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
         async with self._turn:
@@ -243,6 +255,16 @@ class Front(HollowRuntime):
 
     async def images(self) -> list[Any]:
         return await self._engine.images()
+
+    async def show_image(self, image: Image, name: str) -> Filesystem | None:
+        if not self._engine.shows:
+            return None
+        return await self._call("show_image", None, lambda: self._engine.show_image(image, name))
+
+    async def hide_images(self, keep: Collection[str]) -> list[str]:
+        if not self._engine.shows:
+            return []
+        return await self._call("hide_images", None, lambda: self._engine.hide_images(keep))
 
     async def export(self, image: Image) -> AsyncIterator[bytes]:
         async def exported() -> bytes:

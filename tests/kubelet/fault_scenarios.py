@@ -93,6 +93,7 @@ SCENARIOS = {
         Scenario("anew", anew_pod, then=exits),
         Scenario("evicted", full_pod, then=evicts, may_fail=True),
         Scenario("shutdown", full_pod, then=shuts_down, may_fail=True),
+        Scenario("shown", full_pod, shows=True),
         Scenario("hollow", full_pod, files=False),
         Scenario("static", full_pod, manifest=STATIC_SPEC),
     )

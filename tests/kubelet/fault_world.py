@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from services.kubelet.cgroups import keeper
 from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.component import Kubelet
 from services.kubelet.container import starter
+from services.kubelet.node import image_folders
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.pod import directory
 from services.kubelet.runtime.plan import Mount
@@ -76,6 +77,8 @@ class Scenario:
     manifest: str = ""
     # Its containers see files.
     files: bool = True
+    # The engine shows images where they lie.
+    shows: bool = False
 
 
 @dataclass
@@ -233,7 +236,7 @@ class World:
         folders = [*(data / "pods").glob("*"), *(data / "image-volumes").glob("*"), *data.glob("image-volumes/.*")]
         groups = list((self.place / "groups" / "cpu").glob("**/pod*"))
         addresses = [] if self.engine.free else ["addresses"]
-        return [*map(str, (*folders, *groups)), *self.engine.observed(), *self.mounts, *addresses]
+        return [*map(str, (*folders, *groups)), *self.engine.observed(), *self.mounts, *self.engine.shown, *addresses]
 
     @property
     def _is_running(self) -> bool:
@@ -302,6 +305,8 @@ class World:
             assert running == ["app", "proxy"], running
             present = {c.sandbox_attempt for c in seen.containers if c.state == RUNNING}
             assert present == {seen.sandboxes[0].attempt}, "a container runs in an older sandbox"
+            if self.scenario.shows:
+                assert self.engine.shown and any("/image-volumes/" in source for source in self.mounts), "the pod has no image"
             if self.kubelet is not None and self.kubelet.context.groups.there:
                 assert [*self.place.glob("groups/cpu/**/pod*")], "the pod has no control group"
         elif seen is not None:
@@ -329,6 +334,7 @@ def live(place: Path, scenario: Scenario, row: Row) -> World:
         world.api.seed(shown)
         for folder in ("data", "manifests"):
             (place / folder).mkdir(parents=True)
+        world.engine.shows = scenario.shows
         world.engine.missing_images.update(("app:1", "data:1"))
         with pytest.MonkeyPatch.context() as patch:
             _replace(patch, world)
@@ -348,7 +354,13 @@ def _replace(patch: pytest.MonkeyPatch, world: World) -> None:
         world.mounts.difference_update(mount.source for mount in mounts)
 
     def unmount_all(root: Path) -> None:
-        world.mounts.difference_update({source for source in world.mounts if Path(source).is_relative_to(root)})
+        world.mounts.difference_update(mounts_below(root))
+
+    def mount_read_only(kind: str, source: str, options: Iterable[str], target: Path) -> None:
+        world.mounts.add(str(target))
+
+    def mounts_below(root: Path) -> set[str]:
+        return {source for source in world.mounts if Path(source).is_relative_to(root)}
 
     async def call(files: NodeFiles, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         return await world.file_step(files, work, *arguments, **options)
@@ -361,5 +373,7 @@ def _replace(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(starter, "release_places", release_places)
     patch.setattr(starter, "check_places_are_seen", lambda: None)
     patch.setattr(directory, "unmount_all", unmount_all)
+    for stand_in in (mount_read_only, mounts_below, unmount_all):
+        patch.setattr(image_folders, stand_in.__name__, stand_in)
     patch.setattr(NodeFiles, "call", call)
     patch.setattr(keeper, "Hierarchy", lambda driver: Groups(world.place / "groups"))
