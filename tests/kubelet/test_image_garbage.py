@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -51,6 +51,8 @@ def test_who_was_used_longest_ago_goes_first_and_what_came_lately_stays() -> Non
     assert to_remove(RULES, known, sizes, {"used"}, NOW, 0) == []
 
 
+# How long the making of examples takes says how busy the machine is.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.tuples(st.integers(0, 300), st.integers(1, 100)), max_size=8),
     st.sets(st.text("abcdef", min_size=1, max_size=3)),
