@@ -21,7 +21,6 @@ from knarr.service.component import Component
 from knarr.service.errors import CommandError
 from knarr.service.tasks import run_together
 from knarr.service.web.message import WebFace
-from services.kubelet.cgroups.hierarchy import is_unified
 from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.cgroups.names import root_of
 from services.kubelet.cpus.keeper import CpuKeeper
@@ -55,6 +54,7 @@ from services.kubelet.pod.directory import pods_directory
 from services.kubelet.pod.references import ReferenceReader
 from services.kubelet.pod.swap import node_swap, swap_trouble
 from services.kubelet.pod.tokens import TokenKeeper, UnreadTokens
+from services.kubelet.runtime.groups import is_unified
 from services.kubelet.runtime.port import Runtime, RuntimeFailure
 from services.kubelet.servicer import KubeletServicer
 from services.kubelet.settings import KubeletSettings

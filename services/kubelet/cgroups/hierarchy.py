@@ -11,10 +11,10 @@ from pathlib import Path
 from services.kubelet.cgroups.names import SYSTEMD, Group, folder, unit
 from services.kubelet.cgroups.shortage import KillCount, ShortageWatch
 from services.kubelet.cgroups.values import GroupLimits, properties, v1_files, v2_files
+from services.kubelet.runtime.groups import MOUNTS, is_unified
 
 log = logging.getLogger(__name__)
 
-MOUNTS = Path("/sys/fs/cgroup")
 # Those that pods are held by; hugetlb where the kernel has it.
 CONTROLLERS = ("cpu", "memory", "pids", "hugetlb")
 SYSTEMCTL_SECONDS = 20.0
@@ -114,11 +114,6 @@ class Hierarchy:
     def _every_tree(self) -> list[Path]:
         """Also those in which the engine has made the groups."""
         return [self._mounts] if self.version == 2 else [found for found in self._mounts.iterdir() if found.is_dir()]
-
-
-def is_unified(mounts: Path = MOUNTS) -> bool:
-    """Whether the kernel's groups are those of version 2."""
-    return (mounts / "cgroup.controllers").exists()
 
 
 def _below(place: Path) -> list[Path]:

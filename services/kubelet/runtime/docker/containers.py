@@ -1,4 +1,4 @@
-"""The engine's containers: create, start, stop, remove, and what they use."""
+"""The engine's containers: create, start, stop, remove, and where they keep what they write."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from services.kubelet.runtime.docker.observations import container_from, image_i
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers, name_is_taken
 from services.kubelet.runtime.docker.settings import DockerSettings
-from services.kubelet.runtime.docker.usage import usage_of
-from services.kubelet.runtime.interface import NodeEnds
 from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, START_FAILED_EXIT_CODE, Container, Image, RuntimeFailure
 from services.kubelet.runtime.signals import signal_name
-from services.kubelet.runtime.usage import NetworkUse, Storage, Usage
+from services.kubelet.runtime.usage import Storage
 
 STOP_MARGIN_SECONDS = 60.0
 PRIVILEGE_ADVICE = (
@@ -112,26 +110,6 @@ class EngineContainers:
         self._observer.ttys.discard(container.id)
         self._observer.observations.remove(pod.uid, container.id)
 
-    async def usage(self) -> list[Usage]:
-        """As ``Runtime.usage``."""
-        running = [(pod.ref, c) for pod in self._observer.observations.pods.values() for c in pod.containers if c.state == RUNNING]
-        found = await asyncio.gather(*(self._usage_of(ref, container.id, container.name) for ref, container in running))
-        return [usage for usage in found if usage is not None]
-
-    async def sandbox_usage(self, ends: NodeEnds) -> list[Usage]:
-        """As ``Runtime.sandbox_usage``. What goes through the interfaces that we have laid, the engine does not tell."""
-        ready = [(pod.ref, s) for pod in self._observer.observations.pods.values() for s in pod.sandboxes if s.ready]
-        found = await asyncio.gather(*(self._usage_of(ref, sandbox.id, "") for ref, sandbox in ready))
-        ours = [ends.use(sandbox.id) for _, sandbox in ready]
-        return [_with_network(usage, use) for usage, use in zip(found, ours, strict=True) if usage is not None]
-
-    async def _usage_of(self, ref: PodRef, engine_id: str, name: str) -> Usage | None:
-        try:
-            stats = await self._engine.request("GET", f"containers/{engine_id}/stats", params={"stream": "false", "one-shot": "true"})
-        except EngineError:
-            return None
-        return usage_of(ref, name, stats)
-
     async def storage(self, uids: Collection[str], root: str) -> list[Storage]:
         """As ``Runtime.storage``; ``root`` is the engine's own folder, empty where it is not known."""
         pods = [pod for uid in uids if (pod := self._observer.observations.get(uid)) is not None]
@@ -166,10 +144,6 @@ def _created(engine_id: str, plan: ContainerPlan, image: Image) -> Container:
         identity=plan.security.identity,
         stop_signal=signal_name(plan.stop_signal or image.stop_signal),
     )
-
-
-def _with_network(usage: Usage, use: NetworkUse | None) -> Usage:
-    return usage if use is None else replace(usage, details=replace(usage.details, networks=(use,)))
 
 
 def _with_advice(words: str) -> str:

@@ -25,6 +25,7 @@ from services.kubelet.runtime.docker.facts import EngineFacts
 from services.kubelet.runtime.docker.images import EngineImages
 from services.kubelet.runtime.docker.interfaces import EngineInterfaces
 from services.kubelet.runtime.docker.logs import ContainerLogs
+from services.kubelet.runtime.docker.meter import EngineMeter
 from services.kubelet.runtime.docker.network import ensure_network, renew_network
 from services.kubelet.runtime.docker.observer import EngineObserver
 from services.kubelet.runtime.docker.owned import OwnContainers
@@ -68,6 +69,7 @@ class DockerRuntime(Runtime):
         self._own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
         self._interfaces = EngineInterfaces(self._engine, settings)
         self._observer = EngineObserver(self._engine, settings, self._own, self._interfaces)
+        self._meter = EngineMeter(self._engine, self._observer)
         owned = OwnContainers(self._engine, self._own)
         self._images = EngineImages(self._engine)
         self._unstarted = UnstartedContainers(self._engine, self._own)
@@ -210,7 +212,7 @@ class DockerRuntime(Runtime):
         return await check_network(check, timeout_seconds)
 
     async def usage(self) -> list[Usage]:
-        return await self._containers.usage()
+        return await self._meter.usage()
 
     @property
     def images_folder(self) -> str:
@@ -224,4 +226,4 @@ class DockerRuntime(Runtime):
         return await self._containers.storage(uids, self._facts.root)
 
     async def sandbox_usage(self) -> list[Usage]:
-        return await self._containers.sandbox_usage(await self._interfaces.look())
+        return await self._meter.sandbox_usage(await self._interfaces.look())
