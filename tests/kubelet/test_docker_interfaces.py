@@ -247,6 +247,42 @@ async def test_nothing_is_left(node: Node) -> None:
     assert not made & node.names() and read_ends(node.settings.bridge).bridge == 0
 
 
+async def test_the_engine_does_not_know_the_network_and_use_is_told_all_the_same(node: Node) -> None:
+    """Which 20.10 is quicker without; what it tells of use then is nothing."""
+    assert node.runtime._facts.hooks_networks, "of this engine; later ones have nothing to spare"
+    sandbox = await node.serving()
+    inspected = await node.runtime._engine.request("GET", f"containers/{sandbox.id}/json")
+    assert inspected["Config"]["NetworkDisabled"] and inspected["NetworkSettings"]["SandboxKey"] == ""
+    assert await serves(sandbox.ip)
+    (usage,), (own,) = await node.runtime.usage(), await node.runtime.sandbox_usage()
+    assert usage.memory_bytes > 0 and usage.cpu_nanoseconds > 0 and usage.processes == 1
+    assert own.memory_bytes > 0 and own.details.networks
+
+
+@pytest.mark.parametrize("reason", ["its use would be unseen", "nothing to spare"])
+async def test_the_engine_knows_the_network_where_it_must_or_may(node: Node, reason: str) -> None:
+    if reason == "nothing to spare":
+        node.runtime._facts.version = "28.5.2"
+    else:
+        node.runtime._meter.reads_groups = False
+    sandbox = await node.serving()
+    inspected = await node.runtime._engine.request("GET", f"containers/{sandbox.id}/json")
+    assert not inspected["Config"].get("NetworkDisabled") and inspected["NetworkSettings"]["SandboxKey"]
+    assert node.whole(sandbox.id) and await serves(sandbox.ip)
+    (usage,) = await node.runtime.usage()
+    assert usage.memory_bytes > 0
+
+
+async def test_a_container_has_its_pods_name_names_and_kernel_settings(node: Node) -> None:
+    """Though the engine makes no files for a network that it does not know."""
+    sandbox = await node.pod("web", sysctls={"net.ipv4.ip_unprivileged_port_start": "80"})
+    process = Process(("/bin/sleep", "1000"))
+    container = await node.runtime.create_container(ContainerPlan(sandbox.pod, sandbox.id, "app", 0, node.image, "", process=process))
+    await node.runtime.start_container(container, sandbox.pod)
+    told = run("docker", "exec", container.id, "/bin/sh", "-c", "hostname; cat /etc/hostname /proc/sys/net/ipv4/ip_unprivileged_port_start")
+    assert told.split() == ["web", "web", "80"]
+
+
 async def test_where_the_network_is_not_ours_the_engine_joins_pods_to_its_own(node: Node) -> None:
     """As on another machine, or without the right to change this one's network."""
     node.runtime._interfaces._may_lay = False

@@ -10,7 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from services.kubelet.runtime.docker.bodies import NO_NETWORK, sandbox_body
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound, quoted
+from services.kubelet.runtime.docker.facts import EngineFacts
+from services.kubelet.runtime.plan import PodRef, SandboxPlan
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
 HEAD = "HTTP/1.1 {status} Some Words\r\nApi-Version: 1.41\r\n"
@@ -163,3 +166,21 @@ async def test_what_is_under_way_ends_with_who_asked(place: Path, end: Callable[
 
 def test_nothing_of_a_reference_gets_out_of_its_place_in_a_request() -> None:
     assert quoted("a b\r\nHost: x?q#f") == "a%20b%0D%0AHost:%20x%3Fq%23f"
+
+
+@pytest.mark.parametrize(
+    ("version", "hooks"),
+    [("20.10.24", True), ("27.5.1", True), ("28.0.0", False), ("29.1", False), ("4.9.3", False), ("Unknown", False), ("dev", False)],
+)
+def test_which_engines_start_a_process_to_know_a_network(version: str, hooks: bool) -> None:
+    """What calls itself an engine and is of no known version is told to do as ever."""
+    facts = EngineFacts(Engine("unix:///nowhere", 1.0))
+    facts.version = version
+    assert facts.hooks_networks == hooks
+
+
+@pytest.mark.parametrize(("network", "on_host", "unknown"), [(NO_NETWORK, False, True), (NO_NETWORK, True, False), ("knarr", False, False)])
+def test_the_engine_is_kept_from_no_network_but_ours(network: str, on_host: bool, unknown: bool) -> None:
+    plan = SandboxPlan(PodRef("default", "web", "uid"), 0, "web", host_network=on_host)
+    assert ("NetworkDisabled" in sandbox_body(plan, "10.244.0.2", "pause", network, {}, unknown=True)) == unknown
+    assert "NetworkDisabled" not in sandbox_body(plan, "10.244.0.2", "pause", network, {})

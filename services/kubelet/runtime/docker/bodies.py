@@ -24,9 +24,9 @@ def container_name(plan: ContainerPlan) -> str:
     return f"k8s_{plan.name}_{pod.name}_{pod.namespace}_{pod.uid}_{plan.attempt}"
 
 
-def sandbox_body(plan: SandboxPlan, ip: str, image: str, network: str, own: Mapping[str, str]) -> dict[str, Any]:
+def sandbox_body(plan: SandboxPlan, ip: str, image: str, network: str, own: Mapping[str, str], *, unknown: bool = False) -> dict[str, Any]:
     """The sandbox: nothing but a pause process that holds the pod's namespaces. ``network`` is what the engine is to join it to, by ``ip``,
-    or ``NO_NETWORK``; ``own`` labels name cluster and node."""
+    or ``NO_NETWORK``, where it may know nothing at all of its namespace (``unknown``); ``own`` labels name cluster and node."""
     host: dict[str, Any] = {
         "NetworkMode": "host" if plan.host_network else network,
         "IpcMode": "host" if plan.host_ipc else "shareable",
@@ -46,6 +46,8 @@ def sandbox_body(plan: SandboxPlan, ip: str, image: str, network: str, own: Mapp
         "HostConfig": host,
         "StopSignal": "SIGKILL",
     }
+    if unknown and host["NetworkMode"] == NO_NETWORK:
+        body["NetworkDisabled"] = True
     if not plan.host_network:
         body["Hostname"] = plan.hostname
     if not plan.host_network and network != NO_NETWORK:

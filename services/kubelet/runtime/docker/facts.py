@@ -5,6 +5,10 @@ from __future__ import annotations
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.port import NoSuchHandler
 
+# Engines that start a process of their own with each container whose network namespace is new, by which they get hold of that. Some of
+# 26 do not, 28 and later ones never do.
+HOOKED = range(20, 28)
+
 
 class EngineFacts:
     """As it said last. It may be given other runtimes while it runs: it is asked when it comes back, and before somebody hears that there
@@ -24,6 +28,12 @@ class EngineFacts:
         self.version = str(info["ServerVersion"]).partition("+")[0]
         self.root, self.cgroup_driver = str(info.get("DockerRootDir") or ""), str(info.get("CgroupDriver") or "")
         self.handlers = tuple(sorted(info.get("Runtimes") or {}))
+
+    @property
+    def hooks_networks(self) -> bool:
+        """Whether the engine starts a process with each sandbox only to know its network."""
+        major = self.version.partition(".")[0]
+        return major.isdecimal() and int(major) in HOOKED
 
     async def check(self, handler: str) -> None:
         """Raises NoSuchHandler."""

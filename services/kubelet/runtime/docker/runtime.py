@@ -75,7 +75,7 @@ class DockerRuntime(Runtime):
         self._unstarted = UnstartedContainers(self._engine, self._own)
         self._accounts = EngineAccounts(self._unstarted)
         self._facts = EngineFacts(self._engine)
-        self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._interfaces, self._observer)
+        self._sandboxes = EngineSandboxes(self._engine, settings, self._own, owned, self._interfaces, self._observer, self._may_hide)
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
         self._processes = EngineProcesses(self._engine, self._observer)
         self._logs = ContainerLogs(EngineLogs(self._engine, self._observer), self._observer, self._facts)
@@ -85,6 +85,10 @@ class DockerRuntime(Runtime):
         self._settings = replace(self._settings, pod_cidr=pod_cidr)
         self._observer.use_pod_cidr(pod_cidr)
         self._interfaces.use_pod_cidr(pod_cidr)
+
+    def _may_hide(self) -> bool:
+        """Of a pod whose network it does not know the engine tells no use: that is read here, or it must know it."""
+        return self._facts.hooks_networks and self._meter.reads_groups
 
     async def start(self) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -33,13 +33,16 @@ class EngineSandboxes:
         owned: OwnContainers,
         interfaces: EngineInterfaces,
         observer: EngineObserver,
+        may_hide: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``may_hide`` answers whether the engine need not know the namespaces of networks that we lay, and is the quicker for it."""
         self._engine = engine
         self._settings = settings
         self._own = own
         self._owned = owned
         self._interfaces = interfaces
         self._observer = observer
+        self._may_hide = may_hide
         self._image_making = asyncio.Lock()
 
     async def create(self, plan: SandboxPlan) -> Sandbox:
@@ -78,7 +81,7 @@ class EngineSandboxes:
         """Made with a new address, or the one that is there already; and the network that the engine joins it to."""
         name = sandbox_name(plan.pod, plan.attempt)
         ip = "" if plan.host_network else self._observer.take_address(plan.pod.uid)
-        body = sandbox_body(plan, ip, PAUSE_IMAGE, self._network(plan), self._own)
+        body = sandbox_body(plan, ip, PAUSE_IMAGE, self._network(plan), self._own, unknown=self._may_hide())
         try:
             created = await self._create(name, body)
         except EngineConflict as error:
