@@ -14,6 +14,7 @@ import yaml
 from services.kubelet.__main__ import arguments_parser, settings_of
 from services.kubelet.configuration import HONOURED, IDLE, ONLY, STATES, flags_of, rows, with_configuration
 from services.kubelet.node_flags import node_settings_of
+from services.kubelet.runtime.catalog import cri_settings, docker_settings
 from services.kubelet.settings import KubeletSettings
 from services.kubelet.web.configz import configz
 from tools.kubelet_configuration import PAGE, page
@@ -123,6 +124,33 @@ def test_what_is_said_holds_and_is_told(tmp_path: Path) -> None:
     found = configz(started(written(tmp_path, **SAID)))["kubeletconfig"]
     assert {name: found.get(name) for name in SAID} == SAID
     assert found["systemReserved"] == {"cpu": "2000m"}
+
+
+@pytest.mark.parametrize(
+    ("said", "size", "files"),
+    [
+        ({"containerLogMaxSize": "5Mi", "containerLogMaxFiles": 4}, 5 << 20, 4),
+        ({"containerLogMaxSize": "512k"}, 512_000, 5),
+        ({"containerLogMaxSize": ""}, 10 << 20, 5),
+    ],
+)
+def test_what_is_said_of_logs_is_what_runtimes_do(said: dict[str, Any], size: int, files: int, tmp_path: Path) -> None:
+    settings = started(written(tmp_path, **said))
+    for made in (docker_settings(settings), cri_settings(settings)):
+        assert (made.log_max_bytes, made.log_max_files) == (size, files)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"containerLogMaxSize": "much"}, "containerLogMaxSize"),
+        ({"containerLogMaxSize": "-1"}, "containerLogMaxSize"),
+        ({"containerLogMaxFiles": 1}, "containerLogMaxFiles"),
+    ],
+)
+def test_logs_that_cannot_be_kept_so_are_refused_by_name(said: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"--config: .*{words}"):
+        started(written(tmp_path, **said))
 
 
 def test_flags_win(tmp_path: Path) -> None:
