@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.events.v1 import events_pb2 as new_events
 from knarr.client import events
-from knarr.client.event_correlator import BURST, COMBINED_PREFIX
+from knarr.client.event_correlator import BURST, COMBINED_PREFIX, Correlator, Stored, _Bucket, _Similar
 from knarr.client.events import EventRecorder
 from knarr.machinery.errors import status_error
 from tests.client.objects import pod
@@ -170,3 +171,18 @@ async def test_recording_never_raises() -> None:
     _, recorder, _ = setup()
     recorder.event(core.Container(), "Normal", "What", "not a kind")
     assert recorder.dropped == 1
+
+
+def test_of_pods_that_are_gone_no_more_than_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("knarr.client.event_correlator.REMEMBERED", 16)
+
+    def remembered() -> list[int]:
+        return [sum(isinstance(found, kind) for found in gc.get_objects()) for kind in (_Bucket, _Similar, Stored)]
+
+    gc.collect()
+    before, correlator = remembered(), Correlator()
+    for number in range(50):
+        event = core.Event(reason="Started", message=f"pod {number}")
+        event.involved_object.uid = str(number)
+        assert correlator.observe(event, now=1.0) is not None
+    assert [now - then for now, then in zip(remembered(), before, strict=True)] == [16, 16, 16]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knarr.client.event_correlator import Stored, _Bucket, _Similar
 from services.kubelet.pod.directory import pods_directory
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.docker.settings import DockerSettings
@@ -25,6 +26,10 @@ from tests.kubelet.support import Cluster
 
 CGROUPS = Path("/sys/fs/cgroup")
 NUMBER = re.compile(r"\d+")
+OBJECT = "object"
+OWN = ("knarr.", "services.")
+# What the kubelet remembers of pods that are gone, so that it tells nothing twice: 4,096 of each and no more (test_event_correlator).
+REMEMBERED = {f"{kind.__module__}.{kind.__qualname__}" for kind in (_Bucket, _Similar, Stored)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +45,25 @@ def snapshot(checkers: Iterable[Checker]) -> dict[str, Counter[str]]:
     return {checker.resource: Counter(checker.found()) for checker in checkers}
 
 
-def left(before: Mapping[str, Counter[str]], after: Mapping[str, Counter[str]]) -> list[str]:
-    """What is there now and was not before, in words, sorted."""
+def left(before: Mapping[str, Counter[str]], after: Mapping[str, Counter[str]], objects: int = 0) -> list[str]:
+    """What is there now and was not before, in words, sorted. Of ``objects`` so many of a type are no more than at any other moment."""
     more = {resource: found - before.get(resource, Counter()) for resource, found in after.items()}
     return sorted(
-        f"{resource}: {name}" + (f" × {count}" if count > 1 else "") for resource, found in more.items() for name, count in found.items()
+        f"{resource}: {name}" + (f" × {count}" if count > 1 else "")
+        for resource, found in more.items()
+        for name, count in found.items()
+        if resource != OBJECT or count > objects
     )
 
 
 def of_process() -> list[Checker]:
     """Tasks of this loop, descriptors of this process."""
     return [Checker("task", _tasks), Checker("descriptor", _descriptors)]
+
+
+def of_memory() -> list[Checker]:
+    """Objects of this project's own types, and of its messages, by type. Ask once what is not referred to was collected."""
+    return [Checker(OBJECT, _objects)]
 
 
 def of_kubelet(cluster: Cluster, data_dir: Path) -> list[Checker]:
@@ -108,6 +121,12 @@ def _list(answer: Any) -> list[dict[str, Any]]:
 
 def _tasks() -> list[str]:
     return [f"{NUMBER.sub('N', task.get_name())} ({_what(task.get_coro())})" for task in asyncio.all_tasks()]
+
+
+def _objects() -> list[str]:
+    gc.collect()
+    named = (f"{kind.__module__}.{kind.__qualname__}" for kind in map(type, gc.get_objects()) if str(kind.__module__).startswith(OWN))
+    return [name for name in named if name not in REMEMBERED]
 
 
 def _what(coroutine: object) -> str:

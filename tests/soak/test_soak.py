@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.soak.checkers import left
 from tests.soak.run import Soak, on_docker, on_hollow, run
+from tests.soak.waves import Wave
 
 
 async def test_a_simulated_node_is_left_as_it_was(tmp_path: Path) -> None:
@@ -25,6 +27,24 @@ async def test_a_node_is_left_as_it_was(tmp_path: Path) -> None:
         report = await run(Soak(pods=33, wave=11), place)
     assert report.pods == 33
     assert not report.left, str(report)
+
+
+class Kept:
+    """What a node should forget of a pod."""
+
+
+async def test_what_is_kept_of_each_pod_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kept, "__module__", "services.kubelet.made_up")
+    kept = []
+
+    async def leaks(wave: Wave, name: str) -> None:
+        kept.append(Kept())
+
+    async with on_hollow(tmp_path / "data") as place:
+        monkeypatch.setattr("tests.soak.run.REST_SECONDS", 0.0)
+        report = await run(Soak(pods=40, wave=10), replace(place, kinds=(leaks,)))
+    assert report.left == ["object: services.kubelet.made_up.Kept × 20"]
+    assert left({"object": Counter(a=1)}, {"object": Counter(a=11)}, 10) == []
 
 
 async def test_what_stays_is_named(tmp_path: Path) -> None:
