@@ -5,6 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+_SOURCE = random.Random()
+
+
+def repeat(seed: int) -> None:
+    """What is left to chance in this process's delays is from now on the same as each time with this seed: for simulations."""
+    _SOURCE.seed(seed)
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -17,7 +24,7 @@ class Backoff:
     limit_seconds: float = 960.0
     factor: float = 2.0
     jitter: float = 0.0
-    source: random.Random = field(default_factory=random.Random, repr=False, compare=False)
+    source: random.Random = field(default=_SOURCE, repr=False, compare=False)
 
     def delay(self, failures: int) -> float:
         """Seconds to wait after that many failures in a row (1 is the first)."""

@@ -13,6 +13,11 @@ _SOURCE = random.Random()
 _RANDOM_BITS, _VERSION_4 = ~(0xF000 << 64 | 0xC000 << 48), 0x4000 << 64 | 0x8000 << 48
 
 
+def repeat(seed: int) -> None:
+    """What this process makes without a source of its own is from now on the same as each time with this seed: for simulations."""
+    _SOURCE.seed(seed)
+
+
 def generated(base: str, source: random.Random = _SOURCE) -> str:
     """``base`` and five random characters; a base that is too long is cut."""
     return base[:LONGEST_BASE] + "".join(source.choices(ALPHABET, k=RANDOM_LENGTH))

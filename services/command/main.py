@@ -20,6 +20,7 @@ from services.command.commands.down import down
 from services.command.commands.kubeconfig import kubeconfig
 from services.command.commands.load import load
 from services.command.commands.secrets import secrets
+from services.command.commands.simulate import simulate
 from services.command.commands.status import status
 from services.command.commands.up import up
 from services.command.commands.what_if import what_if
@@ -41,6 +42,7 @@ COMMANDS: list[click.Command] = [
     auth,
     why_pod,
     what_if,
+    simulate,
     secrets,
     completion,
 ]

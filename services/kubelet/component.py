@@ -41,7 +41,7 @@ from services.kubelet.node.image_garbage import PulledImages
 from services.kubelet.node.images import Images
 from services.kubelet.node.keeper import NodeKeeper
 from services.kubelet.node.lease import LeaseKeeper
-from services.kubelet.node.machine import Pressure, disk_trouble, read_machine
+from services.kubelet.node.machine import Machine, Pressure, disk_trouble, read_machine
 from services.kubelet.node.mirrors import MirrorKeeper
 from services.kubelet.node.pull_files import NoPullFiles, PullFiles
 from services.kubelet.node.pull_ledger import PullLedger
@@ -92,8 +92,10 @@ class Kubelet(Component):
         runtime: Runtime,
         clock: Clock = SYSTEM_CLOCK,
         signals: SignalReader | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        """``signals`` tells what the node is short of; by default that is read of the machine, or of a simulated node nothing."""
+        """``signals`` tells what the node is short of; by default that is read of the machine, or of a simulated node nothing.
+        ``machine``: which one a simulated node stands for; by default this one."""
         self._settings = settings
         self._runtime = runtime
         self._pods: Informer[core.Pod] = Informer(client, core.Pod, field_selector=f"spec.nodeName={settings.node_name}")
@@ -109,7 +111,7 @@ class Kubelet(Component):
         self._providers = CredentialProviders(
             settings.credential_providers, settings.credential_provider_folder, PodAccounts(client, self._references.tokens)
         )
-        machine = read_machine(settings.data_dir)
+        machine = machine or read_machine(settings.data_dir)
         if not runtime.uses_machine:
             # What is simulated stands for machines of all kinds.
             machine = replace(machine, app_armor=True, selinux=True)

@@ -149,8 +149,11 @@ class HollowNodes(Component):
 class HollowNode:
     """One of them: its kubelet, made anew when it fails, and not there while its machine is off."""
 
-    def __init__(self, make: Callable[[HollowNode], tuple[Kubelet, HollowRuntime]], number: int, condition: Condition) -> None:
-        self.name, self.number, self.condition = node_name(number), number, condition
+    def __init__(
+        self, make: Callable[[HollowNode], tuple[Kubelet, HollowRuntime]], number: int, condition: Condition, name: str = ""
+    ) -> None:
+        """``name``: by default the one that its number gives."""
+        self.name, self.number, self.condition = name or node_name(number), number, condition
         self._make = make
         self.kubelet: Kubelet | None = None
         self._runtime: HollowRuntime | None = None

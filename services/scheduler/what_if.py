@@ -133,12 +133,20 @@ class WhatIf:
 
     def added(self, given: core.Node | None, like: str, count: int) -> Outcome:
         """Raises NotFound, BadRequest."""
+        return self._outcome(Change(self._with_more(given, like, count)))
+
+    def left_waiting(self, like: str, count: int) -> int:
+        """How many of the pods that wait (of the first ``MOST_WAITING``) would still do so with more nodes. Raises NotFound, BadRequest."""
+        placed = self._placed(self._with_more(None, like, count), [(pod, "") for pod in self._waiting])
+        return sum(one.fate is Fate.WAITS for one in placed.values())
+
+    def _with_more(self, given: core.Node | None, like: str, count: int) -> View:
         if count > MOST_NODES:
             raise bad_request(f"count: {count} are more than {MOST_NODES}")
-        change = Change(self._view())
+        view = self._view()
         for number in range(max(count, 1)):
-            change.view.put_node(self._new_node(given, like, number if count > 1 else None))
-        return self._outcome(change)
+            view.put_node(self._new_node(given, like, number if count > 1 else None))
+        return view
 
     def _view(self) -> View:
         """The nodes as they are, with promised pods where they were promised to be."""

@@ -298,6 +298,7 @@ COMMANDS = {
     "auth",
     "why",
     "whatif",
+    "simulate",
     "certs",
     "audit",
     "secrets",
