@@ -15,10 +15,10 @@ import numpy as np
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.advice import Advice
 from services.scheduler.hindrances import Hindrance, Remedy
-from services.scheduler.nodes import Mask, Nodes, Rows
+from services.scheduler.nodes import Mask, Nodes, Rows, rows_of
 from services.scheduler.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.profile import Profile
+from services.scheduler.profile import Profile, Roster
 
 NO_NODES = "no nodes available to schedule pods"
 
@@ -84,11 +84,12 @@ def decide(
     """Picks the best node, or the one that was ``promised`` if it will do; ``source`` picks among equals."""
     if not len(nodes):
         return Decision(summary=NO_NODES)
-    if (hopeless := impossible(profile.filters, pod)) is not None:
+    roster = profile.roster(pod)
+    if (hopeless := impossible(roster.judging, pod)) is not None:
         plugin, words = hopeless
         return Decision(summary=f"0/{len(nodes)} nodes are available: {words}.", refused_by=frozenset({plugin.name}), hopeless=True)
-    feasible, refused = _filter(nodes, profile.filters, pod)
-    rows = np.flatnonzero(feasible)
+    feasible, refused = _filter(nodes, roster.filters, pod)
+    rows = rows_of(feasible)
     kept = rows if advice is None else _advised(nodes, rows, advice)
     if not len(kept):
         reasons = Counter[str]()
@@ -103,16 +104,17 @@ def decide(
     rows = kept
     if promised in nodes.rows and nodes.rows[promised] in rows:
         return Decision(node=promised, feasible=len(rows))
-    best = rows if len(rows) == 1 else _best(nodes, profile, pod, rows, advice)
-    row = int(best[0] if len(best) == 1 else best[source.randrange(len(best))])
+    best = [0] if len(rows) == 1 else _best(nodes, roster, pod, rows, advice)
+    row = int(rows[best[0] if len(best) == 1 else best[source.randrange(len(best))]])
     return Decision(node=nodes.node(row).metadata.name, feasible=len(rows))
 
 
 def feasible_nodes(nodes: Nodes, profile: Profile, pod: PodFacts) -> Mapping[str, core.Node]:
     """The nodes that all filters accept, by name."""
-    if impossible(profile.filters, pod) is not None:
+    roster = profile.roster(pod)
+    if impossible(roster.judging, pod) is not None:
         return {}
-    found = (nodes.node(row) for row in np.flatnonzero(_filter(nodes, profile.filters, pod)[0]).tolist())
+    found = (nodes.node(row) for row in np.flatnonzero(_filter(nodes, roster.filters, pod)[0]).tolist())
     return {node.metadata.name: node for node in found}
 
 
@@ -129,10 +131,11 @@ def impossible(plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Plugin, str] |
 
 def explain(nodes: Nodes, profile: Profile, pod: PodFacts) -> list[Verdict]:
     """The verdict on every node, by node name."""
-    feasible, refused = _filter(nodes, profile.filters, pod)
+    roster = profile.roster(pod)
+    feasible, refused = _filter(nodes, roster.filters, pod)
     rows = np.flatnonzero(feasible)
     found = {int(row): Verdict(nodes.node(int(row)).metadata.name) for row in rows}
-    for plugin, scores in _scores(nodes, profile, pod, rows):
+    for plugin, scores in _scores(nodes, roster, pod, rows):
         for row, score in zip(rows, scores, strict=True):
             found[int(row)].scores[plugin.name] = int(score)
     for plugin, mask in refused:
@@ -159,26 +162,28 @@ def _filter(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Mas
         if accepted is None:
             continue
         mask = feasible & ~accepted
-        if mask.any():
+        # Counting is the quickest way to see whether there are any.
+        if np.count_nonzero(mask):
             refused.append((plugin, mask))
             feasible &= accepted
-            if not feasible.any():
+            if not np.count_nonzero(feasible):
                 break
     return feasible, refused
 
 
-def _scores(nodes: Nodes, profile: Profile, pod: PodFacts, rows: Rows) -> list[tuple[Plugin, Scores]]:
-    scored = ((plugin, weight, plugin.score(pod, nodes, rows)) for plugin, weight in profile.scores) if len(rows) else ()
-    return [(plugin, scores * weight) for plugin, weight, scores in scored if scores is not None]
+def _scores(nodes: Nodes, roster: Roster, pod: PodFacts, rows: Rows) -> list[tuple[Plugin, Scores]]:
+    scored = ((plugin, weight, plugin.score(pod, nodes, rows)) for plugin, weight in roster.scores) if len(rows) else ()
+    return [(plugin, scores if weight == 1 else scores * weight) for plugin, weight, scores in scored if scores is not None]
 
 
-def _best(nodes: Nodes, profile: Profile, pod: PodFacts, rows: Rows, advice: Advice | None) -> Rows:
-    total = np.zeros(len(rows), np.int64)
-    for _, scores in _scores(nodes, profile, pod, rows):
+def _best(nodes: Nodes, roster: Roster, pod: PodFacts, rows: Rows, advice: Advice | None) -> Rows:
+    """At which places among the rows those are that score most."""
+    found = [scores for _, scores in _scores(nodes, roster, pod, rows)]
+    total = found[0] if len(found) == 1 else found[0] + found[1] if found else np.zeros(len(rows), np.int64)
+    for scores in found[2:]:
         total += scores
     if advice is not None and advice.scores:
         names = [nodes.node(row).metadata.name for row in rows.tolist()]
         for given in advice.scores.values():
-            total += np.array([given.get(name, 0) for name in names], np.int64)
-    best: Rows = rows[total == total.max()]
-    return best
+            total = total + np.array([given.get(name, 0) for name in names], np.int64)
+    return rows_of(total == np.maximum.reduce(total))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,17 @@ from services.scheduler.tally import Asked, Question
 Amount = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
+S = TypeVar("S", bound=np.generic)
+
+
+def rows_of(mask: Mask) -> Rows:
+    """The rows of a mask, in order. All of them, as often, are quickest counted and told."""
+    return np.arange(len(mask)) if np.count_nonzero(mask) == len(mask) else mask.nonzero()[0]
+
+
+def of_rows(values: NDArray[S], rows: Rows) -> NDArray[S]:
+    """The values of some rows, which are in order, each once; all of them are not copied: do not change the answer."""
+    return values if len(rows) == len(values) else values.take(rows)
 
 
 class Nodes(abc.ABC):

@@ -18,6 +18,8 @@ S = TypeVar("S", bound=np.generic)
 
 # Each takes some bytes a row.
 LIMIT = 64
+# Arrays of so few rows take longer to be set up than to be reckoned with.
+FEW = 8
 
 
 @dataclass(slots=True)
@@ -29,12 +31,15 @@ class _Answers(Generic[S]):
 
 
 class PlacedCache(Generic[S]):
-    """``evaluate(pod, nodes, rows)`` gives a value for each of the rows, from what the columns hold of those rows alone.
+    """``evaluate(pod, nodes, rows)`` gives a value for each of the rows, from what the columns hold of those rows alone; ``evaluate_one``
+    gives the same of a single row, where few are to be reckoned anew.
 
     Equal keys must mean equal questions. A view costs a copy, and the rows in which it differs from the table."""
 
-    def __init__(self, evaluate: Callable[[PodFacts, Nodes, Rows], NDArray[S]]) -> None:
-        self._evaluate = evaluate
+    def __init__(
+        self, evaluate: Callable[[PodFacts, Nodes, Rows], NDArray[S]], evaluate_one: Callable[[PodFacts, Nodes, int], int] | None = None
+    ) -> None:
+        self._evaluate, self._evaluate_one = evaluate, evaluate_one
         self._table: Nodes | None = None
         self._entries: OrderedDict[Hashable, _Answers[S]] = OrderedDict()
 
@@ -67,7 +72,10 @@ class PlacedCache(Generic[S]):
             longer: NDArray[Any] = np.zeros(nodes.size, values.dtype)
             longer[: len(values)] = values
             values = longer
-        if rows:
+        if self._evaluate_one is not None and len(rows) <= FEW:
+            for row in rows:
+                values[row] = self._evaluate_one(pod, nodes, row)
+        elif rows:
             some = np.array(rows, np.intp)
             values[some] = self._evaluate(pod, nodes, some)
         return values

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import Part, Subject
-from services.scheduler.pod_facts import PodFacts
+from services.scheduler.pod_facts import TELLING, PodFacts
 from services.scheduler.preparation import Preparation
 
 MAX_SCORE = 100
@@ -115,6 +115,9 @@ class Plugin(abc.ABC):
     reads: ClassVar[frozenset[Part]]
     # Whether a pod that comes to a node may help one that the filter refused; one that leaves always may.
     helped_by_arrivals: ClassVar[bool] = False
+    # Facts (of ``PodFacts``) of which a pod must have one, or the filter, the score and ``impossible`` say nothing of it; without any here
+    # they are asked about all pods. A plain pod then pays nothing for plugins on volumes and devices.
+    concerned_by: ClassVar[frozenset[str]] = frozenset()
     # Whether what is said of a node depends on pods of other nodes, too.
     across: ClassVar[bool] = False
 
@@ -125,6 +128,9 @@ class Plugin(abc.ABC):
         reads = getattr(cls, "reads", None)
         if not isinstance(reads, frozenset) or not all(isinstance(part, Part) for part in reads):
             raise TypeError(f"{cls.__name__} must declare in `reads`, a frozenset of Part, what its answers depend on")
+        if unknown := cls.concerned_by - TELLING:
+            known = ", ".join(sorted(TELLING))
+            raise TypeError(f"{cls.__name__} declares in `concerned_by` {', '.join(sorted(unknown))}; known are {known}")
 
     @property
     def reads_placed(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import Amounts, assumed_requests, pod_requests
@@ -16,6 +16,8 @@ from services.scheduler.terms import Terms
 
 # No machine has more of anything, and what all pods of a node ask for together still fits into 64 bits.
 LARGEST_AMOUNT = 2**52
+# What many pods have nothing of, and the plugins about it then nothing to say.
+TELLING = frozenset({"affinity_key", "claims", "devices", "host_ports", "node_name"})
 
 
 def bounded(amounts: Amounts) -> Amounts:
@@ -43,8 +45,16 @@ class PodFacts:
     claims: Sequence[str]
     affinity_key: bytes
     toleration_key: bytes
+    # The node that it names itself; whether it has claims to devices.
+    node_name: str
+    devices: bool
     # Equal for pods that ask for the same amounts.
     asked_key: Hashable
+    # Which facts of ``TELLING`` it has.
+    has: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "has", frozenset(name for name in TELLING if getattr(self, name)))
 
     @classmethod
     def of(cls, pod: core.Pod) -> PodFacts:
@@ -63,6 +73,8 @@ class PodFacts:
             claims=tuple(claim_names(pod)),
             affinity_key=_affinity_key(spec),
             toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),
+            node_name=spec.node_name,
+            devices=bool(spec.resource_claims),
             asked_key=(frozenset(requests.items()), assumed),
         )
 
@@ -109,6 +121,8 @@ SOURCES: Mapping[str, Sequence[str]] = {
     "claims": ["spec.volumes"],
     "affinity_key": ["spec.affinity.nodeAffinity", "spec.nodeSelector"],
     "toleration_key": ["spec.tolerations"],
+    "node_name": ["spec.nodeName"],
+    "devices": ["spec.resourceClaims"],
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.plugin import Cluster, Plugin
+from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preemption import DefaultPreemptionArgs
 from services.scheduler.remote_plugin import RemotePlugin
 
@@ -44,6 +45,15 @@ class ProfileSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Roster:
+    """Those of a profile's plugins that have something to say of a pod; ``judging``: of the filters those that may find it impossible."""
+
+    judging: Sequence[Plugin]
+    filters: Sequence[Plugin]
+    scores: Sequence[tuple[Plugin, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """The same with plugins that were made."""
 
@@ -57,11 +67,29 @@ class Profile:
     remote_filters: Sequence[RemotePlugin] = ()
     remote_scores: Sequence[tuple[RemotePlugin, int]] = ()
     remote_preparing: Sequence[RemotePlugin] = ()
+    # By what pods have, see ``roster``.
+    _rosters: dict[frozenset[str], Roster] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def asks(self) -> bool:
         """Whether others are to be asked where a pod may go."""
         return bool(self.remote_filters or self.remote_scores)
+
+    def roster(self, pod: PodFacts) -> Roster:
+        """Which of its plugins a pod concerns."""
+        found = self._rosters.get(pod.has)
+        if found is None:
+
+            def concerned(plugin: Plugin) -> bool:
+                return not plugin.concerned_by or not plugin.concerned_by.isdisjoint(pod.has)
+
+            filters = [plugin for plugin in self.filters if concerned(plugin)]
+            found = self._rosters[pod.has] = Roster(
+                judging=[plugin for plugin in filters if type(plugin).impossible is not Plugin.impossible],
+                filters=filters,
+                scores=[(plugin, weight) for plugin, weight in self.scores if concerned(plugin)],
+            )
+        return found
 
 
 def make_profiles(settings: Iterable[ProfileSettings], cluster: Cluster) -> Mapping[str, Profile]:

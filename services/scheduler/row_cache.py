@@ -24,6 +24,8 @@ LIMIT = 512
 class _Answers(Generic[S]):
     version: int
     values: NDArray[S]
+    # Whether any of them is not zero; None: not looked yet.
+    some: bool | None = None
 
 
 class RowCache(Generic[Q, S]):
@@ -50,6 +52,15 @@ class RowCache(Generic[Q, S]):
         self._fill(values, nodes, question, changed)
         return values
 
+    def some(self, nodes: Nodes, key: Hashable, question: Q) -> NDArray[S] | None:
+        """The same; None where all rows hold zero."""
+        values, entry = self.get(nodes, key, question), self._entries[key]
+        if values is not entry.values:
+            return values if values.any() else None
+        if entry.some is None:
+            entry.some = bool(values.any())
+        return values if entry.some else None
+
     def _of_table(self, table: Nodes, key: Hashable, question: Q) -> NDArray[S]:
         if table is not self._table:
             self._adopt(table)
@@ -63,7 +74,7 @@ class RowCache(Generic[Q, S]):
             if len(entry.values) < table.size:
                 entry.values = self._resized(entry.values, table.size)
             self._fill(entry.values, table, question, table.changed_since(entry.version, self._reads))
-            entry.version = table.version
+            entry.version, entry.some = table.version, None
         self._entries.move_to_end(key)
         return entry.values
 

@@ -55,19 +55,36 @@ def is_extended(resource: str) -> bool:
     return "/" in resource and "kubernetes.io/" not in resource and not resource.startswith("requests.")
 
 
-def compared(nodes: Nodes, pod: PodFacts, resource: str, rows: Rows, *, assumed: bool) -> tuple[Amount, Amount] | None:
-    """What the rows offer and what would be taken of it with the pod; None for what is not compared for this pod.
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Columns of a resource: what nodes offer and what their pods take; and what one more pod asks for."""
+
+    offered: Amount
+    taken: Amount
+    asked: int
+
+    def of(self, rows: Rows) -> tuple[Amount, Amount]:
+        """What the rows offer, and what would be taken of it with the pod."""
+        return self.offered[rows], self.taken[rows] + self.asked
+
+    def at(self, row: int) -> tuple[int, int]:
+        """The same of one."""
+        return self.offered.item(row), self.taken.item(row) + self.asked
+
+
+def compared(nodes: Nodes, pod: PodFacts, resource: str, *, assumed: bool) -> Compared | None:
+    """None for what is not compared for this pod.
 
     ``assumed``: containers that ask for no CPU and memory are taken to use some. A device is compared for pods that ask for it.
     """
     if resource not in nodes.allocatable:
         return None
-    offered = nodes.allocatable[resource][rows]
+    offered = nodes.allocatable[resource]
     if assumed and resource == CPU:
-        return offered, nodes.assumed_cpu[rows] + pod.assumed[0]
+        return Compared(offered, nodes.assumed_cpu, pod.assumed[0])
     if assumed and resource == MEMORY:
-        return offered, nodes.assumed_memory[rows] + pod.assumed[1]
+        return Compared(offered, nodes.assumed_memory, pod.assumed[1])
     asked = pod.requests.get(resource, 0)
     if resource not in (CPU, MEMORY, STORAGE) and not (asked and ("/" in resource or resource.startswith(_SCALAR))):
         return None
-    return offered, nodes.requested[resource][rows] + asked
+    return Compared(offered, nodes.requested[resource], asked)

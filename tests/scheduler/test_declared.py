@@ -248,3 +248,41 @@ async def test_a_pod_is_tried_when_another_shrinks_in_place() -> None:
     assert waiting.state.name == "UNSCHEDULABLE"
     state.pod_changed(large, pod("large", cpu="1", node_name="n1"))
     assert waiting.state.name == "ACTIVE"
+
+
+@pytest.mark.parametrize("plugin", [plugin for plugin in PLUGINS if plugin.concerned_by])
+def test_a_plugin_has_nothing_to_say_of_pods_that_do_not_concern_it(plugin: type[Plugin]) -> None:
+    """So it makes no difference that it is not asked about them."""
+    assert facts_of(Subject.POD, *plugin.concerned_by) <= plugin.reads
+    spoke = 0
+
+    @given(CLUSTERS)
+    @settings(max_examples=60, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    def check(cluster: Any) -> None:
+        nonlocal spoke
+        found, placed, waiting = cluster
+        table, asked = table_of(found, placed, [plugin]), plugin(Objects(web_service(), *namespaces(), *storage_objects()))
+        rows = np.array(sorted(table.rows.values()), np.intp)
+        for facts in waiting:
+            silent = not asked.impossible(facts) and asked.filter(facts, table) is None and asked.score(facts, table, rows) is None
+            spoke += not silent
+            assert silent or not plugin.concerned_by.isdisjoint(facts.has), facts.has
+
+    check()
+    # NodeName speaks of pods alone that name a node themselves: those do not wait.
+    assert spoke or plugin.name == "NodeName"
+
+
+def test_a_plugin_cannot_be_concerned_by_what_pods_are_not_asked_for() -> None:
+    with pytest.raises(TypeError, match=r"Odd declares in `concerned_by` labels; known are affinity_key, claims"):
+        type("Odd", (Plugin,), {"name": "Odd", "reads": frozenset(), "concerned_by": frozenset({"labels"})})
+
+
+def test_only_the_plugins_that_a_pod_concerns_are_asked() -> None:
+    profile = state_of(*PLUGINS).profiles[DEFAULT_SCHEDULER]
+    plain, claiming = pod("plain"), pod("claiming")
+    claiming.spec.volumes.add(name="data").volume_source.persistent_volume_claim.claim_name = "data"
+    asked = {plugin.name for plugin in profile.roster(PodFacts.of(plain)).filters}
+    more = {plugin.name for plugin in profile.roster(PodFacts.of(claiming)).filters} - asked
+    assert more == {"VolumeRestrictions", "NodeVolumeLimits", "VolumeBinding", "VolumeZone"}
+    assert "NodeName" not in asked and "NodeResourcesFit" in asked

@@ -13,10 +13,22 @@ from services.scheduler.judgements import Judgements
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Nodes, Rows
 from services.scheduler.nominations import Nominations
-from services.scheduler.placed_cache import PlacedCache
-from services.scheduler.plugin import Scores
+from services.scheduler.placed_cache import FEW, PlacedCache
+from services.scheduler.plugin import Plugin, Scores
+from services.scheduler.plugins.balancedallocation.plugin import BalancedAllocation
+from services.scheduler.plugins.resources.arguments import (
+    LEAST,
+    MOST,
+    RATIO,
+    NodeResourcesFitArgs,
+    RequestedToCapacityRatio,
+    ScoringStrategy,
+    UtilizationShapePoint,
+)
+from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preemption import Answer, Preemption, Search
+from services.scheduler.scored_resources import CPU_AND_MEMORY, NodeResourcesBalancedAllocationArgs, ResourceSpec
 from services.scheduler.view import View
 from tests.scheduler.clusters import table_of
 from tests.scheduler.objects import Objects, node, pod
@@ -58,6 +70,48 @@ def test_it_is_what_would_be_reckoned_anew(seed: int, monkeypatch: pytest.Monkey
         found = cache.get(facts, nodes, facts.asked_key)
         assert found[alive].tolist() == left(facts, nodes, alive).tolist()
         assert len(found) == nodes.size
+
+
+STRATEGIES = (
+    ScoringStrategy(LEAST),
+    ScoringStrategy(MOST, (ResourceSpec("cpu", 3), ResourceSpec("memory"), ResourceSpec("example.com/gpu", 2))),
+    ScoringStrategy(RATIO, CPU_AND_MEMORY, RequestedToCapacityRatio((UtilizationShapePoint(0, 0), UtilizationShapePoint(70, 9)))),
+)
+
+
+def told(plugins: list[Plugin], facts: PodFacts, table: NodeTable) -> list[list[int]]:
+    """What scores and filters say of all rows."""
+    rows = np.arange(table.size)
+    answers = [answer for plugin in plugins for answer in (plugin.score(facts, table, rows), plugin.filter(facts, table))]
+    return [answer.tolist() for answer in answers if answer is not None]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.type)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_single_row_is_scored_as_all_are(seed: int, strategy: ScoringStrategy) -> None:
+    """On nodes that offer nothing of a resource, too, and on ones that have given more than they offer."""
+    chance, table, cluster = random.Random(seed), NodeTable(), Objects()
+    three = NodeResourcesBalancedAllocationArgs((ResourceSpec("cpu"), ResourceSpec("memory"), ResourceSpec("ephemeral-storage")))
+
+    def made_anew() -> list[Plugin]:
+        resources = Resources(cluster, NodeResourcesFitArgs(scoring_strategy=strategy))
+        return [resources, BalancedAllocation(cluster), BalancedAllocation(cluster, three)]
+
+    plugins = made_anew()
+    for number in range(60):
+        made = node(f"n{number}", chance.choice(["0", "1", "3300m", "64"]), memory=chance.choice(["0", "1000003", "8Gi"]))
+        if chance.randrange(2):
+            made.status.allocatable["example.com/gpu"].string = str(chance.randrange(4))
+        table.put_node(made)
+    waiting = pod("waiting", "700m", "123456789")
+    waiting.spec.containers[0].resources.requests["example.com/gpu"].string = "1"
+    for facts in (PodFacts.of(waiting), PodFacts.of(pod("plain", "100m", "1Gi"))):
+        for _ in range(3):
+            kept, anew = (told(some, facts, table) for some in (plugins, made_anew()))
+            assert kept == anew
+            for _ in range(chance.randrange(FEW)):
+                more = pod(f"p{chance.randrange(200)}", chance.choice(["333m", "2"]), chance.choice(["77Mi", "3Gi"]))
+                table.put_pod(PodFacts.of(more), f"n{chance.randrange(60)}")
 
 
 def test_only_what_was_touched_is_reckoned_anew() -> None:

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.scheduler.nodes import Amount, Mask, Nodes, Rows
+from services.scheduler.nodes import Amount, Mask, Nodes, Rows, of_rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
 from services.scheduler.placed_cache import PlacedCache
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
 from services.scheduler.pod_facts import PodFacts, facts_of
-from services.scheduler.scored_resources import NodeResourcesBalancedAllocationArgs, compared
+from services.scheduler.scored_resources import Compared, NodeResourcesBalancedAllocationArgs, compared
 
 
 class BalancedAllocation(Plugin):
@@ -27,23 +27,31 @@ class BalancedAllocation(Plugin):
     def __init__(self, cluster: Cluster, args: NodeResourcesBalancedAllocationArgs | None = None) -> None:
         super().__init__(cluster)
         self._resources = [resource.name for resource in (args or NodeResourcesBalancedAllocationArgs()).compared]
-        self._scores: PlacedCache[np.int64] = PlacedCache(self._scored)
+        self._scores: PlacedCache[np.int64] = PlacedCache(self._scored, self._scored_one)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        if not any(pod.requests.get(resource, 0) for resource in self._resources) or not self._compared(pod, nodes, rows[:0]):
+        if not any(pod.requests.get(resource, 0) for resource in self._resources) or not self._compared(pod, nodes):
             return None
-        return self._scores.get(pod, nodes, pod.asked_key)[rows]
+        return of_rows(self._scores.get(pod, nodes, pod.asked_key), rows)
 
     def _scored(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores:
-        found = self._compared(pod, nodes, rows)
+        found = [columns.of(rows) for columns in self._compared(pod, nodes)]
         there = [offered > 0 for offered, _ in found]
         shares = [_share(offered, taken, has) for (offered, taken), has in zip(found, there, strict=True)]
         scores: Scores = ((1.0 - _deviation(shares, there)) * MAX_SCORE).astype(np.int64)
         return scores
 
-    def _compared(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Sequence[tuple[Amount, Amount]]:
-        """What is offered and what would be taken of the resources that count for this pod."""
-        return [amounts for name in self._resources if (amounts := compared(nodes, pod, name, rows, assumed=False)) is not None]
+    def _scored_one(self, pod: PodFacts, nodes: Nodes, row: int) -> int:
+        found = self._compared(pod, nodes)
+        if len(found) != 2:
+            return int(self._scored(pod, nodes, np.array([row], np.intp))[0])
+        (offered, taken), (other_offered, other_taken) = found[0].at(row), found[1].at(row)
+        apart = abs(min(taken / offered, 1.0) - min(other_taken / other_offered, 1.0)) / 2 if offered > 0 and other_offered > 0 else 0.0
+        return int((1.0 - apart) * MAX_SCORE)
+
+    def _compared(self, pod: PodFacts, nodes: Nodes) -> Sequence[Compared]:
+        """The resources that count for this pod."""
+        return [found for name in self._resources if (found := compared(nodes, pod, name, assumed=False)) is not None]
 
 
 def _share(offered: Amount, taken: Amount, there: Mask) -> NDArray[np.float64]:

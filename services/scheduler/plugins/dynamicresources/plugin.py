@@ -56,6 +56,7 @@ class _Known:
 
 class DynamicResources(ToldTogether, Plugin):
     name: ClassVar[str] = "DynamicResources"
+    concerned_by: ClassVar[frozenset[str]] = frozenset({"devices"})
     weight: ClassVar[int] = 2
     reads: ClassVar[frozenset[Part]] = frozenset(
         {
@@ -82,7 +83,7 @@ class DynamicResources(ToldTogether, Plugin):
         self._answers: OrderedDict[tuple[Wish, ...], dict[str, _Known]] = OrderedDict()
 
     def impossible(self, pod: PodFacts) -> str:
-        if not pod.pod.spec.resource_claims:
+        if not pod.devices:
             return ""
         try:
             claims_of(pod, self.cluster)
@@ -91,7 +92,7 @@ class DynamicResources(ToldTogether, Plugin):
         return ""
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        if not pod.pod.spec.resource_claims:
+        if not pod.devices:
             return None
         mask = np.zeros(nodes.size, np.bool_)
         try:
@@ -103,7 +104,7 @@ class DynamicResources(ToldTogether, Plugin):
         return mask
 
     def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
-        if not pod.pod.spec.resource_claims:
+        if not pod.devices:
             return True
         try:
             return not isinstance(self._judge(claims_of(pod, self.cluster))(nodes.node(row)), str)
@@ -119,7 +120,7 @@ class DynamicResources(ToldTogether, Plugin):
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         """Where earlier alternatives can be had is better."""
-        if not pod.pod.spec.resource_claims:
+        if not pod.devices:
             return None
         try:
             claims = claims_of(pod, self.cluster)
@@ -131,7 +132,7 @@ class DynamicResources(ToldTogether, Plugin):
         return normalized(np.array([_preference(claims.wishes, judge(nodes.node(row))) for row in rows.tolist()], np.int64))
 
     def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
-        if not pod.pod.spec.resource_claims:
+        if not pod.devices:
             return None
         try:
             claims = claims_of(pod, self.cluster)
@@ -148,7 +149,7 @@ class DynamicResources(ToldTogether, Plugin):
         return DeviceBinding(self.cluster, pod.pod, wanted, self._args.binding_timeout) if wanted else None
 
     def release(self, pod: PodFacts, nodes: Nodes) -> Release | None:
-        if not pod.pod.spec.resource_claims:
+        if not pod.devices:
             return None
         try:
             claims = claims_of(pod, self.cluster)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.scheduler.nodes import Nodes, Rows
+from services.scheduler.nodes import Nodes, Rows, of_rows
 from services.scheduler.parts import Part, Subject
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
 from services.scheduler.pod_facts import LARGEST_AMOUNT, PodFacts
@@ -33,12 +33,12 @@ class ImageLocality(Plugin):
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         images = list(_images(pod))
+        there = [sizes for image in images if (sizes := self._sizes.some(nodes, image, image)) is not None]
+        if not there:
+            return None
         total = np.zeros(len(rows), np.int64)
-        for image in images:
-            sizes = self._sizes.get(nodes, image, image)
-            having = int(np.count_nonzero(sizes))
-            if having:
-                total += (sizes[rows] * (having / len(nodes))).astype(np.int64)
+        for sizes in there:
+            total += (of_rows(sizes, rows) * (np.count_nonzero(sizes) / len(nodes))).astype(np.int64)
         if not total.any():
             return None
         most = MOST_BYTES * len(images)

@@ -9,15 +9,16 @@ import numpy as np
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_NAME, Part, Subject
 from services.scheduler.plugin import Change, Plugin
-from services.scheduler.pod_facts import PodFacts
+from services.scheduler.pod_facts import PodFacts, facts_of
 
 
 class NodeName(Plugin):
     name: ClassVar[str] = "NodeName"
-    reads: ClassVar[frozenset[Part]] = frozenset({NODE_NAME, Part(Subject.POD, "spec.nodeName")})
+    concerned_by: ClassVar[frozenset[str]] = frozenset({"node_name"})
+    reads: ClassVar[frozenset[Part]] = frozenset({NODE_NAME}) | facts_of(Subject.POD, "node_name")
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        wanted = pod.pod.spec.node_name
+        wanted = pod.node_name
         if not wanted:
             return None
         mask = np.zeros(nodes.size, np.bool_)
@@ -30,4 +31,4 @@ class NodeName(Plugin):
         return ["node(s) didn't match the requested node name"]
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
-        return change.row is None or nodes.rows.get(pod.pod.spec.node_name) == change.row
+        return change.row is None or nodes.rows.get(pod.node_name) == change.row

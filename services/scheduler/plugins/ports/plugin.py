@@ -14,6 +14,7 @@ from services.scheduler.pod_facts import PodFacts, facts_of
 
 class Ports(Plugin):
     name: ClassVar[str] = "NodePorts"
+    concerned_by: ClassVar[frozenset[str]] = frozenset({"host_ports"})
     reads: ClassVar[frozenset[Part]] = facts_of(Subject.POD, "host_ports") | facts_of(Subject.PLACED, "host_ports")
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -120,6 +121,21 @@ class Scorer:
             return rounded
         return total // np.maximum(weights, 1)
 
+    def score_one(self, resources: Sequence[tuple[int, int, int]]) -> int:
+        """The same for a single node, by plain numbers; 0 where there are none."""
+        total = weights = 0
+        for weight, offered, taken in resources:
+            if offered <= 0:
+                continue
+            if self._of_percent is not None:
+                score = int(self._of_percent[_percent(min(taken, offered), offered)])
+                weights += weight if score else 0
+            else:
+                score = _percent(max(offered - taken, 0) if self._type == LEAST else min(taken, offered), offered)
+                weights += weight
+            total += score * weight
+        return math.floor(total / max(weights, 1) + 0.5) if self._type == RATIO else total // max(weights, 1)
+
     def _of_one(self, offered: Amount, taken: Amount) -> tuple[Scores, Mask | None]:
         """Scores by one resource, and where it counts; None: everywhere. A node that has none of it is judged by the others."""
         there = offered > 0
@@ -135,6 +151,10 @@ def _share(part: Amount, whole: Amount, there: Mask) -> Scores:
     # Doubles divide thrice as fast as whole numbers, and as exactly below 2**46 (70 TB).
     shares: Scores = (np.where(there, part * float(MAX_SCORE) / np.maximum(whole, 1), 0.0)).astype(np.int64)
     return shares
+
+
+def _percent(part: int, whole: int) -> int:
+    return int(part * float(MAX_SCORE) / whole)
 
 
 def _on_line(shape: Sequence[UtilizationShapePoint], percent: int) -> int:

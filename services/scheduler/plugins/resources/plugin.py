@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from knarr.objects.amounts import PODS
-from services.scheduler.nodes import Amount, Mask, Nodes, Rows
+from services.scheduler.nodes import Mask, Nodes, Rows, of_rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
 from services.scheduler.placed_cache import PlacedCache
 from services.scheduler.plugin import Change, Cluster, Lack, Plugin, Room, Scores
 from services.scheduler.plugins.resources.arguments import NodeResourcesFitArgs, Scorer
 from services.scheduler.pod_facts import PodFacts, facts_of
-from services.scheduler.scored_resources import compared
+from services.scheduler.scored_resources import Compared, compared
 
 
 class Resources(Plugin):
@@ -31,8 +31,8 @@ class Resources(Plugin):
         super().__init__(cluster)
         self._args = args or NodeResourcesFitArgs()
         self._scorer = Scorer(self._args.scoring_strategy)
-        self._fitting: PlacedCache[np.bool_] = PlacedCache(self._fits)
-        self._scores: PlacedCache[np.int64] = PlacedCache(self._scored)
+        self._fitting: PlacedCache[np.bool_] = PlacedCache(self._fits, self.accepts)
+        self._scores: PlacedCache[np.int64] = PlacedCache(self._scored, self._scored_one)
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         return self._fitting.get(pod, nodes, pod.asked_key)
@@ -72,20 +72,19 @@ class Resources(Plugin):
         return Counter({word: count for word, count in counts.items() if count})
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        return self._scores.get(pod, nodes, pod.asked_key)[rows] if self._compared(pod, nodes, rows[:0]) else None
+        return of_rows(self._scores.get(pod, nodes, pod.asked_key), rows) if self._compared(pod, nodes) else None
 
     def _scored(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores:
-        scores = self._scorer.score(self._compared(pod, nodes, rows))
+        scores = self._scorer.score([(weight, *columns.of(rows)) for weight, columns in self._compared(pod, nodes)])
         return scores if scores is not None else np.zeros(len(rows), np.int64)
 
-    def _compared(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Sequence[tuple[int, Amount, Amount]]:
-        """Of the resources that count for this pod the weights, what is offered and what would be taken."""
-        found = []
-        for resource in self._args.scoring_strategy.compared:
-            amounts = compared(nodes, pod, resource.name, rows, assumed=True)
-            if amounts is not None:
-                found.append((resource.weight, *amounts))
-        return found
+    def _scored_one(self, pod: PodFacts, nodes: Nodes, row: int) -> int:
+        return self._scorer.score_one([(weight, *columns.at(row)) for weight, columns in self._compared(pod, nodes)])
+
+    def _compared(self, pod: PodFacts, nodes: Nodes) -> Sequence[tuple[int, Compared]]:
+        """The resources that count for this pod, with their weights."""
+        all_of = ((one.weight, compared(nodes, pod, one.name, assumed=True)) for one in self._args.scoring_strategy.compared)
+        return [(weight, found) for weight, found in all_of if found is not None]
 
     def _needs(self, pod: PodFacts) -> Iterator[tuple[str, int]]:
         yield PODS, 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE, UNSCHEDULABLE_TAINT, untolerated
-from services.scheduler.nodes import Mask, Nodes, Rows
+from services.scheduler.nodes import Mask, Nodes, Rows, of_rows
 from services.scheduler.parts import NODE_TAINTS, Part, Subject
 from services.scheduler.plugin import CORDONED, Change, Cluster, Plugin, Scores, normalized
 from services.scheduler.pod_facts import PodFacts
@@ -44,8 +44,11 @@ class Taints(Plugin):
         return f"{'taint' if len(taints) == 1 else 'taints'} {', '.join(f'{{{taint.key}: {taint.value}}}' for taint in taints)}"
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        counts = self._disliked.get(nodes, pod.toleration_key, pod)[rows]
-        return normalized(counts, reverse=True) if counts.any() else None
+        counts = self._disliked.some(nodes, pod.toleration_key, pod)
+        if counts is None:
+            return None
+        found = of_rows(counts, rows)
+        return normalized(found, reverse=True) if found.any() else None
 
 
 def _forbidding(pod: PodFacts, node: core.Node) -> list[core.Taint]:

@@ -55,6 +55,7 @@ class _Choice:
 
 class VolumeBinding(ToldTogether, Plugin):
     name: ClassVar[str] = "VolumeBinding"
+    concerned_by: ClassVar[frozenset[str]] = frozenset({"claims"})
     reads: ClassVar[frozenset[Part]] = frozenset(
         {
             NODE_LABELS,

@@ -27,6 +27,7 @@ Held = tuple[str, str]
 
 class VolumeLimits(Plugin):
     name: ClassVar[str] = "NodeVolumeLimits"
+    concerned_by: ClassVar[frozenset[str]] = frozenset({"claims"})
     reads: ClassVar[frozenset[Part]] = (facts_of(Subject.POD, "claims") | facts_of(Subject.PLACED, "claims")).union(
         {
             NODE_NAME,

@@ -19,6 +19,7 @@ TAKEN = "node has pod using PersistentVolumeClaim with the same name and ReadWri
 
 class VolumeRestrictions(Plugin):
     name: ClassVar[str] = "VolumeRestrictions"
+    concerned_by: ClassVar[frozenset[str]] = frozenset({"claims"})
     across: ClassVar[bool] = True
     reads: ClassVar[frozenset[Part]] = (
         frozenset({Part(Subject.CLAIM, "spec.accessModes")}) | facts_of(Subject.POD, "claims") | facts_of(Subject.PLACED, "claims")

@@ -33,6 +33,7 @@ Places = tuple[tuple[str, tuple[str, ...]], ...]
 
 class VolumeZone(Plugin):
     name: ClassVar[str] = "VolumeZone"
+    concerned_by: ClassVar[frozenset[str]] = frozenset({"claims"})
     reads: ClassVar[frozenset[Part]] = frozenset(
         {
             NODE_LABELS,
