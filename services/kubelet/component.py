@@ -31,6 +31,8 @@ from services.kubelet.csi.node_info import NodeInfoKeeper
 from services.kubelet.csi.places import Places
 from services.kubelet.csi.secrets import DriverSecrets
 from services.kubelet.csi.unasked import UnaskedDrivers
+from services.kubelet.devices.drivers import DeviceDrivers
+from services.kubelet.devices.keeper import DeviceClaims, UnaskedDevices
 from services.kubelet.eviction.protection import NodeProtection
 from services.kubelet.eviction.signals import SignalReader
 from services.kubelet.node.credential_providers import CredentialProviders
@@ -118,7 +120,9 @@ class Kubelet(Component):
         self._machine = machine
         self._keeper = NodeKeeper(client, settings, machine, runtime, self._recorder, clock, self._pressure, self._trouble)
         self._lease = LeaseKeeper(client, settings, clock, lambda: self._keeper.node)
-        self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node)
+        device_drivers = DeviceDrivers(places)
+        self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node, [device_drivers])
+        devices = (DeviceClaims if runtime.mounts_files else UnaskedDevices)(client, device_drivers, settings.data_dir, files)
         mounts = (DriverMounts if runtime.mounts_files else UnaskedDrivers)(
             client,
             settings.node_name,
@@ -143,6 +147,7 @@ class Kubelet(Component):
             node_view(settings, machine),
             files,
             mounts,
+            devices,
             ImageFolders(settings.data_dir, pods_directory(settings.data_dir), runtime, files),
             self._groups,
             CpuKeeper(settings),
@@ -199,6 +204,7 @@ class Kubelet(Component):
             if self._runtime.uses_machine and (trouble := swap_trouble(self._settings, self._machine, unified=is_unified())):
                 raise CommandError(trouble)
             await self.context.drivers.load()
+            await self.context.devices.load()
             await self._ledger.load()
             parts = {
                 "events": self._recorder.run(),

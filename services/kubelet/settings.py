@@ -92,6 +92,8 @@ class KubeletSettings:
     # How large a file of a container's log grows, bytes, and how many are kept, the one that is written to among them.
     container_log_max_bytes: int = 10 << 20
     container_log_max_files: int = 5
+    # Where drivers of devices say what containers get by them (files of the container device interface): the later ones go first.
+    cdi_folders: tuple[Path, ...] = (Path("/etc/cdi"), Path("/var/run/cdi"))
     # How many pods start at once.
     start_concurrency: int = 8
     # A process with the mounts that the engine sees, where those are not the kubelet's own; 0: they are.

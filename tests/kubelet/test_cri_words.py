@@ -39,12 +39,22 @@ def test_facts_are_read_of_containerd_and_of_an_engine_that_says_little() -> Non
         "cni": {"confDir": "/etc/n"},
         "sandboxImage": "pause:3",
         "containerdRootDir": "/v",
+        "enableCDI": True,
     }
     told.info["config"] = json.dumps(config)
     told.info["cniconfig"] = json.dumps({"Networks": [{"Config": {"Name": "cni-loopback"}}, {"Config": {"Name": "knarr-c"}}]})
     found = facts_of(told)
-    networks, words = ("cni-loopback", "knarr-c"), "cni plugin not initialized"
-    assert found == EngineFacts(("runc", "runsc"), "pause:3", Path("/etc/n"), networks, "/v", "systemd", "native", False, "", words)
+    assert found == EngineFacts(
+        ("runc", "runsc"),
+        "pause:3",
+        Path("/etc/n"),
+        ("cni-loopback", "knarr-c"),
+        "/v",
+        "systemd",
+        "native",
+        reads_cdi=True,
+        network_trouble="cni plugin not initialized",
+    )
     other = status_pb2.StatusResponse(info={"config": "no JSON", "cniconfig": "[]"})
     other.runtime_handlers.add(name="crun")
     other.runtime_handlers.add()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.env_files import EnvFiles
 from services.kubelet.cpus.view import ALL_SHARED, PodCpus
+from services.kubelet.devices.cdi import NOTHING, Edits
 from services.kubelet.node.view import NodeView
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.references import References
@@ -56,6 +57,9 @@ class ContainerInputs:
     cgroup_parent: str = ""
     # The processors of the pod's containers.
     cpus: PodCpus = ALL_SHARED
+    # What it gets by its claims: by name where its engine looks that up, else what it is.
+    cdi_devices: tuple[str, ...] = ()
+    edits: Edits = NOTHING
     # What it may use of the node's swap, bytes.
     swap_bytes: int = 0
 

@@ -20,7 +20,8 @@ PROPAGATIONS = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
 
 def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]:
-    """The volumes, then termination log, /etc/hosts and /etc/resolv.conf where no volume lies. Raises ConfigError and VolumeError."""
+    """The volumes, then termination log, /etc/hosts and /etc/resolv.conf where no volume lies, then what comes by devices, in whose place
+    lies nothing else. Raises ConfigError and VolumeError."""
     spec, directory = inputs.spec, inputs.directory
     volumes = contents(inputs.pod, inputs.references, inputs.node, inputs.pod_ip)
     found = [_mount(wanted, index, volumes, env, inputs) for index, wanted in enumerate(spec.volume_mounts)]
@@ -30,14 +31,16 @@ def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]
         Mount(str(directory.hosts), "/etc/hosts"),
         Mount(str(directory.resolv_conf), "/etc/resolv.conf"),
     )
-    return (*found, *(mount for mount in own if mount.target not in targets))
+    given = {mount.target for mount in inputs.edits.mounts}
+    asked = (*found, *(mount for mount in own if mount.target not in targets))
+    return (*(mount for mount in asked if mount.target not in given), *inputs.edits.mounts)
 
 
 def devices(inputs: ContainerInputs) -> tuple[Device, ...]:
-    """The block volumes of the container. Raises ConfigError and VolumeError."""
+    """The block volumes of the container, and what its claims give it. Raises ConfigError and VolumeError."""
     wanted = inputs.spec.volume_devices
     volumes = contents(inputs.pod, inputs.references, inputs.node, inputs.pod_ip) if wanted else {}
-    return tuple(_device(one, volumes, inputs.directory) for one in wanted)
+    return (*(_device(one, volumes, inputs.directory) for one in wanted), *inputs.edits.devices)
 
 
 def _device(wanted: core.VolumeDevice, volumes: Mapping[str, Content], directory: PodDirectory) -> Device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.container.environment import environment, expand
@@ -17,7 +18,7 @@ from services.kubelet.runtime.plan import ContainerPlan, Namespaces, Process, Se
 def container_plan(inputs: ContainerInputs) -> ContainerPlan:
     """What the runtime is asked to make; raises ConfigError, or VolumeError for a volume of the pod."""
     pod, spec, sandbox = inputs.pod, inputs.spec, inputs.sandbox
-    env = environment(inputs)
+    env = {**environment(inputs), **dict(inputs.edits.env)}
     return ContainerPlan(
         pod=ref_of(pod),
         sandbox_id=sandbox.id,
@@ -29,6 +30,7 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
         process=_process(spec, env),
         mounts=mounts(inputs, env),
         devices=devices(inputs),
+        cdi_devices=inputs.cdi_devices,
         security=_security(inputs),
         limits=limits(inputs),
         namespaces=_namespaces(pod.spec, inputs.target_id),
@@ -41,9 +43,11 @@ def container_plan(inputs: ContainerInputs) -> ContainerPlan:
 
 def _security(inputs: ContainerInputs) -> Security:
     try:
-        return security(inputs.spec, inputs.pod.spec.security_context, inputs.image, inputs.security)
+        found = security(inputs.spec, inputs.pod.spec.security_context, inputs.image, inputs.security)
     except ConfigError as error:
         raise ConfigError(f'{error} (pod: "{describe(inputs.pod)}", container: {inputs.spec.name})') from error
+    groups = dict.fromkeys((*found.supplemental_groups, *inputs.edits.groups))
+    return replace(found, supplemental_groups=tuple(groups))
 
 
 def _process(spec: core.Container, env: Mapping[str, str]) -> Process:

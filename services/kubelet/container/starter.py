@@ -16,6 +16,8 @@ from services.kubelet.container.inputs import ConfigError, ContainerInputs, Secu
 from services.kubelet.container.oom import lowest_possible
 from services.kubelet.container.plan import container_plan
 from services.kubelet.container.profiles import LOCALHOST, NoProfile, read_seccomp, seccomp_of
+from services.kubelet.csi.client import DriverError
+from services.kubelet.devices.cdi import NOTHING, Edits, Unresolvable, resolve
 from services.kubelet.node.images import ImageFailure
 from services.kubelet.pod.actions import StartContainer
 from services.kubelet.pod.contents import VolumeError
@@ -66,6 +68,7 @@ class ContainerStarter:
                 # Of another definition nothing is known yet.
                 before = crashes if action.after.spec_hash == container_hash(spec) else None
                 self._facts.crash[spec.name] = next_backoff(before, action.after.finished_at or now, self._shared.clock.now())
+            names, edits = await self._devices(pod, spec)
             inputs = ContainerInputs(
                 pod,
                 spec,
@@ -82,6 +85,8 @@ class ContainerStarter:
                 images=await self._image_volumes.lay(pod, spec, references),
                 cgroup_parent=self._shared.groups.parent(pod),
                 cpus=self._facts.cpus,
+                cdi_devices=names,
+                edits=edits,
                 swap_bytes=self._facts.swap.of(pod, spec),
             )
             await self._create_and_start(inputs)
@@ -93,7 +98,7 @@ class ContainerStarter:
         except (ConfigError, VolumeError, Missing) as error:
             self._event("Warning", "Failed", f"Error: {error}", spec.name)
             self._fail(spec.name, "CreateContainerConfigError", str(error), CONFIG_RETRY)
-        except (CreateFailure, NotLaid, NoProfile) as error:
+        except (CreateFailure, NotLaid, NoProfile, Unresolvable, DriverError) as error:
             self._event("Warning", "Failed", f"Error: {error}", spec.name)
             self._fail(spec.name, "CreateContainerError", str(error), CONFIG_RETRY)
         except (RuntimeUnavailable, StatusError) as error:
@@ -134,6 +139,14 @@ class ContainerStarter:
                 raise CreateFailure(f"the groups of image {image.reference} cannot be told: {error}") from error
             log.warning("the accounts of an image cannot be read", extra={"image": image.reference, "error": str(error)})
             return SecurityFacts(None, found)
+
+    async def _devices(self, pod: core.Pod, spec: core.Container) -> tuple[tuple[str, ...], Edits]:
+        """What its claims give it: names where the engine reads the node's files, else what lies in those. Raises DriverError and
+        Unresolvable."""
+        names = self._shared.devices.names(pod, spec) if spec.resources.claims else ()
+        if not names or self._shared.runtime.reads_cdi:
+            return names, NOTHING
+        return (), await self._shared.files.call(resolve, names, self._shared.settings.cdi_folders)
 
     async def _env_files(self, spec: core.Container) -> EnvFiles | None:
         """Of the pod's own volumes; the plan says where another one is asked for."""

@@ -11,18 +11,19 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.pluginregistration.v1 import registration_pb2
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import StatusError
 from knarr.service.tasks import cancel
 from services.kubelet.csi.client import DriverClient, DriverError
 from services.kubelet.csi.node_info import Collision, NodeInfo, NodeInfoKeeper
 from services.kubelet.csi.places import Places, seen_here, told_to
-from services.kubelet.csi.registration import ask, check, tell, the_very
+from services.kubelet.csi.registration import PluginHandler, ask, check, tell, the_very
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,13 @@ class _Socket:
 
 
 class Drivers:
-    """Keeps them. ``node`` answers the Node as the kubelet knows it: one that was made anew is told everything again."""
+    """Keeps them. ``node`` answers the Node as the kubelet knows it: one that was made anew is told everything again. ``others`` are told
+    of plugins of their kinds, whose sockets lie in the same folder."""
 
-    def __init__(self, places: Places, keeper: NodeInfoKeeper, node: Callable[[], core.Node | None]) -> None:
+    def __init__(
+        self, places: Places, keeper: NodeInfoKeeper, node: Callable[[], core.Node | None], others: Iterable[PluginHandler] = ()
+    ) -> None:
+        self._others = {other.kind: other for other in others}
         self._places, self._keeper, self._node = places, keeper, node
         self._sockets: dict[Path, _Socket] = {}
         self._by_name: dict[str, Driver] = {}
@@ -127,6 +132,7 @@ class Drivers:
             socket = self._sockets.pop(path)
             socket.task.cancel()
             self._gone(socket.driver)
+            self._leave_to(None, path)
         for path, mark in found.items():
             known = self._sockets.get(path)
             if known is None or known.mark != mark or anew:
@@ -166,25 +172,49 @@ class Drivers:
         while True:
             try:
                 with the_very(path) as socket:
-                    await self._take(path, socket)
+                    await self._greet(path, socket)
                 return
             except (DriverError, StatusError, Collision, OSError) as error:
                 failures += 1
-                log.warning("a volume driver is not registered", extra={"socket": str(path), "error": str(error)})
+                log.warning("a plugin is not registered", extra={"socket": str(path), "error": str(error)})
             await asyncio.sleep(RETRY.delay(failures))
 
-    async def _take(self, path: Path, socket: Path) -> None:
+    async def _greet(self, path: Path, socket: Path) -> None:
         """Makes who is at a socket the node's, and tells it so, or why not. Raises what it is told."""
         try:
-            driver = await self._ask(path, socket)
+            name = await self._ask(path, socket)
             await tell(socket, "")
         except (DriverError, StatusError, Collision, OSError) as error:
             await self._refuse(path, socket, str(error))
             raise
-        log.info("a volume driver is registered", extra={"driver": driver.name})
+        log.info("a plugin is registered", extra={"plugin": name})
 
-    async def _ask(self, path: Path, socket: Path) -> Driver:
+    async def _ask(self, path: Path, socket: Path) -> str:
+        """The name of who is there now."""
         info = await ask(socket)
+        other = self._others.get(info.type)
+        self._leave_to(other, path)
+        if other is None:
+            await self._take(info, path)
+        else:
+            other.take(info, path)
+            async with self._telling:
+                known = self._sockets[path]
+                before, known.driver = known.driver, ""
+                self._gone(before)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for listener in self._listeners:
+            listener()
+        return info.name
+
+    def _leave_to(self, other: PluginHandler | None, path: Path) -> None:
+        """None of the others but this one, if any, has a plugin at a socket."""
+        for handler in self._others.values():
+            if handler is not other:
+                handler.lose(path)
+
+    async def _take(self, info: registration_pb2.PluginInfo, path: Path) -> None:
         check(info, path)
         endpoint = info.endpoint or str(path)
         client = DriverClient(Path(seen_here(endpoint, str(self._places.data_dir))))
@@ -200,11 +230,6 @@ class Drivers:
                 self._gone(before)
             await self._keeper.add(driver.name, node)
             self._by_name[driver.name] = driver
-        self._changed.set()
-        self._changed = asyncio.Event()
-        for listener in self._listeners:
-            listener()
-        return driver
 
     async def _refuse(self, path: Path, socket: Path, words: str) -> None:
         try:

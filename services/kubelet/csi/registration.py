@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from knarr.api.pluginregistration.v1 import registration_pb2 as pb
 from knarr.api.pluginregistration.v1.registration_pb2_grpc import RegistrationStub
@@ -13,6 +14,20 @@ from knarr.client.csi import QUESTION_SECONDS
 from services.kubelet.csi.client import DriverError, ask_at
 
 DRIVER = "CSIPlugin"
+
+
+class PluginHandler(Protocol):
+    """Looks after the plugins of another kind that make themselves known in the same folder."""
+
+    kind: str
+
+    def take(self, info: pb.PluginInfo, socket: Path) -> None:
+        """The plugin that said so at a socket. Raises DriverError for one that is not taken."""
+
+    def lose(self, socket: Path) -> None:
+        """Nobody of the kind is at a socket any more, if somebody was."""
+
+
 # The version of the contract that is spoken; of it, whatever comes after the point.
 MAJOR = "1"
 

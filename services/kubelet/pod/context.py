@@ -11,6 +11,7 @@ from knarr.client.events import EventRecorder
 from services.kubelet.cgroups.keeper import PodGroups
 from services.kubelet.cpus.keeper import CpuKeeper
 from services.kubelet.csi.mounts import DriverMounts
+from services.kubelet.devices.keeper import DeviceClaims
 from services.kubelet.node.credential_providers import CredentialProviders
 from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.image_folders import ImageFolders
@@ -41,6 +42,7 @@ class NodeContext:
     node: NodeView
     files: NodeFiles
     drivers: DriverMounts
+    devices: DeviceClaims
     image_folders: ImageFolders
     groups: PodGroups
     cpus: CpuKeeper

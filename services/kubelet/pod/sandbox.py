@@ -57,7 +57,6 @@ class SandboxMaker:
         # Before anything is read: what changes meanwhile is looked at again.
         self._facts.volumes_stale = False
         try:
-            self._check_devices(pod)
             references = await self._shared.references.read(pod)
             volumes = contents(pod, references, self._shared.node, pod.status.pod_ip)
             self._facts.folders = frozenset(found.path for found in volumes.values() if isinstance(found, HostDirectory) and found.made)
@@ -70,6 +69,7 @@ class SandboxMaker:
                 await self._set_up_driven(pod, volumes, group, giving)
             else:
                 self._directory.set_up(volumes, group)
+            await self._prepare_devices(pod)
             self._facts.volumes_ready = True
             self._facts.failures.pop(VOLUMES, None)
             self._driver_failures = 0
@@ -83,13 +83,17 @@ class SandboxMaker:
             now = self._shared.clock.now()
             self._facts.failures[VOLUMES] = StartFailure("ContainerCreating", str(error), now, now + self._retry(error))
 
-    def _check_devices(self, pod: core.Pod) -> None:
-        """No driver of devices can register at a node here; where containers are simulated, so are devices. Raises Unprepared."""
-        if pod.spec.resource_claims and self._shared.runtime.mounts_files:
-            names = ", ".join(claim.name for claim in pod.spec.resource_claims)
-            raise Unprepared(
-                f"Failed to prepare dynamic resources: this node prepares no devices, as no driver of devices can register here: {names}"
-            )
+    async def _prepare_devices(self, pod: core.Pod) -> None:
+        """Raises Unprepared, in Kubernetes' words."""
+        if not pod.spec.resource_claims:
+            return
+        self._facts.driven = True
+        observation = self._shared.runtime.observe(pod.metadata.uid)
+        begun = observation is not None and observation.sandbox is not None and observation.sandbox.ready
+        try:
+            await self._shared.devices.prepare(pod, begun=begun)
+        except (DriverError, OSError) as error:
+            raise Unprepared(f"Failed to prepare dynamic resources: prepare dynamic resources: {error}") from error
 
     async def _set_up_driven(self, pod: core.Pod, volumes: Mapping[str, Content], group: int | None, giving: Giving) -> None:
         wanted = [found for found in volumes.values() if isinstance(found, DriverVolume)]

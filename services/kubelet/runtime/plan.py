@@ -63,11 +63,16 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of the node as a container has it."""
+    """A device of the node as a container has it. ``permissions``: of ``rwm`` what it may do there, where somebody says so."""
 
     source: str
     target: str
     read_only: bool = False
+    permissions: str = ""
+
+    @property
+    def access(self) -> str:
+        return self.permissions or ("r" if self.read_only else "rwm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,8 @@ class ContainerPlan:
     process: Process = Process()
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()
+    # Devices that the engine finds in the node's files of the container device interface, by name.
+    cdi_devices: tuple[str, ...] = ()
     security: Security = Security()
     limits: Limits = Limits()
     namespaces: Namespaces = Namespaces()

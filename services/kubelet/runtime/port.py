@@ -394,6 +394,11 @@ class Runtime(abc.ABC):
         raise RuntimeFailure(f"this runtime removes no images: {reference} stays")
 
     @property
+    def reads_cdi(self) -> bool:
+        """Whether the engine reads the node's files of the container device interface itself; else whoever makes plans does."""
+        return False
+
+    @property
     def images_folder(self) -> str:
         """Where on the node images and containers lie; empty where that is not known, or on no disk of this machine."""
         return ""

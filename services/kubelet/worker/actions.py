@@ -163,12 +163,13 @@ class ActionRunner:
         await self._leave_node()
 
     async def _release(self) -> None:
-        """What no driver takes back stays, and the pod with it: an unmount by force might lose what was written."""
+        """What no driver takes back stays, and the pod with it: an unmount by force might lose what was written, a device be another's."""
         try:
             await self._context.shared.drivers.tear_down(self._ref.uid)
+            await self._context.shared.devices.tear_down(self._ref.uid)
         except (DriverError, OSError) as error:
             self._released_in_vain += 1
-            log.warning("a driver does not take its volume back", extra={"pod": self._ref.name, "error": str(error)})
+            log.warning("a driver does not take back what it gave", extra={"pod": self._ref.name, "error": str(error)})
             await self._context.shared.drivers.wait_change(RELEASE_RETRY.delay(self._released_in_vain))
             raise RuntimeFailure(str(error)) from error
         self._facts.driven = False

@@ -45,17 +45,18 @@ class Orphans:
             return True
         try:
             await self._context.drivers.tear_down(uid)
+            await self._context.devices.tear_down(uid)
             await self._context.files.call(PodDirectory(self._context.settings.data_dir, uid).remove)
             await self._context.groups.remove(uid)
         except OSError as error:
             log.warning("what a pod left behind was not removed", extra={"uid": uid, "error": str(error)})
             return False
         except DriverError as error:
-            log.warning("a driver does not take its volume back", extra={"uid": uid, "error": str(error)})
+            log.warning("a driver does not take back what it gave", extra={"uid": uid, "error": str(error)})
             return False
         return True
 
     async def _left_behind(self) -> Collection[str]:
         """The uids of the pods that have something here. Raises OSError."""
         folders = await self._context.files.call(left_behind, self._context.settings.data_dir)
-        return {*folders, *await self._context.groups.left_behind()}
+        return {*folders, *self._context.devices.users(), *await self._context.groups.left_behind()}

@@ -43,6 +43,7 @@ from services.kubelet.worker.waiting_events import WaitingEvents
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+FINISHED = ("Succeeded", "Failed")
 # By SIGKILL.
 KILLED = 128 + 9
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
@@ -61,7 +62,7 @@ class PodWorker:
         self._ref = ref_of(pod)
         self.facts = PodFacts(context.clock.now(), gone=gone)
         self.facts.swap = context.swap
-        self.facts.driven = context.drivers.has(pod.metadata.uid)
+        self.facts.driven = context.drivers.has(pod.metadata.uid) or context.devices.has(pod.metadata.uid)
         self.facts.recall(pod.status)
         self.facts.granted = recalled(pod)
         apply(self._pod, self.facts.granted)
@@ -287,6 +288,9 @@ class PodWorker:
         own, node = self._context.settings.node_ip, self._context.node
         view = StatusView(self._pod, observation, self.facts, now, own, decision.waiting, scheme, node.recursive_read_only)
         status = pod_status(view)
+        if status.phase in FINISHED and self._context.devices.has(self._ref.uid):
+            # Whoever hears that a pod has ended may give its devices to another one.
+            status.phase = "Running"
         self._pod.status.CopyFrom(status)
         self._writer.publish(status, passes=bool(decision.actions or self.facts.busy))
 

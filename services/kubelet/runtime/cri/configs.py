@@ -81,6 +81,7 @@ def container_request(plan: ContainerPlan, image: Image, hostname: str, logs: Pa
     config.envs.extend(common.KeyValue(key=name, value=value.encode()) for name, value in process.env)
     config.mounts.extend(_mount(mount) for mount in plan.mounts)
     config.devices.extend(_device(device) for device in plan.devices)
+    config.cdi_devices.extend(cri.CDIDevice(name=name) for name in plan.cdi_devices)
     config.labels.update({**own, **container_labels(plan)})
     config.labels[STOP_SIGNAL] = signal_name(plan.stop_signal or image.stop_signal)
     if plan.stop_signal:
@@ -160,7 +161,7 @@ def _set_profiles(context: cri.LinuxContainerSecurityContext, wanted: Security) 
 
 
 def _device(device: Device) -> cri.Device:
-    return cri.Device(container_path=device.target, host_path=device.source, permissions="r" if device.read_only else "rwm")
+    return cri.Device(container_path=device.target, host_path=device.source, permissions=device.access)
 
 
 def _mount(mount: Mount) -> cri.Mount:

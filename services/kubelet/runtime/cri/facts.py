@@ -31,6 +31,8 @@ class EngineFacts:
     snapshotter: str = ""
     # Whether it can leave out the groups that an image gives its user.
     strict_groups: bool = False
+    # Whether it finds devices in the files of the container device interface. One that does not say so leaves them out unheard.
+    reads_cdi: bool = False
     # Why the engine cannot make pods now; empty when it can. The network's state apart, which is there after its configuration only.
     trouble: str = ""
     network_trouble: str = ""
@@ -64,6 +66,7 @@ def facts_of(told: pb.StatusResponse) -> EngineFacts:
         _cgroup_driver(config.get("containerd") or {}),
         str((config.get("containerd") or {}).get("snapshotter") or ""),
         told.features.supplemental_groups_policy,
+        bool(config.get("enableCDI")),
         "; ".join(_words(found) for kind, found in conditions.items() if kind != NETWORK_READY and not found.status),
         _network_words(conditions),
     )

@@ -74,6 +74,7 @@ class CriRuntime(Runtime):
         self._version = "Unknown"
         self._handlers: tuple[str, ...] = ()
         self._folder = self._cgroup_driver = ""
+        self._reads_cdi = False
         self._started = asyncio.Event()
 
     @property
@@ -98,7 +99,7 @@ class CriRuntime(Runtime):
         if facts.trouble:
             raise RuntimeFailure(facts.trouble)
         self._handlers, self._folder, self._cgroup_driver = facts.handlers, facts.root, facts.cgroup_driver
-        self._containers.strict_groups = facts.strict_groups
+        self._containers.strict_groups, self._reads_cdi = facts.strict_groups, facts.reads_cdi
         self._image_views.snapshotter = facts.snapshotter or self._image_views.snapshotter
         await ensure_network(self._engine, self._settings, facts)
         await ensure_sandbox_image(self._engine, facts.sandbox_image)
@@ -133,6 +134,10 @@ class CriRuntime(Runtime):
     @property
     def handlers(self) -> tuple[str, ...]:
         return self._handlers
+
+    @property
+    def reads_cdi(self) -> bool:
+        return self._reads_cdi
 
     @property
     def trouble(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.kubelet.cpu import PERIOD_MICROS, UNLIMITED
@@ -89,12 +89,17 @@ def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any
         "Binds": [_bind(mount) for mount in plan.mounts if not _has_colon(mount)],
         "Mounts": [_mount(mount) for mount in plan.mounts if _has_colon(mount)],
         "Devices": [_device(device) for device in plan.devices],
+        **_cdi(plan.cdi_devices),
         "LogConfig": {"Type": "local", "Config": log_config},
         **_security(plan.security),
         **_limits(plan.limits),
         **_handler(plan.handler),
         **_group(plan.cgroup_parent),
     }
+
+
+def _cdi(names: Sequence[str]) -> dict[str, Any]:
+    return {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": list(names)}]} if names else {}
 
 
 def _handler(name: str) -> dict[str, str]:
@@ -193,8 +198,7 @@ def _mount(mount: Mount) -> dict[str, Any]:
 
 
 def _device(device: Device) -> dict[str, str]:
-    permissions = "r" if device.read_only else "rwm"
-    return {"PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": permissions}
+    return {"PathOnHost": device.source, "PathInContainer": device.target, "CgroupPermissions": device.access}
 
 
 def _bind(mount: Mount) -> str:

@@ -19,6 +19,8 @@ class EngineFacts:
         self.version = "Unknown"
         # Its own folder, and its way with control groups.
         self.root = self.cgroup_driver = ""
+        # Whether it finds devices in the files of the container device interface.
+        self.reads_cdi = False
         # What may run a pod, by name.
         self.handlers: tuple[str, ...] = ()
 
@@ -27,6 +29,7 @@ class EngineFacts:
         info = await self._engine.request("GET", "info", timeout_seconds=timeout_seconds)
         self.version = str(info["ServerVersion"]).partition("+")[0]
         self.root, self.cgroup_driver = str(info.get("DockerRootDir") or ""), str(info.get("CgroupDriver") or "")
+        self.reads_cdi = bool(info.get("CDISpecDirs"))
         self.handlers = tuple(sorted(info.get("Runtimes") or {}))
 
     @property

@@ -219,6 +219,10 @@ class DockerRuntime(Runtime):
         return await self._meter.usage()
 
     @property
+    def reads_cdi(self) -> bool:
+        return self._facts.reads_cdi
+
+    @property
     def images_folder(self) -> str:
         return self._facts.root
 
