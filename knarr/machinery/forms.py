@@ -27,6 +27,8 @@ _DURATION_UNITS = {
 MAX_LETTERS = 256
 # Go's zero time (year 1) in seconds since 1970.
 GO_ZERO_SECONDS = -62_135_596_800
+# That of the year 9999; a time zone may lead out of the years at both ends.
+_LAST_SECOND = 253_402_300_799
 
 
 class WrongType(ValueError):
@@ -80,6 +82,8 @@ def _instant(text: str, layout: str) -> tuple[int, int]:
     if zone != "Z":
         offset = int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
         seconds -= offset if zone[0] == "+" else -offset
+    if not GO_ZERO_SECONDS <= seconds <= _LAST_SECOND:
+        raise ValueError(f'parsing time "{text}": year out of range')
     return seconds, int((fraction or "0")[:9].ljust(9, "0"))
 
 

@@ -54,7 +54,17 @@ def test_times_round_down_to_seconds_in_utc() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-01-01", "2026-01-01T00:00:00", "", "20260101T000000Z"]
+    "text",
+    [
+        "2026-13-01T00:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "",
+        "20260101T000000Z",
+        "9999-12-31T23:59:59-02:00",
+        "0001-01-01T00:00:00+02:00",
+    ],
 )
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match="parsing time"):

@@ -12,6 +12,7 @@ from knarr.machinery.diagnosis import find_repeated, parse_keeping_duplicates, w
 from knarr.machinery.errors import StatusError, bad_request
 from knarr.machinery.fieldsets.check import problems
 from knarr.machinery.fieldsets.shape import Shape
+from knarr.machinery.json_text import read_json
 from knarr.machinery.yaml_text import yaml_documents
 
 
@@ -27,7 +28,7 @@ class Configuration:
 def parse(body: bytes, names: tuple[str, str], shape: Shape, field_validation: str) -> Configuration:
     """Reads what is to be applied to an object of the apiVersion and kind ``names``; raises BadRequest in Kubernetes' words."""
     written = _load(body)
-    value: dict[str, Any] = without_duplicates(written) if written is not None else orjson.loads(body)
+    value: dict[str, Any] = without_duplicates(written) if written is not None else read_json(body)[0]
     _check(value, names, shape)
     repeated = find_repeated(written) if written is not None and field_validation != "Ignore" else []
     if repeated and field_validation == "Strict":
@@ -38,7 +39,7 @@ def parse(body: bytes, names: tuple[str, str], shape: Shape, field_validation: s
 def _load(body: bytes) -> dict[str, Any] | None:
     """The body with the keys that it repeats; None for JSON that repeats none, which may be read as it is."""
     try:
-        value = orjson.loads(body)
+        value, body = read_json(body)
     except orjson.JSONDecodeError:
         return _load_yaml(body)
     if not isinstance(value, dict):

@@ -97,6 +97,7 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
 def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
     """What the writer of a new object should hear; raises Invalid."""
     strategy.prepare_for_create(new)
+    repeated = metadata.owned_once(new)
     judged = judge(ref, new)
     causes = [
         *validate_object_meta(
@@ -109,7 +110,7 @@ def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
     if causes:
         stored = ref.version.resource.storage
         raise invalid(stored.kind, ref.name, causes, stored.group)
-    return (*strategy.warnings(new), *judged.warnings)
+    return (*repeated, *strategy.warnings(new), *judged.warnings)
 
 
 def check_open(ref: Ref) -> None:

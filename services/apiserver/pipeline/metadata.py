@@ -7,11 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from knarr.machinery.errors import bad_request
+from knarr.objects.copies import copy_of
 from knarr.objects.names import new_uid
 from services.apiserver.pipeline.refusals import precondition_failed
 from services.apiserver.results import Ref
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+REPEATED_OWNERS = (
+    ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests "
+    "as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+)
 SYSTEM_FIELDS = ("uid", "self_link", "creation_timestamp", "deletion_timestamp", "deletion_grace_period_seconds")
 
 
@@ -50,6 +55,22 @@ def prepare_for_create(obj: Any, now: datetime, source: random.Random) -> None:
     found.generation = 0
     found.uid = new_uid(source)
     found.creation_timestamp.seconds, found.creation_timestamp.nanos = int(now.timestamp()), 0
+
+
+def owned_once(obj: Any) -> list[str]:
+    """Leaves out owners that are named twice alike, and says so to the writer."""
+    owners = obj.metadata.owner_references
+    kept: dict[bytes, Any] = {}
+    repeated: list[str] = []
+    for owner in owners:
+        if kept.setdefault(owner.SerializeToString(deterministic=True), owner) is not owner:
+            repeated.append(owner.uid)
+    if not repeated:
+        return []
+    kept_owners = [copy_of(owner) for owner in kept.values()]
+    del owners[:]
+    owners.extend(kept_owners)
+    return [REPEATED_OWNERS + ", ".join(repeated)]
 
 
 def check_uid(new: Any, old: Any, ref: Ref) -> None:

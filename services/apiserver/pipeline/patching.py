@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from knarr.machinery import budget, codec, diagnosis
 from knarr.machinery.errors import BadRequest, StatusError, bad_request, status_error
+from knarr.machinery.json_text import read_json
 from knarr.machinery.object_forms import ObjectForm
 from knarr.machinery.patches import json_patch, merge, strategic
 from knarr.machinery.schema import fields_of
@@ -35,7 +36,7 @@ def parse(patch_type: str, body: bytes) -> ParsedPatch:
     if patch_type not in ("json", "merge", "strategic"):
         raise status_error("UnsupportedMediaType", f"unknown patch type {patch_type!r} - accepted media types include: {ACCEPTED}")
     try:
-        parsed = orjson.loads(body)
+        parsed, body = read_json(body)
     except orjson.JSONDecodeError as error:
         raise bad_request(f"error decoding patch: {error}") from error
     budget.check(parsed, body)

@@ -169,6 +169,7 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
         copy_field("managed_fields", new.metadata, body.metadata)
     elif not part.replaces:
         await _track(pipeline, request, strategy, new, old, size_bytes)
+    repeated = metadata.owned_once(new)
     causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, old)
     if causes and (completed := await aside(size_bytes, _completed, strategy, old)) is not None:
         causes, warnings = await aside(size_bytes, part.validate, ref, strategy, new, completed)
@@ -176,4 +177,4 @@ async def _complete(pipeline: Pipeline, request: Request, part: Whole, applied: 
         stored = ref.version.resource.storage
         raise invalid(stored.kind, ref.name, causes, stored.group)
     await admission.validate(request, ref.name, part.body(new), shown)
-    return Change(old, new, tuple(warnings), admission)
+    return Change(old, new, (*repeated, *warnings), admission)

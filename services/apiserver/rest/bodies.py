@@ -14,6 +14,7 @@ from knarr.machinery.codec import Decoded, UnknownFields
 from knarr.machinery.diagnosis import without_duplicates
 from knarr.machinery.envelope import MAGIC, unwrap
 from knarr.machinery.errors import bad_request
+from knarr.machinery.json_text import read_json
 from knarr.machinery.resources import Version
 from knarr.machinery.type_names import names_of
 from knarr.machinery.yaml_text import yaml_documents
@@ -60,7 +61,7 @@ def decode_custom(version: Version, body: bytes, content_type: bytes, unknown: U
         _understand(written, Names.of(version.names))
         return version.form.from_json(without_duplicates(written), unknown, written=written)
     try:
-        parsed = orjson.loads(body)
+        parsed, body = read_json(body)
     except orjson.JSONDecodeError:
         parsed = None
     if isinstance(parsed, dict):
@@ -70,7 +71,7 @@ def decode_custom(version: Version, body: bytes, content_type: bytes, unknown: U
 
 def _from_json(message_type: type[M], body: bytes, unknown: UnknownFields, names: Names) -> Decoded[M]:
     try:
-        parsed = orjson.loads(body)
+        parsed, body = read_json(body)
     except orjson.JSONDecodeError:
         parsed = None
     if parsed is None and body.strip() == b"null":  # That says nothing, and is no error in Kubernetes.

@@ -129,7 +129,7 @@ def _owners(owners: Sequence[meta.OwnerReference], path: Path) -> list[Cause]:
     controllers: list[str] = []
     for index, owner in enumerate(owners):
         here = path.index(index)
-        if not owner.api_version.rpartition("/")[2]:
+        if owner.api_version.count("/") > 1 or not owner.api_version.rpartition("/")[2]:
             causes.append(invalid(here.child("apiVersion"), owner.api_version, "version must not be empty"))
         for field in ("kind", "name", "uid"):
             if not getattr(owner, field):

@@ -10,6 +10,7 @@ from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Forbidden
+from knarr.objects.copies import copy_of
 from services.apiserver.admission.attributes import Attributes
 from services.apiserver.request import MAX_WARNING_LETTERS, MAX_WARNINGS
 from services.apiserver.rest.errors import error_response
@@ -28,6 +29,25 @@ async def test_warnings_reach_the_caller_once() -> None:
         world.witness.act = warn
         written = await world.caller.create(ref(core.ConfigMap), config_map(), meta.CreateOptions())
         assert written.warnings == ("old",)
+
+
+@virtual_time
+async def test_an_owner_is_kept_once_and_its_writer_warned() -> None:
+    async with running() as world:
+        twice = [meta.OwnerReference(api_version="v1", kind="Pod", name="p", uid=uid) for uid in ("u", "v", "u")]
+        owned = config_map()
+        owned.metadata.owner_references.extend(twice)
+        created = await world.caller.create(ref(core.ConfigMap), owned, meta.CreateOptions())
+        stored: Any = created.message
+        assert [owner.uid for owner in stored.metadata.owner_references] == ["u", "v"]
+        assert [words.rpartition(": ")[2] for words in created.warnings] == ["u"]
+        changed = copy_of(stored)
+        changed.metadata.owner_references.extend(twice[1:])
+        changed.data["b"] = "c"
+        replaced = await world.caller.update(ref(core.ConfigMap, stored.metadata.name), changed, meta.UpdateOptions())
+        found: Any = replaced.message
+        assert [owner.uid for owner in found.metadata.owner_references] == ["u", "v"]
+        assert [words.rpartition(": ")[2] for words in replaced.warnings] == ["v, u"]
 
 
 @virtual_time

@@ -13,6 +13,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
 from knarr.machinery.envelope import unwrap, wrap
+from knarr.machinery.fieldsets.descriptors import shape_of
+from knarr.machinery.schema import descriptor_of
+from services.apiserver.apply import configuration
+from services.apiserver.pipeline import patching
 from services.apiserver.rest import request
 from services.apiserver.rest.finish import GZIP_BYTES, PRETTY_BYTES
 from services.apiserver.rest.negotiation import PROTOBUF, YAML
@@ -29,6 +33,17 @@ AS_METADATA_LIST = "as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 def config_map(name: str = "a", value: str = "b") -> core.ConfigMap:
     return core.ConfigMap(metadata=meta.ObjectMeta(name=name, namespace="default"), data={"k": value})
+
+
+class TestWhatIsNoCharacter:
+    @pytest.mark.parametrize("value", [rb"\ud800", b"\xff"])
+    async def test_is_replaced_whichever_way_it_comes(self, client: HttpClient, value: bytes) -> None:
+        body = b'{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "default"}, "data": {"k": "%b"}}' % value
+        created = await client.request("POST", CONFIG_MAPS, body, content_type="application/json")
+        assert (created.status, created.json["data"]) == (201, {"k": "\ufffd"})
+        assert patching.parse("merge", b'{"data": {"k": "%b"}}' % value).body == {"data": {"k": "\ufffd"}}
+        applied = configuration.parse(body, ("v1", "ConfigMap"), shape_of(descriptor_of(core.ConfigMap)), "Strict")
+        assert applied.value["data"] == {"k": "\ufffd"}
 
 
 class TestCompression:

@@ -1,0 +1,27 @@
+"""JSON text as Go reads it: what is no character becomes U+FFFD, where other readers give up."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+# Half of a pair, after an even number of backslashes.
+_LONE = re.compile(rb"(?<!\\)((?:\\\\)*)(?:%b(?!%b)|(?<!%b)%b)" % (_HIGH, _LOW, _HIGH, _LOW))
+
+
+def read_json(text: bytes) -> tuple[Any, bytes]:
+    """The value of JSON text, and the text that has this value for every reader. Raises orjson.JSONDecodeError."""
+    try:
+        return orjson.loads(text), text
+    except orjson.JSONDecodeError:
+        readable = _readable(text)
+        if readable == text:
+            raise
+        return orjson.loads(readable), readable
+
+
+def _readable(text: bytes) -> bytes:
+    return _LONE.sub(rb"\1\\ufffd", text.decode(errors="replace").encode())
