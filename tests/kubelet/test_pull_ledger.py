@@ -277,6 +277,37 @@ async def test_on_a_full_disk_nothing_is_pulled_for_which_nothing_can_be_kept(tm
     assert not await ledger.must_pull("other:1", "sha256:other", Shown()), "it is read as soon as that goes"
 
 
+class SlowReading(NoFiles):
+    """Reads, and is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_read, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def call(self, work: Any, *arguments: Any, **options: Any) -> Any:
+        found = work(*arguments, **options)
+        if not arguments:
+            self.has_read.set()
+            await self.go_on.wait()
+        return found
+
+
+async def test_what_is_pulled_while_records_are_read_again_is_not_forgotten(tmp_path: Path) -> None:
+    """It would pass for an image that was there already, which is for all."""
+    files, node_files = Full(tmp_path), SlowReading()
+    ledger = PullLedger(files, node_files, DEFAULT_VERIFICATION, SetClock())
+    files.full = "read"
+    await ledger.load()
+    files.full = ""
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(ledger.must_pull("other:1", "sha256:other", Shown()))
+        await node_files.has_read.wait()
+        tasks.create_task(pulled(ledger, owned("a")))
+        await asyncio.sleep(0)
+        node_files.go_on.set()
+    assert await ledger.must_pull(APP, ID, Shown()) and not await ledger.must_pull(APP, ID, Shown(owned("a")))
+
+
 async def test_records_go_with_their_images(tmp_path: Path) -> None:
     clock = SetClock()
     ledger = PullLedger(PullFiles(tmp_path), NoFiles(), DEFAULT_VERIFICATION, clock)

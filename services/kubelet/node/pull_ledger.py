@@ -60,9 +60,14 @@ class PullLedger:
         self._writing = asyncio.Lock()
 
     async def load(self) -> None:
-        """What the kubelet before this one remembered. Where that cannot be read it is tried again with the next image."""
+        """What the kubelet before this one remembered, beside what this one knows by then. Where that cannot be read it is tried again with
+        the next image."""
         try:
-            self._kept = await self._node_files.call(self._files.read)
+            async with self._writing:
+                found = await self._node_files.call(self._files.read)
+            known = self._kept
+            found.broken -= {file_name(image_id) for image_id in known.records}
+            self._kept = Kept({**found.records, **known.records}, found.intents | known.intents, found.broken)
             self._blind = False
         except OSError as error:
             self._blind = True
