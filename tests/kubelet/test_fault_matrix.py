@@ -51,6 +51,8 @@ FOUND: list[tuple[str, Row]] = [
     ("hollow", {"start proxy": Kind.BREAKS, 14: Kind.BREAKS}),
     # A kubelet that was killed while a start was unanswered: the next one asks for it just while that comes true.
     ("shutdown", {"start setup": Kind.LATE, 8: Kind.KILLED}),
+    # An engine that came to keep an image when its pod was gone kept it until the next one went.
+    ("shown", {"show_image": Kind.LATE, 26: Kind.FORCED}),
     # A kubelet whose first try to make the groups above the pods' failed had none for as long as it ran, and left those of its pods.
     ("web", {"start app": Kind.KILLED_AFTER, 31: Kind.REFUSED}),
     ("web", {"create_sandbox": Kind.KILLED, 7: Kind.REFUSED}),

@@ -8,6 +8,7 @@ So a kubelet that starts anew finds both, and a pod whose kubelet was cut off ke
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -17,12 +18,16 @@ from services.kubelet.node.files import NodeFiles
 from services.kubelet.node.mounts import mount_read_only, mounts_below, unmount_all
 from services.kubelet.node.trees import remove_tree
 from services.kubelet.node.unpack import unpack
-from services.kubelet.runtime.port import Filesystem, Image, Runtime
+from services.kubelet.runtime.port import Filesystem, Image, Runtime, RuntimeFailure, RuntimeUnavailable
+
+log = logging.getLogger(__name__)
 
 FOLDER, MARKS = "image-volumes", "image-volumes"
 CLOSED_MODE = 0o700
 # An image that is being laid, or was when its kubelet ended.
 UNFINISHED = "."
+# By when an engine has done what it was asked, though nobody waits for its answer any more.
+LATE_SECONDS = 60.0
 
 
 class ImageFolders:
@@ -32,6 +37,19 @@ class ImageFolders:
         self._root, self._pods, self._runtime, self._files = data_dir.absolute() / FOLDER, pods, runtime, files
         # What is laid and what is swept away exclude one another.
         self._lock = asyncio.Lock()
+        self._unanswered = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled. What an engine comes to show when its pod has gone already, it keeps for nobody."""
+        while True:
+            await self._unanswered.wait()
+            self._unanswered.clear()
+            await asyncio.sleep(LATE_SECONDS)
+            try:
+                await self.sweep()
+            except (RuntimeFailure, OSError) as error:
+                log.warning("images that no pod has are not given up", extra={"error": str(error)})
+                self._unanswered.set()
 
     async def lay(self, image: Image, pod_directory: Path) -> Path:
         """The folder with the image's root file system, for a pod that has it from now on. Raises RuntimeFailure and OSError."""
@@ -45,7 +63,11 @@ class ImageFolders:
 
     async def _fetch(self, image: Image, place: Path) -> None:
         await self._files.call(_make_root, self._root)
-        shown = await self._runtime.show_image(image, place.name)
+        try:
+            shown = await self._runtime.show_image(image, place.name)
+        except (RuntimeUnavailable, asyncio.CancelledError):
+            self._unanswered.set()
+            raise
         if shown is not None:
             await self._files.call(_mount, shown, place)
             return
