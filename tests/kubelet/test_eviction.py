@@ -55,7 +55,9 @@ def candidate(name: str, told: Mapping[str, Any]) -> Candidate:
         return quantity.value(str(told.get(key, "0")))
 
     container = ContainerUsage(amount("memory"), Written(Space(amount("disk"), amount("files")), Space(amount("logs"))))
-    usage = PodUsage(amount("memory"), amount("processes"), {"app": container}, {"data": Space(amount("volumes"))})
+    usage = PodUsage(
+        amount("memory"), amount("processes"), {"app": container}, {"data": Space(amount("volumes"))}, told.get("logs on images", False)
+    )
     return Candidate(pod, None if told.get("unmeasured") else usage)
 
 

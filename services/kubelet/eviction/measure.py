@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -86,7 +87,7 @@ class Meter:
             written[storage.container] = Written(before.root + layer, before.logs + logs)
         containers = {name: ContainerUsage(written=found) for name, found in written.items()}
         volumes = {found.name: await self._walk(pod.volume_path(found.name)) for found in pod.pod.spec.volumes if takes_disk(found)}
-        return PodUsage(containers=containers, volumes=volumes)
+        return PodUsage(containers=containers, volumes=volumes, logs_on_images=await self._files.call(_share_disk, stored))
 
     async def _walk(self, root: Path) -> Space:
         try:
@@ -94,3 +95,11 @@ class Meter:
         except OSError as error:
             log.info("a folder was not measured", extra={"path": str(root), "error": str(error)})
             return Space()
+
+
+def _share_disk(stored: Sequence[Storage]) -> bool:
+    """Whether logs lie on one disk with layers, as an engine's do that keeps both in its own folder."""
+    for storage in stored:
+        with suppress(OSError):
+            return bool(storage.layer and storage.logs) and Path(storage.layer).stat().st_dev == Path(storage.logs).stat().st_dev
+    return False

@@ -52,7 +52,8 @@ def _used(usage: PodUsage, signal: str, *, apart: bool) -> int:
     if signal == PIDS:
         return usage.processes
     on_images = signal in IMAGE_SIGNALS
-    space = usage.space(root=on_images, logs=not on_images, volumes=not on_images) if apart else usage.space()
+    logs = on_images == usage.logs_on_images
+    space = usage.space(root=on_images, logs=logs, volumes=not on_images) if apart else usage.space()
     return space.inodes if signal in INODE_SIGNALS else space.bytes
 
 

@@ -52,12 +52,14 @@ class ContainerUsage:
 
 @dataclass(frozen=True, slots=True)
 class PodUsage:
-    """Of one pod, as far as it was measured. ``volumes`` has those on the node's disk that end with the pod."""
+    """Of one pod, as far as it was measured. ``volumes`` has those on the node's disk that end with the pod; ``logs_on_images`` tells that
+    the engine keeps logs where it keeps images."""
 
     memory_bytes: int = 0
     processes: int = 0
     containers: Mapping[str, ContainerUsage] = field(default_factory=dict)
     volumes: Mapping[str, Space] = field(default_factory=dict)
+    logs_on_images: bool = False
 
     def space(self, *, root: bool = True, logs: bool = True, volumes: bool = True) -> Space:
         """All of it, or of these kinds only."""
