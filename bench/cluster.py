@@ -95,15 +95,15 @@ async def session(ca_file: Path, token: str) -> AsyncIterator[aiohttp.ClientSess
 
 
 @asynccontextmanager
-async def cluster(*, runtime: str = "docker", datapath: str = "nftables") -> AsyncIterator[BenchCluster]:
-    """Brings a cluster up as a person would, and leaves nothing of it."""
+async def cluster(*further: str, runtime: str = "docker", datapath: str = "nftables") -> AsyncIterator[BenchCluster]:
+    """Brings a cluster up as a person would, and leaves nothing of it. ``further`` are options of ``knarr up``."""
     with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
         data_dir = Path(folder)
         options = [f"--{name}-port={port}" for name, port in PORTS.items()] + [f"--{name}={value}" for name, value in RANGES.items()]
         knarr = str(BIN / "knarr")
         started = time.monotonic()
         try:
-            await run(knarr, "up", "--data-dir", folder, "--runtime", runtime, "--datapath", datapath, *options)
+            await run(knarr, "up", "--data-dir", folder, "--runtime", runtime, "--datapath", datapath, *options, *further)
             ready_seconds = time.monotonic() - started
             token = (data_dir / "token").read_text().strip()
             async with session(data_dir / "pki/ca.crt", token) as found:

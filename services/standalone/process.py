@@ -21,6 +21,8 @@ from services.standalone.files import Files
 from services.standalone.signals import deferred, undisturbed
 
 START_TIMEOUT_SECONDS = 60.0
+# Each simulated node registers by itself; on a busy machine that takes a good part of it.
+NODE_TIMEOUT_SECONDS = 0.25
 STOP_TIMEOUT_SECONDS = 40.0
 # Python looks for modules where it is started: from here it finds these, and not a folder `services` of a person's own.
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +66,14 @@ def write_pid(files: Files) -> None:
     write_whole(files.pid, f"{os.getpid()} {start_time(os.getpid())}\n".encode(), mode=PRIVATE)
 
 
-def start(files: Files, arguments: list[str], on_step: Callable[[str, float], None], lock: int) -> dict[str, Any]:
+def start_timeout(nodes: int) -> float:
+    """How many seconds a cluster of so many nodes has to become ready."""
+    return START_TIMEOUT_SECONDS + NODE_TIMEOUT_SECONDS * (nodes - 1)
+
+
+def start(
+    files: Files, arguments: list[str], on_step: Callable[[str, float], None], lock: int, timeout_seconds: float = START_TIMEOUT_SECONDS
+) -> dict[str, Any]:
     """Starts ``python -m services.standalone`` detached and waits until it is ready.
 
     ``lock`` is the descriptor that holds the data directory: the process goes on holding it. Returns what the cluster says of itself.
@@ -84,7 +93,7 @@ def start(files: Files, arguments: list[str], on_step: Callable[[str, float], No
             )  # fmt: skip
             children.append(child)
         os.close(writing)
-        return _await_ready(reading, child, files.log, on_step)
+        return _await_ready(reading, child, files.log, on_step, timeout_seconds)
     except BaseException:
         with undisturbed():
             for child in children:
@@ -99,8 +108,10 @@ def _opened(log: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab")
 
 
-def _await_ready(reading: int, child: subprocess.Popen[bytes], log: Path, on_step: Callable[[str, float], None]) -> dict[str, Any]:
-    for message in _messages(reading, log):
+def _await_ready(
+    reading: int, child: subprocess.Popen[bytes], log: Path, on_step: Callable[[str, float], None], timeout_seconds: float
+) -> dict[str, Any]:
+    for message in _messages(reading, log, timeout_seconds):
         if "step" in message:
             on_step(message["step"], message["seconds"])
         elif "ready" in message:
@@ -120,9 +131,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _messages(reading: int, log: Path) -> Iterator[dict[str, Any]]:
+def _messages(reading: int, log: Path, timeout_seconds: float) -> Iterator[dict[str, Any]]:
     """The messages of a starting cluster, until the pipe closes or the time is up."""
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    deadline = time.monotonic() + timeout_seconds
     buffer = b""
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while (left := deadline - time.monotonic()) > 0:
@@ -135,7 +146,7 @@ def _messages(reading: int, log: Path) -> Iterator[dict[str, Any]]:
             for line in lines:
                 yield json.loads(line)
     advice = "`knarr down` removes what it made so far"
-    raise CommandError(f"the cluster was not ready within {START_TIMEOUT_SECONDS:.0f} s and was stopped ({advice}); {_tail(log)}")
+    raise CommandError(f"the cluster was not ready within {timeout_seconds:.0f} s and was stopped ({advice}); {_tail(log)}")
 
 
 def stop(files: Files) -> bool:

@@ -147,3 +147,16 @@ def test_a_disk_that_takes_no_writes_keeps_nobody_from_stopping(tmp_path: Path, 
     monkeypatch.setattr(Path, "unlink", refused)
     process.forget(files)
     assert process.find(files) is None
+
+
+def test_a_start_is_given_longer_the_more_nodes_there_are(tmp_path: Path) -> None:
+    assert process.start_timeout(1) == 60
+    assert process.start_timeout(1000) > 300
+    reading, writing = os.pipe()
+    log = tmp_path / "log"
+    log.touch()
+    try:
+        with pytest.raises(CommandError, match="not ready within 0 s"):
+            list(process._messages(reading, log, 0.01))
+    finally:
+        os.close(writing)

@@ -78,7 +78,9 @@ def _start(settings: ClusterSettings, lock: int) -> int:
     files = settings.files
     try:
         with interruptible(), Working("starting the cluster"):
-            facts = process.start(files, options_of(settings), lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True), lock)
+            timeout = process.start_timeout(settings.nodes)
+            tell = lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True)  # noqa: E731
+            facts = process.start(files, options_of(settings), tell, lock, timeout)
     except KeyboardInterrupt:
         with undisturbed():
             print("interrupted: stopping the cluster again", file=sys.stderr)
