@@ -26,6 +26,10 @@ class Nominations:
         """The node that a pod was promised; empty without."""
         return self._promised[uid][1] if uid in self._promised else ""
 
+    def of(self, uid: str) -> tuple[PodFacts, str] | None:
+        """A pod with the node that it was promised."""
+        return self._promised.get(uid)
+
     def put(self, pod: PodFacts, node: str) -> None:
         """Promises a pod a node; an empty one takes the promise back."""
         if node:

@@ -32,15 +32,27 @@ class Change:
 
     ``parts`` are those that changed: of a node that came, all that are compared; of a pod that left a node, all that plugins read.
     ``row`` is the node's where it happened; None for a change of the waiting pod itself or of another object of the cluster.
-    ``arrival``: a pod came to the node. ``old`` and ``new`` are the other object of the cluster, before and after; None where it was
-    not there, or is not any more.
+    ``left`` and ``came`` are pods that left the node and came to it: one that changed there is both, as it was and as it is; neither where
+    the node itself changed, or came with its pods. ``old`` and ``new`` are the other object of the cluster, before and after; None where it
+    was not there, or is not any more.
     """
 
     parts: frozenset[Part]
     row: int | None = None
-    arrival: bool = False
+    left: PodFacts | None = None
+    came: PodFacts | None = None
     old: Message | None = None
     new: Message | None = None
+
+    @property
+    def arrival(self) -> bool:
+        """A pod came to the node, and none left it."""
+        return self.came is not None and self.left is None
+
+    @property
+    def of_pod(self) -> bool:
+        """It is a placed pod that came, left or changed."""
+        return self.came is not None or self.left is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +205,11 @@ class Plugin(abc.ABC):
     def release(self, pod: PodFacts, nodes: Nodes) -> Release | None:
         """What may be given back for a pod that no node takes, and that the filter refused some; None where nothing may."""
         return None
+
+    def accepts_some(self, pod: PodFacts, nodes: Nodes) -> bool:
+        """Whether the filter accepts any node."""
+        mask = self.filter(pod, nodes)
+        return mask is None or bool((mask & nodes.alive[: nodes.size]).any())
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
         """Whether a change in something that it reads may end this filter's refusal of a waiting pod; True when in doubt."""

@@ -120,9 +120,12 @@ class SchedulerState:
 
     def withdraw(self, uid: str, placed_on: str = "") -> None:
         """Takes back what a pod was promised; unless it has come there, that is room which others were refused."""
-        node = self.nominations.remove(uid)
-        if node != placed_on:
-            self._wake_by_pod(node, self._placed_parts)
+        promised = self.nominations.of(uid)
+        if promised is not None:
+            pod, node = promised
+            self.nominations.remove(uid)
+            if node != placed_on:
+                self._wake_by_pod(node, self._placed_parts, left=pod)
 
     def validate(self) -> None:
         """Checks the invariants; for tests."""
@@ -152,11 +155,16 @@ class SchedulerState:
         known, is_new = self.table.pods_of(pod.spec.node_name).get(uid), uid in self.assumed
         self.assumed.discard(uid)
         if known is None or is_new:
-            self.table.put_pod(PodFacts.of(pod), pod.spec.node_name)
-            self._wake_by_pod(pod.spec.node_name, self._placed_parts, arrival=True)
+            facts = PodFacts.of(pod)
+            self.table.put_pod(facts, pod.spec.node_name)
+            self._wake_by_pod(pod.spec.node_name, self._placed_parts, came=facts)
+            if known is not None and known.likeness is not facts.likeness:
+                # It is not what was seen of it since its placement was decided.
+                self._wake_by_pod(pod.spec.node_name, self._placed_parts, left=known, came=facts)
         elif changed := differing(self._placed_parts, known.pod, pod):
-            self.table.put_pod(PodFacts.of(pod), pod.spec.node_name)
-            self._wake_by_pod(pod.spec.node_name, changed)
+            facts = PodFacts.of(pod)
+            self.table.put_pod(facts, pod.spec.node_name)
+            self._wake_by_pod(pod.spec.node_name, changed, left=known, came=facts)
         else:
             self.table.show_pod(pod)
 
@@ -168,13 +176,14 @@ class SchedulerState:
         self._release(pod.metadata.uid)
 
     def _release(self, uid: str) -> None:
-        self._wake_by_pod(self.table.remove_pod(uid), self._placed_parts)
+        gone = self.table.pods_of(self.table.node_of(uid)).get(uid)
+        self._wake_by_pod(self.table.remove_pod(uid), self._placed_parts, left=gone)
 
-    def _wake_by_pod(self, node_name: str, parts: frozenset[Part], *, arrival: bool = False) -> None:
+    def _wake_by_pod(self, node_name: str, parts: frozenset[Part], left: PodFacts | None = None, came: PodFacts | None = None) -> None:
         """A pod came to a node, left it, or changed on it."""
         row = self.table.rows.get(node_name)
         if row is not None:
-            self._wake(Change(parts, row, arrival))
+            self._wake(Change(parts, row, left, came))
 
     def _wake_promised(self, node_name: str) -> None:
         """A node changed: who waits for room there may have to look for another one."""

@@ -72,6 +72,25 @@ class Meant:
 
         return minds
 
+    def helped(self, terms: Terms, left: Likeness | None, came: Likeness | None) -> bool:
+        """Whether the pod's required terms, or those of others, may be met since one pod left and one came: the same, or either alone."""
+
+        def counts(question: Question, likeness: Likeness | None) -> bool:
+            return likeness is not None and question.concerns(likeness) and bool(question.count(likeness))
+
+        if terms.near:
+            near = self.by_all(terms.near)
+            before, after = counts(near, left), counts(near, came)
+            # The first one of pods that want to be together is near to itself: once the last other one is gone.
+            if (after and not before) or (before and not after and self.itself(terms.near)):
+                return True
+        if left is None:
+            return False
+        if any(counts(one, left) and not counts(one, came) for one in (self.by_all([term]) for term in terms.away)):
+            return True
+        asks_the_same = came is not None and came.affinity == left.affinity
+        return not asks_the_same and any(self._means_me(term, left) for term in left.terms.away)
+
     def _me(self) -> tuple[object, ...]:
         """All that terms of others see of the pod."""
         return self._own, self._pod.pairs, frozenset(self._own_labels().items())

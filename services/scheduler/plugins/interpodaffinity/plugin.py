@@ -14,7 +14,7 @@ from services.scheduler.domains import Domains
 from services.scheduler.likeness import Likeness
 from services.scheduler.nodes import Amount, Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, Part, Subject
-from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
+from services.scheduler.plugin import MAX_SCORE, Change, Cluster, Plugin, Scores
 from services.scheduler.plugins.interpodaffinity.arguments import InterPodAffinityArgs
 from services.scheduler.plugins.interpodaffinity.meant import Meant
 from services.scheduler.pod_facts import PodFacts, facts_of
@@ -59,6 +59,13 @@ class InterPodAffinity(Ruled, Plugin):
             return found
 
         return is_minded
+
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        if change.of_pod:
+            left, came = (one.likeness if one is not None else None for one in (change.left, change.came))
+            return Meant(pod, self.cluster).helped(pod.terms, left, came)
+        # What a node changes for others is told by looking at them.
+        return change.row is None or self.accepts_some(pod, nodes)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         liked = self._liked(pod, nodes)

@@ -19,7 +19,7 @@ from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, untolerated
 from services.scheduler.domains import Domains
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, NODE_TAINTS, Part, Subject
-from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
+from services.scheduler.plugin import MAX_SCORE, Change, Cluster, Plugin, Scores
 from services.scheduler.plugins.podtopologyspread.arguments import LIST, PodTopologySpreadArgs
 from services.scheduler.plugins.podtopologyspread.constraints import HOSTNAME, Constraint, asked_by, assumed_for
 from services.scheduler.pod_facts import PodFacts, facts_of
@@ -61,6 +61,15 @@ class PodTopologySpread(Ruled, Plugin):
     def minded(self, pod: PodFacts) -> Callable[[PodFacts], bool]:
         constraints = self._forbidding(pod)
         return lambda other: any(one.counts(other.likeness, pod.key.namespace) for one in constraints)
+
+    def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        if not change.of_pod:
+            return change.row is None or self.accepts_some(pod, nodes)
+
+        def counts(constraint: Constraint, other: PodFacts | None) -> bool:
+            return other is not None and constraint.counts(other.likeness, pod.key.namespace)
+
+        return any(counts(one, change.left) != counts(one, change.came) for one in self._forbidding(pod))
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         constraints = [one for one in self._asked_by(pod) or assumed_for(pod, self.cluster, self._args) if not one.forbids]
