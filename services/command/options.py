@@ -44,7 +44,15 @@ class Directory(click.Path):
         if not str(value):
             self.fail("it is empty; give a directory, or leave the option out", param, ctx)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        for above in path.absolute().parents:
+        try:
+            whole = path.absolute()
+        except FileNotFoundError:
+            self.fail("the directory that you are in is there no more; change to another one, or give a path from / on", param, ctx)
+        try:
+            str(whole).encode()
+        except UnicodeEncodeError:
+            self.fail(f"{os.fsencode(whole)!r} is not UTF-8, which etcd and the settings are written in; choose another", param, ctx)
+        for above in whole.parents:
             if above.exists() and not above.is_dir():
                 self.fail(f"{path} is below a file, {above}; choose another directory", param, ctx)
         return path

@@ -158,6 +158,34 @@ def test_a_path_that_is_too_long_for_etcd_is_told_before_anything_is_written(tmp
     assert problem.startswith("the data directory's path is too long for a socket") and not settings.files.root.exists()
 
 
+@pytest.mark.parametrize("command", ["up --runtime hollow", "status", "down", "kubeconfig"])
+def test_a_directory_that_is_gone_is_told_with_the_way_out(command: str, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    program = f"{shlex.quote(sys.executable)} -P -c 'from services.command.main import main; main()'"
+    script = f"cd {here} && rmdir {here} && PYTHONPATH={ROOT} {program} {command}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 2 and "the directory that you are in is there no more" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_a_data_directory_that_is_not_utf_8_is_refused(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run([command, "--data-dir", f"{tmp_path}/a\udcff"], monkeypatch)
+    assert caught.value.code == 2 and "is not UTF-8" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_whole_path_is_shown_where_the_directory_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+    assert up._shown(tmp_path / "kubeconfig") == str(tmp_path / "kubeconfig")
+
+
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>&1"])
 def test_where_output_leads_is_no_reason_to_fail(redirection: str, tmp_path: Path) -> None:
     """A closed stream gives its number to what is opened next: the directory's lock, and a pipe to the cluster's process."""

@@ -93,5 +93,8 @@ def _start(settings: ClusterSettings, lock: int) -> int:
 
 def _shown(path: Path) -> str:
     """The path as a person in this directory would type it."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed: a whole path was given
+        return str(path)
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
