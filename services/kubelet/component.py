@@ -225,7 +225,7 @@ class Kubelet(Component):
             if self._runtime.mounts_files:
                 parts |= {"drivers": self._drivers.run(), "driver mounts": self.context.drivers.run()}
                 parts["image volumes"] = self.context.image_folders.run()
-            self._own_node.on_change(lambda _, node: self._keeper.missed(node))
+            self._own_node.on_change(lambda _, node: self._keeper.heard(node))
             await run_together(self.name, parts)
         finally:
             await self._disks.close()

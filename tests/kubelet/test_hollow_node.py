@@ -66,6 +66,15 @@ async def test_keeps_the_extended_resources_that_others_advertise(tmp_path: Path
         assert [amounts["example.com/dongle"].string for amounts in (status.capacity, status.allocatable)] == ["4", "4"]
 
 
+async def test_offers_the_extended_resources_that_others_advertise_at_once(tmp_path: Path) -> None:
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        await cluster.until(lambda: condition(cluster.api.all(core.Node)[0], "Ready") == "True")
+        node = await cluster.client.get(core.Node, NODE)
+        node.status.capacity["example.com/dongle"].string = "4"
+        await cluster.client.update(node, subresource="status")
+        await cluster.until(lambda: cluster.api.all(core.Node)[0].status.allocatable["example.com/dongle"].string == "4")
+
+
 async def test_the_node_lists_its_images_the_largest_first(tmp_path: Path) -> None:
     class Stocked(HollowRuntime):
         async def images(self) -> list[LocalImage]:

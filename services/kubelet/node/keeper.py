@@ -80,11 +80,14 @@ class NodeKeeper:
             except TimeoutError:
                 pass
 
-    def missed(self, node: core.Node | None) -> None:
-        """What the API has of the node; None: it was deleted, and is registered anew."""
-        if node is None and self.node is not None:
-            self.node = None
+    def heard(self, node: core.Node | None) -> None:
+        """What the API has of the node; None: it was deleted, and is registered anew. What others have written into its status is the
+        ground of the next report."""
+        if self.node is None or (node is not None and not _is_newer(node, self.node)):
+            return
+        if node is None or without_heartbeats(node.status) != without_heartbeats(self.node.status):
             self.look()
+        self.node = node
 
     async def _report(self) -> None:
         node = self.node or await self._register()
@@ -146,3 +149,8 @@ class NodeKeeper:
         for reason in news(node.status, written.status):
             self._recorder.event(written, "Normal", reason, f"Node {name} status is now: {reason}")
         return written
+
+
+def _is_newer(node: core.Node, known: core.Node) -> bool:
+    """Whether it is the same Node, later; one that was made anew is, too."""
+    return int(node.metadata.resource_version or 0) > int(known.metadata.resource_version or 0)
