@@ -54,8 +54,8 @@ FOUND: list[tuple[str, Row]] = [
     # An engine that came to keep an image when its pod was gone kept it until the next one went.
     ("shown", {"show_image": Kind.LATE, 26: Kind.FORCED}),
     # A kubelet whose first try to make the groups above the pods' failed had none for as long as it ran, and left those of its pods.
-    ("web", {"start app": Kind.KILLED_AFTER, 31: Kind.REFUSED}),
-    ("web", {"create_sandbox": Kind.KILLED, 7: Kind.REFUSED}),
+    ("web", {"start app": Kind.KILLED_AFTER, 32: Kind.REFUSED}),
+    ("web", {"create_sandbox": Kind.KILLED, 8: Kind.REFUSED}),
 ]
 
 
@@ -79,10 +79,11 @@ def test_what_was_found(scenario: str, row: Row) -> None:
 def test_a_pod_that_began_without_a_control_group_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kubelet could not make those above it at first, and tries again after a minute."""
     monkeypatch.setattr(fault_world, "CALM_SECONDS", 90.0)
-    world = lived("web", {"file set_up": Kind.KILLED, 2: Kind.REFUSED})
+    world = lived("web", {"file set_up": Kind.KILLED, "file make": Kind.REFUSED})
     # That it has one while it is as it should be, the world looks for itself.
-    assert world.steps[2] == "file make" and world.kubelet is not None and world.kubelet.context.groups.there
-    assert world.steps.index("start app") < world.steps.index("file make", 3) < world.steps.index("preStop app")
+    assert world.struck == [Kind.KILLED, Kind.REFUSED] and world.kubelet is not None and world.kubelet.context.groups.there
+    again = world.steps.index("file make", world.steps.index("file make") + 1)
+    assert world.steps.index("start app") < again < world.steps.index("preStop app")
 
 
 @pytest.mark.parametrize("kind", [Kind.REFUSED, Kind.CUT, Kind.HANGS])
