@@ -66,6 +66,7 @@ MEASUREMENTS = {
         "scheduler-preemption",
     ],
     "bench.scheduler:memory": ["scheduler-memory"],
+    "bench.binding:bindings": ["scheduler-binding-1000", "scheduler-binding-5000"],
     "bench.proxy:proxy_nftables": [f"proxy-nftables{suffix}" for suffix in DATAPATH_SUFFIXES],
     "bench.proxy:proxy_userspace": [f"proxy-userspace{suffix}" for suffix in DATAPATH_SUFFIXES],
     "bench.services:many_services": ["services-first", "services-change", "services-first-packet"],
