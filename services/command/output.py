@@ -7,15 +7,30 @@ import os
 import sys
 from typing import Any, TextIO
 
+from knarr.service.errors import CommandError
+
 
 class _Outlet(io.FileIO):
-    """A descriptor; what nobody reads any more, or no disk takes, is dropped."""
+    """A descriptor; what nobody reads any more, or no disk takes, is dropped. ``loss``: why the last was not taken."""
+
+    loss: OSError | None = None
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data) or 0
-        except OSError:
+        except BrokenPipeError:
             return memoryview(data).nbytes
+        except OSError as error:
+            self.loss = error
+            return memoryview(data).nbytes
+
+
+def deliver(text: str) -> None:
+    """Prints what a command was called for. CommandError where no disk takes it; who reads no more has had enough."""
+    print(text, flush=True)
+    outlet = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if isinstance(outlet, _Outlet) and outlet.loss is not None:
+        raise CommandError(f"standard output: {outlet.loss.strerror}")
 
 
 def outlast_readers() -> None:

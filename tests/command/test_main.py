@@ -194,6 +194,15 @@ def test_where_output_leads_is_no_reason_to_fail(redirection: str, tmp_path: Pat
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("redirection", "code"), [(">/dev/full", 1), ("| true", 0), (">/dev/null", 0)])
+def test_what_a_command_was_called_for_is_not_lost_in_silence(redirection: str, code: int) -> None:
+    command = f"{shlex.quote(sys.executable)} -P -c 'from services.command.main import main; main()' completion bash"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} {redirection}"], capture_output=True, text=True, check=False, timeout=30, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (code, "error: standard output: No space left on device\n" if code else "")
+
+
 def test_down_waits_for_what_a_start_brings(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A start holds the directory before its process can be found."""
     files, lock = Files(tmp_path), ExitStack()

@@ -9,6 +9,7 @@ import click
 from knarr.service.errors import CommandError
 from services.command.group import Command
 from services.command.options import data_dir
+from services.command.output import deliver
 from services.standalone.settings import ClusterSettings
 
 
@@ -31,5 +32,5 @@ def audit(data_dir: Path, kubeconfig: Path | None, output: str) -> int:
         raise CommandError(f"there is no {path}; start the cluster first (`knarr up`), or name another --kubeconfig")
     with ApiClient(path) as api:
         results = look(api, files.root if kubeconfig is None else None)
-    print(as_json(results).decode() if output == "json" else as_text(results))
+    deliver(as_json(results).decode() if output == "json" else as_text(results))
     return 1 if has_failed(results) else 0

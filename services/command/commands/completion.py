@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from services.command.group import Command
+from services.command.output import deliver
 
 # The variable by which a shell asks for what may come next.
 COMPLETE = "_KNARR_COMPLETE"
@@ -25,5 +26,5 @@ def completion(context: click.Context, shell: str) -> int:
 
     made = get_completion_class(shell)
     assert made is not None
-    print(made(context.find_root().command, {}, "knarr", COMPLETE).source())
+    deliver(made(context.find_root().command, {}, "knarr", COMPLETE).source())
     return 0

@@ -9,6 +9,7 @@ import click
 from knarr.service.errors import CommandError
 from services.command.group import Command
 from services.command.options import data_dir
+from services.command.output import deliver
 from services.standalone.settings import ClusterSettings
 
 
@@ -20,5 +21,5 @@ def kubeconfig(data_dir: Path, only_path: bool) -> int:
     path = ClusterSettings(data_dir=data_dir).files.kubeconfig
     if not path.exists():
         raise CommandError(f"there is no {path}; start the cluster first: `knarr up`")
-    print(path if only_path else path.read_text())
+    deliver(str(path) if only_path else path.read_text())
     return 0
