@@ -9,8 +9,10 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import get_condition
+from services.kubelet.cgroups.names import root_of
 from services.kubelet.eviction import keeper, local_storage
 from services.kubelet.node.mounts import mount_tmpfs, unmount_all
+from services.kubelet.runtime.docker import DockerSettings
 from services.kubelet.thresholds import parse_amounts, thresholds_of
 from tests.kubelet.docker_support import docker
 from tests.kubelet.support import Cluster, condition, make_pod, running
@@ -31,8 +33,9 @@ def writer(name: str, image: str, script: str) -> core.Pod:
     return pod
 
 
-def groups_of(uid: str) -> list[Path]:
-    return list(Path("/sys/fs/cgroup").glob(f"**/pod{uid}"))
+def groups_of(settings: DockerSettings, uid: str) -> list[Path]:
+    """Uids come again in another run, which may have been killed."""
+    return list(Path("/sys/fs/cgroup").glob(f"**/{'/'.join(root_of(settings.cluster_id, settings.node_name))}/**/pod{uid}"))
 
 
 async def failed(cluster: Cluster, name: str) -> str:
@@ -65,9 +68,10 @@ async def test_a_full_disk_ends_who_filled_it(tmp_path: Path, monkeypatch: pytes
                 await cluster.until(lambda: condition(cluster.api.all(core.Node)[0], "DiskPressure") == "True")
                 # On an own disk of images what a container writes into its layer is not the node's; its logs and volumes are.
                 assert cluster.kubelet.signals.apart
-                await cluster.until(lambda: cluster.observed("greedy") is None and not groups_of(evicted.metadata.uid))
+                await cluster.until(lambda: cluster.observed("greedy") is None and not groups_of(settings, evicted.metadata.uid))
                 assert await runtime.storage([evicted.metadata.uid]) == []
-                await cluster.ready("modest")
+                modest = await cluster.ready("modest")
+                assert groups_of(settings, modest.metadata.uid)
                 await cluster.ready("limited")
                 cluster.kubelet.signals.apart = False  # type: ignore[misc]
                 monkeypatch.setattr("services.kubelet.eviction.signals.disk_signals", lambda *_: ({}, False))
