@@ -60,6 +60,7 @@ class SchedulerState:
         """An informer listener."""
         if new is None:
             assert old is not None
+            self.wakes += 1
             self.table.remove_node(old.metadata.name)
             self._wake_promised(old.metadata.name)
             # Its pods count no more for other nodes, either.
@@ -145,6 +146,7 @@ class SchedulerState:
             self.promise(facts, written if is_news else self.nominations.node_of(facts.uid))
         changed = differing(self._parts[Subject.POD], before.pod, facts.pod) if before is not None else frozenset()
         if changed:
+            self.wakes += 1
             self.queue.changed(lambda waiting: waiting.pod is facts and self._helps(waiting, Change(changed), self.table))
 
     def _pod_placed(self, pod: core.Pod) -> None:
@@ -152,6 +154,9 @@ class SchedulerState:
         if self.queue.uid_of(key_of(pod)) in ("", pod.metadata.uid):
             self.queue.remove(key_of(pod))
         uid = pod.metadata.uid
+        if self.table.node_of(uid) not in ("", pod.spec.node_name):
+            # Another one placed it: the room that was kept for it is free.
+            self._release(uid)
         known, is_new = self.table.pods_of(pod.spec.node_name).get(uid), uid in self.assumed
         self.assumed.discard(uid)
         if known is None or is_new:

@@ -157,6 +157,45 @@ async def test_a_pod_that_goes_while_it_thinks_leaves_no_promise() -> None:
         assert {found.metadata.name for found in made.api.all(core.Pod)} == {"low-1", "low-2", "high"}
 
 
+async def thinks(body: Any) -> Any:
+    await asyncio.sleep(3)
+    return {"NodeNameToMetaVictims": {}}
+
+
+@virtual_time
+async def test_what_a_pod_tolerates_while_it_thinks_is_not_missed() -> None:
+    made = extended(Answers(preempt=thinks))
+    tainted = node("n3", cpu="1")
+    tainted.spec.taints.add(key="gpu", effect="NoSchedule")
+    made.api.seed(tainted)
+    async with made.running():
+        await made.client.create(classed("urgent", 10))
+        await asyncio.sleep(1)
+        changed = await made.pod("urgent")
+        changed.spec.tolerations.add(key="gpu", operator="Exists")
+        await made.client.update(changed)
+        await asyncio.sleep(10)
+        assert (await made.pod("urgent")).spec.node_name == "n3"
+
+
+@virtual_time
+async def test_a_node_that_goes_while_it_thinks_and_takes_whom_a_pod_minds_is_not_missed() -> None:
+    made = Extended(Answers(preempt=thinks), node("n1", labels={"zone": "a"}), node("n2", labels={"zone": "a"}), preempt_verb="preempt")
+    with_lower_ones(made.api)
+    web = pod("web", node_name="n1")
+    web.metadata.labels["app"] = "web"
+    made.api.seed(web)
+    urgent = classed("urgent", 10)
+    terms = urgent.spec.affinity.pod_anti_affinity.required_during_scheduling_ignored_during_execution
+    terms.add(topology_key="zone").label_selector.match_labels["app"] = "web"
+    async with made.running():
+        await made.client.create(urgent)
+        await asyncio.sleep(1)
+        await made.client.delete(core.Node, "n1")
+        await asyncio.sleep(10)
+        assert (await made.pod("urgent")).spec.node_name == "n2"
+
+
 async def test_nobody_goes_from_a_node_that_a_plugin_of_another_process_refuses_all_the_same() -> None:
     plugin = Odd(filter=True, pods=True)
 

@@ -304,3 +304,18 @@ def test_a_pod_that_is_not_minded_wakes_nobody(waiting: core.Pod, event: tuple[A
         assert waits_now.state is State.UNSCHEDULABLE
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("elsewhere", ["n1", "not here"])
+async def test_room_that_was_kept_for_a_pod_which_another_one_placed_wakes_who_was_refused_it(elsewhere: str) -> None:
+    """A scheduler that led before, whose binding arrived late, had put it elsewhere."""
+    model = Model(([node("n0", cpu="1"), node("n1", cpu="1")], [(PodFacts.of(pod("p0", cpu="500m")), "n1")], []), set())
+    early, late = pod("p1", cpu="500m"), pod("p2", cpu="1")
+    model.state.pod_changed(None, early)
+    model.state.assume((await model.state.queue.take()).pod, "n0")
+    model.state.pod_changed(None, late)
+    refused = await model.state.queue.take()
+    model.refuse(refused, model.judged(refused.pod))
+    model.placed(early, elsewhere)
+    assert model.judged(refused.pod).node == "n0"
+    assert refused.state is State.ACTIVE
