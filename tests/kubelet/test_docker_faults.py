@@ -60,6 +60,10 @@ async def test_what_the_engine_did_and_did_not_tell_is_done_once(tmp_path: Path)
         await proxy.cut()
 
 
+def _has_run_twice(runs: Path) -> bool:
+    return runs.read_text() == "run\n" * 2
+
+
 async def test_processes_beneath_the_engine_are_killed(tmp_path: Path) -> None:
     async with (
         docker(replace(unique_settings(), pod_cidr=RANGE)) as (runtime, settings, image),
@@ -75,7 +79,8 @@ async def test_processes_beneath_the_engine_are_killed(tmp_path: Path) -> None:
             for name in names:
                 await cluster.until(partial(_runs_anew, cluster, name, before[name]))
                 pod = await cluster.ready(name)
-                assert (tmp_path / name / "runs").read_text() == "run\n" * 2
+                # It is ready once it is started, before it has done anything.
+                await cluster.until(partial(_has_run_twice, tmp_path / name / "runs"))
                 assert pod.status.container_statuses[0].restart_count == 1
                 _one_of_each(cluster, name)
             for name in names:

@@ -58,7 +58,9 @@ async def last_line(cluster: Cluster, name: str) -> int:
     observed = cluster.observed(name)
     assert observed is not None
     output = cluster.runtime.logs(observed.containers[0].id, LogOptions(tail_lines=1))
-    return int(b"".join([piece async for piece in output]).strip() or 0)
+    # What is written while the last line is looked for comes behind it.
+    lines = b"".join([piece async for piece in output]).split()
+    return int(lines[-1]) if lines else 0
 
 
 def under_pressure(cluster: Cluster) -> bool:

@@ -178,7 +178,7 @@ FIELDS = [
     Seen(
         "node-folder-read-only",
         "echo x > /v/x || echo refused; echo x > /v/inner/x && echo taken",
-        "^refused.*taken",
+        "refused.*taken",
         NODE_FOLDER,
         "{volumeMounts: [{name: v, mountPath: /v, readOnly: true}]}",
     ),
