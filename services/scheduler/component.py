@@ -244,23 +244,29 @@ class Scheduler(ElectedComponent):
             decision = decide(nodes, profile, pod, self._random, state.nominations.node_of(pod.uid), advice)
             plan = Plan() if decision.node or not plans else self.preempter.plan(pod, decision)
         except Exception:
-            # One pod that a plugin cannot judge must not keep the others from their nodes.
-            logger.exception("deciding failed", extra={"pod": str(pod.key)})
-            ATTEMPTS.labels("error").inc()
-            state.queue.retry(waiting)
-            self._slots.release()
+            self._cannot_judge(waiting)
             return None
         DECISION_SECONDS.observe(time.perf_counter() - started)
         return decision, plan
 
+    def _cannot_judge(self, waiting: Waiting) -> None:
+        """One pod that a plugin fails at must not keep the others from their nodes. For an exception that is being handled."""
+        logger.exception("deciding failed", extra={"pod": str(waiting.pod.key)})
+        ATTEMPTS.labels("error").inc()
+        self.state.queue.retry(waiting)
+        self._slots.release()
+
     def _settle(self, waiting: Waiting, decision: Decision, plan: Plan, *, stale: bool = False) -> None:
         """Counts what was decided and starts the write. ``stale``: what refused the pod may have changed meanwhile."""
         state, pod = self.state, waiting.pod
+        try:
+            needed, released = self._needed(pod, decision), self._released(pod, decision)
+        except Exception:
+            self._cannot_judge(waiting)
+            self.preempter.give_up(pod, plan)
+            return
         if decision.node:
-            row = state.table.rows[decision.node]
             # What is to be written counts before the next pod is looked at, as the pod itself does.
-            preparing = state.profile_of(pod.pod).preparing
-            needed = [one for plugin in preparing if (one := plugin.prepare(pod, state.table.node(row))) is not None]
             state.assume(pod, decision.node)
             for one in needed:
                 self.preparer.count(one)
@@ -271,8 +277,16 @@ class Scheduler(ElectedComponent):
                 state.queue.retry(waiting)
             else:
                 state.queue.refuse(waiting, decision.refused_by)
-            write = self._report(pod, decision, plan, released=self._released(pod, decision))
+            write = self._report(pod, decision, plan, released=released)
         self._write(write, pod)
+
+    def _needed(self, pod: PodFacts, decision: Decision) -> Sequence[Preparation]:
+        """What must be so before a pod is bound."""
+        if not decision.node:
+            return []
+        node = self.state.table.node(self.state.table.rows[decision.node])
+        preparing = self.state.profile_of(pod.pod).preparing
+        return [found for plugin in preparing if (found := plugin.prepare(pod, node)) is not None]
 
     def _released(self, pod: PodFacts, decision: Decision) -> Sequence[Release]:
         """What those who refused a pod give back for it."""

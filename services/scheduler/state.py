@@ -6,6 +6,7 @@ confirmed when the pod comes back with its node, or taken back (``forget``) when
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
@@ -25,6 +26,8 @@ from services.scheduler.profile import DEFAULT_SCHEDULER, Profile, make_profiles
 from services.scheduler.queue import SchedulingQueue, Waiting
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.view import View
+
+logger = logging.getLogger(__name__)
 
 
 class SchedulerState:
@@ -228,9 +231,18 @@ class SchedulerState:
         return EXTENDER in waiting.refused_by or any(
             (plugin.helped_by_arrivals or not change.arrival)
             and not plugin.reads.isdisjoint(change.parts)
-            and plugin.mends(waiting.pod, nodes, change)
+            and _mends(plugin, waiting.pod, nodes, change)
             for plugin in self._refusing(waiting)
         )
+
+
+def _mends(plugin: Plugin, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+    """What a plugin says; in doubt where it fails, which must not keep others from hearing of the change."""
+    try:
+        return plugin.mends(pod, nodes, change)
+    except Exception:
+        logger.exception("asking what helps failed", extra={"pod": str(pod.key), "plugin": plugin.name})
+        return True
 
 
 def parts_read_by(plugins: Iterable[type[Plugin] | Plugin]) -> Mapping[Subject, frozenset[Part]]:

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,9 @@ from knarr.machinery.errors import StatusError, status_error
 from knarr.objects.conditions import get_condition
 from services.scheduler.component import Scheduler
 from services.scheduler.nodes import Mask, Nodes
+from services.scheduler.plugin import Plugin
 from services.scheduler.plugins.resources.plugin import Resources
+from services.scheduler.plugins.volumebinding.plugin import VolumeBinding
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL
 from services.scheduler.profile import ProfileSettings
@@ -329,3 +332,32 @@ async def test_a_pod_that_cannot_be_judged_holds_up_nobody(monkeypatch: pytest.M
         [waiting] = fixture.scheduler.state.queue.entries()
         assert waiting.pod.key.name == "poison" and 4 <= waiting.attempts <= 6
     assert "deciding failed" in caplog.text
+
+
+@virtual_time
+@pytest.mark.parametrize(("kind", "method", "cpu"), [(VolumeBinding, "prepare", "1"), (Resources, "release", "8"), (Resources, "mends", "8")])
+async def test_a_pod_that_a_plugin_fails_at_holds_up_nobody(
+    kind: type[Plugin], method: str, cpu: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it is asked, also when something happens that may help pods that wait."""
+    fixture = Fixture(node("n1", cpu="4"))
+    answer = getattr(kind, method)
+
+    def broken(self: Plugin, facts: PodFacts, *others: Any) -> Any:
+        if facts.key.name == "poison":
+            raise ValueError("cannot judge")
+        return answer(self, facts, *others)
+
+    monkeypatch.setattr(kind, method, broken)
+    async with fixture.running():
+        await fixture.client.create(pod("poison", cpu=cpu))
+        await fixture.client.create(pod("good", cpu="1"))
+        await fixture.client.create(pod("large", cpu="6"))
+        await asyncio.sleep(5)
+        assert (await fixture.pod("good")).spec.node_name == "n1" and not (await fixture.pod("large")).spec.node_name
+        fixture.api.seed(node("n2", cpu="7"))
+        await asyncio.sleep(12)
+        assert (await fixture.pod("large")).spec.node_name == "n2"
+        assert not (await fixture.pod("poison")).spec.node_name
+        assert len(fixture.scheduler.state.queue) == 1 and not fixture.scheduler.state.assumed
+    assert "cannot judge" in caplog.text
