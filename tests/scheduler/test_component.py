@@ -335,20 +335,22 @@ async def test_a_pod_that_cannot_be_judged_holds_up_nobody(monkeypatch: pytest.M
 
 
 @virtual_time
-@pytest.mark.parametrize(("kind", "method", "cpu"), [(VolumeBinding, "prepare", "1"), (Resources, "release", "8"), (Resources, "mends", "8")])
+@pytest.mark.parametrize(
+    ("kind", "asked", "cpu"), [(VolumeBinding, "prepare", "1"), (Resources, "release", "8"), (Resources, "mends", "8")]
+)
 async def test_a_pod_that_a_plugin_fails_at_holds_up_nobody(
-    kind: type[Plugin], method: str, cpu: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: type[Plugin], asked: str, cpu: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever it is asked, also when something happens that may help pods that wait."""
     fixture = Fixture(node("n1", cpu="4"))
-    answer = getattr(kind, method)
+    answer = getattr(kind, asked)
 
     def broken(self: Plugin, facts: PodFacts, *others: Any) -> Any:
         if facts.key.name == "poison":
             raise ValueError("cannot judge")
         return answer(self, facts, *others)
 
-    monkeypatch.setattr(kind, method, broken)
+    monkeypatch.setattr(kind, asked, broken)
     async with fixture.running():
         await fixture.client.create(pod("poison", cpu=cpu))
         await fixture.client.create(pod("good", cpu="1"))
