@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_a_pod_that_asks_for_that_much_less_fits_there_and_no_less_does(cluster:
                 continue
             for short in (0, 1):
                 asked = {**facts.requests, **{name: lack.asked - lack.missing + short for name, lack in lacks.items() if name != "pods"}}
-                changed = type(facts)(**{**{name: getattr(facts, name) for name in facts.__slots__}, "requests": asked})
+                changed = replace(facts, requests=asked)
                 expected = not short and "pods" not in lacks
                 assert fit.accepts(changed, table, row) is expected
 
