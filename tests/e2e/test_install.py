@@ -274,7 +274,7 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
     site.wait_for("both nodes", lambda: site.ready_nodes() == {"node-1", "node-2"})
     # A kubelet that has just come looks at its pods before it calls them ready.
     site.wait_for("the pods", lambda: len(site.ready_pods("app=who")) == 2)
-    assert {found["status"]["containerStatuses"][0]["containerID"] for found in site.ready_pods("app=who")} == before
+    assert {found["status"]["containerStatuses"][0]["containerID"] for found in site.pods("app=who")} == before
     # The node is Ready by what its last kubelet said; the new one may not know its pods yet.
     site.wait_for(
         "the kubelets", lambda: all(site.kubectl("exec", name, "--", "hostname", check=False).returncode == 0 for name in addresses)
