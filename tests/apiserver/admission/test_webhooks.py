@@ -335,10 +335,10 @@ async def test_a_webhook_sets_none_of_what_the_server_sets() -> None:
         first = await world.create(config_map("b"))
         await world.configure("Mutating")
         made = await world.create(config_map(a="1"))
-        changed: Any = (await world.caller.patch(ref(core.ConfigMap, "c"), "merge", b'{"data":{"a":"2"}}', meta.PatchOptions())).message
-        for found in (made, changed):
-            assert found.metadata.creation_timestamp.seconds >= first.metadata.creation_timestamp.seconds
-            assert not found.metadata.HasField("deletion_timestamp") and found.metadata.generation == 0
+        assert made.metadata.creation_timestamp.seconds >= first.metadata.creation_timestamp.seconds
+        assert not made.metadata.HasField("deletion_timestamp") and made.metadata.generation == 0
+        with pytest.raises(Invalid, match=r"metadata\.deletionTimestamp: .* field is immutable"):
+            await world.caller.patch(ref(core.ConfigMap, "c"), "merge", b'{"data":{"a":"2"}}', meta.PatchOptions())
 
 
 async def test_a_webhook_does_not_say_who_asked_for_a_certificate() -> None:
