@@ -90,6 +90,10 @@ class Conflict(StatusError):
     """409: the object is no longer what the caller has seen, or a precondition failed."""
 
 
+class Vanished(Conflict, NotFound):
+    """409 for an object by its uid where there is none of that name: whoever passes over what is gone passes over it."""
+
+
 class Expired(StatusError):
     """410: the revision or continue token is no longer held; list anew."""
 
@@ -142,9 +146,14 @@ _CLASSES: dict[str, type[StatusError]] = {
 }
 
 
+# What Kubernetes says of the uid of the object that is there; of none nothing follows, which nothing else in the Status tells.
+FOUND_UID = "UID in object meta: "
+
+
 def error_of(status: meta.Status) -> StatusError:
     """The error that a ``Status`` stands for, of its reason's class; plain ``StatusError`` for a reason without one."""
-    return _CLASSES.get(status.reason, StatusError)(status)
+    found = _CLASSES.get(status.reason, StatusError)
+    return (Vanished if found is Conflict and status.message.endswith(FOUND_UID) else found)(status)
 
 
 def status_error(

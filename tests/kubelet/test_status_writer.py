@@ -132,6 +132,16 @@ async def test_whoever_waits_for_the_write_does_not_wait_for_more() -> None:
 
 
 @virtual_time
+async def test_nobody_waits_for_the_status_of_a_pod_that_is_gone() -> None:
+    async with telling() as told:
+        await told.api.client().delete(core.Pod, "web", "default", grace_period_seconds=0)
+        told.publish("last", passes=False)
+        async with asyncio.timeout(60):
+            await told.writer.flush()
+        assert told.written == ["last"]
+
+
+@virtual_time
 async def test_a_pod_that_begins_and_ends_at_once_is_told_of_once(tmp_path: Path) -> None:
     clock = VirtualClock()
     async with running(HollowRuntime(CIDR, clock=clock), tmp_path, clock=clock) as cluster:

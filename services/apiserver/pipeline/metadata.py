@@ -9,7 +9,7 @@ from typing import Any
 from knarr.machinery.errors import bad_request
 from knarr.objects.copies import copy_of
 from knarr.objects.names import new_uid
-from services.apiserver.pipeline.refusals import precondition_failed
+from services.apiserver.pipeline.refusals import another
 from services.apiserver.results import Ref
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
@@ -77,7 +77,7 @@ def check_uid(new: Any, old: Any, ref: Ref) -> None:
     """Raises Conflict when what is to replace an object is another one."""
     found, kept = new.metadata, old.metadata
     if found.uid and found.uid != kept.uid:
-        raise precondition_failed(ref, f"UID in precondition: {found.uid}, UID in object meta: {kept.uid}")
+        raise another(ref, found.uid, kept.uid)
 
 
 def prepare_for_update(new: Any, old: Any) -> None:

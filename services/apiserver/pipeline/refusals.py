@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knarr.machinery.errors import StatusError, already_exists, conflict, not_found
+from knarr.machinery.errors import FOUND_UID, StatusError, already_exists, conflict, not_found
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
 
@@ -24,3 +24,8 @@ def precondition_failed(ref: Ref, detail: str) -> StatusError:
     key = object_key(ref.resource, ref.namespace, ref.name)
     words = f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {detail}"
     return conflict(ref.resource.plural, ref.name, ref.version.group, words)
+
+
+def another(ref: Ref, uid: str, found: str = "") -> StatusError:
+    """For what is meant for the object of a uid: the one that is there has another, or there is none."""
+    return precondition_failed(ref, f"UID in precondition: {uid}, {FOUND_UID}{found}")

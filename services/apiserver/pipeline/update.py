@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import AlreadyExists, Cause, NotFound, StatusError, bad_request, invalid
+from knarr.machinery.errors import AlreadyExists, Cause, NotFound, bad_request, invalid
 from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.admission.attributes import UPDATE
 from services.apiserver.apply.names import check_options
@@ -24,7 +24,7 @@ from services.apiserver.pipeline.create import create
 from services.apiserver.pipeline.parts import Whole, part_of
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.read import check_subresource
-from services.apiserver.pipeline.refusals import modified, precondition_failed
+from services.apiserver.pipeline.refusals import another, modified
 from services.apiserver.pipeline.rewrite import ATTEMPTS, Change, Propose, rewrite
 from services.apiserver.request import UPDATE as REPLACE
 from services.apiserver.request import Request
@@ -48,12 +48,8 @@ async def update(pipeline: Pipeline, request: Request, obj: Message) -> Written:
     except NotFound:
         # It is meant for an object that was there, as it tells by its uid: that one is another by now.
         if uid and await pipeline.backend.current(request.ref, request.deadline) is None:
-            raise no_longer(request.ref, uid) from None
+            raise another(request.ref, uid) from None
         raise
-
-
-def no_longer(ref: Ref, uid: str) -> StatusError:
-    return precondition_failed(ref, f"UID in precondition: {uid}, UID in object meta: ")
 
 
 def _check_name(ref: Ref, obj: Any) -> None:
@@ -82,7 +78,7 @@ async def _create(pipeline: Pipeline, request: Request, obj: Any) -> Written:
     """Creates what an update names, with all of create's checks. Raises Conflict when the update is meant for an object that was there."""
     ref, given = request.ref, request.options
     if obj.metadata.uid:
-        raise no_longer(ref, obj.metadata.uid)
+        raise another(ref, obj.metadata.uid)
     if obj.metadata.resource_version not in ("", "0"):
         raise modified(ref)
     obj.metadata.name, obj.metadata.resource_version = ref.name, ""

@@ -30,14 +30,13 @@ async def report(client: Client, workload: Any, status: Message, *, insist: bool
         try:
             await client.update(changed, subresource="status")
         except Conflict:
-            # The cache may not show yet what was written a moment ago, or that the workload is gone.
-            fresh: Any = await client.get(type(workload), workload.metadata.name, workload.metadata.namespace)
-            if fresh.metadata.uid != workload.metadata.uid:
-                return
             if not insist:
                 raise
-            fresh.status.CopyFrom(status)
-            await client.update(fresh, subresource="status")
+            # The cache may not show yet what was written a moment ago.
+            fresh: Any = await client.get(type(workload), workload.metadata.name, workload.metadata.namespace)
+            if fresh.metadata.uid == workload.metadata.uid:
+                fresh.status.CopyFrom(status)
+                await client.update(fresh, subresource="status")
 
 
 def set_replica_failure(status: Any, reason: str, failure: StatusError | None, now: datetime) -> None:

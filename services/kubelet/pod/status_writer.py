@@ -103,7 +103,7 @@ class StatusWriter:
             except StatusError as error:
                 STATUS_WRITES.labels(error.reason).inc()
                 uid = base.metadata.uid
-                if isinstance(error, Conflict):
+                if isinstance(error, Conflict) and not isinstance(error, NotFound):
                     self._base = base = await self._refreshed(base)
                 if isinstance(error, NotFound) or base.metadata.uid != uid:
                     self._written = wanted
