@@ -56,6 +56,7 @@ def test_ports_of_the_bridge_alone_are_strange() -> None:
     ends = NodeEnds(BRIDGE, dict([end(POD), end(OTHER), end("c" * 64, master=8), end("d" * 64, master=0)]))
     assert ends.strange([POD]) == [name_of(OTHER)]
     assert ends.strange([POD, OTHER]) == []
+    assert NodeEnds(0, ends.links).strange([]) == [], "without the bridge, as with an engine elsewhere, nothing here is ours"
 
 
 def test_what_the_nodes_end_receives_the_pod_has_sent() -> None:

@@ -82,7 +82,10 @@ class NodeEnds:
         )
 
     def strange(self, sandbox_ids: Collection[str]) -> list[str]:
-        """The ports of the bridge that are nobody's of these: the engine may hold a namespace that has no container any more."""
+        """The ports of the bridge that are nobody's of these: the engine may hold a namespace that has no container any more. Nothing where the
+        bridge is not here: what has no master then is somebody else's."""
+        if not self.bridge:
+            return []
         known = {name_of(sandbox_id) for sandbox_id in sandbox_ids}
         return [name for name, link in self.links.items() if link.master == self.bridge and name not in known]
 

@@ -78,7 +78,7 @@ class EngineInterfaces:
 
     async def remove_strange(self, ends: NodeEnds, sandbox_ids: Collection[str]) -> None:
         """Takes away those that were there before anybody listed these sandboxes, and belong to none of them."""
-        strange = ends.strange(sandbox_ids) if self._may_lay and ends.bridge else []
+        strange = ends.strange(sandbox_ids) if self._may_lay else []
         if strange:
             log.warning("network interfaces without a sandbox are removed", extra={"interfaces": strange})
             await self._remove(strange)
