@@ -82,8 +82,8 @@ class NodeEnds:
         )
 
     def strange(self, sandbox_ids: Collection[str]) -> list[str]:
-        """The ports of the bridge that are nobody's of these: the engine may hold a namespace that has no container any more. Nothing where the
-        bridge is not here: what has no master then is somebody else's."""
+        """The ports of the bridge that are nobody's of these: the engine may hold a namespace that has no container any more. Nothing where
+        the bridge is not here: what has no master then is somebody else's."""
         if not self.bridge:
             return []
         known = {name_of(sandbox_id) for sandbox_id in sandbox_ids}
@@ -111,8 +111,7 @@ def lay(wanted: PodInterface, sandbox_id: str, pid: int) -> None:
         if end is not None:
             node.change(rt.LINK_DELETE, 0, rt.link_body(end.ifindex))
         enter_network(pid, sandbox_id)
-        mtu = wanted.mtu or bridge.mtu
-        _make(node, name, rt.Link(0, 0, INSIDE, wanted.mac, mtu, "", b""))
+        _make(node, name, wanted.mac, wanted.mtu or bridge.mtu)
         with closing(RouteSocket()) as pod:
             _set_up(pod, wanted)
         made = _needed(node, name).ifindex
@@ -131,12 +130,12 @@ def remove(names: Collection[str]) -> None:
                     node.change(rt.LINK_DELETE, 0, rt.link_body(end.ifindex))
 
 
-def _make(node: RouteSocket, name: str, inside: rt.Link) -> None:
+def _make(node: RouteSocket, name: str, mac: str, mtu: int) -> None:
     """Both ends at once, the pod's in the namespace that this thread is in."""
     namespace = os.open(NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        peer = rt.peer_body(namespace, name=inside.name, mac=inside.mac, mtu=inside.mtu)
-        node.change(rt.LINK_NEW, MAKE, rt.pair_body(name, peer, mtu=inside.mtu))
+        peer = rt.peer_body(namespace, name=INSIDE, mac=mac, mtu=mtu)
+        node.change(rt.LINK_NEW, MAKE, rt.pair_body(name, peer, mtu=mtu))
     finally:
         os.close(namespace)
 
