@@ -1,4 +1,4 @@
-"""What Linux tells in /proc. Raises OSError where a file is not there, ValueError where it says something else."""
+"""What Linux tells in /proc, and in files like those. Raises OSError where a file is not there, ValueError where it says something else."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ def processes(proc: Path = PROC) -> int:
 def max_processes(proc: Path = PROC) -> int:
     """How many there may be at once."""
     return min(int((proc / "sys/kernel" / name).read_text()) for name in ("pid_max", "threads-max"))
+
+
+def table(file: Path) -> dict[str, int]:
+    """Of a file like vmstat, or like those of control groups: a name and a figure on each line."""
+    return {name: int(figure) for name, figure in (line.split() for line in file.read_text().splitlines())}
+
+
+def has_capabilities(*numbers: int) -> bool:
+    """Whether this process has each of them (capability.h)."""
+    status = (PROC / "self" / "status").read_text()
+    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
+    return all(int(effective, 16) >> number & 1 for number in numbers)
 
 
 def interfaces(text: str) -> list[tuple[str, tuple[int, ...]]]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from services.kubelet.cgroups.names import SYSTEMD, Group, folder, unit
 from services.kubelet.cgroups.shortage import KillCount, ShortageWatch
 from services.kubelet.cgroups.values import GroupLimits, properties, v1_files, v2_files
+from services.kubelet.proc import table
 from services.kubelet.runtime.groups import MOUNTS, is_unified
+from services.kubelet.runtime.memory_stat import working_set
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +100,8 @@ class Hierarchy:
     def memory(self, group: Group) -> int:
         """Bytes in use, but for pages of files that were used once and can be had back."""
         place = self._tree("memory") / folder(group, self._driver)
-        used, inactive = ("memory.usage_in_bytes", "total_inactive_file") if self.version == 1 else ("memory.current", "inactive_file")
-        stat = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
-        return max(int((place / used).read_text()) - int(stat.get(inactive, 0)), 0)
+        used = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
+        return working_set(int((place / used).read_text()), table(place / "memory.stat"))
 
     def _tree(self, controller: str) -> Path:
         return self._mounts if self.version == 2 else self._mounts / controller

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from services.kubelet.proc import table
+
 
 class KillCount:
     """Of version 2: a group counts whom the kernel ended in it and below it, and keeps the count when their own groups are gone."""
@@ -26,8 +28,7 @@ class KillCount:
         """There is nothing to close."""
 
     def _read(self) -> int:
-        told = dict(line.split() for line in self._place.read_text().splitlines())
-        return int(told.get("oom_kill", 0))
+        return table(self._place).get("oom_kill", 0)
 
 
 class ShortageWatch:

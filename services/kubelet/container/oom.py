@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
 from knarr.objects.amounts import MEMORY, amounts
 from knarr.objects.pods import lasting_containers
 from knarr.objects.qos import qos_of
+from services.kubelet.proc import PROC, has_capabilities
 
 GUARANTEED, BEST_EFFORT = -997, 1000
 CAP_SYS_RESOURCE = 24
@@ -41,6 +41,4 @@ def _share(pod: core.PodSpec, spec: core.Container) -> int:
 @cache
 def lowest_possible() -> int:
     """The lowest score that this process may give: without CAP_SYS_RESOURCE not below its own."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    effective = next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
-    return -1000 if effective >> CAP_SYS_RESOURCE & 1 else int(Path("/proc/self/oom_score_adj").read_text())
+    return -1000 if has_capabilities(CAP_SYS_RESOURCE) else int((PROC / "self" / "oom_score_adj").read_text())

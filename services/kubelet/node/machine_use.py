@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from services.kubelet.proc import PROC, interfaces, max_processes, meminfo, processes
+from services.kubelet.proc import PROC, interfaces, max_processes, meminfo, processes, table
 from services.kubelet.runtime.usage import NetworkUse
 
 # Interfaces that are not the node's own: of pods, and the way to itself.
@@ -45,7 +45,7 @@ class DiskUse:
 
 def read_machine_use(proc: Path = PROC) -> MachineUse:
     """Now. Raises OSError, ValueError or KeyError where the kernel does not say."""
-    memory, faults = meminfo(proc), _figures((proc / "vmstat").read_text())
+    memory, faults = meminfo(proc), table(proc / "vmstat")
     booted = next((line.split()[1] for line in (proc / "stat").read_text().splitlines() if line.startswith("btime ")), "")
     return MachineUse(
         memory_total=memory["MemTotal"],
@@ -61,10 +61,6 @@ def read_machine_use(proc: Path = PROC) -> MachineUse:
         booted_at=datetime.fromtimestamp(int(booted), UTC) if booted else None,
         networks=networks((proc / "net/dev").read_text()),
     )
-
-
-def _figures(text: str) -> dict[str, int]:
-    return {name: int(figure) for name, figure in (line.split() for line in text.splitlines())}
 
 
 def networks(text: str) -> tuple[NetworkUse, ...]:

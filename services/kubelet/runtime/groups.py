@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from services.kubelet.proc import PROC
+from services.kubelet.proc import PROC, table
+from services.kubelet.runtime.memory_stat import UNLIMITED, details_of_memory, working_set
 from services.kubelet.runtime.plan import PodRef
-from services.kubelet.runtime.usage import Usage, UsageDetails
+from services.kubelet.runtime.usage import Usage
 
 MOUNTS = Path("/sys/fs/cgroup")
 # Of version 1, each a tree of its own below the mounts; nobody can do without the first two.
@@ -19,8 +21,6 @@ CONTROLLERS = CPU, MEMORY, *_ = ("cpuacct", "memory", "cpu", "pids", "blkio")
 # Version 2 has one tree for all, which /proc tells without a controller's name.
 ALL = ""
 NANOSECONDS, MICROSECOND = 1_000_000_000, 1000
-# What version 1 says for no limit is near the end of a signed number.
-UNLIMITED = 1 << 62
 
 # The folders of one container's groups, by controller.
 Groups = Mapping[str, Path]
@@ -84,13 +84,14 @@ def _folders(paths: Mapping[str, str], mounts: Path) -> Groups | None:
 
 def _read_split(pod: PodRef, container: str, groups: Groups) -> Usage:
     cpu, memory = groups[CPU], groups[MEMORY]
-    times, held = _table(cpu / "cpuacct.stat"), _table(groups["cpu"] / "cpu.stat") if "cpu" in groups else {}
-    told, used, limit = _table(memory / "memory.stat"), _number(memory / "memory.usage_in_bytes"), _number(memory / "memory.limit_in_bytes")
+    times, held = table(cpu / "cpuacct.stat"), table(groups["cpu"] / "cpu.stat") if "cpu" in groups else {}
+    told, used, limit = table(memory / "memory.stat"), _number(memory / "memory.usage_in_bytes"), _number(memory / "memory.limit_in_bytes")
     tick = NANOSECONDS // os.sysconf("SC_CLK_TCK")
     blocks = groups.get("blkio")
     moved = _blocks(blocks / "blkio.throttle.io_service_bytes_recursive") if blocks else {}
     operations = _blocks(blocks / "blkio.throttle.io_serviced_recursive") if blocks else {}
-    details = UsageDetails(
+    details = replace(
+        details_of_memory(told),
         cpu_user_nanoseconds=times.get("user", 0) * tick,
         cpu_system_nanoseconds=times.get("system", 0) * tick,
         cpu_periods=held.get("nr_periods", 0),
@@ -100,25 +101,20 @@ def _read_split(pod: PodRef, container: str, groups: Groups) -> Usage:
         memory_most_bytes=_number(memory / "memory.max_usage_in_bytes"),
         memory_limit_bytes=limit if limit < UNLIMITED else 0,
         memory_failures=_number(memory / "memory.failcnt"),
-        cache_bytes=told.get("total_cache", 0),
-        rss_bytes=told.get("total_rss", 0),
-        mapped_bytes=told.get("total_mapped_file", 0),
-        swap_bytes=told.get("total_swap", 0),
-        page_faults=told.get("total_pgfault", 0),
-        major_page_faults=told.get("total_pgmajfault", 0),
         read_bytes=moved.get("Read", 0),
         written_bytes=moved.get("Write", 0),
         reads=operations.get("Read", 0),
         writes=operations.get("Write", 0),
     )
     processes = _optional(groups["pids"] / "pids.current") if "pids" in groups else 0
-    return Usage(pod, container, _number(cpu / "cpuacct.usage"), max(used - told.get("total_inactive_file", 0), 0), processes, details)
+    return Usage(pod, container, _number(cpu / "cpuacct.usage"), working_set(used, told), processes, details)
 
 
 def _read_unified(pod: PodRef, container: str, group: Path) -> Usage:
-    times, told, used = _table(group / "cpu.stat"), _table(group / "memory.stat"), _number(group / "memory.current")
+    times, told, used = table(group / "cpu.stat"), table(group / "memory.stat"), _number(group / "memory.current")
     moved = _devices(group / "io.stat")
-    details = UsageDetails(
+    details = replace(
+        details_of_memory(told),
         cpu_user_nanoseconds=times["user_usec"] * MICROSECOND,
         cpu_system_nanoseconds=times["system_usec"] * MICROSECOND,
         cpu_periods=times.get("nr_periods", 0),
@@ -127,20 +123,15 @@ def _read_unified(pod: PodRef, container: str, group: Path) -> Usage:
         memory_usage_bytes=used,
         memory_most_bytes=_optional(group / "memory.peak"),
         memory_limit_bytes=_optional(group / "memory.max"),
-        memory_failures=_table(group / "memory.events").get("max", 0),
-        cache_bytes=told.get("file", 0),
-        rss_bytes=told.get("anon", 0),
-        mapped_bytes=told.get("file_mapped", 0),
+        memory_failures=table(group / "memory.events").get("max", 0),
         swap_bytes=_optional(group / "memory.swap.current"),
-        page_faults=told.get("pgfault", 0),
-        major_page_faults=told.get("pgmajfault", 0),
         read_bytes=moved.get("rbytes", 0),
         written_bytes=moved.get("wbytes", 0),
         reads=moved.get("rios", 0),
         writes=moved.get("wios", 0),
     )
-    memory = max(used - told.get("inactive_file", 0), 0)
-    return Usage(pod, container, times["usage_usec"] * MICROSECOND, memory, _optional(group / "pids.current"), details)
+    processes = _optional(group / "pids.current")
+    return Usage(pod, container, times["usage_usec"] * MICROSECOND, working_set(used, told), processes, details)
 
 
 def _number(file: Path) -> int:
@@ -154,10 +145,6 @@ def _optional(file: Path) -> int:
     except FileNotFoundError:
         return 0
     return 0 if text == "max" else int(text)
-
-
-def _table(file: Path) -> dict[str, int]:
-    return {name: int(figure) for name, figure in (line.split() for line in file.read_text().splitlines())}
 
 
 def _blocks(file: Path) -> dict[str, int]:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Collection
 from ipaddress import IPv4Network
 
-from services.kubelet.proc import PROC
+from services.kubelet.proc import has_capabilities
 from services.kubelet.runtime import interface
 from services.kubelet.runtime.addresses import PodAddresses
 from services.kubelet.runtime.docker.engine import Engine
@@ -97,10 +97,3 @@ def is_here(name: str) -> bool:
         return bool(socket.if_nametoindex(name))
     except OSError:
         return False
-
-
-def has_capabilities(*numbers: int) -> bool:
-    """Whether this process has each of them."""
-    status = (PROC / "self" / "status").read_text()
-    effective = next((line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0")
-    return all(int(effective, 16) >> number & 1 for number in numbers)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from services.kubelet.runtime.memory_stat import UNLIMITED, details_of_memory, working_set
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.usage import NetworkUse, Usage, UsageDetails
-
-# Of cgroups v1 where such numbers are of the container with what is below it, else of v1 alone or v2.
-_CACHE, _RSS, _MAPPED = ("total_cache", "cache", "file"), ("total_rss", "rss", "anon"), ("total_mapped_file", "mapped_file", "file_mapped")
-_INACTIVE = ("total_inactive_file", "inactive_file")
-_FAULTS, _MAJOR, _SWAP = ("total_pgfault", "pgfault"), ("total_pgmajfault", "pgmajfault"), ("total_swap", "swap")
-# What the engine tells for no limit.
-UNLIMITED = 1 << 62
 
 
 def usage_of(pod: PodRef, container: str, stats: Mapping[str, Any]) -> Usage:
     """``stats`` is an answer of ``/containers/ID/stats``. Raises KeyError where it tells no CPU time."""
     cpu, memory = stats["cpu_stats"]["cpu_usage"]["total_usage"], _part(stats, "memory_stats")
-    used = max(int(memory.get("usage") or 0) - _first(_part(memory, "stats"), _INACTIVE), 0)
+    used = working_set(int(memory.get("usage") or 0), _part(memory, "stats"))
     return Usage(pod, container, int(cpu), used, int(_part(stats, "pids_stats").get("current") or 0), details_of(stats))
 
 
@@ -28,9 +23,9 @@ def details_of(stats: Mapping[str, Any]) -> UsageDetails:
     cpu = _part(stats, "cpu_stats")
     used, throttled = _part(cpu, "cpu_usage"), _part(cpu, "throttling_data")
     memory = _part(stats, "memory_stats")
-    told = _part(memory, "stats")
     limit = int(memory.get("limit") or 0)
-    return UsageDetails(
+    return replace(
+        details_of_memory(_part(memory, "stats")),
         cpu_user_nanoseconds=int(used.get("usage_in_usermode") or 0),
         cpu_system_nanoseconds=int(used.get("usage_in_kernelmode") or 0),
         cpu_periods=int(throttled.get("periods") or 0),
@@ -40,12 +35,6 @@ def details_of(stats: Mapping[str, Any]) -> UsageDetails:
         memory_most_bytes=int(memory.get("max_usage") or 0),
         memory_limit_bytes=limit if limit < UNLIMITED else 0,
         memory_failures=int(memory.get("failcnt") or 0),
-        cache_bytes=_first(told, _CACHE),
-        rss_bytes=_first(told, _RSS),
-        mapped_bytes=_first(told, _MAPPED),
-        swap_bytes=_first(told, _SWAP),
-        page_faults=_first(told, _FAULTS),
-        major_page_faults=_first(told, _MAJOR),
         read_bytes=_blocks(stats, "io_service_bytes_recursive", "read"),
         written_bytes=_blocks(stats, "io_service_bytes_recursive", "write"),
         reads=_blocks(stats, "io_serviced_recursive", "read"),
@@ -57,10 +46,6 @@ def details_of(stats: Mapping[str, Any]) -> UsageDetails:
 def _part(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = told.get(name) or {}
     return found
-
-
-def _first(told: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    return next((int(told[name]) for name in names if name in told), 0)
 
 
 def _blocks(stats: Mapping[str, Any], kind: str, operation: str) -> int:
