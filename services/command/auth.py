@@ -12,7 +12,8 @@ from google.protobuf.json_format import MessageToJson
 from knarr.api.apiserver.v1 import authorization_service_pb2 as face
 from knarr.api.apiserver.v1 import authorization_service_pb2_grpc as face_grpc
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
-from services.command.reach import explained
+from services.command.output import deliver
+from services.command.reach import answered
 from services.standalone.files import Files
 
 ANSWER_SECONDS = 10.0
@@ -49,9 +50,10 @@ class Question:
 
 def why(files: Files, question: Question, *, as_json: bool) -> int:
     """Prints the answer; 0 where it is yes, 1 where it is no."""
-    stub = face_grpc.AuthorizationServiceStub
-    answer: face.ExplainResponse = asyncio.run(explained(files, "apiserver", stub, question.request, ANSWER_SECONDS))
-    print(MessageToJson(answer) if as_json else "\n".join(told(question, answer)))
+    asked = question.request
+    call = answered(files, "apiserver", lambda channel: face_grpc.AuthorizationServiceStub(channel).Explain, asked, ANSWER_SECONDS)
+    answer: face.ExplainResponse = asyncio.run(call)
+    deliver(MessageToJson(answer) if as_json else "\n".join(told(question, answer)))
     return 0 if answer.allowed else 1
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from knarr.service.keypair import KeyPair
+from services.command.output import deliver
 from services.command.table import aligned
 from services.standalone.certificates import Found, certificates, renew, show_in_kubeconfig
 
@@ -21,9 +22,9 @@ def show(folder: Path, output: str) -> int:
     """Prints them; 1 where one of them is not good, or not for long."""
     found, moment = certificates(folder), datetime.now(UTC)
     if output == "json":
-        print(orjson.dumps([one.as_dict(moment) for one in found], option=orjson.OPT_INDENT_2).decode())
+        deliver(orjson.dumps([one.as_dict(moment) for one in found], option=orjson.OPT_INDENT_2).decode())
     else:
-        _print([HEADINGS, *(_row(one, moment) for one in found)])
+        deliver(_table(found, moment))
     return 0 if all(one.state(moment) == "good" for one in found) else 1
 
 
@@ -31,7 +32,7 @@ def renewed(folder: Path, names: Sequence[str], kubeconfig: Path | None) -> int:
     found, moment = renew(folder, names), datetime.now(UTC)
     if kubeconfig is not None and any(one.name == ADMIN for one in found):
         show_in_kubeconfig(kubeconfig, KeyPair.load(folder, ADMIN))
-    _print([HEADINGS, *(_row(one, moment) for one in found)])
+    print(_table(found, moment))
     return 0
 
 
@@ -41,5 +42,5 @@ def _row(found: Found, moment: datetime) -> tuple[str, ...]:
     return found.name, found.subject or "-", ",".join(found.groups) or "-", found.authority or "itself", until, found.state(moment)
 
 
-def _print(rows: Sequence[Sequence[str]]) -> None:
-    print(*aligned(rows, gap="   "), sep="\n")
+def _table(found: Sequence[Found], moment: datetime) -> str:
+    return "\n".join(aligned([HEADINGS, *(_row(one, moment) for one in found)], gap="   "))

@@ -69,6 +69,22 @@ def data_dir(command: F) -> F:
     )(command)
 
 
+def kubeconfig_option(command: F) -> F:
+    """Adds ``--kubeconfig``."""
+    words = "whose cluster it is (default: that of `knarr up`)"
+    return click.option("--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help=words)(command)
+
+
+def namespace_option(command: F) -> F:
+    """Adds ``--namespace``."""
+    return click.option("--namespace", "-n", default="default", metavar="NAME", help="where (default: default)")(command)
+
+
+def output_option(command: F) -> F:
+    """Adds ``--output``, for people or for programs."""
+    return click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="(default: text)")(command)
+
+
 def settings_options(command: F) -> F:
     """Adds an option for each setting that has one; None stands for what is not given."""
     for name, choice, default in reversed(list(options())):

@@ -9,7 +9,8 @@ from google.protobuf.json_format import MessageToJson
 
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as face
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as face_grpc
-from services.command.reach import explained
+from services.command.output import deliver
+from services.command.reach import answered
 from services.command.table import aligned
 from services.standalone.files import Files
 
@@ -20,9 +21,10 @@ SHOWN_NAMES = 5
 
 def why(files: Files, namespace: str, pod: str, *, as_json: bool) -> int:
     """Prints the answer; 0 where a node takes the pod, 1 where none does."""
-    question, stub = face.ExplainRequest(namespace=namespace, pod=pod), face_grpc.SchedulerServiceStub
-    answer: face.ExplainResponse = asyncio.run(explained(files, "scheduler", stub, question, ANSWER_SECONDS))
-    print(MessageToJson(answer) if as_json else "\n".join(told(answer)))
+    question = face.ExplainRequest(namespace=namespace, pod=pod)
+    call = answered(files, "scheduler", lambda channel: face_grpc.SchedulerServiceStub(channel).Explain, question, ANSWER_SECONDS)
+    answer: face.ExplainResponse = asyncio.run(call)
+    deliver(MessageToJson(answer) if as_json else "\n".join(told(answer)))
     return 0 if answer.choice else 1
 
 

@@ -1,4 +1,4 @@
-"""How the command reaches the components of a cluster that runs, and has one of them explain something."""
+"""How the command reaches the components of a cluster that runs, and asks one of them something."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ from services.standalone.files import Files
 NAMES = {"apiserver": "the API server", "scheduler": "the scheduler"}
 
 
-async def explained(
-    files: Files, component: str, stub: Callable[[grpc.aio.Channel], Any], question: Message, seconds: float, method: str = "Explain"
-) -> Any:
-    """What a component's ``method`` answers to a question. ``stub`` makes the service's of a channel. CommandError where it does not."""
+async def answered(files: Files, component: str, method: Callable[[grpc.aio.Channel], Any], question: Message, seconds: float) -> Any:
+    """What a component answers to a question. ``method`` makes the service's of a channel. CommandError where it does not answer."""
     address, token, authority = _reached(files, component)
     name = f"{NAMES[component]} at {address}"
     async with open_channel(address, authority, token) as channel:
         try:
             # A server that has just started may not be quick enough for the first handshake.
-            return await getattr(stub(channel), method)(question, timeout=seconds, wait_for_ready=True)
+            return await method(channel)(question, timeout=seconds, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 words = f"{name} did not answer within {seconds:g} s; `knarr status` says how the cluster is"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.command.output import deliver
 from services.command.table import aligned
 from services.simulation.observer import Sample
 from services.simulation.reading import read_trace
@@ -22,7 +23,7 @@ def play(file: Path, *, seed: int | None, as_json: bool) -> int:
     """Prints the report; 1 where pods wait for a node in the end, else 0."""
     trace = read_trace(file, seed)
     report = simulate(trace, _Progress(trace.until))
-    print(json.dumps(report.as_json(), indent=2) if as_json else "\n".join(lines(report)))
+    deliver(json.dumps(report.as_json(), indent=2) if as_json else "\n".join(lines(report)))
     return 1 if report.remainder.pods else 0
 
 

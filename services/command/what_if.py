@@ -10,7 +10,8 @@ from google.protobuf.json_format import MessageToJson
 
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as face
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as face_grpc
-from services.command.reach import explained
+from services.command.output import deliver
+from services.command.reach import answered
 from services.command.table import aligned
 from services.standalone.files import Files
 
@@ -20,10 +21,10 @@ _WORDS = {face.FATE_PLACED: "placed", face.FATE_WAITS: "waits", face.FATE_STAYS:
 
 def ask(files: Files, change: dict[str, Any], *, as_json: bool) -> int:
     """Prints the answer; 1 where a pod would find no node, else 0. ``change`` is one of the fields of the request."""
-    stub = face_grpc.SchedulerServiceStub
     question = face.WhatIfRequest(**change)
-    answer: face.WhatIfResponse = asyncio.run(explained(files, "scheduler", stub, question, ANSWER_SECONDS, "WhatIf"))
-    print(MessageToJson(answer) if as_json else "\n".join(told(answer)))
+    call = answered(files, "scheduler", lambda channel: face_grpc.SchedulerServiceStub(channel).WhatIf, question, ANSWER_SECONDS)
+    answer: face.WhatIfResponse = asyncio.run(call)
+    deliver(MessageToJson(answer) if as_json else "\n".join(told(answer)))
     return 1 if any(pod.fate == face.FATE_WAITS for pod in answer.pods) else 0
 
 

@@ -194,9 +194,10 @@ def test_where_output_leads_is_no_reason_to_fail(redirection: str, tmp_path: Pat
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("command", ["completion bash", "simulate tests/simulation/golden/growth.yaml"])
 @pytest.mark.parametrize(("redirection", "code"), [(">/dev/full", 1), ("| true", 0), (">/dev/null", 0)])
-def test_what_a_command_was_called_for_is_not_lost_in_silence(redirection: str, code: int) -> None:
-    command = f"{shlex.quote(sys.executable)} -P -c 'from services.command.main import main; main()' completion bash"
+def test_what_a_command_was_called_for_is_not_lost_in_silence(command: str, redirection: str, code: int) -> None:
+    command = f"{shlex.quote(sys.executable)} -P -c 'from services.command.main import main; main()' {command}"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", f"{command} {redirection}"], capture_output=True, text=True, check=False, timeout=30, cwd=ROOT
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,11 +50,12 @@ def test_pods_budgets_and_what_is_left_out() -> None:
 def test_what_is_asked(arguments: list[str], change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = []
 
-    async def answered(files: Any, component: str, stub: Any, question: face.WhatIfRequest, seconds: float, method: str) -> Any:
-        questions.append((component, method, question))
+    async def answered(files: Any, component: str, method: Any, question: face.WhatIfRequest, seconds: float) -> Any:
+        path = method(SimpleNamespace(unary_unary=lambda path, **_: path))
+        questions.append((component, path.rpartition("/")[2], question))
         return face.WhatIfResponse(pods=[face.PodOutcome(pod="a", fate=face.FATE_WAITS)])
 
-    monkeypatch.setattr(asking, "explained", answered)
+    monkeypatch.setattr(asking, "answered", answered)
     result = CliRunner().invoke(knarr, ["whatif", *arguments, "--data-dir", str(tmp_path), "-o", "json"], standalone_mode=False)
     assert questions == [("scheduler", "WhatIf", face.WhatIfRequest(**change))]
     assert result.return_value == 1 and '"fate": "FATE_WAITS"' in result.output

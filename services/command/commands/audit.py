@@ -8,14 +8,14 @@ import click
 
 from knarr.service.errors import CommandError
 from services.command.group import Command
-from services.command.options import data_dir
+from services.command.options import data_dir, kubeconfig_option
 from services.command.output import deliver
 from services.standalone.settings import ClusterSettings
 
 
 @click.command(cls=Command)
 @data_dir
-@click.option("--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="whose cluster it is (default: that of `knarr up`)")
+@kubeconfig_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="how it is told (default: text)")
 def audit(data_dir: Path, kubeconfig: Path | None, output: str) -> int:
     """look whether the cluster is as safe as it can be; exits with 1 when something is not

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from services.command.group import Commands
-from services.command.options import data_dir
+from services.command.options import data_dir, namespace_option, output_option
 from services.standalone.settings import ClusterSettings
 
 
@@ -21,11 +21,11 @@ def auth() -> None:
 @click.argument("verb", metavar="VERB")
 @click.argument("what", metavar="RESOURCE")
 @click.argument("name", default="", metavar="[NAME]")
-@click.option("--namespace", "-n", default="default", metavar="NAME", help="where (default: default)")
+@namespace_option
 @click.option("--all-namespaces", "-A", is_flag=True, help="in the whole cluster, which is also where what has no namespace lies")
 @click.option("--as", "user", default="", metavar="USER", help="about whom, like system:serviceaccount:NAMESPACE:NAME")
 @click.option("--as-group", "groups", multiple=True, metavar="GROUP", help="a group that he is in; repeat for each")
-@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="(default: text)")
+@output_option
 def why(
     data_dir: Path, verb: str, what: str, name: str, namespace: str, all_namespaces: bool, user: str, groups: tuple[str, ...], output: str
 ) -> int:

@@ -8,7 +8,7 @@ import click
 
 from knarr.service.errors import CommandError
 from services.command.group import Commands
-from services.command.options import data_dir
+from services.command.options import data_dir, kubeconfig_option
 from services.command.working import Working
 from services.standalone.settings import ClusterSettings
 
@@ -21,7 +21,7 @@ def secrets() -> None:
 @secrets.command()
 @data_dir
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="the EncryptionConfiguration (default: that of `knarr up`)")
-@click.option("--kubeconfig", type=click.Path(path_type=Path), metavar="FILE", help="whose cluster it is (default: that of `knarr up`)")
+@kubeconfig_option
 @click.option("--server", multiple=True, metavar="URL", help="an API server, where there are several; repeat for each")
 def rotate(data_dir: Path, config: Path | None, kubeconfig: Path | None, server: tuple[str, ...]) -> int:
     """replace the key that Secrets are encrypted with, while the cluster runs

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from services.command.group import Command
+from services.command.options import output_option
 
 
 @click.command("simulate", cls=Command)
 @click.argument("trace", type=click.Path(path_type=Path), metavar="TRACE")
 @click.option("--seed", type=click.IntRange(0), metavar="NUMBER", help="of what is left to chance (default: as the trace says, else 0)")
-@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="(default: text)")
+@output_option
 def simulate(trace: Path, seed: int | None, output: str) -> int:
     """what would become of the pods of a trace, played in a moment; exits with 1 when some still wait for a node in the end
 

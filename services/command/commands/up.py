@@ -79,8 +79,7 @@ def _start(settings: ClusterSettings, lock: int) -> int:
     try:
         with interruptible(), Working("starting the cluster"):
             timeout = process.start_timeout(settings.nodes)
-            tell = lambda step, seconds: print(f"  {seconds:5.2f} s  {step}", flush=True)  # noqa: E731
-            facts = process.start(files, options_of(settings), tell, lock, timeout)
+            facts = process.start(files, options_of(settings), _tell_step, lock, timeout)
     except KeyboardInterrupt:
         with undisturbed():
             print("interrupted: stopping the cluster again", file=sys.stderr)
@@ -89,6 +88,10 @@ def _start(settings: ClusterSettings, lock: int) -> int:
     print(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
     print(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
     return 0
+
+
+def _tell_step(step: str, seconds: float) -> None:
+    print(f"  {seconds:5.2f} s  {step}", flush=True)
 
 
 def _shown(path: Path) -> str:

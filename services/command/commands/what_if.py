@@ -9,17 +9,13 @@ from typing import Any
 import click
 
 from services.command.group import Command, Commands
-from services.command.options import data_dir
+from services.command.options import data_dir, namespace_option, output_option
 from services.standalone.settings import ClusterSettings
 
 
 def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every question."""
-    output = click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", help="(default: text)")
-    return data_dir(output(command))
-
-
-_namespace = click.option("--namespace", "-n", default="default", metavar="NAME", help="where (default: default)")
+    return data_dir(output_option(command))
 
 
 @click.group("whatif", cls=Commands, short_help="what would become of pods if something were otherwise; nothing is changed")
@@ -40,7 +36,7 @@ def drain(data_dir: Path, output: str, node: str) -> int:
 
 @what_if.command(cls=Command)
 @click.argument("pod", metavar="POD")
-@_namespace
+@namespace_option
 @_asking
 def delete(data_dir: Path, output: str, pod: str, namespace: str) -> int:
     """a pod were deleted"""
@@ -51,7 +47,7 @@ def delete(data_dir: Path, output: str, pod: str, namespace: str) -> int:
 @click.argument("pod", metavar="POD")
 @click.argument("requests", nargs=-1, required=True, metavar="RESOURCE=AMOUNT...")
 @click.option("--container", "-c", default="", metavar="NAME", help="whose (may be left out where there is one)")
-@_namespace
+@namespace_option
 @_asking
 def set_requests(data_dir: Path, output: str, pod: str, requests: tuple[str, ...], container: str, namespace: str) -> int:
     """a pod were made anew with other requests, like cpu=500m memory=1Gi"""
