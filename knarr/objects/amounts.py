@@ -34,6 +34,11 @@ def amounts(resources: Mapping[str, meta.Quantity]) -> Amounts:
     return {name: whole(name, amount.string) for name, amount in resources.items()}
 
 
+def amount_of(resources: Mapping[str, meta.Quantity], name: str) -> int:
+    """One amount of a ResourceList in whole units; 0 where it has none."""
+    return whole(name, resources[name].string) if name in resources else 0
+
+
 def whole(name: str, text: str) -> int:
     """One quantity in whole units, rounded up."""
     return quantity.milli(text) if name == CPU else quantity.value(text)

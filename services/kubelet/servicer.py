@@ -20,9 +20,9 @@ from services.kubelet.node.stats import Stats
 from services.kubelet.runtime.port import RUNNING, STDERR, STDOUT, Container, LogOptions, Runtime, RuntimeFailure, Sandbox, Session
 from services.kubelet.worker.manager import PodManager
 
-# Longer ago than any log: what calendars and engines take has an end.
 # The words of PodLogOptions; both where it is None.
 LOG_STREAMS = {"All": None, "Stdout": STDOUT, "Stderr": STDERR}
+# Longer ago than any log: what calendars and engines take has an end.
 LONGEST_SINCE_SECONDS = 50 * 365 * 86_400
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import quantity
-from knarr.objects.amounts import CPU, MEMORY, pod_requests, whole
+from knarr.objects.amounts import CPU, MEMORY, amount_of, pod_requests
 from knarr.objects.pods import init_and_main_containers
 from knarr.objects.qos import BEST_EFFORT, BURSTABLE, qos_of
 from knarr.objects.totals import limits_of
@@ -45,10 +45,10 @@ def of_pod(pod: core.Pod, pids: int = 0, *, alone: bool = False, swap_bytes: int
         return GroupLimits(pids=pids, huge_pages=huge, swap_bytes=swap_bytes)
     return GroupLimits(
         cpu_shares=shares(requests.get(CPU, 0)),
-        cpu_quota_micros=quota_micros(math.ceil(limits[CPU].value * 1000) + _overhead(spec, CPU))
+        cpu_quota_micros=quota_micros(math.ceil(limits[CPU].value * 1000) + amount_of(spec.overhead, CPU))
         if _is_limited(spec, CPU) and not alone
         else 0,
-        memory_bytes=limits[MEMORY].whole + _overhead(spec, MEMORY) if _is_limited(spec, MEMORY) else 0,
+        memory_bytes=limits[MEMORY].whole + amount_of(spec.overhead, MEMORY) if _is_limited(spec, MEMORY) else 0,
         pids=pids,
         huge_pages=huge,
         swap_bytes=swap_bytes,
@@ -143,7 +143,3 @@ def _is_limited(spec: core.PodSpec, name: str) -> bool:
     if asks_as_a_whole(spec) and name in spec.resources.limits:
         return True
     return all(name in container.resources.limits for container in init_and_main_containers(spec))
-
-
-def _overhead(spec: core.PodSpec, name: str) -> int:
-    return whole(name, spec.overhead[name].string) if name in spec.overhead else 0

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery import quantity
-from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, pod_requests, whole
+from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, amount_of, pod_requests, whole
 from knarr.objects.host_ports import host_ports
 from knarr.objects.pods import lasting_containers
 from knarr.objects.qos import BEST_EFFORT, GUARANTEED, qos_of
@@ -105,7 +103,8 @@ def pinned_refusal(pod: core.Pod, granted: core.Pod) -> Refusal | None:
     """Why a node that gives processors to pods alone does not grant one that runs what it asks for: a Guaranteed one keeps those that it
     began with, as with Kubernetes, where an alpha feature only changes that."""
     pairs = zip(lasting_containers(pod.spec), lasting_containers(granted.spec), strict=True)
-    if qos_of(pod) != GUARANTEED or not any(_cpu(spec) != _cpu(other) for spec, other in pairs):
+    requests = ((spec.resources.requests, other.resources.requests) for spec, other in pairs)
+    if qos_of(pod) != GUARANTEED or not any(amount_of(asked, CPU) != amount_of(had, CPU) for asked, had in requests):
         return None
     return Refusal(INFEASIBLE, f'Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "{STATIC}"')
 
@@ -114,18 +113,11 @@ def swap_refusal(pod: core.Pod, granted: core.Pod, swap: NodeSwap) -> Refusal | 
     """Why a container that may use swap does not get other memory while it runs, in Kubernetes' words; one that is started anew for it
     does."""
     for spec, other in zip(lasting_containers(pod.spec), lasting_containers(granted.spec), strict=True):
-        changes = any(_memory(getattr(spec.resources, kind)) != _memory(getattr(other.resources, kind)) for kind in ("requests", "limits"))
+        both = (spec.resources.requests, other.resources.requests), (spec.resources.limits, other.resources.limits)
+        changes = any(amount_of(asked, MEMORY) != amount_of(had, MEMORY) for asked, had in both)
         if changes and swap.of(granted, other) and not restarts_for(spec, cpu=False, memory=True):
             return Refusal(INFEASIBLE, "In-place resize of containers with swap is not supported.")
     return None
-
-
-def _memory(amounts: Mapping[str, meta.Quantity]) -> int:
-    return quantity.value(amounts["memory"].string) if "memory" in amounts else 0
-
-
-def _cpu(spec: core.Container) -> int:
-    return quantity.milli(spec.resources.requests["cpu"].string) if "cpu" in spec.resources.requests else 0
 
 
 def resize_refusal(

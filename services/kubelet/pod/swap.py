@@ -5,12 +5,10 @@ https://kubernetes.io/docs/concepts/architecture/nodes/#swap-memory
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery import quantity
+from knarr.objects.amounts import MEMORY, amount_of
 from knarr.objects.pods import init_and_main_containers
 from knarr.objects.qos import BURSTABLE, qos_of
 from services.kubelet.node.machine import Machine
@@ -32,7 +30,7 @@ class NodeSwap:
         """Bytes: none for critical pods, and for containers that ask for no memory, or for all that they may use."""
         if not (self.limited and self.memory_bytes) or qos_of(pod) != BURSTABLE or is_critical(pod):
             return 0
-        asked, most = (_memory(found) for found in (spec.resources.requests, spec.resources.limits))
+        asked, most = (amount_of(found, MEMORY) for found in (spec.resources.requests, spec.resources.limits))
         return 0 if asked == most else asked * self.swap_bytes // self.memory_bytes
 
     def of_pod(self, pod: core.Pod) -> int:
@@ -55,7 +53,3 @@ def swap_trouble(settings: KubeletSettings, machine: Machine, *, unified: bool) 
             " leave it out, or boot with systemd.unified_cgroup_hierarchy=1"
         )
     return ""
-
-
-def _memory(amounts: Mapping[str, meta.Quantity]) -> int:
-    return quantity.value(amounts["memory"].string) if "memory" in amounts else 0

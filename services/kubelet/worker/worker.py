@@ -18,7 +18,7 @@ from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.times import to_time
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
-from knarr.objects.pods import every_container, is_finished
+from knarr.objects.pods import FAILED, SUCCEEDED, every_container, is_finished
 from services.kubelet.container.probes import Prober
 from services.kubelet.container.termination import termination_message
 from services.kubelet.pod import preemption
@@ -43,7 +43,6 @@ from services.kubelet.worker.waiting_events import WaitingEvents
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-FINISHED = ("Succeeded", "Failed")
 # By SIGKILL.
 KILLED = 128 + 9
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
@@ -288,7 +287,7 @@ class PodWorker:
         own, node = self._context.settings.node_ip, self._context.node
         view = StatusView(self._pod, observation, self.facts, now, own, decision.waiting, scheme, node.recursive_read_only)
         status = pod_status(view)
-        if status.phase in FINISHED and self._context.devices.has(self._ref.uid):
+        if status.phase in (SUCCEEDED, FAILED) and self._context.devices.has(self._ref.uid):
             # Whoever hears that a pod has ended may give its devices to another one.
             status.phase = "Running"
         self._pod.status.CopyFrom(status)
