@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from knarr.api.core.v1 import core_pb2 as core
 
 NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "PreferNoSchedule", "NoExecute"
+EFFECTS = (NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE)
 # Taints that Kubernetes itself sets on nodes.
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
@@ -15,6 +16,15 @@ NETWORK_UNAVAILABLE = "node.kubernetes.io/network-unavailable"
 # And the one that a node has until the cloud controller manager knows its machine.
 UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 UNSCHEDULABLE_TAINT = core.Taint(key=UNSCHEDULABLE, effect=NO_SCHEDULE)
+
+
+def parse_taint(text: str) -> core.Taint:
+    """``key=value:effect``, as people write it; the value may be left out. Raises ValueError, which says what it must be like."""
+    head, _, effect = text.rpartition(":")
+    key, _, value = head.partition("=")
+    if effect not in EFFECTS or not key:
+        raise ValueError(f"must be like dedicated=builds:NoSchedule, with one of {', '.join(EFFECTS)}")
+    return core.Taint(key=key, value=value, effect=effect)
 
 
 def tolerates(toleration: core.Toleration, taint: core.Taint) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from knarr.machinery.errors import StatusError
+from knarr.machinery.forms import parse_duration
 from knarr.machinery.yaml_text import yaml_documents
 from knarr.service.errors import CommandError
 
@@ -80,3 +81,11 @@ def refuse_others(found: Any, path: str, *known: str) -> None:
         raise ValueError(f"{path}: must be a mapping".lstrip(": "))
     if unknown := sorted(str(name) for name in found if name not in known):
         raise ValueError(f"{path}: unknown field {unknown[0]!r}".lstrip(": "))
+
+
+def seconds_of(value: Any, path: str) -> float:
+    """Of a time as Kubernetes writes it, of either sign; raises ValueError."""
+    try:
+        return parse_duration(str(value)) / 1e9
+    except ValueError as error:
+        raise ValueError(f"{path}: Invalid value: {value!r}: {error}; write it like 30s or 2m") from error

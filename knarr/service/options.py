@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 MAX_PORT = 65535
 MAX_DOMAIN = 253
@@ -178,6 +181,23 @@ def boolean(text: str) -> bool:
     if text not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
     return text == "true"
+
+
+def add_boolean(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
+    """Adds a flag that is false, and true where it is given alone or with ``true``."""
+    parser.add_argument(name, type=boolean, nargs="?", const=True, default=False, metavar="BOOL", help=help_text)
+
+
+def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """What raises ValueError as the type of a flag, whose error has its words."""
+
+    def parsed(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
 
 
 def one_of(*choices: str) -> Callable[[str], str]:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from knarr.client.client import Client
+from knarr.objects.tolerations import parse_taint
 from knarr.service.command import client_parser, run, run_component, without_tokens
 from knarr.service.options import (
     address,
@@ -35,7 +36,6 @@ from services.kubelet.shutdown_flags import add_shutdown_flags, shutdown_periods
 
 # The most that Linux can be told to give.
 MAX_PROCESS_ID = 1 << 22
-EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 # What a kubelet that asks for its certificates need not be given.
 ASKED_FOR = ("cert", "key", "tokens", "token")
 
@@ -52,9 +52,10 @@ def taints(text: str) -> tuple[str, ...]:
     """``key=value:effect``, separated by commas; the value may be left out."""
     found = tuple(filter(None, text.split(",")))
     for taint in found:
-        head, _, effect = taint.rpartition(":")
-        if effect not in EFFECTS or not head.partition("=")[0]:
-            raise argparse.ArgumentTypeError(f"{taint!r} is no taint like dedicated=builds:NoSchedule, with one of {', '.join(EFFECTS)}")
+        try:
+            parse_taint(taint)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{taint!r} is no taint: it {error}") from None
     return found
 
 

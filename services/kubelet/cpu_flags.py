@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from knarr.service.options import checked
 from services.kubelet.cpu_policy import NONE, POLICIES, STATIC, CpuPolicy, parse_cpus, parse_options
 
 
@@ -19,14 +20,14 @@ def add_cpu_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--cpu-manager-policy-options",
-        type=_options,
+        type=checked(_options),
         default={},
         metavar="NAME=true,…",
         help=f"of the policy {STATIC}: full-pcpus-only, distribute-cpus-across-numa, strict-cpu-reservation",
     )
     group.add_argument(
         "--reserved-cpus",
-        type=_cpus,
+        type=checked(parse_cpus),
         default=frozenset(),
         metavar="LIST",
         help="processors that are kept for the system, like 0-1,8, instead of so many as cpu in --kube-reserved and --system-reserved says",
@@ -62,17 +63,7 @@ def cpu_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _options(text: str) -> dict[str, bool]:
     pairs = [part.partition("=") for part in filter(None, text.split(","))]
-    try:
-        return parse_options({name.strip(): value.strip() for name, _, value in pairs})
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _cpus(text: str) -> frozenset[int]:
-    try:
-        return parse_cpus(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return parse_options({name.strip(): value.strip() for name, _, value in pairs})
 
 
 def _none(text: str) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from knarr.machinery import quantity
-from knarr.machinery.forms import parse_duration
-from knarr.service.configuration_file import document_of, read_configuration, refuse_others
+from knarr.service.configuration_file import document_of, read_configuration, refuse_others, seconds_of
 from services.kubelet.runtime.hollow import HollowSettings
 
 API_VERSION, KIND = "knarr.dev/v1", "HollowFaults"
+# Of HollowSettings, as files call them.
 DELAYS = {"startDelay": "start_seconds", "stopDelay": "stop_seconds", "pullDelay": "pull_seconds"}
 SWITCHES = ("down", "cutOff")
 EFFECTS = (*SWITCHES, *DELAYS, "missingImages", "usage")
@@ -133,10 +133,7 @@ def _usage(value: Any, path: str) -> Callable[[Condition], Condition]:
 
 
 def _seconds(value: Any, path: str) -> float:
-    try:
-        seconds = parse_duration(str(value)) / 1e9
-    except ValueError as error:
-        raise ValueError(f"{path}: Invalid value: {value!r}: {error}; write it like 30s or 2m") from error
+    seconds = seconds_of(value, path)
     if seconds < 0:
         raise ValueError(f"{path}: Invalid value: {value!r}: must be greater than or equal to 0")
     return seconds

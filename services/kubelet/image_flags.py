@@ -8,7 +8,7 @@ from typing import Any
 
 from knarr.service.configuration_file import read_configuration
 from knarr.service.errors import CommandError
-from knarr.service.options import boolean, number
+from knarr.service.options import add_boolean, number
 from services.kubelet.credential_config import KIND, parse_config
 from services.kubelet.image_verification import NEVER_ALLOWLISTED, NEVER_PRELOADED, POLICIES, image_verification
 
@@ -25,15 +25,7 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
         help=f"a {KIND}: programs that know logins to registries",
     )
     group.add_argument("--image-credential-provider-bin-dir", type=Path, metavar="DIR", help="where those programs lie")
-    group.add_argument(
-        "--serialize-image-pulls",
-        type=boolean,
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="BOOL",
-        help="pull one image after the other (default: at the same time)",
-    )
+    add_boolean(group, "--serialize-image-pulls", "pull one image after the other (default: at the same time)")
     group.add_argument(
         "--max-parallel-image-pulls",
         type=number(1, MOST_PULLS),

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from knarr.machinery import quantity
 from knarr.objects.amounts import whole
-from knarr.service.options import boolean, duration, number
+from knarr.service.options import add_boolean, checked, duration, number
 from services.kubelet.swap_behavior import LIMITED_SWAP, NO_SWAP, SWAP_BEHAVIORS
 from services.kubelet.thresholds import DEFAULT_HARD, GarbageRules, parse_amounts, parse_graces, thresholds_of
 
 RESERVABLE = ("cpu", "memory", "ephemeral-storage", "pid")
 YEAR_SECONDS = 366 * 24 * 3600.0
 MONTH_SECONDS = 30 * 24 * 3600.0
-T = TypeVar("T")
 
 
 def add_resource_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +24,7 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             name, type=reserved, default={}, metavar="NAME=AMOUNT,…", help=f"kept for {whose}: {', '.join(RESERVABLE)} (default: nothing)"
         )
-    group.add_argument(
-        "--fail-swap-on", type=boolean, nargs="?", const=True, default=False, metavar="BOOL", help="do not start where the machine has swap"
-    )
+    add_boolean(group, "--fail-swap-on", "do not start where the machine has swap")
     group.add_argument(
         "--memory-swap-behavior",
         choices=SWAP_BEHAVIORS,
@@ -39,28 +35,28 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-pods", type=number(0, 1 << 20), default=110, metavar="N", help="most pods (default: %(default)s)")
     group.add_argument(
         "--eviction-hard",
-        type=_checked(lambda text: parse_amounts(text, "<", zero=True)),
+        type=checked(lambda text: parse_amounts(text, "<", zero=True)),
         default=DEFAULT_HARD,
         metavar="SIGNAL<AMOUNT,…",
         help="pods are ended at once where so little of a signal is left (default: " + DEFAULT_HARD.replace("%", "%%") + ")",
     )
     group.add_argument(
         "--eviction-soft",
-        type=_checked(lambda text: parse_amounts(text, "<", zero=False)),
+        type=checked(lambda text: parse_amounts(text, "<", zero=False)),
         default={},
         metavar="SIGNAL<AMOUNT,…",
         help="pods are ended where so little has been left for the grace period of its signal (default: none)",
     )
     group.add_argument(
         "--eviction-soft-grace-period",
-        type=_checked(parse_graces),
+        type=checked(parse_graces),
         default={},
         metavar="SIGNAL=TIME,…",
         help="how long so little must have been left for a soft threshold, each of which needs one, like memory.available=1m30s",
     )
     group.add_argument(
         "--eviction-minimum-reclaim",
-        type=_checked(lambda text: parse_amounts(text, "=", zero=True)),
+        type=checked(lambda text: parse_amounts(text, "=", zero=True)),
         default={},
         metavar="SIGNAL=AMOUNT,…",
         help="how much more than the threshold must be left until no more pods are ended (default: nothing)",
@@ -137,15 +133,3 @@ def reserved(text: str) -> dict[str, int]:
         if found[name] < 0:
             raise argparse.ArgumentTypeError(f"{part!r} must not be negative")
     return found
-
-
-def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """With the parser's own words as the flag's error."""
-
-    def checked(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return checked

@@ -12,17 +12,16 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import catalog, codec, quantity, validation
 from knarr.machinery.errors import StatusError
-from knarr.machinery.forms import parse_duration
 from knarr.machinery.yaml_text import yaml_documents
-from knarr.service.configuration_file import document_of, read_configuration, refuse_others
+from knarr.objects.tolerations import parse_taint
+from knarr.service.configuration_file import document_of, read_configuration, refuse_others, seconds_of
+from services.kubelet.hollow_faults import DELAYS
 from services.kubelet.runtime.hollow import HollowSettings
 from services.simulation.short_form import Arrivals, Short
 from services.simulation.trace import MOST_NODES, MOST_PODS, NodeChange, NodeGroup, Trace, Workload, WorkloadChange
 
 API_VERSION, KIND = "knarr.dev/v1", "Trace"
-DELAYS = {"startDelay": "start_seconds", "stopDelay": "stop_seconds", "pullDelay": "pull_seconds"}
 NODE_CHANGES = ("add", "remove", "fail")
-EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 SHORT = ("name", "namespace", "replicas", "requests", "duration", "arrivals", "nodeSelector", "tolerations", "priorityClassName")
 LONGEST_SECONDS = 366 * 86_400.0
 MOST_REPLICAS, MOST_SAMPLES = 1_000_000, 1_000
@@ -223,9 +222,10 @@ def _words(value: Any, path: str) -> dict[str, str]:
 
 
 def _taint(value: Any, path: str) -> str:
-    head, _, effect = str(value).rpartition(":")
-    if effect not in EFFECTS or not head.partition("=")[0]:
-        raise ValueError(f"{path}: Invalid value: {value!r}: must be like dedicated=builds:NoSchedule, with one of {', '.join(EFFECTS)}")
+    try:
+        parse_taint(str(value))
+    except ValueError as error:
+        raise ValueError(f"{path}: Invalid value: {value!r}: {error}") from None
     return str(value)
 
 
@@ -255,10 +255,7 @@ def _processors(value: Any, path: str) -> int:
 
 
 def _seconds(value: Any, path: str, least: float = 0.0) -> float:
-    try:
-        seconds = parse_duration(str(value)) / 1e9
-    except ValueError as error:
-        raise ValueError(f"{path}: Invalid value: {value!r}: {error}; write it like 30s or 2m") from error
+    seconds = seconds_of(value, path)
     if not least <= seconds <= LONGEST_SECONDS:
         bounds = f"from {least:g}s to {LONGEST_SECONDS / 3600:g}h"
         raise ValueError(f"{path}: Invalid value: {value!r}: must be {bounds}")

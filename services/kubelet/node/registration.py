@@ -7,7 +7,7 @@ from knarr.objects.copies import copy_of
 from knarr.objects.labels import HOSTNAME
 from knarr.objects.local_path import FOLDERS
 from knarr.objects.pod_ranges import WISH_ANNOTATION
-from knarr.objects.tolerations import NO_SCHEDULE, UNINITIALIZED
+from knarr.objects.tolerations import NO_SCHEDULE, UNINITIALIZED, parse_taint
 from services.kubelet.node.machine import Machine
 from services.kubelet.settings import EXTERNAL, KubeletSettings
 
@@ -27,10 +27,7 @@ def desired_node(settings: KubeletSettings, machine: Machine, wish: str) -> core
     node.spec.provider_id = settings.provider_id
     if settings.cloud_provider == EXTERNAL:
         node.spec.taints.add(key=UNINITIALIZED, value="true", effect=NO_SCHEDULE)
-    for text in settings.taints:
-        key_value, _, effect = text.rpartition(":")
-        key, _, value = key_value.partition("=")
-        node.spec.taints.add(key=key, value=value, effect=effect)
+    node.spec.taints.extend(map(parse_taint, settings.taints))
     return node
 
 
