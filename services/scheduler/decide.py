@@ -87,7 +87,7 @@ def decide(
     roster = profile.roster(pod)
     if (hopeless := impossible(roster.judging, pod)) is not None:
         plugin, words = hopeless
-        return Decision(summary=f"0/{len(nodes)} nodes are available: {words}.", refused_by=frozenset({plugin.name}), hopeless=True)
+        return Decision(summary=unavailable(len(nodes), words), refused_by=frozenset({plugin.name}), hopeless=True)
     feasible, refused = _filter(nodes, roster.filters, pod)
     rows = rows_of(feasible)
     kept = rows if advice is None else _advised(nodes, rows, advice)
@@ -149,8 +149,12 @@ def summary(count: int, reasons: Counter[str]) -> str:
     """``0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.``"""
     if not count:
         return NO_NODES
-    told = sorted(f"{number} {reason}" for reason, number in reasons.items())
-    return f"0/{count} nodes are available: {', '.join(told)}."
+    return unavailable(count, ", ".join(sorted(f"{number} {reason}" for reason, number in reasons.items())))
+
+
+def unavailable(count: int, why: str) -> str:
+    """The words of the event, of so many nodes."""
+    return f"0/{count} nodes are available: {why}."
 
 
 def _filter(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Mask, list[tuple[Plugin, Mask]]]:

@@ -76,10 +76,7 @@ class Departures:
 
     def _view(self) -> View:
         """The nodes as they are, with those that are reserved."""
-        view = View(self.table)
-        for facts, node in self._reserved:
-            view.put_pod(facts, node)
-        return view
+        return View(self.table, self._reserved)
 
     def refusal(self, plugin: Plugin, row: int) -> list[str] | None:
         """Why a plugin that looks across nodes refuses a row as it is; None where it does not."""

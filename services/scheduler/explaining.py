@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.copies import copy_of
 from services.scheduler.advice import Advice, AdviceFailed
 from services.scheduler.advisers import Advisers
-from services.scheduler.decide import Decision, Explanation, explain, impossible, summary
+from services.scheduler.decide import Decision, Explanation, explain, impossible, summary, unavailable
 from services.scheduler.hindrances import Hindrances
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preempter import Preempter
@@ -52,8 +52,7 @@ class Explaining:
     def judged(self, pod: core.Pod) -> Explanation:
         """The verdict on every node, as if the pod were to be placed now, by the plugins of this process alone."""
         state = self._state
-        # A pod of another scheduler is judged as if it were to be placed here.
-        profile = state.profile_of(pod) if state.knows(pod) else next(iter(state.profiles.values()))
+        profile = state.judging_profile(pod)
         facts, view = _free(pod), View(state.table)
         view.remove_pod(facts.uid)
         nodes = state.nominations.shown_to(facts, view)
@@ -62,7 +61,7 @@ class Explaining:
         if any(not verdict.refused_by for verdict in verdicts):
             return Explanation(profile, verdicts)
         if (hopeless := impossible(profile.filters, facts)) is not None:
-            return Explanation(profile, verdicts, f"0/{len(verdicts)} nodes are available: {hopeless[1]}.")
+            return Explanation(profile, verdicts, unavailable(len(verdicts), hopeless[1]))
         reasons = Counter(reason for verdict in verdicts for reason in verdict.reasons)
         return Explanation(profile, verdicts, summary(len(verdicts), reasons), hindrances.remedies())
 

@@ -54,6 +54,10 @@ class SchedulerState:
         """The one by which a pod is placed; KeyError when it is another scheduler's."""
         return self.profiles[pod.spec.scheduler_name or DEFAULT_SCHEDULER]
 
+    def judging_profile(self, pod: core.Pod) -> Profile:
+        """The same for questions: a pod of another scheduler is judged as if it were to be placed here."""
+        return self.profile_of(pod) if self.knows(pod) else next(iter(self.profiles.values()))
+
     def is_refused_by_others(self, pod: PodFacts) -> bool:
         """Whether one was the cause last that a pod has no node who is no filter of this process."""
         waiting, profile = self.queue.get(pod.key), self.profile_of(pod.pod)
@@ -205,20 +209,13 @@ class SchedulerState:
 
         @cache
         def seen_with(uids: frozenset[str]) -> Nodes:
-            return self._with(pod for pod in promised if pod.uid in uids)
+            return View(self.table, ((pod, self.nominations.node_of(pod.uid)) for pod in promised if pod.uid in uids))
 
         def helps(waiting: Waiting) -> bool:
             before = (pod.uid for pod in promised if pod.priority >= waiting.pod.priority and pod.uid != waiting.pod.uid)
             return self._helps(waiting, change, seen_with(frozenset(before)) if promised else self.table)
 
         self.queue.changed(helps)
-
-    def _with(self, promised: Iterable[PodFacts]) -> Nodes:
-        """The table, with pods on the nodes that they were promised."""
-        view = View(self.table)
-        for pod in promised:
-            view.put_pod(pod, self.nominations.node_of(pod.uid))
-        return view
 
     def _refusing(self, waiting: Waiting) -> Iterable[Plugin]:
         """The plugins that refused a pod nodes."""

@@ -25,9 +25,10 @@ _SHARED = ("rows", "nodes", "alive", "unschedulable", "assumed_cpu", "assumed_me
 
 
 class View(Nodes):
-    """Begins as the table is; ``put_pod``, ``remove_pod``, ``put_node`` and ``remove_node`` change what it shows."""
+    """Begins as the table is, with pods that are ``placed`` on nodes besides; ``put_pod``, ``remove_pod``, ``put_node`` and ``remove_node``
+    change what it shows."""
 
-    def __init__(self, table: NodeTable) -> None:
+    def __init__(self, table: NodeTable, placed: Iterable[tuple[PodFacts, str]] = ()) -> None:
         self._table = table
         self.parts = table.parts
         for name in _SHARED:
@@ -41,6 +42,8 @@ class View(Nodes):
         self._more: dict[Likeness, Counter[int]] = {}
         self._changed_parts: dict[int, frozenset[Part]] = {}
         self._touched: set[int] = set()
+        for facts, node_name in placed:
+            self.put_pod(facts, node_name)
 
     @property
     def table(self) -> Nodes:

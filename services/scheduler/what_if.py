@@ -23,7 +23,6 @@ from knarr.objects.pods import MIRROR
 from services.scheduler.decide import decide
 from services.scheduler.nodes import Nodes
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.profile import Profile
 from services.scheduler.state import SchedulerState
 from services.scheduler.view import View
 
@@ -150,10 +149,7 @@ class WhatIf:
 
     def _view(self) -> View:
         """The nodes as they are, with promised pods where they were promised to be."""
-        view = View(self._state.table)
-        for pod in self._promised:
-            view.put_pod(pod, self._state.nominations.node_of(pod.uid))
-        return view
+        return View(self._state.table, ((pod, self._state.nominations.node_of(pod.uid)) for pod in self._promised))
 
     def _evict(self, change: Change, pod: PodFacts, name: str) -> None:
         owner = controller_of(pod.pod)
@@ -189,7 +185,7 @@ class WhatIf:
         """By uid, in the order in which they are placed."""
         source, found = random.Random(0), dict[str, PodOutcome]()
         for pod, left in sorted(pods, key=lambda pair: (-pair[0].priority, pair[0].pod.metadata.creation_timestamp.seconds, pair[0].key)):
-            decision = decide(nodes, self._profile(pod), pod, source)
+            decision = decide(nodes, self._state.judging_profile(pod.pod), pod, source)
             if decision.node:
                 nodes.put_pod(pod, decision.node)
                 found[pod.uid] = PodOutcome(pod.key, Fate.PLACED, left, decision.node)
@@ -205,11 +201,6 @@ class WhatIf:
             if held:
                 found.append(BudgetOutcome(key, budget.status.disruptions_allowed, sorted(held)))
         return found
-
-    def _profile(self, pod: PodFacts) -> Profile:
-        # Pods of other schedulers are judged as if they were to be placed here.
-        state = self._state
-        return state.profile_of(pod.pod) if state.knows(pod.pod) else next(iter(state.profiles.values()))
 
     def _node(self, name: str) -> core.Node:
         table: Nodes = self._state.table
