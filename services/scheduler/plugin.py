@@ -149,6 +149,10 @@ class Plugin(abc.ABC):
         """Whether the answers depend on what is placed; else no pod that leaves changes them."""
         return any(part.subject is Subject.PLACED for part in self.reads)
 
+    def concerns(self, pod: PodFacts) -> bool:
+        """Whether the filter, the score and ``impossible`` may have something to say of a pod, by ``concerned_by``."""
+        return not self.concerned_by or not self.concerned_by.isdisjoint(pod.has)
+
     def impossible(self, pod: PodFacts) -> str:
         """Why no node whatever will do, in the words of the event; empty where some may. ``filter`` accepts none then."""
         return ""
@@ -164,7 +168,7 @@ class Plugin(abc.ABC):
 
     def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
         """Whether the filter accepts any node for a pod, as it is and whichever pods leave; False when in doubt."""
-        return False
+        return not self.concerns(pod)
 
     def room(self, pod: PodFacts, nodes: Nodes, row: int) -> Room | None:
         """What stands for the filter at one row while pods leave it and come back; None where it has to see the nodes."""

@@ -79,15 +79,11 @@ class Profile:
         """Which of its plugins a pod concerns."""
         found = self._rosters.get(pod.has)
         if found is None:
-
-            def concerned(plugin: Plugin) -> bool:
-                return not plugin.concerned_by or not plugin.concerned_by.isdisjoint(pod.has)
-
-            filters = [plugin for plugin in self.filters if concerned(plugin)]
+            filters = [plugin for plugin in self.filters if plugin.concerns(pod)]
             found = self._rosters[pod.has] = Roster(
                 judging=[plugin for plugin in filters if type(plugin).impossible is not Plugin.impossible],
                 filters=filters,
-                scores=[(plugin, weight) for plugin, weight in self.scores if concerned(plugin)],
+                scores=[(plugin, weight) for plugin, weight in self.scores if plugin.concerns(pod)],
             )
         return found
 

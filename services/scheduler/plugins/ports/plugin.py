@@ -28,9 +28,6 @@ class Ports(Plugin):
     def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
         return not pod.host_ports or _is_free(pod, nodes, row)
 
-    def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
-        return not pod.host_ports
-
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
         return ["node(s) didn't have free ports for the requested pod ports"]
 

@@ -98,9 +98,6 @@ class VolumeBinding(ToldTogether, Plugin):
             return str(error)
         return ""
 
-    def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
-        return not pod.claims
-
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         if not pod.claims:
             return None
