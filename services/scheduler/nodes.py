@@ -19,7 +19,7 @@ from knarr.objects.amounts import PODS, Amounts, amounts
 from services.scheduler.likeness import Likeness
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, differing
 from services.scheduler.pod_facts import PodFacts, bounded
-from services.scheduler.tally import Asked, Question
+from services.scheduler.tally import Asked, Question, resized
 
 Amount = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -211,16 +211,12 @@ class Nodes(abc.ABC):
         return row
 
     def _grow(self) -> None:
-        def longer(old: NDArray[Any]) -> NDArray[Any]:
-            new = np.zeros(len(old) * 2, old.dtype)
-            new[: len(old)] = old
-            return new
-
+        size = 2 * len(self.alive)
         for name in ("alive", "unschedulable", "assumed_cpu", "assumed_memory"):
-            setattr(self, name, longer(getattr(self, name)))
+            setattr(self, name, resized(getattr(self, name), size))
         for columns in (self.allocatable, self.requested):
             for resource in columns:
-                columns[resource] = longer(columns[resource])
+                columns[resource] = resized(columns[resource], size)
 
     def _add_column(self, resource: str) -> None:
         for columns in (self.allocatable, self.requested):

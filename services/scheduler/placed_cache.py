@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.scheduler.nodes import Nodes, Rows
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.tally import resized
 
 S = TypeVar("S", bound=np.generic)
 
@@ -69,9 +70,7 @@ class PlacedCache(Generic[S]):
     def _with(self, values: NDArray[S], pod: PodFacts, nodes: Nodes, rows: list[int], *, own: bool = False) -> NDArray[S]:
         """The values with those rows reckoned anew; changed in place where they are ``own`` and long enough."""
         if not own or len(values) < nodes.size:
-            longer: NDArray[Any] = np.zeros(nodes.size, values.dtype)
-            longer[: len(values)] = values
-            values = longer
+            values = resized(values, nodes.size)
         if self._evaluate_one is not None and len(rows) <= FEW:
             for row in rows:
                 values[row] = self._evaluate_one(pod, nodes, row)

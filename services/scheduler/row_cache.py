@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.nodes import Nodes
 from services.scheduler.parts import Part, Subject
+from services.scheduler.tally import resized
 
 Q = TypeVar("Q")
 S = TypeVar("S", bound=np.generic)
@@ -48,7 +49,7 @@ class RowCache(Generic[Q, S]):
         changed = nodes.changed_rows(self._reads)
         if not changed and len(values) == nodes.size:
             return values
-        values = self._resized(values, nodes.size)
+        values = resized(values, nodes.size)
         self._fill(values, nodes, question, changed)
         return values
 
@@ -72,7 +73,7 @@ class RowCache(Generic[Q, S]):
                 self._entries.popitem(last=False)
         elif entry.version != table.version:
             if len(entry.values) < table.size:
-                entry.values = self._resized(entry.values, table.size)
+                entry.values = resized(entry.values, table.size)
             self._fill(entry.values, table, question, table.changed_since(entry.version, self._reads))
             entry.version, entry.some = table.version, None
         self._entries.move_to_end(key)
@@ -86,11 +87,6 @@ class RowCache(Generic[Q, S]):
             )
         self._table = table
         self._entries.clear()
-
-    def _resized(self, values: NDArray[S], size: int) -> NDArray[S]:
-        new = np.zeros(size, self._dtype)
-        new[: len(values)] = values
-        return new
 
     def _fill(self, values: NDArray[Any], nodes: Nodes, question: Q, rows: Iterable[int]) -> None:
         for row in rows:

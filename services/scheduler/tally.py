@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ REMEMBERED_CHANGES = 10_000
 REMEMBERED_WEIGHTS = 4096
 
 Counts = NDArray[np.int64]
+S = TypeVar("S", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +161,8 @@ class Tallies:
         return (item for name in names for item in self._rows.get(name, {}).items())
 
 
-def resized(values: Counts, size: int) -> Counts:
+def resized(values: NDArray[S], size: int) -> NDArray[S]:
     """A copy with as many rows; new ones hold zero."""
-    new = np.zeros(size, np.int64)
+    new: NDArray[Any] = np.zeros(size, values.dtype)
     new[: len(values)] = values
     return new
