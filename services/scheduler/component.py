@@ -45,7 +45,7 @@ from services.scheduler.preparer import Preparer
 from services.scheduler.profile import DEFAULT_SCHEDULER, Profile
 from services.scheduler.queue import State, Waiting
 from services.scheduler.remote.asking import RemotePlugins, Reservation
-from services.scheduler.remote.peer import RemoteFailed
+from services.scheduler.remote_plugin import RemoteFailed
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, invalid, not_supported, required
 from knarr.service.options import address
+from services.scheduler.advice import AdviceFailed
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
 from services.scheduler.plugin import Cluster, Plugin
 from services.scheduler.seconds import Seconds
@@ -105,3 +106,11 @@ class RemotePlugin(Plugin):
 def remote_plugin(name: str) -> type[RemotePlugin]:
     """The one of a name."""
     return type(name, (RemotePlugin,), {"name": name})
+
+
+class RemoteFailed(AdviceFailed):
+    """Of such a plugin. ``answered``: it is what the plugin says itself of a pod."""
+
+    def __init__(self, by: str, words: str, *, answered: bool = False) -> None:
+        super().__init__(words)
+        self.by, self.answered = by, answered

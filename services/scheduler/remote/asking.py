@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from knarr.service.late import loaded
 from services.scheduler.advice import Advice, Refusal
 from services.scheduler.node_table import NodeTable
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.profile import Profile
-from services.scheduler.remote.peer import Peer, RemoteFailed
-from services.scheduler.remote_plugin import RemotePlugin
+from services.scheduler.remote_plugin import RemoteFailed, RemotePlugin
+
+if TYPE_CHECKING:
+    from services.scheduler.remote.peer import Peer
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ class RemotePlugins:
             if not left:
                 break
             try:
-                refused.update(await self._peer(plugin).filter(pod, left, without))
+                refused.update(await (await self._peer(plugin)).filter(pod, left, without))
             except RemoteFailed as error:
                 self._pass_over(plugin, error)
             left = [name for name in left if name not in refused]
@@ -50,7 +54,7 @@ class RemotePlugins:
         """Has them set aside what the pod needs; all or, raising RemoteFailed, none of them."""
         reservation = Reservation(pod, node)
         for plugin in profile.remote_preparing:
-            peer = self._peer(plugin)
+            peer = await self._peer(plugin)
             # It may have done so even where nothing is heard of it.
             reservation.peers.append(peer)
             try:
@@ -67,7 +71,7 @@ class RemotePlugins:
         """Until all say that the pod can be bound. Raises RemoteFailed."""
         for plugin in profile.remote_preparing:
             try:
-                await self._peer(plugin).pre_bind(pod, node)
+                await (await self._peer(plugin)).pre_bind(pod, node)
             except RemoteFailed as error:
                 if error.answered:
                     raise
@@ -77,7 +81,7 @@ class RemotePlugins:
         found = {}
         for plugin, weight in profile.remote_scores:
             try:
-                points = await self._peer(plugin).score(pod, left)
+                points = await (await self._peer(plugin)).score(pod, left)
             except RemoteFailed as error:
                 self._pass_over(plugin, error)
                 continue
@@ -91,9 +95,11 @@ class RemotePlugins:
             raise error
         logger.warning("a plugin that may be ignored failed", extra={"plugin": plugin.name, "error": str(error)})
 
-    def _peer(self, plugin: RemotePlugin) -> Peer:
+    async def _peer(self, plugin: RemotePlugin) -> Peer:
+        # Most schedulers have no such plugin and never load what it takes to reach one.
+        module = await loaded("services.scheduler.remote.peer")
         if plugin not in self._peers:
-            self._peers[plugin] = Peer(plugin.name, plugin.args, self._table, self._now)
+            self._peers[plugin] = module.Peer(plugin.name, plugin.args, self._table, self._now)
         return self._peers[plugin]
 
 

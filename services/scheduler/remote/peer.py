@@ -17,12 +17,12 @@ from knarr.api.scheduler.v1.plugin_pb2_grpc import SchedulerPluginServiceStub
 from knarr.client.backoff import Backoff
 from knarr.client.bearer import BearerChannel
 from knarr.client.channel import FOREIGN_PING_SECONDS, client_options, open_plain_channel, open_secure_channel
-from services.scheduler.advice import AdviceFailed, Refusal
+from services.scheduler.advice import Refusal
 from services.scheduler.node_table import NodeTable
 from services.scheduler.plugin import MAX_SCORE
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.remote.told import Told
-from services.scheduler.remote_plugin import SchedulerPluginServiceArgs
+from services.scheduler.remote_plugin import RemoteFailed, SchedulerPluginServiceArgs
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,6 @@ MAX_BYTES, MAX_LETTERS = 16 * 1024 * 1024, 512
 PAUSE = Backoff(1.0, 30.0)
 FILTER, SCORE, RESERVE, PRE_BIND = "filter plugin", "Score plugin", "Reserve plugin", "PreBind plugin"
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-class RemoteFailed(AdviceFailed):
-    """``answered``: it is what the plugin says itself of a pod."""
-
-    def __init__(self, by: str, words: str, *, answered: bool = False) -> None:
-        super().__init__(words)
-        self.by, self.answered = by, answered
 
 
 class Forgotten(Exception):
