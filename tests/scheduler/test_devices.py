@@ -16,8 +16,9 @@ from knarr.objects.node_selection import only_on
 from services.scheduler.component import Scheduler
 from services.scheduler.node_table import NodeTable
 from services.scheduler.plugin import Change
+from services.scheduler.plugins.dynamicresources.allocator import DECISION_STEPS, NODE_STEPS
 from services.scheduler.plugins.dynamicresources.arguments import DynamicResourcesArgs
-from services.scheduler.plugins.dynamicresources.plugin import DECISION_STEPS, NODE_STEPS, DynamicResources
+from services.scheduler.plugins.dynamicresources.plugin import DynamicResources
 from services.scheduler.plugins.dynamicresources.search import TIMED_OUT
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.profile import ProfileSettings

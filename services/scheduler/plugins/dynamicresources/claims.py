@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.objects.devices import NotMadeYet, claim_name, has_place, is_allocated, is_reserved_for, strange
 from knarr.objects.keys import is_deleting
+from knarr.objects.node_selection import matches_selector
 from services.scheduler.plugin import Cluster, Impossible
 from services.scheduler.plugins.dynamicresources.wishes import Wish, wish_of
 from services.scheduler.pod_facts import PodFacts
@@ -21,10 +21,6 @@ class Claims:
     allocated: list[Any] = field(default_factory=list)
     pending: list[Any] = field(default_factory=list)
     wishes: list[Wish] = field(default_factory=list)
-
-    @property
-    def all(self) -> Sequence[Any]:
-        return (*self.allocated, *self.pending)
 
 
 def claims_of(pod: PodFacts, cluster: Cluster) -> Claims:
@@ -62,3 +58,9 @@ def _claim(pod: PodFacts, entry: Any, cluster: Cluster) -> Any:
     if cluster.is_pending(claim):
         raise Impossible(f"resource claim {pod.key.namespace}/{name} is in the process of being allocated")
     return claim
+
+
+def is_there(claim: Any, node: Any) -> bool:
+    """Whether a node reaches the devices that a claim has."""
+    found = claim.status.allocation
+    return not found.HasField("node_selector") or matches_selector(found.node_selector, node)

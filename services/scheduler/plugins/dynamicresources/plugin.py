@@ -1,17 +1,14 @@
 """A pod goes where its claims to devices can be had: to a node that reaches those that they have, or enough that are free.
 
-Which devices those are is decided with the node: structured parameters of Kubernetes' dynamic resource allocation. What was found for a
-node is remembered by what was asked for, and holds until something changes that the node reaches.
+Which devices those are is decided with the node: structured parameters of Kubernetes' dynamic resource allocation.
 https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/
 """
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -19,39 +16,23 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.objects.copies import copy_of
 from knarr.objects.devices import claim_names, is_allocated, take_back
-from knarr.objects.node_selection import matches_selector
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
 from services.scheduler.plugin import Change, Cluster, Impossible, Plugin, Release, Scores, normalized
 from services.scheduler.plugins.dynamicresources.arguments import DynamicResourcesArgs
 from services.scheduler.plugins.dynamicresources.binding import DeviceBinding, Lost, given
-from services.scheduler.plugins.dynamicresources.claims import Claims, claims_of
-from services.scheduler.plugins.dynamicresources.inventory import Inventory
-from services.scheduler.plugins.dynamicresources.results import allocation
-from services.scheduler.plugins.dynamicresources.search import TIMED_OUT, Effort, Failed, Given, Search
+from services.scheduler.plugins.dynamicresources.claims import claims_of, is_there
 from services.scheduler.plugins.dynamicresources.wishes import Wish
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation
 from services.scheduler.ruled import ToldTogether
 
-NOT_THERE = "resourceclaim not available on the node"
+if TYPE_CHECKING:
+    from services.scheduler.plugins.dynamicresources.allocator import Allocator, Outcome
+
 RELEASED, STAYS = "deallocation of ResourceClaim completed,", "still not schedulable,"
-# Steps of the search, each some microseconds: of one node, and of one decision together, for nothing else is decided meanwhile.
-NODE_STEPS, DECISION_STEPS = 20_000, 100_000
-# So many different wishes are remembered.
-WISHES = 64
 # The best that a request can count, which has the first of its alternatives.
 MOST_ALTERNATIVES = 8
-
-# Of each claim the devices, or why there are none.
-Outcome = Sequence[Sequence[Given]] | str
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    node: Any
-    stamp: int
-    outcome: Outcome
 
 
 class DynamicResources(ToldTogether, Plugin):
@@ -79,8 +60,13 @@ class DynamicResources(ToldTogether, Plugin):
     def __init__(self, cluster: Cluster, args: DynamicResourcesArgs | None = None) -> None:
         super().__init__(cluster)
         self._args = args or DynamicResourcesArgs()
-        self._inventory = Inventory()
-        self._answers: OrderedDict[tuple[Wish, ...], dict[str, _Known]] = OrderedDict()
+
+    @cached_property
+    def _allocator(self) -> Allocator:
+        # A cluster whose pods have no claims to devices does without the search for them.
+        from services.scheduler.plugins.dynamicresources.allocator import Allocator
+
+        return Allocator(self.cluster, self._args.filter_timeout)
 
     def impossible(self, pod: PodFacts) -> str:
         if not pod.devices:
@@ -96,7 +82,7 @@ class DynamicResources(ToldTogether, Plugin):
             return None
         mask = np.zeros(nodes.size, np.bool_)
         try:
-            judge = self._judge(claims_of(pod, self.cluster))
+            judge = self._allocator.judge(claims_of(pod, self.cluster))
         except Impossible:
             return mask
         for row in np.flatnonzero(nodes.alive[: nodes.size]).tolist():
@@ -107,13 +93,13 @@ class DynamicResources(ToldTogether, Plugin):
         if not pod.devices:
             return True
         try:
-            return not isinstance(self._judge(claims_of(pod, self.cluster))(nodes.node(row)), str)
+            return not isinstance(self._allocator.judge(claims_of(pod, self.cluster))(nodes.node(row)), str)
         except Impossible:
             return False
 
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
         try:
-            judge = self._judge(claims_of(pod, self.cluster))
+            judge = self._allocator.judge(claims_of(pod, self.cluster))
         except Impossible as error:
             return [[str(error)] for _ in rows]
         return [[str(judge(nodes.node(row)))] for row in rows.tolist()]
@@ -128,7 +114,7 @@ class DynamicResources(ToldTogether, Plugin):
             return None
         if all(len(request) == 1 for wish in claims.wishes for request in wish.requests):
             return None
-        judge = self._judge(claims)
+        judge = self._allocator.judge(claims)
         return normalized(np.array([_preference(claims.wishes, judge(nodes.node(row))) for row in rows.tolist()], np.int64))
 
     def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
@@ -136,16 +122,14 @@ class DynamicResources(ToldTogether, Plugin):
             return None
         try:
             claims = claims_of(pod, self.cluster)
-            found = self._judge(claims)(node)
+            found = self._allocator.judge(claims)(node)
         except Impossible:
             return Lost()
         if isinstance(found, str):
             return Lost()
         wanted = [given(claim, pod.pod, None) for claim in claims.allocated]
-        for claim, devices in zip(claims.pending, found, strict=True):
-            classes = {one.alternative.device_class for one in devices}
-            known = {name: self.cluster.get(resource.DeviceClass, "", name) or resource.DeviceClass() for name in classes}
-            wanted.append(given(claim, pod.pod, allocation(claim, devices, known, node.metadata.name)))
+        allocations = self._allocator.allocations(claims, found, node.metadata.name)
+        wanted += [given(claim, pod.pod, one) for claim, one in zip(claims.pending, allocations, strict=True)]
         return DeviceBinding(self.cluster, pod.pod, wanted, self._args.binding_timeout) if wanted else None
 
     def release(self, pod: PodFacts, nodes: Nodes) -> Release | None:
@@ -158,7 +142,7 @@ class DynamicResources(ToldTogether, Plugin):
         rows = np.flatnonzero(nodes.alive[: nodes.size]).tolist()
         for claim in claims.allocated:
             idle = {consumer.uid for consumer in claim.status.reserved_for} <= {pod.uid}
-            if idle and not all(_is_there(claim, nodes.node(row)) for row in rows):
+            if idle and not all(is_there(claim, nodes.node(row)) for row in rows):
                 free = copy_of(claim)
                 take_back(free)
                 return Release(RELEASED, free)
@@ -200,57 +184,6 @@ class DynamicResources(ToldTogether, Plugin):
                 names.add(request.exactly.device_class_name)
                 names.update(one.device_class_name for one in request.first_available)
         return frozenset(names - {""})
-
-    def _judge(self, claims: Claims) -> Callable[[Any], Outcome]:
-        """What a node has for the claims of a pod."""
-        if claims.wishes:
-            kinds = (resource.ResourceSlice, resource.DeviceTaintRule, resource.ResourceClaim)
-            self._inventory.refresh(*(self.cluster.list(kind) for kind in kinds))
-        wishes = tuple(claims.wishes)
-        known = self._answers.setdefault(wishes, {})
-        self._answers.move_to_end(wishes)
-        if len(self._answers) > WISHES:
-            self._answers.popitem(last=False)
-        whole = Effort(DECISION_STEPS)
-
-        def judge(node: Any) -> Outcome:
-            if not all(_is_there(claim, node) for claim in claims.allocated):
-                return NOT_THERE
-            return self._found(wishes, node, known, whole) if wishes else ()
-
-        return judge
-
-    def _found(self, wishes: Sequence[Wish], node: Any, known: dict[str, _Known], whole: Effort) -> Outcome:
-        name = node.metadata.name
-        stamp, before = self._inventory.stamp(name), known.get(name)
-        if before is not None and before.stamp == stamp and (before.node is node or before.node.metadata.labels == node.metadata.labels):
-            return before.outcome
-        if whole.steps <= 0:
-            return TIMED_OUT
-        effort = Effort(min(NODE_STEPS, whole.steps), self._in_time())
-        outcome: Outcome
-        try:
-            outcome = Search(self._inventory, self._inventory.pools(node), wishes, effort).run()
-        except Failed as error:
-            outcome = str(error)
-        spent = min(NODE_STEPS, whole.steps) - effort.steps
-        whole.steps -= spent
-        if outcome != TIMED_OUT or spent >= NODE_STEPS:
-            known[name] = _Known(node, stamp, outcome)
-        return outcome
-
-    def _in_time(self) -> Callable[[], bool]:
-        limit = self._args.filter_timeout
-        if not limit:
-            return lambda: True
-        until = time.monotonic() + limit
-        return lambda: time.monotonic() < until
-
-
-def _is_there(claim: Any, node: Any) -> bool:
-    """Whether a node reaches the devices that a claim has."""
-    found = claim.status.allocation
-    return not found.HasField("node_selector") or matches_selector(found.node_selector, node)
 
 
 def _preference(wishes: Sequence[Wish], found: Outcome) -> int:
