@@ -14,7 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import grpc.aio
 
@@ -27,11 +27,11 @@ from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.informer import Informer, Informers
 from knarr.machinery.errors import NotFound, StatusError, not_found, status_error
 from knarr.service.elected import ElectedComponent
+from knarr.service.late import loaded
 from knarr.service.tasks import cancel, run_together
 from services.scheduler.advice import Advice, AdviceFailed
 from services.scheduler.advisers import Advisers
 from services.scheduler.decide import Decision, decide, feasible_nodes
-from services.scheduler.explaining import Account, Explaining
 from services.scheduler.extender import Extender, ExtenderFailed
 from services.scheduler.extenders.asking import Extenders
 from services.scheduler.extenders.web import LateWeb, Web
@@ -49,8 +49,11 @@ from services.scheduler.remote_plugin import RemoteFailed
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
-from services.scheduler.what_if import WhatIf
 from services.scheduler.writer import FAILED, UNSCHEDULABLE, bind, is_bound, report_unschedulable
+
+if TYPE_CHECKING:
+    from services.scheduler.explaining import Account
+    from services.scheduler.what_if import WhatIf
 
 logger = logging.getLogger(__name__)
 
@@ -119,15 +122,20 @@ class Scheduler(ElectedComponent):
 
     async def explain(self, namespace: str, name: str) -> Account:
         """Everything that is to be told of a pod, as if it were to be placed now; plugins in other processes and extenders are asked."""
+        module = await loaded("services.scheduler.explaining")
         state = self.state
         assert self._pods is not None
         pod = self._pods.store.get(namespace, name)
         if pod is None:
             raise not_found("pods", name)
-        return await Explaining(state, self.advisers, self.preempter).whole(pod)
+        account: Account = await module.Explaining(state, self.advisers, self.preempter).whole(pod)
+        return account
 
     def what_if(self) -> WhatIf:
         """What to ask what would become of pods, as things are now."""
+        # Few ask, and only now and then.
+        from services.scheduler.what_if import WhatIf
+
         state = self.state
         assert self._budgets is not None
         waiting = [pod for pod in state.queue.pods() if not state.table.node_of(pod.uid)]

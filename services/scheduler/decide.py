@@ -9,16 +9,19 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.advice import Advice
-from services.scheduler.hindrances import Hindrance, Remedy
 from services.scheduler.nodes import Mask, Nodes, Rows, rows_of
 from services.scheduler.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.profile import Profile, Roster
+
+if TYPE_CHECKING:
+    from services.scheduler.hindrances import Hindrance, Remedy
 
 NO_NODES = "no nodes available to schedule pods"
 

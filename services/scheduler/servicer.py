@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import grpc.aio
 
@@ -12,10 +12,12 @@ from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as api_grpc
 from knarr.machinery.errors import bad_request
 from knarr.objects.keys import Key
 from services.scheduler.decide import Verdict
-from services.scheduler.explaining import Account, Eviction
 from services.scheduler.queue import Waiting
 from services.scheduler.state import SchedulerState
-from services.scheduler.what_if import Fate, Outcome, WhatIf
+
+if TYPE_CHECKING:
+    from services.scheduler.explaining import Account, Eviction
+    from services.scheduler.what_if import Outcome, WhatIf
 
 
 class Answering(Protocol):
@@ -91,14 +93,6 @@ def _eviction(found: Eviction) -> api.Eviction:
     return told
 
 
-_FATES = {
-    Fate.PLACED: api.FATE_PLACED,
-    Fate.WAITS: api.FATE_WAITS,
-    Fate.STAYS: api.FATE_STAYS,
-    Fate.GONE: api.FATE_GONE,
-}
-
-
 def _asked(what_if: WhatIf, request: api.WhatIfRequest) -> Outcome:
     match request.WhichOneof("change"):
         case "drain_node":
@@ -121,7 +115,8 @@ def _key(of: api.DeletePod | api.SetRequests) -> Key:
 def _told(outcome: Outcome) -> api.WhatIfResponse:
     response = api.WhatIfResponse(limits=outcome.limits)
     for one in outcome.pods:
-        told = response.pods.add(namespace=one.key.namespace, pod=one.key.name, fate=_FATES[one.fate], to=one.target, reason=one.reason)
+        fate = api.Fate.Value(f"FATE_{one.fate.name}")
+        told = response.pods.add(namespace=one.key.namespace, pod=one.key.name, fate=fate, to=one.target, reason=one.reason)
         # A word of Python's.
         setattr(told, "from", one.source)
         told.refused_by.extend(sorted(one.refused_by))

@@ -29,6 +29,8 @@ def test_a_start_loads_what_serves_and_no_more() -> None:
     found = loaded("services.standalone.background, services.kubelet.runtime.docker")
     # Of which somebody may ask for later, and which others bring along.
     waiting = {"aiohttp", "docker", "rich", "re2", "boto3", "knarr.machinery.cel.compiler"}
+    waiting |= {f"services.scheduler.{name}" for name in ("what_if", "explaining", "hindrances", "remote.peer")}
+    waiting |= {"services.scheduler.plugins.dynamicresources.allocator", "services.scheduler.plugins.dynamicresources.search"}
     brought = {"pyroute2", "sqlite3", "unittest", "difflib", "requests", "xml", "http.cookiejar"}
     assert not (waiting | brought) & found
     ours = {module for module in found if module.partition(".")[0] in ("knarr", "services")}
