@@ -24,7 +24,7 @@ FRESH = ApiServerSettings()
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds them; ``settings_of`` reads them."""
-    for add in (_add_serving, _add_storage, _add_callers, _add_admission, _add_authorization):
+    for add in (_add_serving, _add_storage, _add_authentication, _add_admission, _add_authorization):
         add(parser)
 
 
@@ -70,6 +70,13 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--advertise-address", type=ipv4, metavar="IP", help="by which pods reach the REST port (default: they do not)")
     group.add_argument("--service-cidr", default=FRESH.service_cidr, type=cidr_for("Services", 28), metavar="CIDR")
     group.add_argument(
+        "--runtime-config",
+        default=frozenset(),
+        type=runtime_config,
+        metavar="GROUP/VERSION=true,...",
+        help=f"retired versions to serve, for clients as old as they are; of {', '.join(RETIRED)}",
+    )
+    group.add_argument(
         "--requests-at-once",
         type=at_once,
         default=FRESH.requests_at_once,
@@ -95,13 +102,6 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
         "--sole", action="store_true", help="no other API server uses this etcd: then reads need not ask it what the newest state is"
     )
     group.add_argument(
-        "--runtime-config",
-        default=frozenset(),
-        type=runtime_config,
-        metavar="GROUP/VERSION=true,...",
-        help=f"retired versions to serve, for clients as old as they are; of {', '.join(RETIRED)}",
-    )
-    group.add_argument(
         "--storage-versions",
         default=frozenset(),
         type=storage_versions,
@@ -116,8 +116,8 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_callers(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("who calls")
+def _add_authentication(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("authentication")
     group.add_argument(
         "--service-account-key",
         type=readable_file,
