@@ -27,8 +27,7 @@ class Configuration:
 
 def parse(body: bytes, names: tuple[str, str], shape: Shape, field_validation: str) -> Configuration:
     """Reads what is to be applied to an object of the apiVersion and kind ``names``; raises BadRequest in Kubernetes' words."""
-    written = _load(body)
-    value: dict[str, Any] = without_duplicates(written) if written is not None else read_json(body)[0]
+    value, written = _load(body)
     _check(value, names, shape)
     repeated = find_repeated(written) if written is not None and field_validation != "Ignore" else []
     if repeated and field_validation == "Strict":
@@ -36,19 +35,20 @@ def parse(body: bytes, names: tuple[str, str], shape: Shape, field_validation: s
     return Configuration(value, len(body), tuple(repeated))
 
 
-def _load(body: bytes) -> dict[str, Any] | None:
-    """The body with the keys that it repeats; None for JSON that repeats none, which may be read as it is."""
+def _load(body: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What the body says; and the same with the keys that it repeats, None for JSON that repeats none."""
     try:
         value, body = read_json(body)
     except orjson.JSONDecodeError:
-        return _load_yaml(body)
+        written = _load_yaml(body)
+        return without_duplicates(written), written
     if not isinstance(value, dict):
         raise bad_request("error decoding patch: expected an object")
     budget.check(value, body)
     if not codec.may_repeat_keys(body, value):
-        return None
-    written: dict[str, Any] = parse_keeping_duplicates(body)
-    return written
+        return value, None
+    written = parse_keeping_duplicates(body)
+    return without_duplicates(written), written
 
 
 def _load_yaml(body: bytes) -> dict[str, Any]:
