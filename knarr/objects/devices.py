@@ -9,6 +9,7 @@ from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.objects.keys import is_deleting
 from knarr.objects.owners import is_controlled_by
 from knarr.objects.pods import is_finished
+from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE
 
 # What keeps a claim that has devices from going.
 FINALIZER = "resource.kubernetes.io/delete-protection"
@@ -20,7 +21,6 @@ ADMIN_ACCESS = "resource.kubernetes.io/admin-access"
 MOST_CONSUMERS, MOST_DEVICES = 256, 32
 PODS = "pods"
 ALL, EXACT_COUNT = "All", "ExactCount"
-NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "NoExecute"
 
 
 class NotMadeYet(LookupError):
