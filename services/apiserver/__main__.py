@@ -18,8 +18,8 @@ from services.apiserver.audit import options as audit
 from services.apiserver.component import ApiServer
 from services.apiserver.flags import add_flags, settings_of
 from services.apiserver.kubelet_channels import KubeletChannels
-from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer
+from services.apiserver.rest_face import rest_face
 from services.apiserver.tokens.keys import SigningKeys
 
 log = logging.getLogger(__name__)
@@ -81,16 +81,8 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 
 def _rest_of(apiserver: ApiServer, arguments: argparse.Namespace, client_ca: Path) -> RestServer:
-    app = create_app(
-        apiserver.api,
-        apiserver.callers,
-        apiserver.registry,
-        checks=apiserver.checks,
-        aggregation=apiserver.aggregation,
-        anonymous=lambda: apiserver.known.anonymous,
-    )
     host, _, port = arguments.rest_listen.rpartition(":")
-    return RestServer(app, tls_context(str(arguments.cert), str(arguments.key), str(client_ca)), host=host, port=int(port))
+    return RestServer(rest_face(apiserver), tls_context(str(arguments.cert), str(arguments.key), str(client_ca)), host=host, port=int(port))
 
 
 async def _listen(rest: RestServer, listen: str) -> None:

@@ -15,12 +15,10 @@ from knarr.objects.conditions import get_condition, is_true
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.owners import controller_of
 from knarr.objects.pods import is_finished, is_ready
+from services.controller.controllers.deployment.template import HASH_LABEL
+from services.scheduler.writer import DISRUPTED, POD_SCHEDULED, UNSCHEDULABLE
 from services.simulation.machines import GROUP
 from services.simulation.short_form import WORKLOAD
-
-HASH = "pod-template-hash"
-GONE = "DisruptionTarget"
-SCHEDULED, UNSCHEDULABLE = "PodScheduled", "Unschedulable"
 
 
 @dataclass(slots=True)
@@ -151,7 +149,7 @@ class Observer:
             story.ready = self.now
         story.leaving = is_deleting(pod)
         story.running = pod.status.phase == "Running" and not story.leaving
-        found = get_condition(pod.status, SCHEDULED)
+        found = get_condition(pod.status, POD_SCHEDULED)
         refused = found is not None and found.status == "False" and found.reason == UNSCHEDULABLE
         story.refusal = found.message if found is not None and refused else ""
 
@@ -160,7 +158,7 @@ class Observer:
         return PodStory(key_of(pod), workload_of(pod), self.now, asked.get(CPU, 0), asked.get(MEMORY, 0))
 
     def _note_eviction(self, pod: core.Pod, story: PodStory) -> None:
-        found = get_condition(pod.status, GONE)
+        found = get_condition(pod.status, DISRUPTED)
         uid = pod.metadata.uid
         if found is not None and found.status == "True" and uid not in self._told and (is_deleting(pod) or is_finished(pod)):
             self._told.add(uid)
@@ -174,7 +172,7 @@ def workload_of(pod: core.Pod) -> str:
         return labels[WORKLOAD]
     if owner is None:
         return pod.metadata.name
-    return owner.name.removesuffix(f"-{labels[HASH]}") if HASH in labels else owner.name
+    return owner.name.removesuffix(f"-{labels[HASH_LABEL]}") if HASH_LABEL in labels else owner.name
 
 
 def _percent(part: int, whole: int) -> float:

@@ -36,8 +36,8 @@ from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.named import authorization_modes, plugins
-from services.apiserver.rest.application import create_app
 from services.apiserver.rest.server import RestServer
+from services.apiserver.rest_face import rest_face
 from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, IdentitySettings
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.tokens.keys import SigningKeys
@@ -157,15 +157,7 @@ class Cluster:
         etcd.settle()
         pki = self._files.pki
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
-        app = create_app(
-            apiserver.api,
-            apiserver.callers,
-            apiserver.registry,
-            checks=apiserver.checks,
-            aggregation=apiserver.aggregation,
-            anonymous=lambda: apiserver.known.anonymous,
-        )
-        rest = RestServer(app, context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
+        rest = RestServer(rest_face(apiserver), context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
         await rest.start()
         stack.push_async_callback(rest.stop)
         self._server = f"https://127.0.0.1:{rest.port}"
