@@ -9,7 +9,7 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,12 +114,20 @@ async def cluster(*further: str, runtime: str = "docker", datapath: str = "nftab
 
 def resident_megabytes(pid: int) -> float:
     """Resident memory of a process and its children, etcd and the engine's own left out."""
-    total = _resident_kilobytes(pid)
+    own = _resident_kilobytes(pid)
+    return (own + sum(_resident_kilobytes(child) for child, name in _children(pid) if name != "etcd")) / 1024
+
+
+def etcd_megabytes(pid: int) -> float:
+    """Resident memory of the etcd that a process has started."""
+    return sum(_resident_kilobytes(child) for child, name in _children(pid) if name == "etcd") / 1024
+
+
+def _children(pid: int) -> Iterator[tuple[int, str]]:
+    """Their ids and names."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            if Path(f"/proc/{child}/comm").read_text().strip() != "etcd":
-                total += _resident_kilobytes(int(child))
-    return total / 1024
+            yield int(child), Path(f"/proc/{child}/comm").read_text().strip()
 
 
 def _resident_kilobytes(pid: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cluster import BenchCluster, cluster, resident_megabytes
+from bench.cluster import BenchCluster, cluster, etcd_megabytes, resident_megabytes
 from bench.kube_apiserver import cpu_seconds
 from bench.workloads import deployment
 from tests.support.ports import free_port
@@ -61,7 +61,7 @@ async def measure(nodes: int, pods: int) -> Point:
         await _until(lambda: _deployed(bench, "spread", pods))
         taken, used = time.monotonic() - begun, cpu_seconds(bench.pid) - before
         return Point(
-            nodes, load, ready, ready_cpu, memory, rest, pods, taken, used, resident_megabytes(bench.pid), _etcd_megabytes(bench.pid)
+            nodes, load, ready, ready_cpu, memory, rest, pods, taken, used, resident_megabytes(bench.pid), etcd_megabytes(bench.pid)
         )
 
 
@@ -79,15 +79,6 @@ async def _ready(bench: BenchCluster, count: int) -> bool:
 async def _deployed(bench: BenchCluster, name: str, pods: int) -> bool:
     status = (await bench.request("GET", f"{DEPLOYMENTS_PATH}/{name}"))["status"]
     return int(status.get("readyReplicas") or 0) >= pods
-
-
-def _etcd_megabytes(pid: int) -> float:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            if Path(f"/proc/{child}/comm").read_text().strip() == "etcd":
-                lines = Path(f"/proc/{child}/status").read_text().splitlines()
-                return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
-    return 0.0
 
 
 def _record(point: Point) -> None:

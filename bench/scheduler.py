@@ -6,14 +6,14 @@ figures are the floors that kube-scheduler's own performance tests demand on 5,0
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.cluster import run
+from bench.cluster import resident_megabytes, run
 from bench.result import Result
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -239,11 +239,6 @@ async def memory() -> list[Result]:
     return [Result("scheduler-memory", megabytes, "MB", "", 0, target, megabytes <= MEMORY_MEGABYTES)]
 
 
-def _resident_megabytes() -> float:
-    words = Path("/proc/self/smaps_rollup").read_text().split("Rss:")[1].split()
-    return int(words[0]) / 1024
-
-
 def _hold() -> float:
     """Megabytes of this process with the nodes and pods."""
     state = SchedulerState(SchedulerSettings(), _Nothing(), time.monotonic)
@@ -254,7 +249,7 @@ def _hold() -> float:
         found = core.Pod.FromString(mixed(number).SerializeToString())
         found.spec.node_name = f"node-{number % NODES}"
         state.pod_changed(None, found)
-    return _resident_megabytes()
+    return resident_megabytes(os.getpid())
 
 
 if __name__ == "__main__":
