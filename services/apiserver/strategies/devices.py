@@ -28,13 +28,13 @@ from knarr.machinery.validation import (
     required,
     too_many,
 )
-from knarr.objects.devices import MOST_CONSUMERS, MOST_DEVICES
+from knarr.objects.devices import ALL, EXACT_COUNT, MOST_CONSUMERS, MOST_DEVICES
 from knarr.objects.keys import is_deleting
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
-MODES = ("All", "ExactCount")
+MODES = (ALL, EXACT_COUNT)
 EFFECTS = ("NoExecute", "NoSchedule", "None")
 MAX_REQUESTS, MAX_ALTERNATIVES, MAX_SELECTORS, MAX_DEVICES = 32, 8, 32, 128
 MAX_EXPRESSION = 10 * 1024
@@ -133,8 +133,8 @@ def _default_claim(spec: devices.ResourceClaimSpec) -> None:
     for request in spec.devices.requests:
         wanted = ([request.exactly] if request.HasField("exactly") else []) + list(request.first_available)
         for one in wanted:
-            one.allocation_mode = one.allocation_mode or "ExactCount"
-            if one.allocation_mode == "ExactCount":
+            one.allocation_mode = one.allocation_mode or EXACT_COUNT
+            if one.allocation_mode == EXACT_COUNT:
                 one.count = one.count or 1
 
 
@@ -185,7 +185,7 @@ def _wanted(wanted: Any, path: Path) -> list[Cause]:
         causes.append(not_supported(mode, wanted.allocation_mode, MODES))
     elif wanted.allocation_mode == "All" and wanted.count:
         causes.append(invalid(count, wanted.count, "must not be specified when allocationMode is 'All'"))
-    elif wanted.allocation_mode == "ExactCount" and wanted.count <= 0:
+    elif wanted.allocation_mode == EXACT_COUNT and wanted.count <= 0:
         causes.append(invalid(count, wanted.count, "must be greater than zero"))
     return causes
 
