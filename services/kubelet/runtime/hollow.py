@@ -71,8 +71,7 @@ class HollowRuntime(Runtime):
         self._clock = clock
         self._settings = settings or HollowSettings()
         # Since when containers seem to use how much CPU.
-        self._rates: list[tuple[datetime, int]] = []
-        self.settings = self._settings
+        self._rates = [(clock.now(), self._settings.cpu_milli)]
         self._addresses = PodAddresses(pod_cidr)
         self._observations = Observations()
         self._plans: dict[str, ContainerPlan] = {}
@@ -98,7 +97,7 @@ class HollowRuntime(Runtime):
     @settings.setter
     def settings(self, settings: HollowSettings) -> None:
         """From now on it goes by these; what containers have used of CPU stays."""
-        if not self._rates or settings.cpu_milli != self._settings.cpu_milli:
+        if settings.cpu_milli != self._settings.cpu_milli:
             self._rates.append((self._clock.now(), settings.cpu_milli))
         self._settings = settings
 
@@ -257,18 +256,18 @@ class HollowRuntime(Runtime):
         self._refuse_in_trouble()
         if container.name in self.fail_update:
             raise RuntimeFailure(self.fail_update[container.name])
-        found = self._observations.find(container.id)
-        if found is None or not isinstance(found[1], Container) or found[1].state != RUNNING:
-            raise RuntimeFailure(f"container {container.id} is not running")
-        cpuset = found[1].limits.cpuset if found[1].limits else ""
-        self._observations.put_container(pod, replace(found[1], limits=replace(limits, cpuset=cpuset)))
+        self._refuse_ended(container)
+        self._observations.put_limits(pod, container.id, limits)
 
     async def pin_container(self, container: Container, pod: PodRef, cpuset: str) -> None:
         self._refuse_in_trouble()
-        found = self._observations.find(container.id)
-        if found is None or not isinstance(found[1], Container) or found[1].state != RUNNING:
-            raise RuntimeFailure(f"container {container.id} is not running")
+        self._refuse_ended(container)
         self._observations.put_pinned(pod, container.id, cpuset)
+
+    def _refuse_ended(self, container: Container) -> None:
+        known = self._observations.container(container.id)
+        if known is None or known.state != RUNNING:
+            raise RuntimeFailure(f"container {container.id} is not running")
 
     async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
         self._refuse_in_trouble()

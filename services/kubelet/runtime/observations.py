@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.plan import Limits, PodRef
 from services.kubelet.runtime.port import Container, PodObservation, Sandbox
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,13 @@ class Observations:
         pod = self._pods.get(ref.uid) or PodObservation(ref)
         others = tuple(found for found in pod.containers if found.id != container.id)
         self._set(replace(pod, containers=(*others, container)))
+
+    def put_limits(self, ref: PodRef, container_id: str, limits: Limits) -> None:
+        """One that is known may use so much by now; what cannot be changed so stays as it was."""
+        known = self.container(container_id)
+        if known is not None:
+            kept = known.limits or limits
+            self.put_container(ref, replace(known, limits=replace(limits, oom_score_adj=kept.oom_score_adj, cpuset=kept.cpuset)))
 
     def put_pinned(self, ref: PodRef, container_id: str, cpuset: str) -> None:
         """One that is known runs on other processors by now."""

@@ -101,11 +101,7 @@ class EngineContainers:
         """As ``Runtime.update_container``."""
         request = cri.UpdateContainerResourcesRequest(container_id=container.id, linux=changed_resources(limits))
         await self._engine.runtime("UpdateContainerResources", request)
-        known = self._observer.observations.container(container.id)
-        if known is not None:
-            kept = known.limits or limits
-            held = replace(limits, oom_score_adj=kept.oom_score_adj, cpuset=kept.cpuset)
-            self._observer.observations.put_container(pod, replace(known, limits=held))
+        self._observer.observations.put_limits(pod, container.id, limits)
 
     async def pin(self, container: Container, pod: PodRef, cpuset: str) -> None:
         """As ``Runtime.pin_container``: an engine leaves alone what is not said."""

@@ -83,10 +83,7 @@ class EngineContainers:
     async def update(self, container: Container, pod: PodRef, limits: Limits) -> None:
         """As ``Runtime.update_container``."""
         await self._engine.request("POST", f"containers/{container.id}/update", body=update_body(limits))
-        known = self._observer.observations.container(container.id)
-        if known is not None:
-            cpuset = known.limits.cpuset if known.limits else ""
-            self._observer.observations.put_container(pod, replace(known, limits=replace(limits, cpuset=cpuset)))
+        self._observer.observations.put_limits(pod, container.id, limits)
 
     async def pin(self, container: Container, pod: PodRef, cpuset: str) -> None:
         """As ``Runtime.pin_container``."""
