@@ -25,6 +25,7 @@ from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import StartFailure, next_backoff
 from services.kubelet.pod.missing import Missing
 from services.kubelet.pod.name_files import write_name_files
+from services.kubelet.pod.references import References
 from services.kubelet.pod.spec import container_hash
 from services.kubelet.runtime.plan import ContainerPlan
 from services.kubelet.runtime.port import CREATED, RUNNING, Container, Image, RuntimeFailure, RuntimeUnavailable, Sandbox
@@ -68,28 +69,7 @@ class ContainerStarter:
                 # Of another definition nothing is known yet.
                 before = crashes if action.after.spec_hash == container_hash(spec) else None
                 self._facts.crash[spec.name] = next_backoff(before, action.after.finished_at or now, self._shared.clock.now())
-            names, edits = await self._devices(pod, spec)
-            inputs = ContainerInputs(
-                pod,
-                spec,
-                action.attempt,
-                sandbox,
-                image,
-                references,
-                self._shared.node,
-                self._directory,
-                lowest_oom_score=lowest_possible(),
-                target_id=self._target(pod, spec.name),
-                env_files=await self._env_files(spec),
-                security=await self._security(pod, spec, image),
-                images=await self._image_volumes.lay(pod, spec, references),
-                cgroup_parent=self._shared.groups.parent(pod),
-                cpus=self._facts.cpus,
-                cdi_devices=names,
-                edits=edits,
-                swap_bytes=self._facts.swap.of(pod, spec),
-            )
-            await self._create_and_start(inputs)
+            await self._create_and_start(await self._inputs(pod, action, sandbox, image, references))
             self._facts.failures.pop(spec.name, None)
         except ImageFailure as failure:
             self._images.fail(spec, failure)
@@ -112,6 +92,33 @@ class ContainerStarter:
             # A container that nobody can make is that pod's trouble only, and is told as such.
             log.exception("a container cannot be made", extra={"pod": pod.metadata.name, "container": spec.name})
             self._fail(spec.name, "CreateContainerError", f"{type(error).__name__}: {error}", CONFIG_RETRY)
+
+    async def _inputs(
+        self, pod: core.Pod, action: StartContainer, sandbox: Sandbox, image: Image, references: References
+    ) -> ContainerInputs:
+        """All that the container is made of. Raises what ``start`` tells of."""
+        spec = action.spec
+        names, edits = await self._devices(pod, spec)
+        return ContainerInputs(
+            pod,
+            spec,
+            action.attempt,
+            sandbox,
+            image,
+            references,
+            self._shared.node,
+            self._directory,
+            lowest_oom_score=lowest_possible(),
+            target_id=self._target(pod, spec.name),
+            env_files=await self._env_files(spec),
+            security=await self._security(pod, spec, image),
+            images=await self._image_volumes.lay(pod, spec, references),
+            cgroup_parent=self._shared.groups.parent(pod),
+            cpus=self._facts.cpus,
+            cdi_devices=names,
+            edits=edits,
+            swap_bytes=self._facts.swap.of(pod, spec),
+        )
 
     def _target(self, pod: core.Pod, name: str) -> str:
         """The id of the container that an ephemeral one is to look into; raises ConfigError while it does not run."""
