@@ -337,9 +337,14 @@ async def test_a_device_that_no_file_describes_is_told_and_looked_for_again(plac
         w.api.seed(using())
         await w.c.until(lambda: w.c.events("Failed"))
         assert w.c.events("Failed")[0] == "Error: unresolvable CDI devices example.com/card=card"
-        found = w.c.pod()
-        assert found is not None
-        await w.c.until(lambda: w.c.pod().status.container_statuses[0].state.waiting.reason == "CreateContainerError")  # type: ignore[union-attr]
+
+        def reasons() -> list[str]:
+            found = w.c.pod()
+            assert found is not None
+            return [status.state.waiting.reason for status in found.status.container_statuses]
+
+        # The event comes before the status that tells of it.
+        await w.c.until(lambda: reasons() == ["CreateContainerError"])
         describe(place / "cdi", "card")
         await w.c.ready()
 
