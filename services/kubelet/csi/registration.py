@@ -14,6 +14,8 @@ from knarr.client.csi import QUESTION_SECONDS
 from services.kubelet.csi.client import DriverError, ask_at
 
 DRIVER = "CSIPlugin"
+# The version of the contract that is spoken; of it, whatever comes after the point.
+MAJOR = "1"
 
 
 class PluginHandler(Protocol):
@@ -26,10 +28,6 @@ class PluginHandler(Protocol):
 
     def lose(self, socket: Path) -> None:
         """Nobody of the kind is at a socket any more, if somebody was."""
-
-
-# The version of the contract that is spoken; of it, whatever comes after the point.
-MAJOR = "1"
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knarr.machinery.errors import StatusError
-from knarr.machinery.yaml_text import yaml_documents
+from knarr.service.configuration_file import sole_document
 from services.kubelet.runtime.plan import Device, Mount
 
 log = logging.getLogger(__name__)
@@ -91,13 +90,10 @@ def read_file(path: Path) -> dict[str, Any]:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(f"it has more than {MOST_BYTES} bytes")
-    try:
-        documents = yaml_documents(data)
-    except StatusError as error:
-        raise ValueError(str(error)) from error
-    if len(documents) != 1:
+    found = sole_document(data)
+    if found is None:
         raise ValueError("it is no single object")
-    return documents[0]
+    return found
 
 
 def edits_of(said: Mapping[str, Any]) -> Edits:

@@ -165,10 +165,7 @@ class DeviceClaims:
         """All calls for one claim come one after the other. In their order, so that nobody waits for who waits for him."""
         async with AsyncExitStack() as held:
             for uid in sorted(set(uids)):
-                lock = self._locks.get(uid)
-                if lock is None:
-                    lock = self._locks[uid] = asyncio.Lock()
-                await held.enter_async_context(lock)
+                await held.enter_async_context(self._locks.setdefault(uid, asyncio.Lock()))
             yield
 
 

@@ -44,11 +44,11 @@ class LogKeeper:
 
     async def _keep(self, container_id: str, path: Path) -> None:
         size = await asyncio.to_thread(_size, path)
-        older = [] if size is not None else await asyncio.to_thread(generations, path)
-        if older:
-            # It was renamed, and the engine was not told, or made no other: it writes to the renamed one.
-            await self._reopen(container_id)
-        elif size is not None and size > self._settings.log_max_bytes:
+        if size is None:
+            if await asyncio.to_thread(generations, path):
+                # It was renamed, and the engine was not told, or made no other: it writes to the renamed one.
+                await self._reopen(container_id)
+        elif size > self._settings.log_max_bytes:
             await self._rotate(container_id, path)
 
     async def _rotate(self, container_id: str, path: Path) -> None:
