@@ -17,6 +17,7 @@ import yaml
 from knarr.machinery.budget import MAX_DEPTH
 from knarr.machinery.diagnosis import Duplicates
 from knarr.machinery.errors import StatusError, bad_request
+from knarr.machinery.json_text import text_of
 
 # What aliases and merge keys may add to one text: a byte for each letter and each value that they repeat.
 REPEATED_BYTES = 1024 * 1024
@@ -211,7 +212,7 @@ def _short(tag: str) -> str:
 
 def _decoded(text: str) -> str:
     try:
-        return a2b_base64(text.replace("\n", "").replace("\r", ""), strict_mode=True).decode(errors="replace")
+        return text_of(a2b_base64(text.replace("\n", "").replace("\r", ""), strict_mode=True))
     except ValueError:
         raise _refused("yaml: !!binary value contains invalid base64 data") from None
 

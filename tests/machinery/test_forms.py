@@ -89,7 +89,7 @@ def test_yaml_keeps_timestamps_and_skips_empty_documents() -> None:
         ("9223372036854775808", 2**63), ("100000000000000000000", 1e20), ("1:30", "1:30"), ("1.2.3", "1.2.3"), ("inf", "inf"),
         ("-0", 0), ("\u0661", "\u0661"), ("y", True), ("N", False), ("oN", "oN"), ("On", True), ("~", None), ("nULL", "nULL"),
         ("<<", "<<"), ("!!str 1", "1"), ("!!int '0x1F'", 31), ("!!float '1'", 1), ("!!null ''", None), ("!!bool 'yes'", True),
-        ("!!binary aGVsbG8=", "hello"), ("!!binary |\n  aGVs\n  bG8=", "hello"), ("!mine 1", "1"),
+        ("!!binary aGVsbG8=", "hello"), ("!!binary 4oI=", "\ufffd\ufffd"), ("!!binary |\n  aGVs\n  bG8=", "hello"), ("!mine 1", "1"),
         ("!!timestamp 2026-01-02", "2026-01-02"), ("!!set {b, c}", {"b": None, "c": None}), ("!mine [1]", [1]),
     ],
 )  # fmt: skip

@@ -21,6 +21,7 @@ from knarr.machinery.json_text import read_json
         (rb'"\\\ud800"', "\\\ufffd"),
         (b'"\xff"', "\ufffd"),
         (b'"\xed\xa0\x80"', "\ufffd\ufffd\ufffd"),
+        (b'"\xe2\x82 \xf0\x9f\x98"', "\ufffd\ufffd \ufffd\ufffd\ufffd"),
         (b'{"\xff": "\\udfff"}', {"\ufffd": "\ufffd"}),
     ],
 )
