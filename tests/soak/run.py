@@ -17,16 +17,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from knarr.service import collector
 from services.kubelet.node.mounts import unmount_all
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.docker_support import docker, unique_settings
 from tests.kubelet.support import running
 from tests.soak.checkers import Checker, ask_engine, left, of_engine, of_kubelet, of_memory, of_process, resident_bytes, snapshot
+from tests.soak.outcome import Outcome, exit_code
 from tests.soak.waves import REAL, SIMPLE, Kind, Wave, engine_strike, forget, play, prepare
 
-MEMORY_SHARE = 1.10
 # A kubelet that has seen its first waves has what it keeps for ever: modules, threads, arenas.
 WARM_WAVES = 2
 # Engines end processes and take interfaces away a moment after they have said that a container is gone.
@@ -48,24 +47,14 @@ USUAL = Soak(seconds=1200.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What came of it. Memory is in bytes, after the first waves and after the last one."""
+class Report(Outcome):
+    """Memory is that after the first waves, and after the last one."""
 
     pods: int
     waves: int
-    seconds: float
-    left: list[str]
-    memory_before: int
-    memory_after: int
-
-    @property
-    def grown(self) -> bool:
-        return self.memory_after > self.memory_before * MEMORY_SHARE
 
     def __str__(self) -> str:
-        verdict = "nothing left" if not self.left else f"{len(self.left)} left over"
-        memory = f"memory {self.memory_before / 2**20:.1f} → {self.memory_after / 2**20:.1f} MiB{' (grown)' if self.grown else ''}"
-        return "\n  ".join([f"{self.pods} pods in {self.waves} waves, {self.seconds:.0f} s: {verdict}, {memory}", *self.left])
+        return self.told(f"{self.pods} pods in {self.waves} waves")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +90,7 @@ async def run(soak: Soak, place: Place, tell: Callable[[str], None] = lambda wor
             before |= snapshot([*of_process(), *of_memory()])
     found = await _rest(place, before, soak.wave)
     await forget(cluster)
-    return Report(pods, waves, time.monotonic() - begun, found, memory, resident_bytes())
+    return Report(time.monotonic() - begun, found, memory, resident_bytes(), pods, waves)
 
 
 async def _rest(place: Place, before: dict[str, Counter[str]], wave: int) -> list[str]:
@@ -161,11 +150,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=USUAL.seconds, help="for how long at least (default: %(default)s)")
     parser.add_argument("--hollow", action="store_true", help="simulate the containers")
     arguments = parser.parse_args()
-    # As where a kubelet is a process.
-    collector.share_heap()
-    report = asyncio.run(_main(Soak(arguments.pods, arguments.wave, arguments.seconds), arguments.hollow))
-    print(report)
-    return 1 if report.left or report.grown else 0
+    return exit_code(_main(Soak(arguments.pods, arguments.wave, arguments.seconds), arguments.hollow))
 
 
 if __name__ == "__main__":

@@ -21,15 +21,14 @@ from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed
 
-from knarr.service import collector
 from services.kubelet.node.mounts import unmount_all
 from tests.apiserver.rest.streams.flood import over_spdy
 from tests.kubelet.docker_support import docker, unique_settings
 from tests.kubelet.served import TOKEN, ScriptedRuntime, Served, serving
 from tests.kubelet.support import make_pod
 from tests.soak.checkers import left, of_process, resident_bytes, snapshot
+from tests.soak.outcome import Outcome, exit_code
 
-MEMORY_SHARE = 1.10
 # Those of the first sessions that a kubelet has had bring what it keeps for ever.
 WARM_SHARE, AT_ONCE = 0.1, 16
 REST_SECONDS = 20.0
@@ -38,23 +37,13 @@ PROTOCOL = "v5.channel.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What came of it. Memory is in bytes, after the first sessions and after the last ones."""
+class Report(Outcome):
+    """Memory is that after the first sessions, and after the last ones."""
 
     sessions: int
-    seconds: float
-    left: list[str]
-    memory_before: int
-    memory_after: int
-
-    @property
-    def grown(self) -> bool:
-        return self.memory_after > self.memory_before * MEMORY_SHARE
 
     def __str__(self) -> str:
-        verdict = "nothing left" if not self.left else f"{len(self.left)} left over"
-        memory = f"memory {self.memory_before / 2**20:.1f} → {self.memory_after / 2**20:.1f} MiB{' (grown)' if self.grown else ''}"
-        return "\n  ".join([f"{self.sessions} sessions, {self.seconds:.0f} s: {verdict}, {memory}", *self.left])
+        return self.told(f"{self.sessions} sessions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +124,7 @@ async def run(place: Place, sessions: int, tell: Callable[[str], None] = lambda 
         done += part
         tell(f"{done} sessions, {time.monotonic() - begun:.0f} s")
     found = left(before, await _rested(place, before, REST_SECONDS))
-    return Report(done, time.monotonic() - begun, found, memory, resident_bytes())
+    return Report(time.monotonic() - begun, found, memory, resident_bytes(), done)
 
 
 async def _leave(place: Place, count: int) -> None:
@@ -208,11 +197,7 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=10_000, help="how many (default: %(default)s)")
     parser.add_argument("--docker", action="store_true", help="commands of a container, not scripted ones")
     arguments = parser.parse_args()
-    # As where a kubelet is a process.
-    collector.share_heap()
-    report = asyncio.run(_main(arguments.sessions, arguments.docker))
-    print(report)
-    return 1 if report.left or report.grown else 0
+    return exit_code(_main(arguments.sessions, arguments.docker))
 
 
 if __name__ == "__main__":
