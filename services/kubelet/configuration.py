@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from knarr.service.configuration_file import document_of, read_configuration
+from knarr.service.configuration_file import document_of, read_configuration, refuse_others
 from knarr.service.errors import CommandError
 from services.kubelet.thresholds import DEFAULT_HARD
 
@@ -201,8 +201,7 @@ def _sections(name: str, value: Any, known: Collection[str]) -> list[dict[str, A
     if not isinstance(value, list):
         raise ValueError(f"{name}: must be a list")
     for at, item in enumerate(value):
-        if not isinstance(item, dict) or (unknown := sorted(set(item) - set(known))):
-            raise ValueError(f"{name}[{at}]: " + (f"unknown field {unknown[0]!r}" if isinstance(item, dict) else "must be a mapping"))
+        refuse_others(item, f"{name}[{at}]", *known)
     return value
 
 

@@ -17,9 +17,9 @@ from knarr.service.configuration_file import document_of, read_configuration, re
 from services.kubelet.runtime.hollow import HollowSettings
 
 API_VERSION, KIND = "knarr.dev/v1", "HollowFaults"
-# Of HollowSettings, as files call them.
+# Fields of HollowSettings and of Condition, by what files call them.
 DELAYS = {"startDelay": "start_seconds", "stopDelay": "stop_seconds", "pullDelay": "pull_seconds"}
-SWITCHES = ("down", "cutOff")
+SWITCHES = {"down": "down", "cutOff": "cut_off"}
 EFFECTS = (*SWITCHES, *DELAYS, "missingImages", "usage")
 # Numbers of nodes have no more digits.
 MOST_DIGITS = 6
@@ -104,7 +104,7 @@ def _change(name: str, value: Any, path: str) -> Callable[[Condition], Condition
     if name in SWITCHES:
         if not isinstance(value, bool):
             raise ValueError(f"{path}: Invalid value: {value!r}: must be true or false")
-        switched: dict[str, Any] = {"down" if name == "down" else "cut_off": value}
+        switched: dict[str, Any] = {SWITCHES[name]: value}
         return lambda condition: replace(condition, **switched)
     if name in DELAYS:
         delayed: dict[str, Any] = {DELAYS[name]: _seconds(value, path)}

@@ -28,7 +28,7 @@ from knarr.service.tasks import cancel
 from services.kubelet.component import RIGHTS, Kubelet
 from services.kubelet.cut_client import CutClient
 from services.kubelet.hollow_faults import Condition, HollowFaults
-from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
+from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.servicer import KubeletServicer
 from services.kubelet.settings import KubeletSettings
 
@@ -40,7 +40,7 @@ POLL_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
 # Nothing of a simulated machine changes by itself; what does change is looked at when it does.
 STATUS_CHECK_SECONDS = 10.0
-PLAIN, NONE = HollowSettings(), HollowFaults()
+USUAL, NONE = Condition(), HollowFaults()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,8 @@ class HollowNodesSettings:
     node: KubeletSettings
     # The numbers of the nodes, which name them.
     numbers: range
-    # By number: the range of a node's pod addresses, CIDR. Without one the controller gives the nodes theirs.
-    pod_cidr: Callable[[int], str] = lambda _: ""
-    runtime: HollowSettings = PLAIN
+    # By number: the range of a node's pod addresses, CIDR.
+    pod_cidr: Callable[[int], str]
     faults: HollowFaults = NONE
 
     def of(self, number: int) -> KubeletSettings:
@@ -77,7 +76,7 @@ class HollowNodes(Component):
         self._client_of, self._settings, self._clock = client_of, settings, clock
         self.nodes: dict[str, HollowNode] = {}
         for number in settings.numbers:
-            node = HollowNode(self._make, number, Condition(runtime=settings.runtime))
+            node = HollowNode(self._make, number, USUAL)
             self.nodes[node.name] = node
         self._waiting = dict(self.nodes)
         self._begun = asyncio.Semaphore(BEGIN_AT_ONCE)
@@ -123,11 +122,10 @@ class HollowNodes(Component):
         while not self.ready:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
         began = loop.time()
-        usual = Condition(runtime=self._settings.runtime)
         for moment in faults.moments:
             await asyncio.sleep(max(began + moment - loop.time(), 0))
             for node in self.nodes.values():
-                node.become(faults.condition(node.number, moment, usual))
+                node.become(faults.condition(node.number, moment, USUAL))
         await asyncio.Event().wait()
 
     async def _begin(self, node: HollowNode) -> None:

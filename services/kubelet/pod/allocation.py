@@ -53,7 +53,7 @@ def apply(pod: core.Pod, grant: Grant) -> None:
         pod.spec.resources.CopyFrom(grant[WHOLE])
 
 
-def is_resizing(pod: core.Pod, observation: PodObservation, alone: Collection[str] = ()) -> bool:
+def is_resizing(pod: core.Pod, observation: PodObservation, alone: Collection[str]) -> bool:
     """Whether one of its containers still runs with other amounts than those that the pod, as granted, asks for. ``alone`` are the names
     of those that have processors of their own."""
 
