@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.kubelet.cpus.view import PodCpus
 from services.kubelet.pod.actions import Decision
 from services.kubelet.pod.decide import decide
 from services.kubelet.pod.facts import Failing, PodFacts, StartFailure, next_backoff, wait_until
 from services.kubelet.pod.spec import container_hash
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.view import StatusView
-from services.kubelet.runtime.plan import PodRef
+from services.kubelet.runtime.plan import Limits, PodRef
 from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation, Sandbox
 from tests.kubelet.support import make_pod
 
@@ -104,6 +105,11 @@ def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
     failing = replace(container("app", EXITED, 4, exit_code=1), finished_at=ahead)
     crashed = facts(crash={"app": Failing(4, ahead - timedelta(seconds=2))})
     assert told(decide(make_pod(), seen(failing), crashed, NOW)) == ["StartContainer app#5"]
+    alone = replace(container("app"), limits=Limits(cpuset="0-3"))
+    pinned = facts(cpus=PodCpus("1-3"), pin_failures={"app": failure})
+    assert told(decide(make_pod(), seen(alone), pinned, NOW)) == ["PinContainer app"]
+    waiting = decide(make_pod(), seen(alone), pinned, ahead)
+    assert told(waiting) == [] and waiting.wake_at == failure.retry_at
     # An engine's clock may be a little ahead of ours.
     failing = replace(failing, finished_at=NOW + timedelta(seconds=5))
     assert told(decide(make_pod(), seen(failing), crashed, NOW)) == []

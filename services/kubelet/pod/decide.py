@@ -35,7 +35,7 @@ from services.kubelet.pod.actions import (
     action_key,
 )
 from services.kubelet.pod.allocation import is_resizing, restarts_for
-from services.kubelet.pod.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, wait_until
+from services.kubelet.pod.facts import FAILURE_SHOWN, ContainerFacts, PodFacts, StartFailure, wait_until
 from services.kubelet.pod.group import group_limits
 from services.kubelet.pod.phase import has_finished, restarts, starts_anew
 from services.kubelet.pod.readiness import is_started
@@ -112,21 +112,21 @@ def _hold(view: PodView, decision: Decision) -> None:
     held, wanted = view.facts.held, group_limits(view.pod, view.facts)
     if held is not None and is_resizing(view.pod, view.observation, view.facts.cpus.alone):
         wanted = widest(held, wanted)
-    if held == wanted:
-        return
-    failure = view.facts.resize_failures.get(GROUP)
-    if failure is None or not failure.waits(view.now):
+    if held != wanted and not _waits(view.facts.resize_failures.get(GROUP), view, decision):
         decision.actions.append(HoldPod(wanted))
-    else:
-        decision.wake(failure.retry_at)
+
+
+def _waits(failure: StartFailure | None, view: PodView, decision: Decision) -> bool:
+    """Whether what failed is not tried again yet; if so, somebody looks again when it is."""
+    if failure is None or not failure.waits(view.now):
+        return False
+    decision.wake(failure.retry_at)
+    return True
 
 
 def _prepare_volumes(view: PodView, decision: Decision) -> None:
-    failure = view.facts.failures.get(VOLUMES)
-    if failure is None or not failure.waits(view.now):
+    if not _waits(view.facts.failures.get(VOLUMES), view, decision):
         decision.actions.append(PrepareVolumes())
-    else:
-        decision.wake(failure.retry_at)
 
 
 def _renew_sandbox(view: PodView, decision: Decision) -> None:
@@ -138,11 +138,7 @@ def _renew_sandbox(view: PodView, decision: Decision) -> None:
         _end_lost(view, running, decision)
     elif observation.sandboxes:
         decision.actions.append(RemoveSandboxes(observation.sandboxes, changed=True))
-    else:
-        failure = view.facts.failures.get(SANDBOX)
-        if failure is not None and failure.waits(view.now):
-            decision.wake(failure.retry_at)
-            return
+    elif not _waits(view.facts.failures.get(SANDBOX), view, decision):
         attempts = [container.sandbox_attempt for container in observation.containers]
         decision.actions.append(CreateSandbox(max(attempts, default=-1) + 1))
 
@@ -319,12 +315,9 @@ def _resize(view: PodView, spec: core.Container, container: Container, grace: fl
         message = f"Container {spec.name} resize requires restart"
         decision.actions.append(KillContainer(spec, container, grace, message, again=True))
         return
-    failure = view.facts.resize_failures.get(spec.name)
-    if failure is None or not failure.waits(view.now):
+    if not _waits(view.facts.resize_failures.get(spec.name), view, decision):
         swap = view.facts.swap.of(view.pod, spec)
         decision.actions.append(ResizeContainer(spec, container, replace(wanted, swap_bytes=swap)))
-    else:
-        decision.wake(failure.retry_at)
 
 
 def _pin(view: PodView, decision: Decision) -> None:
@@ -333,11 +326,8 @@ def _pin(view: PodView, decision: Decision) -> None:
         cpuset = view.facts.cpus.of(container.name)
         if not cpuset or container.state != RUNNING or container.limits is None or container.limits.cpuset == cpuset:
             continue
-        again_at = view.facts.pin_at.get(container.name)
-        if again_at is None or view.now >= again_at:
+        if not _waits(view.facts.pin_failures.get(container.name), view, decision):
             decision.actions.append(PinContainer(container, cpuset))
-        else:
-            decision.wake(again_at)
 
 
 def _garbage(observation: PodObservation) -> tuple[Container, ...]:

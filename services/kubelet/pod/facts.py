@@ -152,9 +152,9 @@ class PodFacts:
     # What its control group is held to; None where it has none, or that is not known yet. And whether pods have groups here.
     held: GroupLimits | None = None
     grouped: bool = False
-    # The processors that its containers run on, and when those that could not be told are told again, by their names.
+    # The processors that its containers run on, and why some could not be told theirs, by their names.
     cpus: PodCpus = ALL_SHARED
-    pin_at: dict[str, datetime] = field(default_factory=dict)
+    pin_failures: dict[str, StartFailure] = field(default_factory=dict)
     # What containers may use of the node's swap.
     swap: NodeSwap = field(default_factory=NodeSwap)
     # What is being done now: "sandbox", "volumes", "cleanup" or a container's name.

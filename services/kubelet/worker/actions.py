@@ -230,12 +230,13 @@ class ActionRunner:
 
     async def _pin(self, action: PinContainer) -> None:
         """As Kubernetes' kubelet does, tries again what the engine refuses."""
-        name, pins = action.container.name, self._facts.pin_at
+        name, failures = action.container.name, self._facts.pin_failures
         try:
             await self._runtime.pin_container(action.container, self._ref, action.cpuset)
-            pins.pop(name, None)
+            failures.pop(name, None)
         except RuntimeFailure as error:
-            pins[name] = self._context.shared.clock.now() + RESIZE_RETRY
+            now = self._context.shared.clock.now()
+            failures[name] = StartFailure("Error", str(error), now, now + RESIZE_RETRY)
             log.warning("a container runs on other processors than it should", extra={"container": name, "error": str(error)})
 
     async def _kill(self, action: KillContainer) -> None:
