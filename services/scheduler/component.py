@@ -40,6 +40,7 @@ from services.scheduler.metrics import ATTEMPTS, DECISION_SECONDS, PENDING, PLAC
 from services.scheduler.plugin import Release
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preempter import Plan, Preempter
+from services.scheduler.preemption import PREEMPTION
 from services.scheduler.preparation import Preparation, Spoiled
 from services.scheduler.preparer import Preparer
 from services.scheduler.profile import DEFAULT_SCHEDULER, Profile
@@ -231,7 +232,7 @@ class Scheduler(ElectedComponent):
             raise
         except Exception as error:
             logger.exception("asking who may go for a pod failed", extra={"pod": str(waiting.pod.key)})
-            return Plan(words=f"preemption: {type(error).__name__}: {error}")
+            return Plan(words=f"{PREEMPTION} {type(error).__name__}: {error}")
 
     def _place(self, waiting: Waiting) -> None:
         """Decides on one pod and starts the write; releases its slot when that is done."""

@@ -6,7 +6,7 @@ https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -69,8 +69,6 @@ class DynamicResources(ToldTogether, Plugin):
         return Allocator(self.cluster, self._args.filter_timeout)
 
     def impossible(self, pod: PodFacts) -> str:
-        if not pod.devices:
-            return ""
         try:
             claims_of(pod, self.cluster)
         except Impossible as error:
@@ -80,28 +78,16 @@ class DynamicResources(ToldTogether, Plugin):
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         if not pod.devices:
             return None
-        mask = np.zeros(nodes.size, np.bool_)
-        try:
-            judge = self._allocator.judge(claims_of(pod, self.cluster))
-        except Impossible:
-            return mask
+        mask, judge = np.zeros(nodes.size, np.bool_), self._judge(pod)
         for row in np.flatnonzero(nodes.alive[: nodes.size]).tolist():
             mask[row] = not isinstance(judge(nodes.node(row)), str)
         return mask
 
     def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
-        if not pod.devices:
-            return True
-        try:
-            return not isinstance(self._allocator.judge(claims_of(pod, self.cluster))(nodes.node(row)), str)
-        except Impossible:
-            return False
+        return not pod.devices or not isinstance(self._judge(pod)(nodes.node(row)), str)
 
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
-        try:
-            judge = self._allocator.judge(claims_of(pod, self.cluster))
-        except Impossible as error:
-            return [[str(error)] for _ in rows]
+        judge = self._judge(pod)
         return [[str(judge(nodes.node(row)))] for row in rows.tolist()]
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
@@ -163,6 +149,14 @@ class DynamicResources(ToldTogether, Plugin):
             case resource.DeviceTaintRule():
                 return change.old is not None and bool(self._classes(pod))
         return True
+
+    def _judge(self, pod: PodFacts) -> Callable[[Any], Outcome]:
+        """What a node has for a pod; of one for which no node whatever will do the words why."""
+        try:
+            return self._allocator.judge(claims_of(pod, self.cluster))
+        except Impossible as error:
+            words = str(error)
+            return lambda _: words
 
     def _claim_helps(self, pod: PodFacts, change: Change) -> bool:
         """One of its own that came or got another status; and devices that are free now."""
