@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery import codec
+from knarr.service.virtual_time import SoleVirtualLoop
 from services.kubelet.container.probes import Prober
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.facts import PodFacts
+from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import PodRef
-from services.kubelet.runtime.port import RUNNING, Check, Container, PodObservation, ProbeResult
-from tests.kubelet.support import make_pod
+from services.kubelet.runtime.port import RUNNING, Check, Container, ExecCheck, PodObservation, ProbeResult
+from tests.kubelet.support import NODE, condition, make_pod, running
 from tests.support.virtual_time import START, VirtualClock, run
 
 
@@ -33,6 +38,20 @@ class Answering:
             self.done.set()
             await asyncio.Event().wait()
         return ProbeResult(True, "")
+
+
+class Witness(HollowRuntime):
+    """Remembers what it was asked, and how ready the pod was told to be then."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__("10.244.0.0/24", clock=clock)
+        self.well, self.asked = True, list[tuple[str, str]]()
+        self.told: Callable[[], str] = str
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        assert isinstance(check, ExecCheck)
+        self.asked.append((check.command[0], self.told()))
+        return ProbeResult(self.well, "")
 
 
 async def asked_at(seconds: list[float], *, delay_seconds: int = 0, started_at: Any = START) -> list[float]:
@@ -81,3 +100,35 @@ def test_the_first_is_delayed_by_no_more_than_is_asked_for(before: int, first: f
 
     run(play())
     assert found[0] == first
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_new_kubelet_holds_a_container_for_ready_until_its_probe_says_otherwise(static: bool, tmp_path: Path) -> None:
+    """As the one before told, and asks no more whether it has started."""
+    run(_answers_of_two_kubelets(tmp_path, static=static), loop=SoleVirtualLoop)
+
+
+async def _answers_of_two_kubelets(place: Path, *, static: bool) -> None:
+    clock = VirtualClock()
+    runtime = Witness(clock)
+    pod = make_pod()
+    for probe, command in ((pod.spec.containers[0].startup_probe, "begun"), (pod.spec.containers[0].readiness_probe, "ready")):
+        probe.MergeFrom(core.Probe(period_seconds=10, failure_threshold=3))
+        probe.handler.exec.command.append(command)
+    shown = f"web-{NODE}" if static else "web"
+    changes: dict[str, Any] = {"manifest_path": place / "manifests"} if static else {}
+    if static:
+        (place / "manifests").mkdir()
+        (place / "manifests/web.json").write_bytes(codec.to_json(pod))
+    async with running(runtime, place, clock=clock, **changes) as cluster:
+        if not static:
+            await cluster.client.create(pod)
+        runtime.told = lambda: condition(cluster.pod(shown), "Ready")
+        await cluster.ready(shown)
+    assert {asked for asked, _ in runtime.asked} == {"begun", "ready"}
+    runtime.asked.clear()
+    runtime.well = False
+    async with running(runtime, place, cluster.api, clock, **changes) as cluster:
+        await cluster.until(lambda: condition(cluster.pod(shown), "Ready") == "False", 60)
+    # A pod of the node's own begins before the API has told what was known of it.
+    assert runtime.asked[static:] == [("ready", "True")] * 3

@@ -79,7 +79,8 @@ class Prober:
         self.results: Counter[tuple[str, str, str]] = Counter()
 
     def follow(self, pod: core.Pod, observation: PodObservation, *, stopping: bool) -> None:
-        """Starts probes of containers that run now and ends the others'. A stopping pod keeps its readiness probes only."""
+        """Starts probes of containers that run now and ends the others'. A stopping pod keeps its readiness probes only, a container
+        that has started is asked no more whether it has."""
         wanted: dict[tuple[str, str], tuple[core.Container, Container, core.Probe]] = {}
         sidecars = {spec.name for spec in pod.spec.init_containers if is_sidecar(spec)}
         probed = {spec.name for spec in pod.spec.containers} | sidecars
@@ -87,8 +88,9 @@ class Prober:
             container = observation.latest(spec.name)
             if container is None or container.state != RUNNING or spec.name not in probed:
                 continue
+            started = self._facts.of(container.id).started
             for kind, name in ((STARTUP, "startup_probe"), (LIVENESS, "liveness_probe"), (READINESS, "readiness_probe")):
-                if spec.HasField(name) and not (stopping and kind != READINESS):
+                if spec.HasField(name) and not (stopping and kind != READINESS) and not (kind == STARTUP and started):
                     wanted[container.id, kind] = (spec, container, getattr(spec, name))
         for key in self._tasks.keys() - wanted.keys():
             self._tasks.pop(key).cancel()
@@ -150,8 +152,7 @@ class Prober:
             known.ready = success
         elif success:
             if kind == STARTUP:
-                known.started = True
-                known.has_started.set()
+                known.start()
         else:
             known.unhealthy = f"Container {spec.name} failed {kind.lower()} probe"
             if probe.HasField("termination_grace_period_seconds"):

@@ -84,6 +84,7 @@ class StartFailure:
 class ContainerFacts:
     """Of one container id: probes and hooks. None: no answer yet."""
 
+    # By its startup probe, which then is asked no more.
     started: bool | None = None
     ready: bool | None = None
     # Why it must be killed: the words of the Killing event, which adds whether it will be restarted.
@@ -102,6 +103,11 @@ class ContainerFacts:
     termination_message: str | None = None
     # It was killed because its pod as a whole had no memory left, whatever its engine tells.
     oom_killed: bool = False
+
+    def start(self) -> None:
+        """Its startup probe has succeeded."""
+        self.started = True
+        self.has_started.set()
 
 
 @dataclass(slots=True)
@@ -165,7 +171,7 @@ class PodFacts:
         return self.containers.setdefault(container_id, ContainerFacts())
 
     def recall(self, status: core.PodStatus) -> None:
-        """Takes over what the kubelet before this one told of the pod: a container that has started has had its postStart hook."""
+        """Takes over what the kubelet before this one told of the pod."""
         self.let_go = status.phase == "Failed" and status.reason in (EVICTED, PREEMPTED)
         for told in (*status.init_container_statuses, *status.container_statuses):
             for mount in told.volume_mounts:
@@ -174,5 +180,17 @@ class PodFacts:
             for ended in (told.state.terminated, told.last_state.terminated):
                 if ended.reason == OOM_KILLED and ended.container_id:
                     self.of(ended.container_id.partition("://")[2]).oom_killed = True
-            if told.started and told.container_id:
-                self.of(told.container_id.partition("://")[2]).post_start_done = True
+        self.recall_answers(status)
+
+    def recall_answers(self, status: core.PodStatus) -> None:
+        """Takes over how its containers were when a kubelet told of them last, where nothing is known of that yet: one that has started has
+        had its postStart hook, and one that was ready is so until its probe says otherwise."""
+        for told in (*status.init_container_statuses, *status.container_statuses):
+            if not told.started or not told.container_id:
+                continue
+            known = self.of(told.container_id.partition("://")[2])
+            known.post_start_done = True
+            if known.started is None:
+                known.start()
+            if known.ready is None and told.ready:
+                known.ready = True

@@ -165,7 +165,7 @@ class PodManager:
         """Whoever runs what it shows has its status told."""
         worker = self._workers.get(mirror.metadata.annotations[MIRROR])
         if worker is not None:
-            worker.wake()
+            worker.mirrored(mirror)
 
     def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         shown = new if new is not None else old

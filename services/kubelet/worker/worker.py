@@ -101,6 +101,11 @@ class PodWorker:
         if not echo:
             self.wake()
 
+    def mirrored(self, mirror: core.Pod) -> None:
+        """What shows the pod in the API changed. The first time that is all there is of what an earlier kubelet told."""
+        self.facts.recall_answers(mirror.status)
+        self.wake()
+
     def end(self) -> None:
         """The node runs it by itself no more: it ends as if it had been deleted."""
         pod = copy_of(self._latest)
