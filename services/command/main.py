@@ -16,6 +16,7 @@ from services.command.commands.auth import auth
 from services.command.commands.backup import backup, restore
 from services.command.commands.certs import certs
 from services.command.commands.completion import COMPLETE, completion
+from services.command.commands.doctor import doctor
 from services.command.commands.down import down
 from services.command.commands.kubeconfig import kubeconfig
 from services.command.commands.load import load
@@ -23,6 +24,7 @@ from services.command.commands.secrets import secrets
 from services.command.commands.simulate import simulate
 from services.command.commands.status import status
 from services.command.commands.up import up
+from services.command.commands.version import tell_versions, version
 from services.command.commands.what_if import what_if
 from services.command.commands.why import why_pod
 from services.command.group import Commands
@@ -33,6 +35,7 @@ COMMANDS: list[click.Command] = [
     up,
     down,
     status,
+    doctor,
     kubeconfig,
     load,
     backup,
@@ -45,10 +48,12 @@ COMMANDS: list[click.Command] = [
     simulate,
     secrets,
     completion,
+    version,
 ]
 
 
 @click.group(cls=Commands, commands=COMMANDS, context_settings={"max_content_width": 140, "help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=tell_versions, help="print the version and end")
 def knarr() -> None:
     """A Kubernetes-compatible cluster on this machine."""
 

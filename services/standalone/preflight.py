@@ -35,24 +35,24 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
     if shutil.which("etcd") is None:
         yield "etcd is not installed; run `make install`, or `apt-get install etcd-server`"
     if settings.runtime == "docker":
-        yield from _docker_problems()
+        yield from docker_problems()
     if settings.runtime == "containerd":
         yield from _containerd_problems(settings.container_runtime_endpoint.removeprefix("unix://"))
     if settings.runtime != "hollow" and os.geteuid() != 0:
         yield "pods need root (networks, mounts); run with sudo, or use --runtime hollow to simulate them"
     if settings.datapath == "nftables":
-        yield from _nftables_problems()
-    yield from _disk_problems(settings)
-    yield from _restore_problems(settings)
-    yield from _file_problems(settings)
-    yield from _name_problems(settings)
-    yield from _range_problems(settings)
+        yield from nftables_problems()
+    yield from disk_problems(settings)
+    yield from restore_problems(settings)
+    yield from file_problems(settings)
+    yield from name_problems(settings)
+    yield from range_problems(settings)
     if shutil.which("ip") is not None:
-        yield from _route_problems(settings)
-    yield from _port_problems(settings)
+        yield from read_route_problems(settings)
+    yield from port_problems(settings)
 
 
-def _disk_problems(settings: ClusterSettings) -> Iterator[str]:
+def disk_problems(settings: ClusterSettings) -> Iterator[str]:
     if problem := path_problem(settings.files.etcd):
         yield problem
     root, fresh = settings.files.root, not has_state(settings.files.etcd)
@@ -62,14 +62,14 @@ def _disk_problems(settings: ClusterSettings) -> Iterator[str]:
         yield f"the disk of {root} is full: {free >> 20} MiB are free, {needed}; make room there, or choose another --data-dir"
 
 
-def _nftables_problems() -> Iterator[str]:
+def nftables_problems() -> Iterator[str]:
     if shutil.which("nft", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
         yield "nftables is not installed; `apt-get install nftables`, or use --datapath userspace"
     if os.geteuid() != 0:
         yield "the nftables datapath needs root; run with sudo, or use --datapath userspace"
 
 
-def _range_problems(settings: ClusterSettings) -> Iterator[str]:
+def range_problems(settings: ClusterSettings) -> Iterator[str]:
     service, cluster, pod = (IPv4Network(text) for text in (settings.service_cidr, settings.cluster_cidr, settings.pod_cidr))
     if settings.nodes > 1:
         if settings.runtime != "hollow":
@@ -95,7 +95,7 @@ def _range_problems(settings: ClusterSettings) -> Iterator[str]:
             yield f"--{option} {first} overlaps --{other} {second}; choose ranges that do not meet"
 
 
-def _route_problems(settings: ClusterSettings) -> Iterator[str]:
+def read_route_problems(settings: ClusterSettings) -> Iterator[str]:
     identity = settings.files.known_id()
     own = bridge_name(identity) if identity else ""
     listed = subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, check=False)
@@ -115,7 +115,7 @@ def route_problems(settings: ClusterSettings, routes: Iterable[Mapping[str, Any]
                 yield f"--{option} {text} is in use on this machine: {target} lies at the interface {device}; choose another range"
 
 
-def _docker_problems() -> Iterator[str]:
+def docker_problems() -> Iterator[str]:
     path = engine_url().removeprefix("unix://")
     if path.startswith("/"):
         closed = f"the Docker engine's socket {path} is closed to you; run with sudo, or join the group docker"
@@ -139,7 +139,7 @@ def _socket_problems(path: str, closed: str, away: str) -> Iterator[str]:
             yield away
 
 
-def _restore_problems(settings: ClusterSettings) -> Iterator[str]:
+def restore_problems(settings: ClusterSettings) -> Iterator[str]:
     """A restore that was cut off between its two renames has left no state, and a start would make an empty one."""
     present = settings.files.etcd / DATA
     kept = sorted(settings.files.etcd.glob(f"{DATA}.before-restore-*"))
@@ -147,7 +147,7 @@ def _restore_problems(settings: ClusterSettings) -> Iterator[str]:
         yield f"a restore was interrupted: give `knarr restore` again, or move {kept[-1]} back to {present}"
 
 
-def _file_problems(settings: ClusterSettings) -> Iterator[str]:
+def file_problems(settings: ClusterSettings) -> Iterator[str]:
     """What reads these files is loaded by those alone who have them."""
     if file := settings.encryption_file:
         from services.apiserver.encryption.reading import encryption
@@ -215,14 +215,14 @@ def _told(option: str, read: Callable[[Path], object], file: Path) -> Iterator[s
         yield f"{option}: {error}"
 
 
-def _name_problems(settings: ClusterSettings) -> Iterator[str]:
+def name_problems(settings: ClusterSettings) -> Iterator[str]:
     try:
         node_name(settings.node)
     except argparse.ArgumentTypeError as error:
         yield f"this machine's name cannot be the node's: {error}; give --node-name"
 
 
-def _port_problems(settings: ClusterSettings) -> Iterator[str]:
+def port_problems(settings: ClusterSettings) -> Iterator[str]:
     taken: dict[int, str] = {0: ""}
     for name, sockets in endpoints(settings, node_address()):
         port = getattr(settings.ports, name)

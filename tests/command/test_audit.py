@@ -21,10 +21,11 @@ from services.apiserver.metrics import STORE_TRANSPORT
 from services.apiserver.settings import ApiServerSettings
 from services.command import main as cli
 from services.command.api import ApiClient, Refused
-from services.command.audit import CHECKS, as_json, as_text, audit, has_failed
+from services.command.audit import CHECKS, audit
 from services.command.checks import connections, control_plane, files
 from services.command.checks.check import NotHere, Result, Weight
 from services.command.checks.facts import RBAC, Facts
+from services.command.findings import as_json, as_text, has_failed
 from tests.apiserver.rest.live import LiveServer, running_server
 
 # What only a server that keeps a log says.
@@ -224,7 +225,7 @@ def test_files_that_others_may_use_are_found(tmp_path: Path) -> None:
 
 def test_json_has_everything() -> None:
     check = dataclasses.replace(CHECKS[0], look=lambda _: ["one", "two"])
-    found = json.loads(as_json([Result(check, "fail", ("one", "two"))]))
+    found = json.loads(as_json([Result(check, "fail", ("one", "two"))], with_cis=True))
     assert found["failed"] is True
     assert found["checks"][0]["findings"] == ["one", "two"]
     assert found["checks"][0].keys() == {"id", "state", "what", "why", "mend", "cis", "findings"}

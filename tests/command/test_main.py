@@ -33,7 +33,7 @@ FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
 @pytest.fixture(autouse=True)
 def no_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another cluster on this machine has the same ranges; tests/standalone/test_preflight.py is about them."""
-    monkeypatch.setattr(preflight, "_route_problems", lambda settings: ())
+    monkeypatch.setattr(preflight, "read_route_problems", lambda settings: ())
 
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,6 +329,7 @@ COMMANDS = {
     "up",
     "down",
     "status",
+    "doctor",
     "kubeconfig",
     "load",
     "backup",
@@ -341,6 +342,7 @@ COMMANDS = {
     "audit",
     "secrets",
     "completion",
+    "version",
 }
 
 

@@ -19,7 +19,7 @@ ZEROS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
 @pytest.fixture(autouse=True)
 def no_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another cluster on this machine has the same ranges."""
-    monkeypatch.setattr(preflight, "_route_problems", lambda settings: ())
+    monkeypatch.setattr(preflight, "read_route_problems", lambda settings: ())
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, Generic, TypeVar
 
-from services.command.checks.facts import Facts
+# What is looked at: a cluster, or a machine.
+F = TypeVar("F")
 
 
 class Weight(Enum):
-    """What becomes of a finding: it fails the audit, or it is told."""
+    """What becomes of a finding: it fails the whole, or it is told."""
 
     FAIL = "fail"
     ADVICE = "advice"
@@ -20,19 +22,18 @@ class NotHere(Exception):
     """What a check is about cannot be seen from where the command runs."""
 
 
-# Answers sentences about what is not as it should be; none where all is well. Raises NotHere.
-Look = Callable[[Facts], Sequence[str]]
-
-
 @dataclass(frozen=True, slots=True)
-class Check:
-    """``cis`` are the recommendations of the CIS benchmark for Kubernetes that it is about."""
+class Check(Generic[F]):
+    """``look`` answers sentences about what is not as it should be, none where all is well; it raises NotHere.
+
+    ``cis`` are the recommendations of the CIS benchmark for Kubernetes that it is about.
+    """
 
     id: str
     what: str
     why: str
     mend: str
-    look: Look
+    look: Callable[[F], Sequence[str]]
     weight: Weight = Weight.FAIL
     cis: tuple[str, ...] = ()
 
@@ -41,12 +42,12 @@ class Check:
 class Result:
     """``state`` is pass, fail, advice or skipped; then the only finding says why."""
 
-    check: Check
+    check: Check[Any]
     state: str
     findings: tuple[str, ...] = ()
 
 
-def run(check: Check, facts: Facts) -> Result:
+def run(check: Check[F], facts: F) -> Result:
     try:
         findings = tuple(check.look(facts))
     except NotHere as reason:

@@ -23,8 +23,8 @@ def audit(data_dir: Path, kubeconfig: Path | None, output: str) -> int:
     Each finding says why it matters and how it is mended.
     """
     from services.command.api import ApiClient
-    from services.command.audit import as_json, as_text, has_failed
     from services.command.audit import audit as look
+    from services.command.findings import as_json, as_text, has_failed
 
     files = ClusterSettings(data_dir=data_dir).files
     path = kubeconfig or files.kubeconfig
@@ -32,5 +32,5 @@ def audit(data_dir: Path, kubeconfig: Path | None, output: str) -> int:
         raise CommandError(f"there is no {path}; start the cluster first (`knarr up`), or name another --kubeconfig")
     with ApiClient(path) as api:
         results = look(api, files.root if kubeconfig is None else None)
-    deliver(as_json(results).decode() if output == "json" else as_text(results))
+    deliver(as_json(results, with_cis=True).decode() if output == "json" else as_text(results))
     return 1 if has_failed(results) else 0
