@@ -33,6 +33,7 @@ from services.kubelet.csi.secrets import DriverSecrets
 from services.kubelet.csi.unasked import UnaskedDrivers
 from services.kubelet.devices.drivers import DeviceDrivers
 from services.kubelet.devices.keeper import DeviceClaims, UnaskedDevices
+from services.kubelet.devices.slices import DeviceSlices
 from services.kubelet.eviction.protection import NodeProtection
 from services.kubelet.eviction.signals import SignalReader
 from services.kubelet.node.credential_providers import CredentialProviders
@@ -123,6 +124,7 @@ class Kubelet(Component):
         device_drivers = DeviceDrivers(places)
         self._drivers = Drivers(places, NodeInfoKeeper(client, settings.node_name), lambda: self._keeper.node, [device_drivers])
         devices = (DeviceClaims if runtime.mounts_files else UnaskedDevices)(client, device_drivers, settings.data_dir, files)
+        self._slices = DeviceSlices(client, settings.node_name, device_drivers)
         mounts = (DriverMounts if runtime.mounts_files else UnaskedDrivers)(
             client,
             settings.node_name,
@@ -224,7 +226,7 @@ class Kubelet(Component):
             }
             if self._runtime.mounts_files:
                 parts |= {"drivers": self._drivers.run(), "driver mounts": self.context.drivers.run()}
-                parts["image volumes"] = self.context.image_folders.run()
+                parts |= {"image volumes": self.context.image_folders.run(), "device slices": self._slices.run()}
             self._own_node.on_change(lambda _, node: self._keeper.heard(node))
             await run_together(self.name, parts)
         finally:

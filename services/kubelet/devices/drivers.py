@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ class DeviceDrivers:
     def __init__(self, places: Places) -> None:
         self._data_dir = str(places.data_dir)
         self._by_socket: dict[Path, DeviceDriver] = {}
+        # The names of all that ever were here.
+        self.known: set[str] = set()
 
     def get(self, name: str) -> DeviceDriver:
         """Raises DriverError, in Kubernetes' words, while the node has none of the name."""
@@ -80,6 +83,10 @@ class DeviceDrivers:
         if found is None:
             raise DriverError(f"DRA driver {name} is not registered")
         return found
+
+    def listening(self) -> set[str]:
+        """The names of those that are there: one that was killed leaves its socket behind."""
+        return {driver.name for driver in self._by_socket.values() if _listens(driver.socket)}
 
     def take(self, info: registration_pb2.PluginInfo, socket: Path) -> None:
         """The driver that said so at a socket of the registry. Raises DriverError for one that speaks another contract."""
@@ -94,8 +101,22 @@ class DeviceDrivers:
             words = words if info.supported_versions else "empty list of supported gRPC services (aka supported versions)"
             raise DriverError(f"invalid supported gRPC versions of {said}: {words}")
         self.lose(socket)
+        self.known.add(info.name)
         self._by_socket[socket] = DeviceDriver(info.name, Path(seen_here(endpoint, self._data_dir)), SERVICES[spoken])
 
     def lose(self, socket: Path) -> None:
         """Nobody of them is there any more."""
         self._by_socket.pop(socket, None)
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody waits for callers at a socket; who cannot be asked is held to."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True
+    return True

@@ -14,6 +14,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.client.client import Client
 from knarr.machinery.errors import Forbidden
@@ -95,6 +96,7 @@ def objects() -> list[Any]:
             core.PersistentVolumeClaim(metadata=meta.ObjectMeta(name=f"data-{name}", namespace="shop")),
             volume(f"volume-{name}", f"data-{name}"),
             folder(f"folder-{name}", node),
+            resource.ResourceSlice(metadata=meta.ObjectMeta(name=f"cards-{name}"), spec=resource.ResourceSliceSpec(node_name=node)),
             pod(name, node),
         ]
     return [*found, core.Secret(metadata=meta.ObjectMeta(name="secret-own", namespace="default"))]
@@ -152,6 +154,9 @@ ALLOWED: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "its lease": _gets(coordination.Lease, OWN, "kube-node-lease"),
     "services": _lists(core.Service),
     "its CSINode": _gets(storage.CSINode, OWN, ""),
+    "what its drivers tell of its devices": _lists(resource.ResourceSlice, "", f"spec.nodeName={OWN}"),
+    "what one of them tells": _lists(resource.ResourceSlice, "", f"spec.driver=cards.example.com,spec.nodeName={OWN}"),
+    "taking back what one told": lambda client: client.delete(resource.ResourceSlice, "cards-own"),
 }
 REFUSED: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "a Secret of another node's pod": _gets(core.Secret, "secret-other"),
@@ -187,6 +192,14 @@ REFUSED: dict[str, Callable[[Client], Awaitable[Any]]] = {
     "another's account": _gets(core.ServiceAccount, "runs-other"),
     "all accounts": _lists(core.ServiceAccount, "shop"),
     "another's CSINode": _gets(storage.CSINode, OTHER, ""),
+    "all devices": _lists(resource.ResourceSlice),
+    "another's devices": _lists(resource.ResourceSlice, "", f"spec.nodeName={OTHER}"),
+    "reading one slice of its devices": _gets(resource.ResourceSlice, "cards-own", ""),
+    "taking back what another's driver told": lambda client: client.delete(resource.ResourceSlice, "cards-other"),
+    "taking back what is not there": lambda client: client.delete(resource.ResourceSlice, "cards-none"),
+    "telling of devices": lambda client: client.create(
+        resource.ResourceSlice(metadata=meta.ObjectMeta(name="more"), spec=resource.ResourceSliceSpec(node_name=OWN))
+    ),
     "roles": _lists(rbac.ClusterRole),
     "a token of another's account": _asks_for_a_token("runs-other", "other"),
     "a token that is bound to nothing": _asks_for_a_token("runs-own", ""),

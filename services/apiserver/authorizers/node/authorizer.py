@@ -9,6 +9,7 @@ from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import StatusError
@@ -27,8 +28,9 @@ from services.apiserver.request import CREATE, DELETE, GET, LIST, PATCH, UPDATE,
 ROLE = "system:node"
 LEASES = "kube-node-lease"
 READ, CHANGE = frozenset((GET, LIST, WATCH)), frozenset((GET, CREATE, UPDATE, PATCH, DELETE))
-VOLUMES, ATTACHMENTS, POD_CERTIFICATES = (
-    version_of(kind).resource for kind in (core.PersistentVolume, storage.VolumeAttachment, certificates.PodCertificateRequest)
+VOLUMES, ATTACHMENTS, POD_CERTIFICATES, SLICES = (
+    version_of(kind).resource
+    for kind in (core.PersistentVolume, storage.VolumeAttachment, certificates.PodCertificateRequest, resource.ResourceSlice)
 )
 
 
@@ -51,6 +53,7 @@ class NodeAuthorizer:
             ("", "nodes"): self._node,
             ("certificates.k8s.io", "podcertificaterequests"): self._pod_certificate,
             ("resource.k8s.io", "resourceclaims"): self._get_named,
+            ("resource.k8s.io", "resourceslices"): self._slice,
             ("storage.k8s.io", "volumeattachments"): self._attachment,
             ("storage.k8s.io", "csinodes"): self._own,
             ("coordination.k8s.io", "leases"): self._lease,
@@ -162,6 +165,16 @@ class NodeAuthorizer:
             return "" if _selected(request) == node else "can only list/watch podcertificaterequests with nodeName field selector"
         return f"nodes may not {wish.verb} podcertificaterequests"
 
+    def _slice(self, node: str, wish: Wish, request: Request) -> str:
+        """What drivers tell of its devices: it takes back what those told that are away."""
+        if wish.verb == LIST and not wish.subresource:
+            return "" if _selected(request) == node else "can only list resourceslices with nodeName field selector"
+        if wish.verb != DELETE or wish.subresource:
+            return "can only list resourceslices and delete individual ones"
+        entry = self._cache.get(SLICES, "", wish.name)
+        own = entry is not None and entry.seen.spec.node_name == node
+        return "" if own else f"no relationship found between node '{node}' and this object"
+
     def _node(self, node: str, wish: Wish, request: Request) -> str:
         """Which one it writes is admission's to say; its own it may ask for before it is there."""
         if wish.verb in READ and not wish.subresource:
@@ -199,7 +212,7 @@ def _labelled(request: Request) -> str:
 
 
 def _selected(request: Request) -> str:
-    """The node of whose pods, or requests for them, a list or a watch is."""
+    """The node of whose pods, requests for them, or devices a list or a watch is."""
     options = request.options
     if not isinstance(options, meta.ListOptions) or NODE_NAME not in options.field_selector:
         return ""
