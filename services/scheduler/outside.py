@@ -25,7 +25,7 @@ def find_outside(name: str) -> Registered | None:
     except Exception as error:
         raise ValueError(f'plugin "{name}" cannot be loaded from {entry.value}: {type(error).__name__}: {error}') from error
     if not (isinstance(kind, type) and issubclass(kind, Plugin)):
-        raise ValueError(f'plugin "{name}": {entry.value} is no services.scheduler.plugin.Plugin')
+        raise ValueError(f'plugin "{name}": {entry.value} is no knarr.scheduler_plugin.Plugin')
     if getattr(kind, "name", "") != name:
         raise ValueError(f'plugin "{name}": {entry.value} calls itself {getattr(kind, "name", "nothing")!r}')
     return dataclasses.replace(registered(kind), default=False)

@@ -24,8 +24,9 @@ START_TIMEOUT_SECONDS = 60.0
 # Each simulated node registers by itself; on a busy machine that takes a good part of it.
 NODE_TIMEOUT_SECONDS = 0.25
 STOP_TIMEOUT_SECONDS = 40.0
-# Python looks for modules where it is started: from here it finds these, and not a folder `services` of a person's own.
-ROOT = Path(__file__).resolve().parents[2]
+# The package that starts as a cluster's process, by its name here, and the folder in which Python finds it.
+STANDALONE = __name__.rpartition(".")[0]
+ROOT = Path(__file__).resolve().parents[__name__.count(".")]
 LOG_LINES_SHOWN = 25
 LOG_LINES_READ = 200
 
@@ -74,7 +75,7 @@ def start_timeout(nodes: int) -> float:
 def start(
     files: Files, arguments: list[str], on_step: Callable[[str, float], None], lock: int, timeout_seconds: float = START_TIMEOUT_SECONDS
 ) -> dict[str, Any]:
-    """Starts ``python -m services.standalone`` detached and waits until it is ready.
+    """Starts ``python -P -m services.standalone`` detached and waits until it is ready.
 
     ``lock`` is the descriptor that holds the data directory: the process goes on holding it. Returns what the cluster says of itself.
     Raises CommandError with the reason and the end of the log when it does not become ready; then, and when whoever waits is interrupted,
@@ -86,10 +87,11 @@ def start(
         with _opened(files.log) as log, deferred():
             child = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "services.standalone", *arguments),
+                    *(sys.executable, "-P", "-m", STANDALONE, *arguments),
                     *(f"--progress-fd={writing}", f"--since={begun():.2f}", f"--lock-fd={lock}", f"--log-file={files.log}"),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True, cwd=ROOT,
+                env=_environment(),
             )  # fmt: skip
             children.append(child)
         os.close(writing)
@@ -99,6 +101,14 @@ def start(
             for child in children:
                 _end(child)
         raise
+
+
+def _environment() -> dict[str, str]:
+    """In which Python finds this program without looking where it is started (``-P``). An installed one it finds by itself."""
+    if ROOT.name in ("site-packages", "dist-packages"):
+        return dict(os.environ)
+    given = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{given}" if given else str(ROOT)}
 
 
 def _opened(log: Path) -> BinaryIO:

@@ -435,7 +435,7 @@ def test_units_run_nothing_that_lies_in_the_current_directory() -> None:
     units = list((ROOT / "deploy/systemd").glob("*.service"))
     assert len(units) == 9
     for unit in units:
-        assert "ExecStart=/opt/knarr/bin/python -P -m services." in unit.read_text()
+        assert "ExecStart=/opt/knarr/bin/python -P -m knarr.services." in unit.read_text()
 
 
 def test_a_restore_that_was_cut_off_does_not_end_in_an_empty_cluster(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ class Site(ClusterClient):
             "127.0.0.1:2379": self.etcd.endpoint,
             "/root/knarr-trust": str(self.trust),
             "/opt/knarr/bin/python": sys.executable,
+            "knarr.services.": "services.",
         }
 
     def here(self, text: str, more: dict[str, str] | None = None) -> str:
@@ -361,6 +362,7 @@ def test_a_machine_joins_by_a_token_as_the_page_says(tmp_path: Path) -> None:
             "/var/lib/knarr/pki": str(tmp_path / "machine/pki"),
             f"{CONTROL}:6444": cluster.address("apiserver"),
             "/opt/knarr/bin/python": sys.executable,
+            "knarr.services.": "services.",
         }
         variables = {"KNARR_APISERVER": f"127.0.0.1:{cluster.mutual}", "KNARR_NODE_NAME": "joined", "KNARR_ADDRESS": "127.0.0.1"}
         words = Unit.read("knarr-kubelet").command({**variables, "KNARR_KUBELET_OPTIONS": options + own})
@@ -383,7 +385,7 @@ def test_every_unit_is_on_the_page_and_starts_its_component() -> None:
     assert started == components - {"knarr-cloud"} | {f"{name}.timer" for name in timed}
     for name in names:
         module = name.removeprefix("knarr-")
-        assert f"-m services.{'compose.' * (name in timed)}{module} " in Unit.read(name).exec_start
+        assert f"-m knarr.services.{'compose.' * (name in timed)}{module} " in Unit.read(name).exec_start
         assert name.removeprefix("knarr-") in PAGE.read_text()
 
 

@@ -67,7 +67,7 @@ def test_it_places_pods(installed: Path) -> None:
     ("value", "told"),
     [
         ("nowhere.at:All", 'plugin "Odd" cannot be loaded from nowhere.at:All: ModuleNotFoundError'),
-        ("pathlib:Path", 'plugin "Odd": pathlib:Path is no services.scheduler.plugin.Plugin'),
+        ("pathlib:Path", 'plugin "Odd": pathlib:Path is no knarr.scheduler_plugin.Plugin'),
         ("node_price.plugin:NodePrice", "plugin \"Odd\": node_price.plugin:NodePrice calls itself 'NodePrice'"),
     ],
 )

@@ -8,11 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.scheduler.nodes import Mask, Nodes, Rows
-from services.scheduler.parts import NODE_LABELS, Part, Subject
-from services.scheduler.plugin import Cluster, Plugin, Scores, normalized
-from services.scheduler.pod_facts import PodFacts
-from services.scheduler.row_cache import RowCache
+from knarr.scheduler_plugin import NODE_LABELS, Cluster, Mask, Nodes, Part, Plugin, PodFacts, RowCache, Rows, Scores, Subject, normalized
 
 MOST = "example.com/most"
 
