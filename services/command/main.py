@@ -18,8 +18,10 @@ from services.command.commands.certs import certs
 from services.command.commands.completion import COMPLETE, completion
 from services.command.commands.doctor import doctor
 from services.command.commands.down import down
+from services.command.commands.export import export
 from services.command.commands.kubeconfig import kubeconfig
 from services.command.commands.load import load
+from services.command.commands.logs import logs
 from services.command.commands.secrets import secrets
 from services.command.commands.simulate import simulate
 from services.command.commands.status import status
@@ -36,6 +38,8 @@ COMMANDS: list[click.Command] = [
     down,
     status,
     doctor,
+    logs,
+    export,
     kubeconfig,
     load,
     backup,

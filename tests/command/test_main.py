@@ -330,6 +330,8 @@ COMMANDS = {
     "down",
     "status",
     "doctor",
+    "logs",
+    "export",
     "kubeconfig",
     "load",
     "backup",
