@@ -26,7 +26,7 @@ from services.kubelet.csi import mounts
 from services.kubelet.node.mounts import unmount_all
 from services.scheduler.component import Scheduler
 from services.scheduler.settings import SchedulerSettings
-from tests.kubelet.driver_world import World, hurry, needs_mounts, rules, world
+from tests.kubelet.csi.driver_world import World, hurry, needs_mounts, rules, world
 from tests.support.csi.driver import NAME
 from tests.support.csi.faults import Fault, When
 from tests.support.rights import CONTROLLER, SCHEDULER

@@ -25,7 +25,7 @@ from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan, PodRef
 from services.kubelet.runtime.port import EXITED, RUNNING, Check, Container, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
-from tests.kubelet.driver_world import needs_mounts
+from tests.kubelet.csi.driver_world import needs_mounts
 from tests.kubelet.support import NODE, FiledRuntime, condition, make_pod, running
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time

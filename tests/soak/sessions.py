@@ -24,8 +24,8 @@ from websockets.exceptions import ConnectionClosed
 from services.kubelet.node.mounts import unmount_all
 from tests.apiserver.rest.streams.flood import over_spdy
 from tests.kubelet.docker_support import docker, unique_settings
-from tests.kubelet.served import TOKEN, ScriptedRuntime, Served, serving
 from tests.kubelet.support import make_pod
+from tests.kubelet.web.served import TOKEN, ScriptedRuntime, Served, serving
 from tests.soak.checkers import left, of_process, resident_bytes, snapshot
 from tests.soak.outcome import Outcome, exit_code
 
