@@ -29,5 +29,6 @@ check 'compatibility of the contracts' 'by hand: give what changed a new number 
     .venv/bin/buf breaking proto --against tools/schema/contracts.binpb.gz
 check 'form of the contracts' '`make fix`' .venv/bin/buf format proto --diff --exit-code
 check 'generated code' '`make fix`, then commit proto/ and knarr/api/ together' .venv/bin/python -m tools.generate --check
+check 'the page' '`cd services/web/front && npm ci && npm run build`, then commit services/web/bundle with the sources' .venv/bin/python -m tools.page --check
 check 'types' 'by hand: the lines above say where' types
 exit "$failed"

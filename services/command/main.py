@@ -25,6 +25,7 @@ from services.command.commands.logs import logs
 from services.command.commands.secrets import secrets
 from services.command.commands.simulate import simulate
 from services.command.commands.status import status
+from services.command.commands.ui import ui
 from services.command.commands.up import up
 from services.command.commands.version import tell_versions, version
 from services.command.commands.what_if import what_if
@@ -47,6 +48,7 @@ COMMANDS: list[click.Command] = [
     certs,
     audit,
     auth,
+    ui,
     why_pod,
     what_if,
     simulate,

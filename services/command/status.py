@@ -39,7 +39,7 @@ def report(settings: ClusterSettings) -> int:
         print(f"no cluster runs from {files.root}{kept}")
         return 1
     state = files.read_state()
-    answers = asyncio.run(_ask_all(files, state["components"]))
+    answers = asyncio.run(ask_all(files, state["components"]))
     print(f"{state['server']}  pid {running.pid}  {state['runtime']} runtime, {state['datapath']} datapath")
     width = max(len(answer.component) for answer in answers)
     for answer in answers:
@@ -50,7 +50,8 @@ def report(settings: ClusterSettings) -> int:
     return 0
 
 
-async def _ask_all(files: Files, components: dict[str, str]) -> list[Health]:
+async def ask_all(files: Files, components: dict[str, str]) -> list[Health]:
+    """Asks components, by their names and addresses, how they are."""
     credentials = grpc.ssl_channel_credentials((files.pki / "ca.crt").read_bytes())
     return await asyncio.gather(*(_ask(name, address, credentials) for name, address in components.items()))
 

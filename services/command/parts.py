@@ -1,0 +1,57 @@
+"""The components of a cluster for the page: found by the data directory, asked only what the viewer may ask.
+
+gRPC and its messages are loaded with the first question.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from knarr.service.late import loaded
+from services.standalone.files import Files
+from services.web.api import Api
+from services.web.parts import Health, Unanswered
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+# Extenders of the scheduler may be asked.
+ANSWER_SECONDS = 30.0
+
+
+class ClusterParts:
+    """``Parts`` of the cluster that ``api`` speaks to, whose state lies in ``files``."""
+
+    def __init__(self, files: Files, api: Api) -> None:
+        self._files, self._api = files, api
+
+    async def healths(self) -> list[Health]:
+        status = await loaded("services.command.status")
+        try:
+            answers = await status.ask_all(self._files, self._files.read_state()["components"])
+        except OSError as error:
+            raise Unanswered(f"the cluster's state cannot be read: {error}") from error
+        return [Health(answer.component, answer.address, answer.answer) for answer in answers]
+
+    async def ask(self, component: str, method: str, question: Message, answer: type[Any]) -> Any:
+        await self._permitted(method)
+        channels, aio = await loaded("knarr.client.channel"), await loaded("grpc.aio")
+        try:
+            address = str(self._files.read_state()["components"][component])
+            token, authority = self._files.admin_token.read_text().strip(), (self._files.pki / "ca.crt").read_bytes()
+        except (OSError, KeyError) as error:
+            raise Unanswered(f"{component} is not known here: {error}") from error
+        async with channels.open_channel(address, authority, token) as channel:
+            call = channel.unary_unary(method, request_serializer=type(question).SerializeToString, response_deserializer=answer.FromString)
+            try:
+                return await call(question, timeout=ANSWER_SECONDS, wait_for_ready=True)
+            except aio.AioRpcError as error:
+                raise Unanswered(f"{component} at {address}: {error.details()}") from error
+
+    async def _permitted(self, method: str) -> None:
+        """Raises Unanswered where the viewer has no right to make the call, which is what the components themselves ask for."""
+        review = {"spec": {"nonResourceAttributes": {"path": method, "verb": "get"}}}
+        status = (await self._api.json("POST", REVIEWS, review))["status"]
+        if not status.get("allowed"):
+            raise Unanswered(f"you may not ask that: there is no right to get {method}")

@@ -1,0 +1,81 @@
+"""``knarr ui``: the page's server, in the foreground, as whom the kubeconfig names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+
+from knarr.service import collector
+from knarr.service.errors import CommandError
+from services.apiserver.webhooks.kubeconfig import read_remote
+from services.command.parts import ClusterParts
+from services.standalone.files import Files
+from services.web.api import Access, Api
+from services.web.parts import NoParts, Parts
+from services.web.server import HOST, PageServer
+
+
+def show(files: Files, kubeconfig: Path | None, port: int, *, browser: bool) -> int:
+    """Serves until it is interrupted; 0 then. Raises CommandError where there is no cluster or no port."""
+    path = kubeconfig or files.kubeconfig
+    if not path.exists():
+        raise CommandError(f"there is no {path}; start a cluster first: `knarr up`, or name one by --kubeconfig")
+    remote = read_remote(path)
+    collector.share_heap()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(files, Access(remote.url, remote.context, remote.headers, remote.server_name), port, browser))
+    return 0
+
+
+async def _serve(files: Files, access: Access, port: int, browser: bool) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with Api(access) as api:
+        server = PageServer(api, _parts(files, api), port=port)
+        try:
+            await server.__aenter__()
+        except OSError as error:
+            raise CommandError(
+                f"--port {port}: cannot listen on {HOST}:{port}: {os.strerror(error.errno or 0)}; choose another one"
+            ) from error
+        try:
+            _tell(server, browser)
+            collector.settle()
+            await collector.give_back()
+        except asyncio.CancelledError:
+            pass
+        finally:
+            await server.__aexit__()
+
+
+def _parts(files: Files, api: Api) -> Parts:
+    """The components, where the data directory is that of the cluster that is shown."""
+    with suppress(OSError):
+        if files.read_state()["server"].rstrip("/") == api.access.url.rstrip("/"):
+            return ClusterParts(files, api)
+    return NoParts()
+
+
+def _tell(server: PageServer, browser: bool) -> None:
+    """Prints the first link, and one more for each Enter at a terminal."""
+    link = server.link
+    print(f"The page is at {link}\nThe link is good once, for two minutes.", flush=True)
+    if browser:
+        # As a process of its own: what it prints is not for this terminal.
+        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, link)
+    if sys.stdin.isatty():
+        print("Enter makes a new one, Ctrl-C ends the page.", flush=True)
+        asyncio.get_running_loop().add_reader(sys.stdin, _again, server)
+
+
+def _again(server: PageServer) -> None:
+    if sys.stdin.readline():
+        print(server.link, flush=True)
+    else:
+        asyncio.get_running_loop().remove_reader(sys.stdin)

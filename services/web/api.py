@@ -1,0 +1,131 @@
+"""The API server as the viewer reaches it: by REST, with what a kubeconfig says of where it is and who the viewer is."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from knarr.client.http import open_session
+
+ANSWER_SECONDS = 30.0
+PAGE = 500
+LAST_ROUNDS = 3
+# An object is at most a few MiB, and an event holds one.
+MOST_LINE_BYTES = 32 * 1024 * 1024
+
+
+class Refused(Exception):
+    """What the API server has against a request; ``code`` is HTTP's, or that of a watch's ERROR event."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the API server is, and what is shown to it. ``context`` has trust and certificate; None for plain HTTP."""
+
+    url: str
+    context: ssl.SSLContext | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    # Whom its certificate must name, if not the host.
+    server_name: str = ""
+
+
+class Api:
+    """A context manager. What it raises: Refused, aiohttp.ClientError, OSError (TimeoutError among them)."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._session = open_session(
+            headers=dict(access.headers),
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, connect=ANSWER_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def __aenter__(self) -> Api:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+        # The loop closes the sockets of what was aborted in its next rounds; one that ends before that leaves them open.
+        for _round in range(LAST_ROUNDS):
+            await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def asked(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to one request, whatever its status; ``path`` is written as it is to be sent, query included."""
+        options: dict[str, Any] = {"ssl": self.access.context} if self.access.context is not None else {}
+        if self.access.server_name:
+            options["server_hostname"] = self.access.server_name
+        url = URL(self.access.url.rstrip("/") + path, encoded=True)
+        async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False, **options) as answer:
+            try:
+                yield answer
+            finally:
+                # A watch that is left has no end to wait for, and TLS would wait half a minute for the server's farewell.
+                if answer.connection is not None and answer.connection.transport is not None:
+                    answer.connection.transport.abort()
+
+    async def json(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> Any:
+        """What is answered with success; raises Refused else."""
+        text = None if body is None else orjson.dumps(body)
+        async with self.asked(method, path, text, {"Accept": accept, "Content-Type": "application/json"}) as answer:
+            found = await answer.read()
+            if answer.status >= 400:
+                raise Refused(answer.status, _message(found))
+            return orjson.loads(found)
+
+    async def list(self, path: str, accept: str) -> tuple[list[dict[str, Any]], int]:
+        """All objects of a collection, and the revision of the list."""
+        objects: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            page = await self.json("GET", f"{path}?limit={PAGE}" + (f"&continue={token}" if token else ""), accept=accept)
+            objects += page.get("items") or ()
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return objects, int(page["metadata"].get("resourceVersion") or 0)
+
+    async def watch(self, path: str, revision: int, accept: str) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        """Events after ``revision``, type and object, until the server ends the watch; raises Refused for an ERROR event, too."""
+        query = f"{path}?watch=1&allowWatchBookmarks=true&resourceVersion={revision}"
+        async with self.asked("GET", query, headers={"Accept": accept}) as answer:
+            if answer.status >= 400:
+                raise Refused(answer.status, _message(await answer.read()))
+            async for line in _lines(answer.content):
+                event = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    raise Refused(int(event["object"].get("code", 500)), str(event["object"].get("message", "")))
+                yield event["type"], event["object"]
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Whole lines, however long; aiohttp's own are bounded by its buffer. Raises Refused beyond MOST_LINE_BYTES."""
+    rest = b""
+    async for piece in content.iter_any():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line:
+                yield line
+        if len(rest) > MOST_LINE_BYTES:
+            raise Refused(413, f"an event has more than {MOST_LINE_BYTES} bytes")
+
+
+def _message(text: bytes) -> str:
+    try:
+        return str(orjson.loads(text)["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return text[:500].decode(errors="replace").strip()

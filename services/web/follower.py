@@ -1,0 +1,71 @@
+"""Follows one resource into the recorder: a list, then a watch, and again where that ends or the API server goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+
+import aiohttp
+
+from knarr.client.backoff import Backoff
+from services.web.api import Api, Refused
+from services.web.followed import Followed
+from services.web.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+BACKOFF = Backoff(first_seconds=0.2, limit_seconds=5.0, jitter=0.5)
+# A viewer may be given a right meanwhile.
+FORBIDDEN_SECONDS = 30.0
+GONE = 410
+# What will not be served the next moment either: no such resource, no such right.
+LASTING = (401, 403, 404)
+
+
+class Follower:
+    """``standing`` says in words why the resource is not followed now; empty while it is, None before that is known. ``changed`` is called
+    when it is another."""
+
+    def __init__(self, api: Api, followed: Followed, recorder: Recorder, changed: Callable[[Follower], None]) -> None:
+        self.followed = followed
+        self.standing: str | None = None
+        self._api, self._recorder, self._changed = api, recorder, changed
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._follow()
+                failures = 0
+            except Refused as error:
+                if error.code == GONE:
+                    continue
+                failures += 1
+                self._stand(str(error))
+                await asyncio.sleep(FORBIDDEN_SECONDS if error.code in LASTING else BACKOFF.delay(failures))
+            except (aiohttp.ClientError, OSError) as error:
+                failures += 1
+                self._stand(f"the API server does not answer: {error or type(error).__name__}")
+                await asyncio.sleep(BACKOFF.delay(failures))
+
+    async def _follow(self) -> None:
+        followed = self.followed
+        objects, revision = await self._api.list(followed.path, followed.list_form)
+        self._recorder.begin(followed.name, objects, revision, remember=followed.remembered)
+        self._stand("")
+        while True:
+            async with aclosing(self._api.watch(followed.path, revision, followed.watch_form)) as events:
+                async for event, obj in events:
+                    revision = int(obj["metadata"]["resourceVersion"])
+                    if event != "BOOKMARK":
+                        self._recorder.take(followed.name, event, obj, remember=followed.remembered)
+            # Servers end watches after many minutes; one that does so at once is not to be asked in a circle.
+            await asyncio.sleep(BACKOFF.delay(1))
+
+    def _stand(self, words: str) -> None:
+        if words != self.standing:
+            self.standing = words
+            self._changed(self)

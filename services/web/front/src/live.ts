@@ -1,0 +1,74 @@
+// The cluster as the server tells it, and who is told of its changes: once a frame, however many there were.
+import { useEffect, useState } from "preact/hooks";
+import { keyOf, type Obj } from "./objects";
+
+export type Connection = "connecting" | "live" | "lost" | "stranger";
+
+class Live {
+  objects = new Map<string, Map<string, Obj>>();
+  standing: Record<string, string | null> = {};
+  connection: Connection = "connecting";
+  floor = 0;
+  latest = 0;
+  private listeners = new Set<() => void>();
+  private drawing = false;
+
+  of(resource: string): ReadonlyMap<string, Obj> {
+    return this.objects.get(resource) ?? new Map();
+  }
+
+  listen(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  start(): void {
+    const source = new EventSource("/live");
+    const on = (event: string, take: (data: any) => void) =>
+      source.addEventListener(event, (message) => {
+        take(JSON.parse((message as MessageEvent).data));
+        this.changed();
+      });
+    on("all", ([resource, all]: [string, Obj[]]) => this.objects.set(resource, new Map(all.map((obj) => [keyOf(obj), obj]))));
+    on("object", ([resource, obj]: [string, Obj]) => this.table(resource).set(keyOf(obj), obj));
+    on("gone", ([resource, namespace, name]: string[]) => this.table(resource).delete(`${namespace}/${name}`));
+    on("revision", ([floor, latest]: number[]) => ([this.floor, this.latest] = [floor, latest]));
+    on("standing", (standing) => (this.standing = standing));
+    source.onopen = () => this.connect("live");
+    // Closed: the server has refused it. Else the browser tries again by itself.
+    source.onerror = () => {
+      if (source.readyState !== EventSource.CLOSED) return this.connect("lost");
+      this.connect("stranger");
+    };
+  }
+
+  private table(resource: string): Map<string, Obj> {
+    const table = this.objects.get(resource) ?? new Map<string, Obj>();
+    this.objects.set(resource, table);
+    return table;
+  }
+
+  private connect(connection: Connection): void {
+    this.connection = connection;
+    this.changed();
+  }
+
+  private changed(): void {
+    if (this.drawing) return;
+    this.drawing = true;
+    // A page that is not seen gets no frames, and need not draw.
+    requestAnimationFrame(() => {
+      this.drawing = false;
+      for (const listener of this.listeners) listener();
+    });
+  }
+}
+
+export const live = new Live();
+
+/** Draws a component again when anything has changed. */
+export function useLive(): Live {
+  const [, draw] = useState(0);
+  useEffect(() => live.listen(() => draw((count) => count + 1)), []);
+  return live;
+}

@@ -1,0 +1,72 @@
+import { render } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { live, useLive } from "./live";
+import { keyOf } from "./objects";
+import "./page.css";
+import { Map_, type Choose } from "./views/map";
+import { ObjectPanel, type Chosen } from "./views/object";
+import { LANGUAGES, Words, firstLanguage, sayIn, type Language, type Word } from "./words";
+
+const THEMES: Word[] = ["auto", "light", "dark"];
+
+interface View {
+  name: Word;
+  view: (props: { choose: Choose; namespace: string }) => any;
+}
+
+const VIEWS: View[] = [{ name: "map", view: Map_ }];
+
+function Page() {
+  const { connection, standing } = useLive();
+  const [language, setLanguage] = useState<Language>(firstLanguage());
+  const [theme, setTheme] = useState<Word>((localStorage.getItem("theme") as Word) ?? "auto");
+  const [view, setView] = useState<View>(VIEWS.find((one) => `#${one.name}` === location.hash) ?? VIEWS[0]);
+  const [namespace, setNamespace] = useState("");
+  const [chosen, setChosen] = useState<Chosen>();
+  const say = sayIn(language);
+  useEffect(() => {
+    document.documentElement.lang = language;
+    localStorage.setItem("language", language);
+  }, [language]);
+  useEffect(() => {
+    document.documentElement.dataset.theme = theme;
+    localStorage.setItem("theme", theme);
+  }, [theme]);
+  const unseen = Object.entries(standing).filter(([, words]) => words);
+  const namespaces = [...live.of("namespaces").values()].map((one) => one.metadata.name as string).sort();
+  const go = (one: View) => (setView(one), history.replaceState(null, "", `#${one.name}`));
+  return (
+    <Words.Provider value={say}>
+      <a class="skip" href="#content">{say("skip")}</a>
+      <header>
+        <h1>Knarr</h1>
+        <nav>{VIEWS.map((one) => <button type="button" key={one.name} aria-current={one === view ? "page" : undefined} onClick={() => go(one)}>{say(one.name)}</button>)}</nav>
+        <label>{say("namespace")} <select value={namespace} onChange={(event) => setNamespace(event.currentTarget.value)}>
+          <option value="">{say("allNamespaces")}</option>
+          {namespaces.map((name) => <option key={name}>{name}</option>)}
+        </select></label>
+        <label>{say("language")} <select value={language} onChange={(event) => setLanguage(event.currentTarget.value as Language)}>
+          {Object.entries(LANGUAGES).map(([key, name]) => <option key={key} value={key} lang={key}>{name}</option>)}
+        </select></label>
+        <label>{say("theme")} <select value={theme} onChange={(event) => setTheme(event.currentTarget.value as Word)}>
+          {THEMES.map((one) => <option key={one} value={one}>{say(one)}</option>)}
+        </select></label>
+        {connection !== "stranger" && <span role="status" class={`state ${connection}`}>{say(connection)}</span>}
+      </header>
+      {connection === "stranger" ? (
+        <main id="content"><p class="notice" role="alert">{say("stranger")}</p></main>
+      ) : (
+        <div class={chosen ? "body split" : "body"}>
+          <main id="content" tabIndex={-1}>
+            {unseen.length > 0 && <ul class="notice">{unseen.map(([name, words]) => <li key={name}>{say("notSeen")}: {name} – {words}</li>)}</ul>}
+            <view.view namespace={namespace} choose={(resource, obj) => setChosen({ resource, key: keyOf(obj) })} />
+          </main>
+          {chosen && <ObjectPanel chosen={chosen} close={() => setChosen(undefined)} />}
+        </div>
+      )}
+    </Words.Provider>
+  );
+}
+
+live.start();
+render(<Page />, document.body);

@@ -1,0 +1,260 @@
+// The map: control plane, nodes with the pods on them by owner, Services with who answers for them.
+import { Component } from "preact";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { live, useLive } from "../live";
+import { condition, isReady, keyOf, megabytes, ownerOf, podState, quantity, requested, restarts, type Look, type Obj } from "../objects";
+import { get } from "../server";
+import { useWords } from "../words";
+
+export type Choose = (resource: string, obj: Obj) => void;
+
+const SIGNS: Record<Look, string> = { good: "", busy: "…", bad: "!", done: "✓", leaving: "×" };
+const PARTS_MS = 5000;
+const USAGE_MS = 15000;
+
+interface PodProps {
+  pod: Obj;
+  marked: boolean;
+  choose: Choose;
+}
+
+/** A pod is drawn again when it is another object: of a thousand, few change in a frame. */
+class Pod extends Component<PodProps> {
+  shouldComponentUpdate(next: PodProps): boolean {
+    return next.pod !== this.props.pod || next.marked !== this.props.marked;
+  }
+
+  render({ pod, marked, choose }: PodProps) {
+    const { word, look } = podState(pod);
+    const words = `${keyOf(pod)}, ${word}${restarts(pod) ? `, ↻${restarts(pod)}` : ""}`;
+    return (
+      <button type="button" class={`pod look-${look}${marked ? " marked" : ""}`} title={words} aria-label={words} onClick={() => choose("pods", pod)}>
+        {SIGNS[look]}
+      </button>
+    );
+  }
+}
+
+/** Arrow keys go from pod to pod: Tab would have to pass all of them. */
+function arrows(event: KeyboardEvent): void {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const here = event.target as HTMLElement;
+  if (!step || !here.classList.contains("pod")) return;
+  const all = [...document.querySelectorAll<HTMLElement>("main .pod")];
+  all[all.indexOf(here) + step]?.focus();
+  event.preventDefault();
+}
+
+interface GroupsProps {
+  pods: Obj[];
+  replicaSets: ReadonlyMap<string, Obj>;
+  marked: ReadonlySet<string>;
+  choose: Choose;
+}
+
+function Groups({ pods, replicaSets, marked, choose }: GroupsProps) {
+  const say = useWords();
+  const groups = new Map<string, Obj[]>();
+  for (const pod of pods) {
+    const owner = ownerOf(pod, replicaSets);
+    const group = groups.get(owner);
+    if (group) group.push(pod);
+    else groups.set(owner, [pod]);
+  }
+  return (
+    <>
+      {[...groups].sort().map(([owner, members]) => (
+        <div class="group" key={owner}>
+          <span class="soft">{owner || say("single")} ({members.length})</span>
+          <div class="pods">{members.map((pod) => <Pod key={keyOf(pod)} pod={pod} marked={marked.has(keyOf(pod))} choose={choose} />)}</div>
+        </div>
+      ))}
+    </>
+  );
+}
+
+interface MeasureProps {
+  name: string;
+  asked: number;
+  all: number;
+  used: number | undefined;
+  show: (amount: number) => string;
+}
+
+function Measure({ name, asked, all, used, show }: MeasureProps) {
+  const say = useWords();
+  const words = say("requestedOf", { used: show(asked), all: show(all) }) + (used === undefined ? "" : `, ${say("usedNow", { used: show(used) })}`);
+  return (
+    <div class="measure">
+      <span>{name}</span>
+      <meter min={0} max={all || 1} value={Math.max(asked, 0)} high={all * 0.9} aria-label={`${name}: ${words}`} />
+      <span class="soft">{words}</span>
+    </div>
+  );
+}
+
+const cores = (amount: number): string => (amount >= 10 ? amount.toFixed(0) : String(Math.round(amount * 100) / 100));
+
+/** Asks again and again; undefined until it was answered, and where it is not. */
+function usePolled<T>(path: string, milliseconds: number): T | undefined {
+  const [answer, setAnswer] = useState<T>();
+  useEffect(() => {
+    const ask = () => void (document.hidden || get(path).then(setAnswer, () => setAnswer(undefined)));
+    ask();
+    const timer = setInterval(ask, milliseconds);
+    return () => clearInterval(timer);
+  }, [path]);
+  return answer;
+}
+
+function NodeCard({ node, pods, usage, ...rest }: { node: Obj; usage?: Obj } & GroupsProps) {
+  const say = useWords();
+  const ready = isReady(node);
+  const counted = pods.filter((pod) => !["Succeeded", "Failed"].includes(pod.status?.phase));
+  const asked = (resource: string) => counted.reduce((sum, pod) => sum + requested(pod, resource), 0);
+  const all = (resource: string) => quantity(node.status?.allocatable?.[resource]);
+  const used = (resource: string) => (usage ? quantity(usage.usage[resource]) : undefined);
+  return (
+    <li class={`card ${ready ? "" : "bad"}`}>
+      <div class="bar">
+        <button type="button" class="link" onClick={() => rest.choose("nodes", node)}><h3>{node.metadata.name}</h3></button>
+        <span class={ready ? "good" : "bad"} title={condition(node, "Ready")?.message}>{say(ready ? "ready" : "notReady")}</span>
+        {node.spec?.unschedulable && <span class="busy">{say("cordoned")}</span>}
+      </div>
+      <Measure name={say("cpu")} asked={asked("cpu")} all={all("cpu")} used={used("cpu")} show={cores} />
+      <Measure name={say("memory")} asked={asked("memory")} all={all("memory")} used={used("memory")} show={megabytes} />
+      <Groups pods={pods} {...rest} />
+    </li>
+  );
+}
+
+interface Endpoint {
+  address: string;
+  ready: boolean;
+  pod?: string;
+}
+
+/** Who answers for each Service, by its key. */
+export function endpointsByService(slices: Iterable<Obj>): Map<string, Endpoint[]> {
+  const found = new Map<string, Endpoint[]>();
+  for (const slice of slices) {
+    const service = `${slice.metadata.namespace}/${slice.metadata.labels?.["kubernetes.io/service-name"] ?? ""}`;
+    const members = found.get(service) ?? [];
+    found.set(service, members);
+    for (const one of slice.endpoints ?? []) {
+      const pod = one.targetRef?.kind === "Pod" ? `${one.targetRef.namespace}/${one.targetRef.name}` : undefined;
+      members.push({ address: one.addresses[0], ready: one.conditions?.ready !== false, pod });
+    }
+  }
+  return found;
+}
+
+interface ServiceProps {
+  service: Obj;
+  endpoints: Endpoint[];
+  pods: ReadonlyMap<string, Obj>;
+  choose: Choose;
+  mark: (pods: string[]) => void;
+}
+
+function ServiceCard({ service, endpoints, pods, choose, mark }: ServiceProps) {
+  const say = useWords();
+  const ports = (service.spec.ports ?? []).map((one: Obj) => `${one.port}${one.nodePort ? `:${one.nodePort}` : ""}/${one.protocol ?? "TCP"}`);
+  const outside: Obj[] = service.status?.loadBalancer?.ingress ?? [];
+  const answering = endpoints.some((one) => one.ready);
+  const point = () => mark(endpoints.flatMap((one) => one.pod ?? []));
+  return (
+    <li class={`card ${answering || service.spec.type === "ExternalName" ? "" : "bad"}`} onMouseEnter={point} onMouseLeave={() => mark([])} onFocusIn={point} onFocusOut={() => mark([])}>
+      <button type="button" class="link" onClick={() => choose("services", service)}><h3>{keyOf(service)}</h3></button>
+      <div class="soft">
+        {service.spec.type ?? "ClusterIP"} {service.spec.clusterIP} {ports.join(", ")}
+        {outside.map((one) => ` ← ${one.ip ?? one.hostname}`)}
+      </div>
+      <div class="group">
+        <span class={answering ? "soft" : "bad"}>{say("endpoints")}: {answering ? endpoints.length : say("noEndpoints")}</span>
+        <div class="pods">
+          {endpoints.map((one) => {
+            const pod = one.pod && pods.get(one.pod);
+            return pod ? <Pod key={one.address} pod={pod} marked={false} choose={choose} /> : <span key={one.address} class={one.ready ? "good" : "bad"}>{one.address}</span>;
+          })}
+        </div>
+      </div>
+    </li>
+  );
+}
+
+interface PartHealth {
+  component: string;
+  address: string;
+  answer: string;
+}
+
+function ControlPlane() {
+  const say = useWords();
+  const parts = usePolled<PartHealth[]>("/parts", PARTS_MS);
+  return (
+    <section aria-labelledby="control-plane">
+      <h2 id="control-plane">{say("controlPlane")}</h2>
+      {parts && !parts.length && <p class="soft">{say("noParts")}</p>}
+      <ul class="chips">
+        {parts?.map((part) => (
+          <li key={part.component} class={`chip ${part.answer === "SERVING" ? "" : "bad"}`} title={part.address}>
+            {part.component} <span class={part.answer === "SERVING" ? "good" : "bad"}>{part.answer === "SERVING" ? say("ready") : part.answer}</span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+export function Map_({ choose, namespace }: { choose: Choose; namespace: string }) {
+  const say = useWords();
+  const { latest } = useLive();
+  const [marked, setMarked] = useState<ReadonlySet<string>>(new Set());
+  const usage = usePolled<{ items: Obj[] }>("/cluster/apis/metrics.k8s.io/v1beta1/nodes", USAGE_MS);
+  const mine = (obj: Obj) => !namespace || obj.metadata.namespace === namespace;
+  const byNode = useMemo(() => {
+    const found = new Map<string, Obj[]>();
+    for (const pod of live.of("pods").values()) {
+      if (!mine(pod)) continue;
+      const node = pod.spec.nodeName ?? "";
+      const members = found.get(node);
+      if (members) members.push(pod);
+      else found.set(node, [pod]);
+    }
+    return found;
+  }, [latest, namespace, live.of("pods")]);
+  const endpoints = useMemo(() => endpointsByService(live.of("endpointslices").values()), [latest, live.of("endpointslices")]);
+  const rest = { replicaSets: live.of("replicasets"), marked, choose };
+  const services = [...live.of("services").values()].filter(mine);
+  const waiting = byNode.get("") ?? [];
+  return (
+    <div onKeyDown={arrows}>
+      <ControlPlane />
+      {waiting.length > 0 && (
+        <section aria-labelledby="waiting">
+          <h2 id="waiting">{say("waiting")} ({waiting.length})</h2>
+          <div class="card full"><Groups pods={waiting} {...rest} /></div>
+        </section>
+      )}
+      <section aria-labelledby="nodes">
+        <h2 id="nodes">{say("nodes")}</h2>
+        {!live.of("nodes").size && <p class="soft">{say("noNodes")}</p>}
+        <ul class="cards">
+          {[...live.of("nodes").values()].map((node) => (
+            <NodeCard key={node.metadata.name} node={node} pods={byNode.get(node.metadata.name) ?? []} usage={usage?.items?.find((one) => one.metadata.name === node.metadata.name)} {...rest} />
+          ))}
+        </ul>
+      </section>
+      <section aria-labelledby="services">
+        <h2 id="services">{say("services")}</h2>
+        {!services.length && <p class="soft">{say("noServices")}</p>}
+        <ul class="cards">
+          {services.map((service) => (
+            <ServiceCard key={keyOf(service)} service={service} endpoints={endpoints.get(keyOf(service)) ?? []} pods={live.of("pods")} choose={choose} mark={(pods) => setMarked(new Set(pods))} />
+          ))}
+        </ul>
+      </section>
+    </div>
+  );
+}

@@ -1,0 +1,95 @@
+"""Whose request is answered: one to this address, of a browser that has a session, from the page itself. And what browsers are told
+about each answer.
+
+A page elsewhere may make a browser send requests here, with its cookies where it counts as the same site, which any other port of
+loopback does; it cannot choose their Host, Origin and Sec-Fetch headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from services.web.sessions import Sessions
+
+# What a script of the page sends with whatever changes something, and no form can.
+OWN_HEADER = "X-Knarr-Page"
+LOOKING = ("GET", "HEAD")
+# What is there for everybody who can reach the address: the bundle says no more than the source does.
+OPEN = ("/", "/login")
+OPEN_BELOW = "/bundle/"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """Judges requests to a server at a loopback ``port``, which is known once it listens."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self.port = 0
+
+    @property
+    def cookie(self) -> str:
+        """The name of the session's cookie: those of a host are sent to all of its ports."""
+        return f"knarr-{self.port}"
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        return frozenset(f"{name}:{self.port}" for name in ("127.0.0.1", "localhost"))
+
+    def refusal(self, method: str, path: str, headers: Mapping[str, str], session: str) -> tuple[int, str] | None:
+        """HTTP's code and the words where a request is not answered. ``session`` is what the cookie says, empty without."""
+        host = headers.get("Host", "")
+        if host not in self.hosts:
+            return 421, f"this server is {' and '.join(sorted(self.hosts))} alone"
+        if method in LOOKING and (path in OPEN or path.startswith(OPEN_BELOW)):
+            return None
+        if not self.sessions.knows(session):
+            return 401, "there is no session: follow the link of `knarr ui`; it is good once, Enter there makes a new one"
+        return self._strange(method, headers, f"http://{host}")
+
+    def _strange(self, method: str, headers: Mapping[str, str], own: str) -> tuple[int, str] | None:
+        """What speaks against the request being one of the page's scripts."""
+        changing = method not in LOOKING
+        if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or headers.get("Sec-Fetch-Dest", "empty") != "empty":
+            return 403, "this is for the page's own scripts"
+        if headers.get("Origin", "" if changing else own) != own:
+            return 403, f"Origin must be {own}"
+        if changing and headers.get(OWN_HEADER) != "1":
+            return 403, f"what changes something needs the header {OWN_HEADER}: 1"
+        return None
+
+    def middleware(self) -> Middleware:
+        """The same for aiohttp."""
+
+        @web.middleware
+        async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+            refused = self.refusal(request.method, request.path, request.headers, request.cookies.get(self.cookie, ""))
+            if refused is not None:
+                return web.json_response({"message": refused[1]}, status=refused[0])
+            try:
+                return await handler(request)
+            except web.HTTPException as error:
+                return web.json_response({"message": error.text or error.reason}, status=error.status, headers=_kept(error.headers))
+
+        return guarded
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name in ("Location", "Allow", "Set-Cookie")}
+
+
+async def tell_browsers(request: web.Request, response: web.StreamResponse) -> None:
+    """Puts HEADERS before every answer, streams included."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)

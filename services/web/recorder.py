@@ -1,0 +1,230 @@
+"""What the cluster's objects are, and an undo log of how they became so.
+
+Pure but for the clock. The current objects are kept as JSON; of each change, what was there before, compressed. The cluster at a revision
+is the current one with what came later undone. Revisions are the API server's, which count over all resources. Of what is forgotten the
+earliest revision that can be shown, ``floor``, moves on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from knarr.client.clock import SYSTEM_CLOCK, Clock
+
+ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
+# In which kubectl keeps what was applied: of Secrets, their data.
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# A change beside what it compressed: its fields, its key, its place.
+CHANGE_BYTES = 400
+
+
+class ObjectKey(NamedTuple):
+    """``resource`` is the plural by which the page calls it."""
+
+    resource: str
+    namespace: str
+    name: str
+
+
+class Writer(NamedTuple):
+    """Who has written fields of an object, as an entry of managedFields names him."""
+
+    manager: str
+    operation: str
+    subresource: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An object as it is; ``text`` is its JSON without managedFields."""
+
+    revision: int
+    text: bytes
+    # When each of its writers wrote last, as managedFields say.
+    writers: Mapping[Writer, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``at`` is when it was heard of, seconds since 1970; ``before`` is None where the object was new."""
+
+    revision: int
+    at: float
+    type: str
+    key: ObjectKey
+    writer: str
+    before: bytes | None
+
+    @property
+    def size(self) -> int:
+        return CHANGE_BYTES + len(self.before or b"")
+
+    @property
+    def text_before(self) -> bytes | None:
+        return None if self.before is None else zlib.decompress(self.before)
+
+
+# Is told of each change of what is current: the key and the JSON, None where it is gone.
+Listener = Callable[[ObjectKey, bytes | None], None]
+
+
+class Recorder:
+    """For one loop. ``limit_bytes`` and ``limit_seconds`` bound what is remembered beside the current objects."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, limit_bytes: int = 16 * 1024 * 1024, limit_seconds: float = 24 * 3600.0) -> None:
+        self._clock, self._limit_bytes, self._limit_seconds = clock, limit_bytes, limit_seconds
+        self._current: dict[str, dict[ObjectKey, Held]] = {}
+        self._changes: deque[Change] = deque()
+        self._bytes = 0
+        self._listeners: list[Listener] = []
+        # The earliest revision that can be shown, and the newest that was heard of.
+        self.floor = self.latest = 0
+
+    @property
+    def remembered_bytes(self) -> int:
+        return self._bytes
+
+    @property
+    def changes(self) -> deque[Change]:
+        """The oldest first. Not to be changed."""
+        return self._changes
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Tells ``listener`` of all that changes from now on, until what is returned is called."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def texts(self, resource: str) -> list[bytes]:
+        """The current objects of a resource, as JSON."""
+        return [held.text for held in self._current.get(resource, {}).values()]
+
+    def objects(self, resource: str, namespace: str = "") -> Iterator[dict[str, Any]]:
+        """The same parsed, of one namespace or all."""
+        for key, held in self._current.get(resource, {}).items():
+            if namespace in ("", key.namespace):
+                yield orjson.loads(held.text)
+
+    def get(self, key: ObjectKey) -> dict[str, Any] | None:
+        held = self._current.get(key.resource, {}).get(key)
+        return None if held is None else orjson.loads(held.text)
+
+    def begin(self, resource: str, objects: list[dict[str, Any]], revision: int, *, remember: bool = True) -> None:
+        """Takes a whole list. The first one of a resource is where its history begins; of a later one the differences are changes."""
+        first = resource not in self._current
+        known = self._current.setdefault(resource, {})
+        told = {_key(resource, obj) for obj in objects}
+        for key in [key for key in known if key not in told]:
+            self._remove(key, revision, remember)
+        for obj in objects:
+            self._hold(_key(resource, obj), obj, remember=remember and not first)
+        if first:
+            self.floor = max(self.floor, revision)
+        self.latest = max(self.latest, revision)
+
+    def take(self, resource: str, event: str, obj: dict[str, Any], *, remember: bool = True) -> None:
+        """One event of a watch. Without ``remember`` it only becomes current."""
+        key = _key(resource, obj)
+        if event == DELETED:
+            self._remove(key, _revision(obj), remember)
+        else:
+            self._hold(key, obj, remember)
+
+    def at(self, revision: int) -> dict[str, list[bytes]]:
+        """The JSON of all objects as they were, by resource. Raises LookupError for what is forgotten."""
+        if revision < self.floor:
+            raise LookupError(f"revision {revision} is forgotten; the earliest is {self.floor}")
+        then: dict[ObjectKey, bytes | None] = {key: held.text for objects in self._current.values() for key, held in objects.items()}
+        for change in reversed(self._changes):
+            if change.revision > revision:
+                then[change.key] = change.text_before
+        found: dict[str, list[bytes]] = {resource: [] for resource in self._current}
+        for key, text in then.items():
+            if text is not None:
+                found[key.resource].append(text)
+        return found
+
+    def change(self, revision: int) -> tuple[Change, bytes | None]:
+        """What a revision changed, and the object's JSON after it. Raises LookupError where it is not remembered."""
+        after: dict[ObjectKey, bytes | None] = {}
+        for change in reversed(self._changes):
+            if change.revision == revision:
+                held = self._current[change.key.resource].get(change.key)
+                return change, after.get(change.key, None if held is None else held.text)
+            after[change.key] = change.text_before
+        raise LookupError(f"revision {revision} is not remembered; what is goes from {self.floor} to {self.latest}")
+
+    def _hold(self, key: ObjectKey, obj: dict[str, Any], remember: bool) -> None:
+        revision = _revision(obj)
+        known = self._current.setdefault(key.resource, {})
+        before = known.get(key)
+        if before is not None and before.revision >= revision:
+            return
+        writers = _writers(obj)
+        text = orjson.dumps(_bare(obj))
+        known[key] = Held(revision, text, writers)
+        if remember:
+            self._note(revision, ADDED if before is None else MODIFIED, key, _who(before, writers), before)
+        self._told(key, text, revision)
+
+    def _remove(self, key: ObjectKey, revision: int, remember: bool) -> None:
+        before = self._current.get(key.resource, {}).pop(key, None)
+        if before is None:
+            return
+        if remember:
+            self._note(revision, DELETED, key, "", before)
+        self._told(key, None, revision)
+
+    def _told(self, key: ObjectKey, text: bytes | None, revision: int) -> None:
+        self.latest = max(self.latest, revision)
+        for listener in self._listeners:
+            listener(key, text)
+
+    def _note(self, revision: int, event: str, key: ObjectKey, writer: str, before: Held | None) -> None:
+        now = self._clock.now().timestamp()
+        change = Change(revision, now, event, key, writer, None if before is None else zlib.compress(before.text, 1))
+        self._changes.append(change)
+        self._bytes += change.size
+        while self._bytes > self._limit_bytes or now - self._changes[0].at > self._limit_seconds:
+            gone = self._changes.popleft()
+            self._bytes -= gone.size
+            self.floor = max(self.floor, gone.revision)
+
+
+def _key(resource: str, obj: Mapping[str, Any]) -> ObjectKey:
+    metadata = obj["metadata"]
+    return ObjectKey(resource, metadata.get("namespace", ""), metadata["name"])
+
+
+def _revision(obj: Mapping[str, Any]) -> int:
+    return int(obj["metadata"].get("resourceVersion") or 0)
+
+
+def _bare(obj: dict[str, Any]) -> dict[str, Any]:
+    metadata = obj["metadata"]
+    metadata.pop("managedFields", None)
+    annotations = metadata.get("annotations")
+    if annotations is not None:
+        annotations.pop(APPLIED, None)
+    return obj
+
+
+def _writers(obj: Mapping[str, Any]) -> dict[Writer, str]:
+    return {
+        Writer(entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")): entry.get("time", "")
+        for entry in obj["metadata"].get("managedFields") or ()
+    }
+
+
+def _who(before: Held | None, writers: Mapping[Writer, str]) -> str:
+    """Who made a change: whose entry is new or has another time, else who wrote last; times have whole seconds."""
+    changed = [writer for writer, time in writers.items() if before is None or before.writers.get(writer) != time]
+    newest = max(changed or writers, key=lambda writer: writers[writer], default=None)
+    if newest is None:
+        return ""
+    return f"{newest.manager} ({newest.operation}{f' {newest.subresource}' if newest.subresource else ''})"

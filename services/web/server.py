@@ -1,0 +1,163 @@
+"""The page's server: who may come in, and what is answered where.
+
+/                       the page
+/bundle/FILE            what it is made of
+/login?code=CODE        makes a session of a link's code
+/live                   an event stream: all objects, then changes
+/parts                  the components and how they are
+/cluster/PATH           what the API server answers to the viewer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+from knarr.service.tasks import cancel
+from services.web.api import Api, Refused
+from services.web.bundle import Bundle
+from services.web.followed import FOLLOWED
+from services.web.follower import Follower
+from services.web.guard import Guard, tell_browsers
+from services.web.live import Feed
+from services.web.parts import NoParts, Parts, Unanswered
+from services.web.passing import BELOW, MOST_BODY_BYTES, passed_on
+from services.web.recorder import Recorder
+from services.web.sessions import Sessions
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HOST = "127.0.0.1"
+STOP_SECONDS = 1.0
+
+
+class PageServer:
+    """For one viewer's identity: ``api`` is the API server as the viewer reaches it. A context manager; it listens from entry to exit."""
+
+    def __init__(self, api: Api, parts: Parts | None = None, *, port: int = 0) -> None:
+        self._api, self._parts, self._wanted = api, parts or NoParts(), port
+        self.recorder = Recorder()
+        self.sessions = Sessions()
+        self._guard = Guard(self.sessions)
+        self._bundle = Bundle()
+        self._feeds: set[Feed] = set()
+        self.followers = [Follower(api, followed, self.recorder, self._changed) for followed in FOLLOWED]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def port(self) -> int:
+        return self._guard.port
+
+    @property
+    def link(self) -> str:
+        """One more way in, good once."""
+        return f"http://{HOST}:{self.port}/login?code={self.sessions.new_code()}"
+
+    async def __aenter__(self) -> PageServer:
+        """Raises OSError where the port cannot be had."""
+        application = web.Application(middlewares=[self._guard.middleware()], client_max_size=MOST_BODY_BYTES)
+        application.on_response_prepare.append(tell_browsers)
+        application.add_routes(self._routes())
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_SECONDS, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, HOST, self._wanted)
+        await site.start()
+        self._guard.port = self._runner.addresses[0][1]
+        self._tasks = [asyncio.create_task(one.run(), name=f"follow {one.followed.name}") for one in self.followers]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await cancel(self._tasks)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self._page),
+            web.get("/bundle/{name}", self._file),
+            web.get("/login", self._login),
+            web.post("/logout", self._logout),
+            web.get("/live", self._live),
+            web.get("/parts", answering(self._healths)),
+            web.route("*", BELOW + "/{path:.*}", answering(self._pass_on)),
+        ]
+
+    def _changed(self, follower: Follower) -> None:
+        for feed in self._feeds:
+            feed.knock()
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return self._answer("index.html")
+
+    async def _file(self, request: web.Request) -> web.Response:
+        return self._answer(request.match_info["name"])
+
+    def _answer(self, name: str) -> web.Response:
+        try:
+            text, kind = self._bundle.file(name)
+        except KeyError:
+            raise web.HTTPNotFound(text=f"there is no {name} in the bundle") from None
+        return web.Response(body=text, headers={"Content-Type": kind})
+
+    async def _login(self, request: web.Request) -> web.Response:
+        session = self.sessions.open(request.query.get("code", ""))
+        response = web.Response(status=303, headers={"Location": "/"})
+        # Without one the page itself says what to do.
+        if session is not None:
+            response.set_cookie(self._guard.cookie, session, httponly=True, samesite="Strict", path="/")
+        return response
+
+    async def _logout(self, request: web.Request) -> web.Response:
+        self.sessions.close(request.cookies.get(self._guard.cookie, ""))
+        return web.Response(status=204)
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        feed = Feed(self.recorder, self.followers)
+        self._feeds.add(feed)
+        try:
+            async for piece in feed.events():
+                await response.write(piece)
+        except ConnectionError:
+            # The browser is gone.
+            pass
+        finally:
+            self._feeds.discard(feed)
+        return response
+
+    async def _healths(self, request: web.Request) -> web.Response:
+        return json([asdict(health) for health in await self._parts.healths()])
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        return await passed_on(self._api, request)
+
+
+def json(value: object) -> web.Response:
+    return web.Response(body=orjson.dumps(value), content_type="application/json")
+
+
+def answering(handler: Handler) -> Handler:
+    """Says in HTTP what others had against answering."""
+
+    async def answered(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refused as error:
+            return web.json_response({"message": str(error)}, status=error.code)
+        except Unanswered as error:
+            return web.json_response({"message": str(error)}, status=503)
+        except LookupError as error:
+            return web.json_response({"message": str(error)}, status=404)
+        except (aiohttp.ClientError, OSError) as error:
+            return web.json_response({"message": f"the API server does not answer: {error or type(error).__name__}"}, status=502)
+
+    return answered
