@@ -22,7 +22,7 @@ from services.standalone.settings import ClusterSettings
 log = logging.getLogger(__name__)
 
 
-def run(settings: ClusterSettings, etcd: EtcdProcess, progress: Progress, log_file: Path | None = None) -> int:
+def run(settings: ClusterSettings, etcd: EtcdProcess | None, progress: Progress, log_file: Path | None = None) -> int:
     """Runs a cluster until SIGTERM or SIGINT; 0 after an orderly stop. The caller holds the data directory."""
     logs.configure(settings.log_style, settings.log_level, log_file)
     files = settings.files
@@ -36,7 +36,7 @@ def run(settings: ClusterSettings, etcd: EtcdProcess, progress: Progress, log_fi
     collector.spare_loaded()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(until_signalled(Cluster(settings, progress, etcd).run))
+            runner.run(until_signalled(Cluster(settings, progress, etcd, on_ready=collector.settle).run))
             return 0
     except CommandError as error:
         log.critical(str(error))

@@ -1,6 +1,6 @@
 """The composition root: every component in one process and one event loop.
 
-Start: etcd, then the apiserver, then all others at once; the cluster is ready when its node is.
+Start: etcd, unless objects lie in memory, then the apiserver, then all others at once; the cluster is ready when its node is.
 Stop is the same backwards. A component that fails after the start is made anew and started again;
 before that its error ends the start.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -18,10 +19,11 @@ from typing import Any
 import orjson
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery.errors import StatusError
 from knarr.objects.conditions import is_true
 from knarr.objects.hollow import EVERY_NODE
-from knarr.service import collector
 from knarr.service.access import ReviewedAccess
 from knarr.service.authentication import MASTERS, User
 from knarr.service.component import Component
@@ -36,10 +38,12 @@ from services.apiserver.component import ApiServer
 from services.apiserver.encryption.reading import encryption
 from services.apiserver.kubelet_channels import KubeletChannels
 from services.apiserver.named import authorization_modes, plugins
-from services.apiserver.rest.server import RestServer
+from services.apiserver.rest.application import Application
+from services.apiserver.rest.server import Face, RestServer
 from services.apiserver.rest_face import rest_face
 from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, IdentitySettings
 from services.apiserver.storage.etcd import EtcdSettings
+from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.tokens.keys import SigningKeys
 from services.standalone.auditing import auditor
 from services.standalone.credentials import Credentials, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
@@ -49,6 +53,7 @@ from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with
 from services.standalone.machine import node_address, sudo_caller
 from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings, path_of
+from services.standalone.switch import Switch
 from services.standalone.workers import workers
 
 log = logging.getLogger(__name__)
@@ -59,17 +64,49 @@ POLL_SECONDS = 0.01
 AT_NODE = frozenset({"kubelet", "hollow"})
 
 
+def _as_it_is(application: Application) -> Face:
+    return application
+
+
 class Cluster:
     """One cluster on this etcd, which may be launched already. ``run`` works until cancelled; it raises when the start fails."""
 
-    def __init__(self, settings: ClusterSettings, progress: Progress, etcd: EtcdProcess) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        progress: Progress,
+        etcd: EtcdProcess | None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        face: Callable[[Application], Face] = _as_it_is,
+        without: frozenset[str] = frozenset(),
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Without an etcd objects lie in memory. ``face`` puts something before the REST face, components ``without`` are not made."""
         self._progress, self._etcd = progress, etcd
+        self._clock, self._face, self._without, self._on_ready = clock, face, without, on_ready
         self._files = settings.files
         self._address = node_address()
         self._settings = with_ports(with_room(settings), self._address)
         self._hosts: dict[str, Host] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
+        # By component: whether it is to run.
+        self._switches: defaultdict[str, Switch] = defaultdict(Switch)
+
+    def turn(self, name: str, *, on: bool) -> None:
+        """Ends a component's work without a word to anybody, or lets it come again."""
+        self._switches[name].turn(on)
+
+    def client(self, user: User) -> Client:
+        """The API as somebody sees it, once the API server is there."""
+        apiserver = self._hosts["apiserver"].component
+        assert isinstance(apiserver, ApiServer)
+        return apiserver.client(user)
+
+    def component(self, name: str) -> Component:
+        """The one of the name that runs, or ran last."""
+        return self._hosts[name].component
 
     async def run(self) -> None:
         settings = self._settings
@@ -80,17 +117,20 @@ class Cluster:
         hosts = list(dict.fromkeys([LOOPBACK, "localhost", settings.node, self._address, *reached, *service]))
         etcd = self._etcd
         async with AsyncExitStack() as stack:
-            self._background(stack, "etcd", etcd.run())
-            await self._unless_one_ends(etcd.wait_launched())
+            if etcd is not None:
+                self._background(stack, "etcd", etcd.run())
+                await self._unless_one_ends(etcd.wait_launched())
             # Nobody is served yet, and etcd is at work meanwhile.
             credentials = load_or_create(self._files, hosts)
             self._shown = KeptPair(self._files.pki / "server.crt", self._files.pki / "server.key")
             self._keys = SigningKeys.load(self._files.pki)
-            await self._unless_one_ends(etcd.wait_accepting())
-            self._progress.step("etcd")
+            if etcd is not None:
+                await self._unless_one_ends(etcd.wait_accepting())
+                self._progress.step("etcd")
             apiserver = await self._start_apiserver(stack, etcd, credentials)
             self._progress.step("apiserver")
-            made = workers(settings, self._address, credentials.ca_certificate.decode(), apiserver.client)
+            made = workers(settings, self._address, credentials.ca_certificate.decode(), apiserver.client, self._clock)
+            made = {name: make for name, make in made.items() if name not in self._without}
             supervisors = [
                 self._background(stack, f"supervise/{name}", self._supervise(name, make, credentials)) for name, make in made.items()
             ]
@@ -119,14 +159,14 @@ class Cluster:
         finally:
             await cancel([waiting])
 
-    async def _start_apiserver(self, stack: AsyncExitStack, etcd: EtcdProcess, credentials: Credentials) -> ApiServer:
+    async def _start_apiserver(self, stack: AsyncExitStack, etcd: EtcdProcess | None, credentials: Credentials) -> ApiServer:
         settings = self._settings
 
         kubelets = KubeletChannels(credentials.ca_certificate, credentials.apiserver_token)
         stack.push_async_callback(kubelets.close)
         apiserver = ApiServer(
             ApiServerSettings(
-                etcd=EtcdSettings(endpoints=(etcd.endpoint,), data_folders=(etcd.folder,)),
+                etcd=EtcdSettings(endpoints=(etcd.endpoint,), data_folders=(etcd.folder,)) if etcd is not None else EtcdSettings(),
                 service_cidr=settings.service_cidr,
                 node_ports=settings.node_ports,
                 encryption=encryption(settings.encryption_file),
@@ -142,6 +182,8 @@ class Cluster:
                 advertise_port=settings.ports.rest,
             ),
             kubelets,
+            store=MemoryStore() if etcd is None else None,
+            clock=self._clock,
             authenticate=credentials.tokens.authenticate,
             front_proxy=FrontProxy(front_proxy_files(self._files.front_proxy, self._files.pki / "ca.crt")),
             keys=self._keys,
@@ -154,10 +196,11 @@ class Cluster:
         await host.start()
         self._background(stack, "apiserver", host.run())
         await self._unless_one_ends(apiserver.wait_ready())
-        etcd.settle()
+        if etcd is not None:
+            etcd.settle()
         pki = self._files.pki
         context = tls_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
-        rest = RestServer(rest_face(apiserver), context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
+        rest = RestServer(self._face(rest_face(apiserver)), context, host=rest_hosts(settings, self._address), port=settings.ports.rest)
         await rest.start()
         stack.push_async_callback(rest.stop)
         self._server = f"https://127.0.0.1:{rest.port}"
@@ -168,10 +211,11 @@ class Cluster:
         """Keeps one component running; its failure is an error of the start, later a restart."""
         address = self._address if name in AT_NODE else self._settings.listen_address
         while True:
+            await self._switches[name].wait_on()
             host = self._host(make(), credentials, address, getattr(self._settings.ports, name))
             try:
                 await host.start()
-                await host.run()
+                await self._switches[name].while_on(host.run())
             except Exception:
                 if not self._started:
                     raise
@@ -228,7 +272,7 @@ class Cluster:
         if caller := sudo_caller():
             self._files.hand_over(*caller)
         self._progress.ready(facts)
-        collector.settle()
+        self._on_ready()
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from knarr.service.errors import CommandError
-from services.standalone.store import CLIENT_SOCKET, DATA, UNFINISHED, path_problem
+from services.standalone.store import CLIENT_SOCKET, DATA, INSTALL_HINT, UNFINISHED, path_problem
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ RESTART_SECONDS = 1.0
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
 LOG_LOOK_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
-INSTALL_HINT = "etcd is not installed; run `make install`, or `apt-get install etcd-server`"
 
 
 def die_with(parent: int) -> None:

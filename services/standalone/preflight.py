@@ -21,8 +21,8 @@ from services.kubelet.runtime.catalog import bridge_name, engine_url
 from services.standalone.hollow import with_room
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
-from services.standalone.settings import ClusterSettings, path_of
-from services.standalone.store import DATA, has_state, path_problem
+from services.standalone.settings import MEMORY, ClusterSettings, path_of
+from services.standalone.store import DATA, INSTALL_HINT, has_state, path_problem
 
 # What etcd takes from the disk at the first start: its log is made at its full length. And without what nothing can be written at all.
 NEW_STORE_BYTES, LEAST_BYTES = 64 * 1024 * 1024, 1024 * 1024
@@ -32,8 +32,8 @@ OWN_PROTOCOL = "75"
 
 def problems(settings: ClusterSettings) -> Iterator[str]:
     """Sentences that say what is wrong and the way out; none when the cluster can start."""
-    if shutil.which("etcd") is None:
-        yield "etcd is not installed; run `make install`, or `apt-get install etcd-server`"
+    if settings.store != MEMORY and shutil.which("etcd") is None:
+        yield INSTALL_HINT
     if settings.runtime == "docker":
         yield from docker_problems()
     if settings.runtime == "containerd":

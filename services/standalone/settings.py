@@ -40,6 +40,7 @@ from services.kubelet.settings import CONTAINERD
 from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
+MEMORY = "memory"
 # As many as have ranges of pod addresses in a network of the size of 10.0.0.0/8, beside Services and load balancers.
 MOST_NODES = 20_000
 # Fields that came after version 0.1: files from before lack them, and the default holds.
@@ -63,6 +64,7 @@ LATER = frozenset(
         "nodes",
         "rest_address",
         "scheduler_config",
+        "store",
     }
 )
 
@@ -151,6 +153,7 @@ class ClusterSettings:
     """One cluster in one process."""
 
     data_dir: Path = DEFAULT_DATA_DIR
+    store: str = _one("etcd", MEMORY, text="what keeps the objects: etcd, or this process's memory, with which they end")
     runtime: str = _one("docker", "containerd", "hollow", text="what runs containers, or simulates them")
     container_runtime_endpoint: str = chosen(
         CONTAINERD, unix_endpoint, "where containerd, or another engine that speaks CRI, listens, with --runtime containerd", "unix:///PATH"

@@ -11,6 +11,7 @@ DATA = "data"
 # There while a new store has not been of use yet.
 UNFINISHED = f"{DATA}.new"
 CLIENT_SOCKET = "client.sock:0"
+INSTALL_HINT = "etcd is not installed; run `make install` or `apt-get install etcd-server`, or use --store memory, which keeps nothing"
 
 
 def path_problem(folder: Path) -> str:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from knarr.client.client import Client
+from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.service.authentication import NODE_PREFIX, NODES, User
 from knarr.service.component import Component
 from knarr.service.options import driver_sockets
@@ -32,7 +33,9 @@ from services.standalone.settings import ClusterSettings, path_of
 Workers = dict[str, Callable[[], Component]]
 
 
-def workers(settings: ClusterSettings, address: str, root_certificate: str, client_of: Callable[[User], Client]) -> Workers:
+def workers(
+    settings: ClusterSettings, address: str, root_certificate: str, client_of: Callable[[User], Client], clock: Clock = SYSTEM_CLOCK
+) -> Workers:
     """``address`` is the node's; ``root_certificate`` the CA's, PEM; ``client_of`` gives the API as a user sees it."""
 
     def client(name: str, *groups: str) -> Client:
@@ -51,19 +54,21 @@ def workers(settings: ClusterSettings, address: str, root_certificate: str, clie
         csi_drivers=driver_sockets(settings.csi_driver),
     )
     made: Workers = {
-        "scheduler": lambda: Scheduler(client("system:kube-scheduler"), scheduler),
-        "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller),
-        "cloud": lambda: CloudControllerManager(client("system:cloud-controller-manager"), cloud),
-        "dns": lambda: Dns(client("system:kube-dns"), dns),
+        "scheduler": lambda: Scheduler(client("system:kube-scheduler"), scheduler, clock=clock),
+        "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller, clock=clock),
+        "cloud": lambda: CloudControllerManager(client("system:cloud-controller-manager"), cloud, clock=clock),
+        "dns": lambda: Dns(client("system:kube-dns"), dns, clock),
         "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
-        "kubelet": lambda: Kubelet(client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet)),
+        "kubelet": lambda: Kubelet(
+            client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet), clock=clock
+        ),
     }
     if settings.nodes > 1:
         # What is simulated is loaded by those alone who have it.
         from services.kubelet.hollow_nodes import HollowNodes
 
         hollow = hollow_nodes(settings, kubelet)
-        made["hollow"] = lambda: HollowNodes(lambda name: client(f"{NODE_PREFIX}{name}", NODES), hollow)
+        made["hollow"] = lambda: HollowNodes(lambda name: client(f"{NODE_PREFIX}{name}", NODES), hollow, clock)
     return made
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import typing
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,11 +19,13 @@ from uvicorn.server import ServerState
 
 from knarr.service.presence import keep_asking
 from knarr.service.tls import ServerContext
-from services.apiserver.rest.application import Application
+from services.apiserver.fairness.rounds import Rounds
 from services.apiserver.rest.authentication import CERTIFICATE_USER
 from services.apiserver.rest.crowd import Crowd
 from services.apiserver.rest.entrance import entrance
 from services.apiserver.rest.protocol import CROWD, ROUNDS, Protocol, WebSocketProtocol
+from services.apiserver.rest.request import Receive, Scope, Send
+from services.apiserver.rest.streams import Streams
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +36,23 @@ WEBSOCKET_MESSAGE_BYTES = 1024 * 1024
 BACKLOG = 2048
 
 
+class Face(typing.Protocol):
+    """An ASGI application that says how its requests share the server's time, and can end what goes on."""
+
+    streams: Streams
+
+    @property
+    def rounds(self) -> Rounds | None: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
 class RestServer:
     """One port, at one or several addresses. ``context`` None serves plain HTTP (only for tests of the shell itself)."""
 
     def __init__(
         self,
-        application: Application,
+        application: Face,
         context: ServerContext | None,
         *,
         host: str | Sequence[str] = "127.0.0.1",

@@ -15,6 +15,7 @@ from services.standalone.backup.snapshot import Progress, silent
 from services.standalone.etcd_process import NAME, PEER_URL, EtcdProcess
 from services.standalone.files import Files
 from services.standalone.lock import held
+from services.standalone.settings import MEMORY, ClusterSettings
 from services.standalone.store import DATA, UNFINISHED, has_state
 
 MARGIN = 1000
@@ -24,6 +25,8 @@ def backup(files: Files, path: Path, progress: Progress = silent) -> None:
     """Writes a snapshot of the running cluster's state; prints what it holds. ``progress`` counts bytes."""
     if process.find(files) is None:
         raise CommandError(f"no cluster runs from {files.root}; start it (`knarr up`), then take the backup")
+    if ClusterSettings.saved(files.root).store == MEMORY:
+        raise CommandError(f"the cluster of {files.root} keeps its objects in memory; `kubectl get -o yaml` writes some down")
     if path.exists():
         raise CommandError(f"{path} is there already; choose another name, or remove it first")
     started = time.monotonic()

@@ -1,0 +1,110 @@
+"""A cluster within this process: without etcd, without root, on a clock that is moved."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.client import Client
+from knarr.objects.conditions import is_true
+from knarr.service.authentication import MASTERS, User
+from knarr.service.errors import CommandError
+from services.standalone import preflight
+from services.standalone.backup.backup import backup
+from services.standalone.in_process import InProcess
+from services.standalone.settings import MEMORY, ClusterSettings, Ports
+from services.standalone.store import INSTALL_HINT
+
+FREE = Ports(*(0 for _ in Ports.__dataclass_fields__))
+
+
+def settings_in(folder: Path, **chosen: object) -> ClusterSettings:
+    made = {"store": MEMORY, "runtime": "hollow", "datapath": "userspace", "ports": FREE, "node_name": "node", **chosen}
+    return ClusterSettings(data_dir=folder / "data", **made)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def within(tmp_path: Path) -> Iterator[InProcess]:
+    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns"}))
+    made.start()
+    yield made
+    made.stop()
+
+
+def client_of(within: InProcess) -> Client:
+    return within.cluster.client(User("test", groups=(MASTERS,)))
+
+
+def ready(within: InProcess) -> bool:
+    return is_true(within.call(client_of(within).get(core.Node, "node")).status, "Ready")
+
+
+def test_a_node_that_dies_is_missed_in_its_time_and_welcomed_when_it_comes_back(within: InProcess) -> None:
+    within.advance(300)
+    assert ready(within)
+    within.call(_turn(within, on=False))
+    within.advance(30)
+    assert ready(within)
+    within.advance(30)
+    assert not ready(within)
+    within.call(_turn(within, on=True))
+    within.advance(10)
+    assert ready(within)
+
+
+async def _turn(within: InProcess, *, on: bool) -> None:
+    within.cluster.turn("kubelet", on=on)
+
+
+def test_what_is_stamped_goes_by_the_clock_that_was_moved(within: InProcess) -> None:
+    async def stamp(name: str) -> int:
+        made = core.Namespace()
+        made.metadata.name = name
+        return (await client_of(within).create(made)).metadata.creation_timestamp.seconds
+
+    first = within.call(stamp("first"))
+    within.advance(3600)
+    assert 3600 <= within.call(stamp("second")) - first < 3700
+
+
+def test_time_does_not_go_back(within: InProcess) -> None:
+    with pytest.raises(ValueError, match="goes on only"):
+        within.advance(-1)
+
+
+def test_nothing_of_it_is_left_when_it_has_stopped(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    within = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns"}))
+    within.start()
+    within.stop()
+    within.stop()
+    assert "knarr" not in {thread.name for thread in set(threading.enumerate()) - before}
+
+
+def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    pki = tmp_path / "data/pki"
+    pki.mkdir(parents=True)
+    (pki / "ca.key").write_text("damaged")
+    (pki / "ca.crt").write_text("damaged")
+    with pytest.raises(CommandError, match=r"did not become ready: .*ca\.(key|crt)"):
+        InProcess(settings_in(tmp_path)).start()
+
+
+def test_etcd_is_asked_for_by_those_alone_who_keep_their_objects_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert INSTALL_HINT not in list(preflight.problems(settings_in(tmp_path)))
+    assert INSTALL_HINT in list(preflight.problems(settings_in(tmp_path, store="etcd")))
+
+
+def test_a_cluster_in_memory_has_no_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_in(tmp_path)
+    settings.files.prepare()
+    settings.save()
+    monkeypatch.setattr("services.standalone.process.find", lambda files: os.getpid())
+    with pytest.raises(CommandError, match="keeps its objects in memory"):
+        backup(settings.files, tmp_path / "file")
