@@ -17,7 +17,7 @@ from services.controller.controllers.deployment.template import template_hash
 from services.controller.controllers.podgc.decide import decide as decide_garbage
 from services.controller.expectations import LAPSE_SECONDS, Expectations, created
 from services.controller.workloads.ranking import deletion_cost, rank_for_deletion
-from services.controller.workloads.replicas import Replicated, decide
+from services.controller.workloads.replicas import Replicated, decide, reader
 from tests.controller.objects import deployment, pod, replica_set, replication_controller, template
 from tests.support.virtual_time import virtual_time
 
@@ -100,7 +100,7 @@ def test_status_counts_and_says_when_it_will_change(target: Replicated) -> None:
     ended = pod("ended", phase="Failed")
     ended.metadata.deletion_timestamp.seconds = 1
     pods = [running("a", ready_age=30), running("b", ready_age=10), odd, going, ended, pod("done", phase="Failed")]
-    plan = decide(target, pods, pods, now=NOW, burst=500, settled=True)
+    plan = decide(target, [*map(reader(target), pods)], pods, now=NOW, burst=500, settled=True)
     status = plan.status
     counts = (status.replicas, status.fully_labeled_replicas, status.ready_replicas, status.available_replicas)
     assert counts == (3, 2, 2, 1)

@@ -244,3 +244,16 @@ async def test_many_pods_that_become_ready_are_counted_in_batches() -> None:
         victim = c.ready_pods()[0]
         await c.client.delete(core.Pod, victim.metadata.name, "default", grace_period_seconds=0)
         await c.until(lambda: len(c.api.all(core.Pod)) == 300, 0.05)
+
+
+@virtual_time
+async def test_pods_that_did_not_change_are_counted_anew_by_a_template_that_did() -> None:
+    async with cluster(controllers=(ReplicaSetController,)) as c:
+        c.api.seed(node())
+        await c.client.create(replica_set(replicas=3))
+        await c.until(lambda: c.api.all(apps.ReplicaSet)[0].status.fully_labeled_replicas == 3)
+        patch = {"spec": {"template": {"metadata": {"labels": {"further": "one"}}}}}
+        await c.client.patch(apps.ReplicaSet, "web", "default", patch=patch)
+        await c.until(lambda: c.api.all(apps.ReplicaSet)[0].status.fully_labeled_replicas == 0, 5)
+        status = c.api.all(apps.ReplicaSet)[0].status
+        assert (status.replicas, status.ready_replicas) == (3, 3)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import StatusError
-from knarr.objects.keys import Key
+from knarr.objects.keys import Key, key_of
 from knarr.objects.owners import controller_of
-from knarr.objects.pods import is_active, is_ready
 from services.controller.controller import Context
-from services.controller.workloads.adoption import BY_CONTROLLER
+from services.controller.workloads.adoption import BY_CONTROLLER, ORPHANS
 from services.controller.workloads.controller import WorkloadController, again
 from services.controller.workloads.pods import PodWriter, pod_from_template
-from services.controller.workloads.replicas import Plan, Replicated, decide
+from services.controller.workloads.readings import Readings
+from services.controller.workloads.replicas import Plan, Replica, Replicated, decide, reader
 from services.controller.workloads.status import report, set_replica_failure
 
 R = TypeVar("R", bound=Replicated)
@@ -34,27 +34,50 @@ class ReplicatedController(WorkloadController[R]):
         self.reads(self.workload, BY_CONTROLLER)
         self._pods = self.owns(core.Pod)
         self._writer = PodWriter(context.client, self.recorder, self.expectations)
+        # By workload, with what tells its spec, by which they are read. A thousand pods are counted several times a second.
+        self._readings: dict[Key, tuple[tuple[str, int], Readings[core.Pod, Replica]]] = {}
+
+    async def reconcile(self, key: Key) -> Again | None:
+        if key not in self.workloads:
+            self._readings.pop(key, None)
+        return await super().reconcile(key)
 
     def _awaits_more(self, owner: Key) -> bool:
         workload = self.workloads.get(*owner)
         if workload is None or workload.spec.replicas - workload.status.ready_replicas > FEW:
             return workload is not None
         pods = self._pods.index(BY_CONTROLLER, workload.metadata.uid)
-        return sum(1 for pod in pods if is_active(pod) and is_ready(pod)) < workload.spec.replicas
+        return sum(replica.active and replica.ready for replica in self._read(workload, pods)) < workload.spec.replicas
+
+    def _read(self, workload: R, pods: Iterable[core.Pod]) -> list[Replica]:
+        """Pods as its replicas; those that did not change since are not read anew."""
+        key, spec = key_of(workload), (workload.metadata.uid, workload.metadata.generation)
+        known = self._readings.get(key)
+        if known is None or known[0] != spec:
+            known = self._readings[key] = spec, Readings(reader(workload))
+        return known[1].of(pods)
+
+    async def _replicas(self, workload: R) -> Sequence[Replica]:
+        """Its own; claims are settled only where there is one that is not clear."""
+        metadata = workload.metadata
+        found = self._read(workload, self._pods.index(BY_CONTROLLER, metadata.uid))
+        if all(replica.belongs for replica in found) and not self._pods.index(ORPHANS, metadata.namespace):
+            return found
+        return self._read(workload, await self.claimed(workload, self._pods))
 
     async def sync(self, workload: R) -> Again | None:
         settled = self.is_settled(workload)
-        pods = await self.claimed(workload, self._pods)
+        replicas = await self._replicas(workload)
         plan = decide(
             workload,
-            pods,
+            replicas,
             self._siblings(workload),
             now=self.context.clock.now(),
             burst=self.context.settings.burst_replicas,
             settled=settled,
         )
         failure = await self._act(workload, plan)
-        if failure is None and (plan.create or plan.delete) and self._will_count(workload, len(pods)):
+        if failure is None and (plan.create or plan.delete) and self._will_count(workload, len(replicas)):
             return again(plan.again_seconds)
         set_replica_failure(plan.status, "FailedCreate" if plan.create else "FailedDelete", failure, self.context.clock.now())
         await report(self.client, workload, plan.status, insist=True)
