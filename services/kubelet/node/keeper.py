@@ -53,6 +53,8 @@ class NodeKeeper:
         self._look = asyncio.Event()
         self._reported_at = float("-inf")
         self._start_told = False
+        # What the last report was made from, and the Node it left.
+        self._known: tuple[NodeFacts, core.Node] | None = None
         self.images = ImageReport(runtime)
         # As the API has it; None until it is registered.
         self.node: core.Node | None = None
@@ -92,13 +94,17 @@ class NodeKeeper:
     async def _report(self) -> None:
         node = self.node or await self._register()
         await self.images.look()
-        status = self._status(node.status)
+        facts = self._facts()
         loop_time = asyncio.get_running_loop().time()
         due = loop_time - self._reported_at >= self._settings.status_report_seconds
+        if not due and self._known is not None and self._known[1] is self.node and self._known[0] == facts:
+            # The same again would come of it: with many nodes in a process that is most of what they do.
+            return
+        status = node_status(facts, node.status)
         if due or self.node is None or without_heartbeats(status) != without_heartbeats(node.status):
             node = await self._write(node, status)
             self._reported_at = loop_time
-        self.node = node
+        self.node, self._known = node, (facts, node)
         self.in_use.report(node.status.volumes_in_use)
         self.pod_range.learn(node)
 
@@ -118,7 +124,10 @@ class NodeKeeper:
         return node
 
     def _status(self, old: core.NodeStatus) -> core.NodeStatus:
-        facts = NodeFacts(
+        return node_status(self._facts(), old)
+
+    def _facts(self) -> NodeFacts:
+        return NodeFacts(
             settings=self._settings,
             machine=self._machine,
             runtime_version=self._runtime.version,
@@ -132,7 +141,6 @@ class NodeKeeper:
             volumes_in_use=self.in_use.names,
             own_trouble=self._trouble(),
         )
-        return node_status(facts, old)
 
     async def _write(self, node: core.Node, status: core.NodeStatus) -> core.Node:
         wanted = copy_of(node)

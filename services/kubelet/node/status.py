@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -17,7 +17,7 @@ from services.kubelet.settings import EXTERNAL, KubeletSettings
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """Everything the status is made from.
+    """Everything the status is made from. Two are equal when they make the same, but for its times.
 
     ``engine_trouble`` makes the node NotReady in the engine's words, ``network_trouble`` says why pods get no addresses; both are empty
     when all is well.
@@ -31,7 +31,7 @@ class NodeFacts:
     network_trouble: str
     pressure: Pressure
     images: Sequence[core.ContainerImage]
-    now: datetime
+    now: datetime = field(compare=False)
     volumes_in_use: Sequence[str] = ()
     # Whether containers can be kept from the groups that their images give their users.
     strict_groups: bool = True
