@@ -27,8 +27,9 @@ class Chain:
     def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
         if MASTERS in request.user.groups:
             return None
+        reasons: list[str] = []
         # They may be exchanged while somebody is asked.
-        modes, reasons = self.modes, list[str]()
+        modes = self.modes
         for number, mode in enumerate(modes):
             said = mode.decide(request)
             if not isinstance(said, Verdict):

@@ -8,30 +8,62 @@ from __future__ import annotations
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.service.authentication import User
 from services.apiserver.authorization import ALLOWED, REASON, Verdict
-from services.apiserver.rbac.grants import Grants
+from services.apiserver.rbac.grants import REMEMBERED, REMEMBERED_LETTERS, Grants, letters_of
 from services.apiserver.rbac.rules import Wish
-from services.apiserver.request import Request
+from services.apiserver.request import LIST, WATCH, Request
+from services.apiserver.results import Ref
 
 ADVICE = "no role that is bound to it allows that; see `kubectl create rolebinding --help`"
 NO_ROLE = Verdict(reason=ADVICE)
 
 
+# Who asks, by which path, and, where that is told the audit log, why he may.
+_Known = tuple[User, Ref, str]
+
+
 class RoleAuthorizer:
-    """Decides at once, by what the watch cache has."""
+    """Decides at once, by what the watch cache has.
+
+    Most requests come again. Those of REST are known by the very objects that their face has kept of who asks and of the path, which
+    takes less than to work out what is wished.
+    """
 
     name = "RBAC"
 
     def __init__(self, grants: Grants) -> None:
         self.grants = grants
+        # What is allowed, as long as no role and no binding has changed.
+        self._changes = 0
+        self._known: dict[tuple[int, int, str, bool], _Known] = {}
 
     def decide(self, request: Request) -> Verdict:
+        # The same object, and nothing else: its like may be of another caller, or path, that had its place before.
+        user, ref, audit = request.user, request.ref, request.audit
+        known = self._known.get((id(user), id(ref), request.verb, audit is None))
+        if known is None or known[0] is not user or known[1] is not ref or self._changes != self.grants.changes:
+            return self._judged(request)
+        if audit is not None:
+            audit.annotate(REASON, known[2])
+        return ALLOWED
+
+    def _judged(self, request: Request) -> Verdict:
         wish = Wish.of(request)
         granted = self.grants.of(request.user, wish.namespace)
-        if granted.index.allows(wish):
-            if request.audit is not None:
-                request.annotate(REASON, self.grants.reason(request.user, wish))
-            return ALLOWED
-        return Verdict(reason=f"RBAC: {', '.join(granted.missing)}") if granted.missing else NO_ROLE
+        if not granted.index.allows(wish):
+            return Verdict(reason=f"RBAC: {', '.join(granted.missing)}") if granted.missing else NO_ROLE
+        reason = ""
+        if request.audit is not None:
+            reason = self.grants.reason(request.user, wish)
+            request.annotate(REASON, reason)
+        if _may_come_again(request, wish):
+            self._remember(request, reason)
+        return ALLOWED
+
+    def _remember(self, request: Request, reason: str) -> None:
+        if self._changes != self.grants.changes or len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._changes = self.grants.changes
+        self._known[id(request.user), id(request.ref), request.verb, request.audit is None] = request.user, request.ref, reason
 
     def rules(self, user: User, namespace: str) -> authorization.SubjectRulesReviewStatus:
         found = authorization.SubjectRulesReviewStatus()
@@ -44,3 +76,11 @@ class RoleAuthorizer:
                     verbs=said.verbs, api_groups=said.api_groups, resources=said.resources, resource_names=said.resource_names
                 )
         return found
+
+
+def _may_come_again(request: Request, wish: Wish) -> bool:
+    """Whether what a request wishes follows from its reference and verb, and both it and its caller are kept by the face: of REST, where
+    clients have a word for themselves, and of who plays nobody. Lists and watches may select an object by its name."""
+    if request.agent is None or request.verb in (LIST, WATCH) or wish.path or request.user.impersonator is not None:
+        return False
+    return letters_of(request.user) + sum(map(len, wish)) <= REMEMBERED_LETTERS

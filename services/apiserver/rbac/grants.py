@@ -75,6 +75,7 @@ class Grants:
         self._cache = cache
         self._seen: list[Entries] = []
         self._has_changed = False
+        self._changes = 0
         self._known: dict[tuple[User, str], Granted] = {}
         self._reasons: dict[tuple[User, Wish], str] = {}
         # What follows from roles taken together: most callers have the same ones in every namespace.
@@ -89,11 +90,17 @@ class Grants:
         known = self._known.get((user, namespace))
         if known is None:
             known = self._granted(user, namespace)
-            if _letters(user) + len(namespace) <= REMEMBERED_LETTERS:
+            if letters_of(user) + len(namespace) <= REMEMBERED_LETTERS:
                 if len(self._known) >= REMEMBERED:
                     self._known.clear()
                 self._known[user, namespace] = known
         return known
+
+    @property
+    def changes(self) -> int:
+        """How often a role or a binding has changed: as long as it is the same, so is every answer."""
+        self._follow()
+        return self._changes
 
     def rules_of(self, role: rbac.RoleRef, namespace: str) -> Sequence[Rule] | None:
         """The rules of a role that is bound in a namespace, or where that is empty in the whole cluster; None when it is not there."""
@@ -113,7 +120,7 @@ class Grants:
         known = self._reasons.get((user, wish))
         if known is None:
             known = self._reason(user, wish)
-            if _letters(user) + sum(map(len, wish)) <= REMEMBERED_LETTERS:
+            if letters_of(user) + sum(map(len, wish)) <= REMEMBERED_LETTERS:
                 if len(self._reasons) >= REMEMBERED:
                     self._reasons.clear()
                 self._reasons[user, wish] = known
@@ -152,6 +159,7 @@ class Grants:
             self._rules.clear()
             self._together.clear()
         self._seen = now
+        self._changes += 1
         self._known.clear()
         self._reasons.clear()
 
@@ -230,7 +238,8 @@ def _key(role: rbac.RoleRef, namespace: str) -> RoleKey:
     return role.kind, "" if role.kind == CLUSTER_ROLE else namespace, role.name
 
 
-def _letters(user: User) -> int:
+def letters_of(user: User) -> int:
+    """How much there is to be kept of somebody."""
     return len(user.name) + len(user.uid) + sum(map(len, user.groups)) + sum(len(value) for _, values in user.extra for value in values)
 
 
