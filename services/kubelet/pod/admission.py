@@ -7,6 +7,7 @@ second scheduler, is counted here. A pod once taken stays, whatever comes later.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, amount_of, pod_requests, whole
@@ -27,6 +28,20 @@ from services.kubelet.pod.swap import NodeSwap
 
 # Everything about a pod is looked at anew after each change of it. The API server takes fewer; one may have been stored before it did.
 MAX_CONTAINERS = 600
+
+
+@dataclass(slots=True)
+class Taken:
+    """A pod that the node has taken. What it needs is counted once: each newcomer is held against all of them."""
+
+    pod: core.Pod
+    _needs: Amounts | None = None
+
+    @property
+    def needs(self) -> Amounts:
+        if self._needs is None:
+            self._needs = needs(self.pod)
+        return self._needs
 
 
 def leaving(stops: bool) -> Refusal | None:
@@ -56,7 +71,7 @@ def too_large() -> Refusal:
     return Refusal("TooManyContainers", f"Pod has more than {MAX_CONTAINERS} containers, the most that this kubelet takes")
 
 
-def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str], host: HostSecurity = NO_MODULES) -> Refusal | None:
+def refusal(pod: core.Pod, taken: Iterable[Taken], allocatable: Mapping[str, str], host: HostSecurity = NO_MODULES) -> Refusal | None:
     """Why the node does not take a pod beside those it has ``taken``; None: it does.
 
     Resources that ``allocatable`` does not name are not the kubelet's to count.
@@ -70,30 +85,30 @@ def refusal(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, 
     return _port_refusal(pod, taken)
 
 
-def _port_refusal(pod: core.Pod, taken: Iterable[core.Pod]) -> Refusal | None:
+def _port_refusal(pod: core.Pod, taken: Iterable[Taken]) -> Refusal | None:
     ports = host_ports(pod.spec)
-    if ports and any(port.clashes(other) for held in taken for other in host_ports(held.spec) for port in ports):
+    if ports and any(port.clashes(other) for held in taken for other in host_ports(held.pod.spec) for port in ports):
         return Refusal("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
     return None
 
 
-def unfitting(pod: core.Pod, taken: Iterable[core.Pod], host: HostSecurity = NO_MODULES) -> Refusal | None:
+def unfitting(pod: core.Pod, taken: Iterable[Taken], host: HostSecurity = NO_MODULES) -> Refusal | None:
     """Why a pod could not be taken if there were room for it; None: it could."""
     return unprotected(pod, host) or _port_refusal(pod, taken)
 
 
-def missing(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str]) -> Amounts:
+def missing(pod: core.Pod, taken: Iterable[Taken], allocatable: Mapping[str, str]) -> Amounts:
     """What the node would have to have more of to take a pod beside those it has ``taken``."""
     return {name: used + amount - offered for name, (amount, used, offered) in _short(pod, taken, allocatable).items()}
 
 
-def _short(pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str]) -> dict[str, tuple[int, int, int]]:
+def _short(pod: core.Pod, taken: Iterable[Taken], allocatable: Mapping[str, str]) -> dict[str, tuple[int, int, int]]:
     """What there is not enough of for a pod: what it asks for, what is used, what there is."""
     offered = {name: whole(name, text) for name, text in allocatable.items()}
     wanted = {name: amount for name, amount in needs(pod).items() if amount > 0 and name in offered}
     used: Amounts = {}
     for other in taken:
-        for name, amount in needs(other).items():
+        for name, amount in other.needs.items():
             used[name] = used.get(name, 0) + amount
     asked = {name: (amount, used.get(name, 0), offered[name]) for name, amount in wanted.items()}
     return {name: numbers for name, numbers in asked.items() if sum(numbers[:2]) > numbers[2]}
@@ -121,7 +136,7 @@ def swap_refusal(pod: core.Pod, granted: core.Pod, swap: NodeSwap) -> Refusal | 
 
 
 def resize_refusal(
-    pod: core.Pod, taken: Iterable[core.Pod], allocatable: Mapping[str, str], host: HostSecurity = NO_MODULES
+    pod: core.Pod, taken: Iterable[Taken], allocatable: Mapping[str, str], host: HostSecurity = NO_MODULES
 ) -> Refusal | None:
     """Why the node does not grant a pod that runs what it asks for: it has not that much at all, or others have it now."""
     asked = needs(pod)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from knarr.client.client import Client
 from knarr.client.clock import Clock
@@ -21,6 +21,7 @@ from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.events import PodEvents
 from services.kubelet.pod.facts import PodFacts
 from services.kubelet.pod.references import ReferenceReader
+from services.kubelet.pod.status_writer import Turns
 from services.kubelet.pod.swap import NodeSwap
 from services.kubelet.runtime.plan import PodRef
 from services.kubelet.runtime.port import Runtime
@@ -48,6 +49,7 @@ class NodeContext:
     cpus: CpuKeeper
     swap: NodeSwap
     providers: CredentialProviders
+    turns: Turns = field(default_factory=Turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,15 @@
 
 Between its first sight and its rest a pod has a status for each thing that was done. Most are over before anybody could read them, and
 each costs a write, and all who watch pods its news. So one that passes waits a moment for the next; one that stays is written at once,
-and so is one by which a pod is ready no more: whoever is sent to it meanwhile finds nobody.
+and so is one by which a pod is ready no more: whoever is sent to it meanwhile finds nobody. Where many pods begin together, those that
+pass are written one after the other, so many a second: else they would hold up those that stay, for which everybody waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import math
 from collections.abc import Callable
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -26,16 +27,51 @@ log = logging.getLogger(__name__)
 
 # How long a status waits for what comes of that which is being done.
 PATIENCE_SECONDS = 0.5
+# How many that pass one kubelet writes a second.
+PASSING_PER_SECOND = 10
 READY = "Ready"
 RETRY = Backoff(first_seconds=0.1, limit_seconds=5.0, jitter=0.5)
+
+
+class Turns:
+    """Whose status is written next, of those that pass. One for all pods of a node."""
+
+    def __init__(self) -> None:
+        # In their order, each with what is set when it is to be written, for whatever reason.
+        self._waiting: dict[asyncio.Event, None] = {}
+        self._next = -math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self, due: asyncio.Event) -> None:
+        """Until ``due`` is set, which happens in its turn at the latest."""
+        self._waiting[due] = None
+        if self._timer is None:
+            self._call()
+        try:
+            await due.wait()
+        finally:
+            self._waiting.pop(due, None)
+
+    def _call(self) -> None:
+        """Whose turn it is, if it is anybody's yet; the others when theirs has come."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        if self._waiting and loop.time() >= self._next:
+            due = next(iter(self._waiting))
+            del self._waiting[due]
+            due.set()
+            self._next = loop.time() + 1 / PASSING_PER_SECOND
+        if self._waiting:
+            self._timer = loop.call_at(self._next, self._call)
 
 
 class StatusWriter:
     """Writes the status of one pod. While one write is under way a newer status waits; older ones are skipped."""
 
-    def __init__(self, client: Client, latest: Callable[[], core.Pod | None]) -> None:
+    def __init__(self, client: Client, latest: Callable[[], core.Pod | None], turns: Turns) -> None:
         """``latest`` answers the pod as the API last told it; None while it has none that would show the status."""
         self._client = client
+        self._turns = turns
         self._latest = latest
         self._wanted: core.PodStatus | None = None
         self._written: core.PodStatus | None = None
@@ -114,9 +150,11 @@ class StatusWriter:
         self._idle.set()
 
     async def _wait(self) -> None:
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._due.wait()
+        except TimeoutError:
+            await self._turns.wait(self._due)
 
     def _newest(self) -> core.Pod | None:
         """What the last write answered, unless the informer has seen a newer one."""

@@ -19,6 +19,7 @@ from services.kubelet.metrics import ENGINE_WELL, PODS, PREEMPTIONS
 from services.kubelet.node.machine import Pressure
 from services.kubelet.pod.actions import VOLUMES
 from services.kubelet.pod.admission import (
+    Taken,
     is_too_large,
     leaving,
     missing,
@@ -293,7 +294,7 @@ class PodManager:
         """Whether a kubelet of this node began with the pod already."""
         return pod.status.HasField("start_time") or is_deleting(pod) or self._context.runtime.observe(pod.metadata.uid) is not None
 
-    def _taken(self, newcomer: str) -> Iterator[core.Pod]:
+    def _taken(self, newcomer: str) -> Iterator[Taken]:
         """The pods that hold resources of the node, but for one uid."""
         own = [worker.pod for worker in self._workers.values() if worker.is_static]
         shown = (pod for pod in self._pods.store.list() if MIRROR not in pod.metadata.annotations)
@@ -303,7 +304,7 @@ class PodManager:
             counted = self._is_taken(pod) or uid in self._entering if worker is None else not worker.facts.refused
             if uid != newcomer and counted and not is_finished(pod) and not is_too_large(pod):
                 # Of what it asks for it may not have been granted all.
-                yield pod if worker is None else worker.pod
+                yield Taken(pod) if worker is None else worker.taken
 
     def _engine_changed(self, uid: str) -> None:
         if self._ran:

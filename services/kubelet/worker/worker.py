@@ -23,6 +23,7 @@ from services.kubelet.container.probes import Prober
 from services.kubelet.container.termination import termination_message
 from services.kubelet.pod import preemption
 from services.kubelet.pod.actions import VOLUMES, Decision
+from services.kubelet.pod.admission import Taken
 from services.kubelet.pod.allocation import apply, asked, is_resizing, message, recalled, same
 from services.kubelet.pod.context import NodeContext, PodContext
 from services.kubelet.pod.decide import deadline_of, decide
@@ -64,7 +65,7 @@ class PodWorker:
         self.facts.driven = context.drivers.has(pod.metadata.uid) or context.devices.has(pod.metadata.uid)
         self.facts.recall(pod.status)
         self.facts.granted = recalled(pod)
-        apply(self._pod, self.facts.granted)
+        self._apply_grant()
         self.activity = "new"
         self._wake = asyncio.Event()
         # Nothing of the pod runs any more, and what it used is given back.
@@ -76,9 +77,14 @@ class PodWorker:
         shared = PodContext(context, self._ref, self.facts, self._directory, self._events)
         self._waiting_events = WaitingEvents(self._events.container)
         self.is_static = mirror is not None
-        self._writer = StatusWriter(context.client, mirror or (lambda: self._latest))
+        self._writer = StatusWriter(context.client, mirror or (lambda: self._latest), context.turns)
         self._prober = Prober(shared, self.wake)
         self._actions = ActionRunner(shared, lambda: self._pod, self._writer, self.wake)
+
+    def _apply_grant(self) -> None:
+        """What the pod takes of the node follows from that alone."""
+        apply(self._pod, self.facts.granted)
+        self.taken = Taken(self._pod)
 
     @property
     def pod(self) -> core.Pod:
@@ -95,7 +101,7 @@ class PodWorker:
                 self.facts.volumes_stale = True
             self._latest = pod
             self._pod = _copy(pod, self._pod.status if self._pod.status.HasField("start_time") else None)
-            apply(self._pod, self.facts.granted)
+            self._apply_grant()
             if not self.wants_resize:
                 self.facts.pending = None
         if not echo:
@@ -127,7 +133,7 @@ class PodWorker:
         """The node gives the pod what it asks for: its containers get it."""
         self.facts.granted, self.facts.pending, self.facts.resizing = asked(self._latest), None, True
         self.facts.resize_failures.clear()
-        apply(self._pod, self.facts.granted)
+        self._apply_grant()
         self._events.pod("Normal", "ResizeStarted", message("started", self._latest, self.facts.granted))
         self.wake()
 

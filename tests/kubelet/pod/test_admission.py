@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK
+from knarr.objects.amounts import Amounts
 from services.kubelet.node.view import HostSecurity
-from services.kubelet.pod.admission import refusal
+from services.kubelet.pod import admission
+from services.kubelet.pod.admission import Taken, refusal
 from services.kubelet.pod.protection import check_unsafe_sysctls
 from services.kubelet.runtime.hollow import HollowRuntime
 from tests.kubelet.support import make_pod, running
@@ -40,12 +43,12 @@ def asking(name: str, **requests: str) -> core.Pod:
 )
 def test_a_pod_is_taken_or_refused(wanted: dict[str, str], taken: list[dict[str, str]], reason: str) -> None:
     others = [asking(f"other-{number}", **requests) for number, requests in enumerate(taken)]
-    found = refusal(asking("web", **wanted), others, {"cpu": "2", "memory": "1536Mi", "pods": "3"})
+    found = refusal(asking("web", **wanted), map(Taken, others), {"cpu": "2", "memory": "1536Mi", "pods": "3"})
     assert (found.reason if found else "") == reason
 
 
 def test_the_message_counts_in_whole_units() -> None:
-    found = refusal(asking("web", cpu="1"), [asking("other", cpu="1500m")], {"cpu": "2"})
+    found = refusal(asking("web", cpu="1"), [Taken(asking("other", cpu="1500m"))], {"cpu": "2"})
     assert found is not None
     assert found.message == "Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"
 
@@ -66,7 +69,7 @@ def exposing(name: str, port: int, protocol: str = "TCP", address: str = "") -> 
     ],
 )
 def test_a_host_port_is_had_once(port: int, protocol: str, address: str, refused: bool) -> None:
-    found = refusal(exposing("web", port, protocol, address), [exposing("other", 8080)], {})
+    found = refusal(exposing("web", port, protocol, address), [Taken(exposing("other", 8080))], {})
     words = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
     assert ((found.reason, found.message) if found else None) == (("NodePorts", words) if refused else None)
 
@@ -146,3 +149,20 @@ async def test_a_restart_refuses_nothing_that_was_taken(tmp_path: Path) -> None:
         assert (await cluster.phase("Failed", "fourth")).status.reason == "OutOfpods"
         assert cluster.pod("third") == third
         assert [cluster.pod(name).status.phase for name in ("first", "second")] == ["Running", "Running"]  # type: ignore[union-attr]
+
+
+def test_what_a_pod_that_was_taken_needs_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who takes many pods counts each of them as often as there are others."""
+    counted: list[str] = []
+    count = admission.needs
+
+    def needs(pod: core.Pod) -> Amounts:
+        counted.append(pod.metadata.name)
+        return count(pod)
+
+    monkeypatch.setattr(admission, "needs", needs)
+    taken = [Taken(asking("other", cpu="500m")), Taken(asking("third", cpu="500m"))]
+    for _ in range(3):
+        found = refusal(asking("web", cpu="1500m"), taken, {"cpu": "2"})
+        assert found is not None and "requested: 1500, used: 1000, capacity: 2000" in found.message
+    assert Counter(counted) == {"web": 3, "other": 1, "third": 1}

@@ -14,7 +14,7 @@ from knarr.api.scheduling.v1 import scheduling_pb2 as scheduling
 from knarr.objects.amounts import Amounts
 from knarr.objects.conditions import get_condition
 from knarr.objects.pods import MIRROR
-from services.kubelet.pod.admission import missing, needs
+from services.kubelet.pod.admission import Taken, missing, needs
 from services.kubelet.pod.critical import SYSTEM_CRITICAL
 from services.kubelet.pod.preemption import impossible, victims, yields_to
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
@@ -98,7 +98,7 @@ def test_there_is_room_then_and_nobody_ends_twice(pods: list[core.Pod], short: A
 
 def test_what_is_missing() -> None:
     offered = {"cpu": "1", "memory": "1Gi", "pods": "2"}
-    assert missing(pod("one", 600, 10), [pod("other", 500), pod("third")], offered) == {"cpu": 100, "pods": 1}
+    assert missing(pod("one", 600, 10), [Taken(pod("other", 500)), Taken(pod("third"))], offered) == {"cpu": 100, "pods": 1}
     assert missing(BEST, [], offered) == {}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
 from knarr.objects.copies import copy_of
-from services.kubelet.pod.status_writer import PATIENCE_SECONDS, StatusWriter
+from services.kubelet.pod.status_writer import PASSING_PER_SECOND, PATIENCE_SECONDS, StatusWriter, Turns
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.port import PodObservation, RuntimeUnavailable
 from tests.kubelet.support import NODE, condition, make_pod, running, until
@@ -67,9 +67,9 @@ async def test_the_error_of_an_engine_that_stays_away_is_reported(tmp_path: Path
 class Told:
     """A writer alone with the API; ``written`` says which messages it wrote, in order."""
 
-    def __init__(self, api: FaultyApi, pod: core.Pod) -> None:
+    def __init__(self, api: FaultyApi, pod: core.Pod, turns: Turns) -> None:
         self.api, self.pod = api, pod
-        self.writer = StatusWriter(api.client(), lambda: pod)
+        self.writer = StatusWriter(api.client(), lambda: pod, turns)
 
     def publish(self, message: str, *, passes: bool) -> None:
         self.writer.publish(core.PodStatus(phase="Pending", message=message), passes=passes)
@@ -82,7 +82,7 @@ class Told:
 @asynccontextmanager
 async def telling() -> AsyncIterator[Told]:
     api = FaultyApi(VirtualClock())
-    told = Told(api, await api.client().create(make_pod()))
+    told = Told(api, await api.client().create(make_pod()), Turns())
     try:
         yield told
     finally:
@@ -111,6 +111,28 @@ async def test_however_long_something_is_being_done_it_is_told_what() -> None:
             told.publish(f"pulling {number}", passes=True)
             await asyncio.sleep(PATIENCE_SECONDS / 4)
         assert told.written == ["pulling", "pulling 3", "pulling 7"]
+
+
+@virtual_time
+async def test_where_many_pods_begin_together_those_statuses_are_told_first_that_stay() -> None:
+    api, turns = FaultyApi(VirtualClock()), Turns()
+    told = [Told(api, await api.client().create(make_pod(f"web-{number}")), turns) for number in range(30)]
+    for number, one in enumerate(told):
+        one.publish(f"begun {number}", passes=True)
+    await asyncio.sleep(PATIENCE_SECONDS + 9.5 / PASSING_PER_SECOND)
+    written = told[0].written
+    assert len(written) == 10
+    # Those whose turn has not come wait no longer where they have something to tell that stays ...
+    runs = [number for number in range(30) if f"begun {number}" not in written][:15]
+    for number in runs:
+        told[number].publish(f"runs {number}", passes=False)
+    await asyncio.sleep(0.1 / PASSING_PER_SECOND)
+    assert told[0].written[10:] == [f"runs {number}" for number in runs]
+    # ... and hold up nobody of the others.
+    await asyncio.sleep(5 / PASSING_PER_SECOND)
+    assert {*told[0].written[25:]} == {f"begun {number}" for number in range(30)} - {*written} - {f"begun {number}" for number in runs}
+    for one in told:
+        await one.writer.close()
 
 
 @virtual_time
