@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -18,14 +20,18 @@ log = logging.getLogger(__name__)
 
 # How often it is tried to make the groups above the pods', where that failed.
 RETRY_SECONDS = 60.0
+# How far apart the ends of containers are heard of that one want of memory ended.
+TOGETHER_SECONDS = 1.0
 
 
 class PodGroups:
     """Of one node. Before ``start`` or ``run`` found that they can be had, pods have none: their containers are held alone."""
 
-    def __init__(self, root: Group, files: NodeFiles, pods: Callable[[], Collection[core.Pod]]) -> None:
-        """``pods`` answers those that hold resources of the node."""
-        self._root, self._files, self._pods = root, files, pods
+    def __init__(
+        self, root: Group, files: NodeFiles, pods: Callable[[], Collection[core.Pod]], elapsed: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``pods`` answers those that hold resources of the node, ``elapsed`` seconds that only go forward."""
+        self._root, self._files, self._pods, self._elapsed = root, files, pods, elapsed
         self._driver = ""
         self._hierarchy: Hierarchy | None = None
         self._came, self._refused = asyncio.Event(), asyncio.Event()
@@ -33,6 +39,8 @@ class PodGroups:
         self._all = GroupLimits()
         # Of pods that are held to memory as a whole.
         self._watches: dict[str, ShortageWatch | KillCount] = {}
+        # When each of them was last seen to have none left.
+        self._short: dict[str, float] = {}
 
     @property
     def there(self) -> bool:
@@ -95,15 +103,18 @@ class PodGroups:
             log.info("whether a pod ends for want of memory is not seen", extra={"pod": pod.metadata.name, "error": str(error)})
 
     def ran_short(self, uid: str) -> bool:
-        """Whether the kernel ended something of the pod for want of memory since this was asked last: where the pod as a whole had none
-        left, engines need not tell."""
-        watch = self._watches.get(uid)
-        return watch is not None and watch.happened()
+        """Whether the kernel ended something of the pod for want of memory since this was asked last, or a moment before: where the pod as
+        a whole had none left, engines need not tell. Where it ended several containers, one after the other hears of it."""
+        watch, now = self._watches.get(uid), self._elapsed()
+        if watch is not None and watch.happened():
+            self._short[uid] = now
+        return now - self._short.get(uid, -math.inf) <= TOGETHER_SECONDS
 
     async def remove(self, uid: str) -> None:
         """Once nothing runs in it; whichever class it had. Raises OSError."""
         if (watch := self._watches.pop(uid, None)) is not None:
             watch.close()
+        self._short.pop(uid, None)
         if self._hierarchy is not None:
             for name in (GUARANTEED, *CLASSES):
                 await self._files.call(self._hierarchy.remove, pod_group(self._root, name, uid))

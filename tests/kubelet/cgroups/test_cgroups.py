@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.qos import BEST_EFFORT, BURSTABLE, GUARANTEED
 from knarr.service.tasks import cancel
 from services.kubelet.cgroups.hierarchy import Hierarchy
-from services.kubelet.cgroups.keeper import PodGroups
+from services.kubelet.cgroups.keeper import TOGETHER_SECONDS, PodGroups
 from services.kubelet.cgroups.names import CGROUPFS, SYSTEMD, folder, parent, pod_group, root_of
 from services.kubelet.cgroups.values import GroupLimits, of_all, of_class, of_pod, properties, v1_files, v2_files, weight, widest
 from services.kubelet.node.files import NodeFiles, NoFiles
@@ -211,13 +212,22 @@ async def test_whom_the_kernel_ended_is_counted_on_version_2(tmp_path: Path) -> 
     v2_tree(tmp_path, *("/".join(group[:count]) for count in range(1, 5)))
     events = tmp_path / "/".join(group) / "memory.events"
     events.write_text("low 0\nhigh 0\nmax 7\noom 2\noom_kill 2\noom_group_kill 0\n")
-    groups = PodGroups(ROOT, NoFiles(), list)
+    now = [1000.0]
+    groups = PodGroups(ROOT, NoFiles(), list, lambda: now[0])
     groups._hierarchy = Hierarchy(CGROUPFS, tmp_path)
     await groups.hold(made, of_pod(made))
     assert not groups.ran_short("u"), "what was before it was held"
-    events.write_text("low 0\nhigh 0\nmax 9\noom 3\noom_kill 3\noom_group_kill 0\n")
-    assert groups.ran_short("u") and not groups.ran_short("u") and not groups.ran_short("other")
+    # Two containers, in one each, or all of one that ends as a whole: one container hears of it after the other.
+    events.write_text("low 0\nhigh 0\nmax 9\noom 3\noom_kill 4\noom_group_kill 1\n")
+    assert groups.ran_short("u") and not groups.ran_short("other")
+    now[0] += TOGETHER_SECONDS / 2
+    assert groups.ran_short("u")
+    now[0] += TOGETHER_SECONDS
+    assert not groups.ran_short("u"), "one that is ended later is ended for another reason"
+    events.write_text("low 0\nhigh 0\nmax 9\noom 4\noom_kill 5\noom_group_kill 1\n")
+    assert groups.ran_short("u")
     events.unlink()
+    now[0] += 2 * TOGETHER_SECONDS
     assert not groups.ran_short("u")
 
 
@@ -304,7 +314,8 @@ async def test_the_kernel_takes_them() -> None:
     made = pod({"requests": {"cpu": "500m"}, "limits": {"memory": "64Mi", "cpu": "1"}})
     made.metadata.uid = "u-1"
     root = root_of("test", f"n{os.getpid()}")
-    groups = PodGroups(root, NodeFiles(), lambda: [made])
+    apart = itertools.count(step=2 * TOGETHER_SECONDS)
+    groups = PodGroups(root, NodeFiles(), lambda: [made], lambda: next(apart))
     place = Path("/sys/fs/cgroup")
     try:
         await groups.start(CGROUPFS, {"cpu": 2000, "memory": GI}, [{"memory": 24 * MI}])
