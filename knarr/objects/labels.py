@@ -5,6 +5,8 @@ from __future__ import annotations
 # Of nodes.
 HOSTNAME = "kubernetes.io/hostname"
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
+# One that no load balancer leads to.
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 # Of EndpointSlices: the Service they belong to, and who keeps them.
 SERVICE_NAME = "kubernetes.io/service-name"
 SLICE_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"

@@ -6,6 +6,7 @@ authority's key stays in ``authority/``. What is there and good stays as it is, 
     DIR/authority/                  for nobody but this command
     DIR/apiserver/ scheduler/ controller/ cloud/ dns/
     DIR/NODE/kubelet/ NODE/proxy/   one folder for each --node
+    DIR/hollow/                     with --hollow-nodes: what simulated nodes serve with, and in nodes/ what each of them is known by
     DIR/etcd/                       with --etcd: the certificate of a member of etcd, by an authority of etcd's own
     DIR/admin/kubeconfig            and what grpcurl shows: certificate and key, or the token
 """
@@ -16,15 +17,17 @@ import argparse
 import ipaddress
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from knarr.objects.hollow import EVERY_NODE, MOST_NODES, PAIRS, node_name
 from knarr.service.authentication import KUBELET_CLIENT, NODE_PREFIX, NODES, TokenTable, User, kept_token
 from knarr.service.certificates import CertificateAuthority
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, PUBLIC, write_whole
 from knarr.service.keypair import KeyPair
+from knarr.service.options import number
 from knarr.service.signing_key import FURTHER_KEYS, SIGNING_KEY, keep_signing_key
 from services.apiserver.bootstrap import service_names
 from services.apiserver.shown import ETCD_FILES, FRONT_PROXY_FILES, KUBELET_CLIENT_FILES
@@ -136,6 +139,17 @@ def make_etcd(root: Path, hosts: Mapping[str, list[str]], group: int | None = No
     write_whole(root / "apiserver" / ETCD_FILES["ca"], authority.pair.certificate, mode=PUBLIC)
 
 
+def make_hollow(root: Path, count: int, hosts: Iterable[str]) -> None:
+    """What so many simulated nodes need, which are one process: each is known by a pair of its own, and they serve by one for them all."""
+    authority, folder = CertificateAuthority.load_or_create(root / "authority"), root / "hollow"
+    folder.mkdir(exist_ok=True)
+    names = [node_name(number) for number in range(1, count + 1)]
+    authority.kept_pair(folder, "server", f"{NODE_PREFIX}{names[0]}", organizations=(NODES,), hosts=(*LOCAL, EVERY_NODE, *hosts))
+    for name in names:
+        authority.kept_pair(folder / PAIRS, name, f"{NODE_PREFIX}{name}", organizations=(NODES,))
+    write_whole(folder / "ca.crt", authority.pair.certificate, mode=PUBLIC)
+
+
 def make_front_proxy(root: Path) -> None:
     """What the API servers show to those of others, by an authority of their own; all of them the same."""
     kept = root / "authority" / "front-proxy"
@@ -162,7 +176,7 @@ def _node(text: str) -> tuple[str, str]:
 
 def _etcd(text: str) -> tuple[str, str]:
     name, _, host = text.rpartition("=")
-    if name in (*CONTROL_PLANE, "admin", "authority") or "/" in name or not host:
+    if name in (*CONTROL_PLANE, "admin", "authority", "hollow") or "/" in name or not host:
         raise argparse.ArgumentTypeError(f"{text!r} is not [FOLDER=]HOST with a folder of its own, like etcd-2=192.0.2.12")
     return name or "etcd", host
 
@@ -186,6 +200,8 @@ def main() -> int:
         "--end-tokens", action="store_true", help="take back the tokens that a version before has made for components: they need none"
     )
     parser.add_argument("--node", action="append", type=_node, default=[], metavar="NAME=IP")
+    parser.add_argument("--hollow-nodes", type=number(0, MOST_NODES), default=0, metavar="NUMBER", help="how many nodes are simulated")
+    parser.add_argument("--hollow", action="append", default=[], metavar="HOST", help="a name or address of the simulated nodes' process")
     parser.add_argument("--server", required=True, metavar="URL", help="where the kubeconfig's owner reaches the REST API")
     arguments = parser.parse_args()
     hosts = {name: getattr(arguments, name) for name in CONTROL_PLANE}
@@ -193,6 +209,8 @@ def main() -> int:
     found = members(hosts, dict(arguments.node))
     try:
         make(arguments.folder, found, arguments.server, end_tokens=arguments.end_tokens)
+        if arguments.hollow_nodes:
+            make_hollow(arguments.folder, arguments.hollow_nodes, arguments.hollow)
         if arguments.etcd:
             members_of_etcd: dict[str, list[str]] = {}
             for folder, host in arguments.etcd:

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from knarr.client.client import Client
-from knarr.objects.tolerations import parse_taint
 from knarr.service.command import client_parser, run, run_component, without_tokens
 from knarr.service.options import (
     address,
@@ -30,6 +29,7 @@ from services.kubelet.configuration import with_configuration
 from services.kubelet.node.registry_logins import node_config
 from services.kubelet.node_flags import add_node_flags, node_settings
 from services.kubelet.pod.protection import check_unsafe_sysctls
+from services.kubelet.registration_flags import add_registration_flags
 from services.kubelet.runtime.catalog import RUNTIMES, make_runtime
 from services.kubelet.settings import CONTAINERD, EXTERNAL, KubeletSettings
 from services.kubelet.shutdown_flags import add_shutdown_flags, shutdown_periods
@@ -48,23 +48,12 @@ def unsafe_sysctls(text: str) -> tuple[str, ...]:
     return names
 
 
-def taints(text: str) -> tuple[str, ...]:
-    """``key=value:effect``, separated by commas; the value may be left out."""
-    found = tuple(filter(None, text.split(",")))
-    for taint in found:
-        try:
-            parse_taint(taint)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"{taint!r} is no taint: it {error}") from None
-    return found
-
-
 def arguments_parser() -> argparse.ArgumentParser:
     made = client_parser("kubelet", "Run the pods of this node.", port=10250)
     made.spared = lambda arguments: ASKED_FOR if arguments.cert_dir else without_tokens(arguments)
     _add_certificate_flags(made)
     _add_machine_flags(made)
-    _add_registration_flags(made)
+    add_registration_flags(made)
     _add_name_flags(made)
     _add_pod_flags(made)
     add_node_flags(made)
@@ -129,17 +118,6 @@ def _add_machine_flags(made: argparse.ArgumentParser) -> None:
         default=0,
         metavar="PID",
         help="a process with the mounts that the engine sees, for a kubelet in a container (default: this one)",
-    )
-
-
-def _add_registration_flags(made: argparse.ArgumentParser) -> None:
-    """What the Node begins with."""
-    made.add_argument(
-        "--register-with-taints",
-        type=taints,
-        default=(),
-        metavar="KEY=VALUE:EFFECT,…",
-        help="taints of a Node that is registered for the first time (default: none)",
     )
 
 

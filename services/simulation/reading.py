@@ -13,12 +13,13 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery import catalog, codec, quantity, validation
 from knarr.machinery.errors import StatusError
 from knarr.machinery.yaml_text import yaml_documents
+from knarr.objects.hollow import MOST_NODES
 from knarr.objects.tolerations import parse_taint
 from knarr.service.configuration_file import document_of, read_configuration, refuse_others, seconds_of
 from services.kubelet.hollow_faults import DELAYS
 from services.kubelet.runtime.hollow import HollowSettings
 from services.simulation.short_form import Arrivals, Short
-from services.simulation.trace import MOST_NODES, MOST_PODS, NodeChange, NodeGroup, Trace, Workload, WorkloadChange
+from services.simulation.trace import MOST_PODS, NodeChange, NodeGroup, Trace, Workload, WorkloadChange
 
 API_VERSION, KIND = "knarr.dev/v1", "Trace"
 NODE_CHANGES = ("add", "remove", "fail")

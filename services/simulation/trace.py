@@ -11,7 +11,6 @@ from services.kubelet.runtime.hollow import HollowSettings
 
 # A node's range of addresses is a /24.
 MOST_PODS = 250
-MOST_NODES = 20_000
 
 
 @dataclass(frozen=True, slots=True)

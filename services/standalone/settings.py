@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from knarr.objects.hollow import MOST_NODES
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.options import (
@@ -41,8 +42,6 @@ from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
 MEMORY = "memory"
-# As many as have ranges of pod addresses in a network of the size of 10.0.0.0/8, beside Services and load balancers.
-MOST_NODES = 20_000
 # Fields that came after version 0.1: files from before lack them, and the default holds.
 LATER = frozenset(
     {

@@ -20,11 +20,11 @@ from knarr.api.cloud.v1 import provider_pb2_grpc as cloud_grpc
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.leader import Election, LeaseSettings
+from knarr.objects.labels import EXCLUDED
 from knarr.objects.tolerations import UNINITIALIZED
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.interceptor import ServerInterceptor
 from services.cloud.component import CloudControllerManager
-from services.cloud.controllers.service.decide import EXCLUDE_LABEL
 from services.cloud.errors import Refused
 from services.cloud.provider import CloudProvider, ProviderType
 from services.cloud.settings import CloudSettings
@@ -65,7 +65,7 @@ async def test_everything_is_seen_over_grpc() -> None:
     provider.before = refuse
     memory = FaultyApi()
     excluded = node("node-2")
-    excluded.metadata.labels[EXCLUDE_LABEL] = ""
+    excluded.metadata.labels[EXCLUDED] = ""
     memory.seed(node("node-1", taint=UNINITIALIZED), excluded, node("node-3", "False"), service("bad"), service("good"))
     async with served(memory, provider, CloudSettings(provider="fake")) as channel:
         stub = api_grpc.CloudServiceStub(channel)
@@ -87,7 +87,7 @@ async def test_everything_is_seen_over_grpc() -> None:
             await asyncio.sleep(0.01)
         nodes = {one.name: one for one in (await stub.ListNodes(api.ListNodesRequest(), metadata=TOKEN)).nodes}
         assert nodes["node-1"].uninitialized and nodes["node-1"].last_error == "the provider knows no such machine"
-        assert EXCLUDE_LABEL in nodes["node-2"].excluded and nodes["node-3"].excluded == "it is not ready"
+        assert EXCLUDED in nodes["node-2"].excluded and nodes["node-3"].excluded == "it is not ready"
         info = await cloud_grpc.CloudProviderServiceStub(channel).GetInfo(cloud.GetInfoRequest(), metadata=TOKEN)
         assert info.name == "fake"
         with pytest.raises(grpc.aio.AioRpcError) as caught:

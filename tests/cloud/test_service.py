@@ -9,7 +9,8 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
-from services.cloud.controllers.service.decide import EXCLUDE_LABEL, FINALIZER, GOING_TAINT
+from knarr.objects.labels import EXCLUDED
+from services.cloud.controllers.service.decide import FINALIZER, GOING_TAINT
 from services.cloud.errors import Refused, Throttled, Unavailable
 from tests.cloud.cluster import NAMESPACE, Cluster, FakeProvider, cluster, node, service
 from tests.support.api import FaultyApi
@@ -78,11 +79,11 @@ async def test_a_change_of_ports_or_options_is_ensured_and_nodes_are_updated() -
         await c.until(lambda: provider.count("ensure") == 3)
         await c.set_ready("node-2", "Unknown")
         await c.until(lambda: list(provider.balancers.values()) == [["node-1"]])
-        await c.edit(core.Node, "node-2", lambda found: found.metadata.labels.update({EXCLUDE_LABEL: ""}))
+        await c.edit(core.Node, "node-2", lambda found: found.metadata.labels.update({EXCLUDED: ""}))
         await c.set_ready("node-2", "True")
         await asyncio.sleep(1)
         assert list(provider.balancers.values()) == [["node-1"]]
-        await c.edit(core.Node, "node-2", lambda found: found.metadata.labels.pop(EXCLUDE_LABEL))
+        await c.edit(core.Node, "node-2", lambda found: found.metadata.labels.pop(EXCLUDED))
         await c.until(lambda: list(provider.balancers.values()) == [["node-1", "node-2"]])
         await c.edit(core.Node, "node-1", lambda found: found.spec.taints.add(key=GOING_TAINT, effect="NoSchedule"))
         await c.until(lambda: list(provider.balancers.values()) == [["node-2"]])

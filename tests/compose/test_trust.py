@@ -118,6 +118,21 @@ def test_a_second_run_changes_nothing_but_adds_what_is_new(tmp_path: Path, monke
     assert not {name for name in before if after[name] != before[name]}
 
 
+def test_simulated_nodes_serve_by_one_certificate_and_are_known_by_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, tmp_path, "--hollow-nodes=2", "--hollow=192.0.2.8")
+    folder = tmp_path / "hollow"
+    assert covers((folder / "server.crt").read_bytes(), ["*.hollow.internal", "192.0.2.8", "127.0.0.1"])
+    for number in (1, 2):
+        pair = KeyPair.load(folder / "nodes", f"node-{number}.hollow.internal")
+        subject = x509.load_pem_x509_certificate(pair.certificate).subject
+        assert belong_together(pair) and subject.rfc4514_string() == f"CN=system:node:node-{number}.hollow.internal,O=system:nodes"
+    before = contents(folder)
+    run(monkeypatch, tmp_path, "--hollow-nodes=3", "--hollow=192.0.2.8")
+    after = contents(folder)
+    assert before.items() <= after.items()
+    assert after.keys() - before.keys() == {f"nodes/node-3.hollow.internal.{ending}" for ending in ("crt", "key")}
+
+
 def test_extension_api_servers_know_an_api_server_by_an_authority_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, tmp_path)
     shown = x509.load_pem_x509_certificate((tmp_path / "apiserver/front-proxy.crt").read_bytes())

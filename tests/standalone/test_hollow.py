@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from knarr.objects.hollow import MOST_NODES
 from services.standalone.hollow import node_names, pod_ranges, with_room
 from services.standalone.preflight import problems
-from services.standalone.settings import MOST_NODES, ClusterSettings, Ports
+from services.standalone.settings import ClusterSettings, Ports
 
 FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
 

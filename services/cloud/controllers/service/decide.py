@@ -10,9 +10,9 @@ from knarr.api.cloud.v1 import provider_pb2 as cloud
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import is_true
 from knarr.objects.keys import is_deleting
+from knarr.objects.labels import EXCLUDED
 
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
-EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 GOING_TAINT = "ToBeDeletedByClusterAutoscaler"
 # Written by kubectl with every change, and a copy of what stands elsewhere.
 IGNORED_ANNOTATIONS = ("kubectl.kubernetes.io/last-applied-configuration",)
@@ -77,8 +77,8 @@ def excluded(node: core.Node) -> str:
     """Why a node carries no traffic of load balancers; empty when it does."""
     if is_deleting(node):
         return "it is being deleted"
-    if EXCLUDE_LABEL in node.metadata.labels:
-        return f"it has the label {EXCLUDE_LABEL}"
+    if EXCLUDED in node.metadata.labels:
+        return f"it has the label {EXCLUDED}"
     if any(taint.key == GOING_TAINT for taint in node.spec.taints):
         return f"it has the taint {GOING_TAINT}"
     if not is_true(node.status, "Ready"):
