@@ -86,3 +86,8 @@ def _as_a_whole(total: Amounts, spec: core.PodSpec) -> Amounts:
 def _with_overhead(total: Amounts, spec: core.PodSpec) -> Amounts:
     add(total, amounts(spec.overhead))
     return total
+
+
+def is_extended(resource: str) -> bool:
+    """Whether a resource is one that Kubernetes knows nothing of: ``example.com/gpu``."""
+    return "/" in resource and "kubernetes.io/" not in resource and not resource.startswith("requests.")

@@ -1,4 +1,5 @@
-"""Claims to devices: how pods name them, for whom they are kept, what keeps them from going, and which taints a request tolerates."""
+"""Claims to devices: how pods name them, for whom they are kept, what keeps them from going, and which taints a request tolerates; and
+extended resources that classes of devices stand for."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.resource.v1 import resource_pb2 as resource
+from knarr.objects.amounts import is_extended
 from knarr.objects.keys import is_deleting
 from knarr.objects.owners import is_controlled_by
 from knarr.objects.pods import is_finished
@@ -15,6 +17,10 @@ from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE
 FINALIZER = "resource.kubernetes.io/delete-protection"
 # Of a claim that was made for a pod: which of the pod's claims it is.
 POD_CLAIM = "resource.kubernetes.io/pod-claim-name"
+# Of a claim that the scheduler has made for the extended resources that a pod asks for.
+EXTENDED_CLAIM = "resource.kubernetes.io/extended-resource-claim"
+# Of the extended resource that each class stands for, whatever else it says: before the name of the class.
+CLASS_PREFIX = "deviceclass.resource.kubernetes.io/"
 # The label of a namespace whose claims may look at devices that are others'.
 ADMIN_ACCESS = "resource.kubernetes.io/admin-access"
 # So many pods at most share a claim, and so many devices at most are one's.
@@ -49,6 +55,13 @@ def claim_names(pod: core.Pod) -> Iterator[str]:
             continue
         if name:
             yield name
+    if made := pod.status.extended_resource_claim_status.resource_claim_name:
+        yield made
+
+
+def may_be_devices(resource_name: str) -> bool:
+    """Whether a class of devices may stand for a resource."""
+    return is_extended(resource_name) or resource_name.startswith(CLASS_PREFIX)
 
 
 def strange(pod: core.Pod, claim: resource.ResourceClaim) -> str:
@@ -92,6 +105,13 @@ def tolerates(toleration: resource.DeviceToleration, taint: resource.DeviceTaint
     if toleration.effect not in ("", taint.effect) or toleration.key not in ("", taint.key):
         return False
     return bool(toleration.operator == "Exists" or (toleration.operator in ("", "Equal") and toleration.value == taint.value))
+
+
+def taints_device(rule: resource.DeviceTaintRule, driver: str, pool: str, device: str) -> bool:
+    """Whether a rule is about a device. A selector without anything in it means all of them; a rule without a selector none."""
+    chosen = rule.spec.device_selector
+    wanted = ((chosen.driver, driver), (chosen.pool, pool), (chosen.device, device))
+    return rule.spec.HasField("device_selector") and all(name in ("", real) for name, real in wanted)
 
 
 def keeps_off(taints: Iterable[resource.DeviceTaint], tolerations: Iterable[resource.DeviceToleration]) -> bool:

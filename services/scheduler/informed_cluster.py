@@ -64,7 +64,8 @@ class InformedCluster(Cluster):
                 continue
             self._forget(kind, key)
             found = self._informer(kind).store.get(*key)
-            if found is not None and is_older(found, now):
+            # What was made is not there before the API tells of it.
+            if is_older(found, now) if found is not None else not metadata_of(obj).uid:
                 self._assumed[kind][key] = now
         self.tell()
 
@@ -89,7 +90,7 @@ class InformedCluster(Cluster):
             found = new if new is not None else old
             assumed = None if found is None else self._assumed[kind].get(key_of(found))
             if found is not None and assumed is not None:
-                same = new is not None and metadata_of(new).uid == metadata_of(assumed).uid
+                same = new is not None and metadata_of(assumed).uid in ("", metadata_of(new).uid)
                 waits = id(assumed) in self._pending or (new is not None and is_older(new, assumed))
                 if not same or not waits:
                     self._forget(kind, key_of(found))
@@ -98,13 +99,17 @@ class InformedCluster(Cluster):
         return changed
 
     def list(self, kind: type[M], namespace: str = "") -> Sequence[M]:
-        found = self._informer(kind).store.list(namespace or None)
-        assumed = self._assumed[kind]
-        return [cast("M", assumed.get(key_of(obj), obj)) for obj in found] if assumed else found
+        store, assumed = self._informer(kind).store, self._assumed[kind]
+        found = store.list(namespace or None)
+        if not assumed:
+            return found
+        # What is to be made, or was, and the API has not told of yet.
+        made = [obj for key, obj in assumed.items() if store.get(*key) is None and namespace in ("", key.namespace)]
+        return [cast("M", assumed.get(key_of(obj), obj)) for obj in found] + [cast("M", obj) for obj in made]
 
     def get(self, kind: type[M], namespace: str, name: str) -> M | None:
         found = self._informer(kind).store.get(namespace, name)
-        return None if found is None else cast("M", self._assumed[kind].get(Key(namespace, name), found))
+        return cast("M | None", self._assumed[kind].get(Key(namespace, name), found))
 
     def _informer(self, kind: type[M]) -> Informer[M]:
         informer = self.informers.get(kind)

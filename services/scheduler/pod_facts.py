@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.amounts import Amounts, assumed_requests, pod_requests
+from knarr.objects.devices import may_be_devices
 from knarr.objects.host_ports import HostPort, host_ports
 from knarr.objects.keys import Key, key_of
 from knarr.objects.volumes import claim_names
@@ -45,8 +46,9 @@ class PodFacts:
     claims: Sequence[str]
     affinity_key: bytes
     toleration_key: bytes
-    # The node that it names itself; whether it has claims to devices.
+    # The node that it names itself; the resources that classes of devices may stand for; whether it has such, or claims to devices.
     node_name: str
+    extended: Sequence[str]
     devices: bool
     # Equal for pods that ask for the same amounts.
     asked_key: Hashable
@@ -61,6 +63,7 @@ class PodFacts:
         spec = pod.spec
         cpu, memory = assumed_requests(pod)
         requests, assumed = bounded(pod_requests(pod)), (min(cpu, LARGEST_AMOUNT), min(memory, LARGEST_AMOUNT))
+        extended = tuple(name for name, amount in requests.items() if "/" in name and amount > 0 and may_be_devices(name))
         return cls(
             pod=pod,
             key=key_of(pod),
@@ -74,7 +77,8 @@ class PodFacts:
             affinity_key=_affinity_key(spec),
             toleration_key=b"\0".join(toleration.SerializeToString(deterministic=True) for toleration in spec.tolerations),
             node_name=spec.node_name,
-            devices=bool(spec.resource_claims),
+            extended=extended,
+            devices=bool(spec.resource_claims or extended),
             asked_key=(frozenset(requests.items()), assumed),
         )
 
@@ -122,7 +126,8 @@ SOURCES: Mapping[str, Sequence[str]] = {
     "affinity_key": ["spec.affinity.nodeAffinity", "spec.nodeSelector"],
     "toleration_key": ["spec.tolerations"],
     "node_name": ["spec.nodeName"],
-    "devices": ["spec.resourceClaims"],
+    "extended": ["spec.containers", "spec.initContainers"],
+    "devices": ["spec.resourceClaims", "spec.containers", "spec.initContainers"],
 }
 
 

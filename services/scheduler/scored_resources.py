@@ -50,11 +50,6 @@ class NodeResourcesBalancedAllocationArgs:
             seen.add(resource.name)
 
 
-def is_extended(resource: str) -> bool:
-    """Whether a resource is one that Kubernetes knows nothing of: ``example.com/gpu``."""
-    return "/" in resource and "kubernetes.io/" not in resource and not resource.startswith("requests.")
-
-
 @dataclass(frozen=True, slots=True)
 class Compared:
     """Columns of a resource: what nodes offer and what their pods take; and what one more pod asks for."""

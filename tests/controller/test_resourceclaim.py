@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.machinery.errors import status_error
 from knarr.objects.devices import FINALIZER, MOST_CONSUMERS, POD_CLAIM
-from knarr.objects.owners import is_controlled_by
+from knarr.objects.owners import is_controlled_by, owner_reference
 from services.controller.controllers.resourceclaim.controller import IDLE_SECONDS, ResourceClaimController
 from services.controller.controllers.resourceclaim.decide import claim_of, to_make, to_reserve
 from tests.controller.cluster import Cluster, cluster
@@ -121,6 +121,24 @@ async def test_devices_are_free_after_the_last_pod() -> None:
         assert claims(c)[0].status.HasField("allocation") and FINALIZER in claims(c)[0].metadata.finalizers
         await c.client.delete(core.Pod, "b", NAMESPACE, grace_period_seconds=0)
         await c.until(lambda: not claims(c)[0].status.HasField("allocation") and not claims(c)[0].metadata.finalizers)
+
+
+@virtual_time
+async def test_what_was_made_for_the_extended_resources_of_a_pod_goes_when_that_ends() -> None:
+    async with cluster(kubelet=False, controllers=ALONE) as c:
+        made = asking("db")
+        made.status.extended_resource_claim_status.resource_claim_name = "db-extended"
+        c.api.seed(made)
+        claim = device_claim("db-extended")
+        claim.metadata.owner_references.append(owner_reference(the_pod(c)))
+        give(claim, the_pod(c))
+        c.api.seed(claim)
+        await asyncio.sleep(1)
+        assert claims(c)[0].status.HasField("allocation")
+        ended = the_pod(c)
+        ended.status.phase = "Succeeded"
+        await c.client.update(ended, subresource="status")
+        await c.until(lambda: not claims(c))
 
 
 @virtual_time

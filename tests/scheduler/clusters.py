@@ -252,7 +252,9 @@ def device_objects() -> list[Any]:
     claims["had"].status.allocation.node_selector.CopyFrom(only_on("n2"))
     claims["had"].status.reserved_for.add(resource="pods", name="p1", uid="uid-default-p1")
     claims["ending"].metadata.deletion_timestamp.seconds = 1
-    return [*slices, rule, *device_classes(), *claims.values()]
+    classes = device_classes()
+    next(one for one in classes if one.metadata.name == "fast").spec.extended_resource_name = "example.com/gpu"
+    return [*slices, rule, *classes, *claims.values()]
 
 
 def driver_objects() -> list[Any]:

@@ -150,7 +150,8 @@ class ContainerStarter:
     async def _devices(self, pod: core.Pod, spec: core.Container) -> tuple[tuple[str, ...], Edits]:
         """What its claims give it: names where the engine reads the node's files, else what lies in those. Raises DriverError and
         Unresolvable."""
-        names = self._shared.devices.names(pod, spec) if spec.resources.claims else ()
+        asks = spec.resources.claims or pod.status.extended_resource_claim_status.request_mappings
+        names = self._shared.devices.names(pod, spec) if asks else ()
         if not names or self._shared.runtime.reads_cdi:
             return names, NOTHING
         return (), await self._shared.files.call(resolve, names, self._shared.settings.cdi_folders)

@@ -56,7 +56,8 @@ class DeviceClaims:
     async def prepare(self, pod: core.Pod, *, begun: bool) -> None:
         """Has all that the pod's claims have made ready; may be repeated. ``begun``: the pod runs. Raises DriverError, in Kubernetes'
         words, and OSError."""
-        names = {name for entry in pod.spec.resource_claims if (name := _name(pod, entry))}
+        made = pod.status.extended_resource_claim_status.resource_claim_name
+        names = {name for entry in pod.spec.resource_claims if (name := _name(pod, entry))} | ({made} if made else set())
         if not names or self._has_all(pod, names, begun=begun):
             return
         # Nothing is noted before all of it can be asked for: who asked for nothing has nothing to give back.
@@ -80,8 +81,9 @@ class DeviceClaims:
             claim = await self._client.get(resource.ResourceClaim, name, pod.metadata.namespace)
         except StatusError as error:
             raise DriverError(f"fetch ResourceClaim {name}: {error}") from error
-        made = any(entry.resource_claim_template_name and _name(pod, entry) == name for entry in pod.spec.resource_claims)
-        if made and (words := strange(pod, claim)):
+        extended = name == pod.status.extended_resource_claim_status.resource_claim_name
+        of_template = any(entry.resource_claim_template_name and _name(pod, entry) == name for entry in pod.spec.resource_claims)
+        if (extended or of_template) and (words := strange(pod, claim)):
             raise DriverError(words)
         if not is_reserved_for(claim, pod):
             who, which = f"{pod.metadata.name} ({pod.metadata.uid})", f"{name} ({claim.metadata.uid})"
@@ -116,6 +118,10 @@ class DeviceClaims:
             name = _name(pod, entries[used.name]) if used.name in entries else ""
             if name:
                 found |= dict.fromkeys(self._record(pod, name).names(used.request))
+        extended = pod.status.extended_resource_claim_status
+        for one in extended.request_mappings:
+            if one.container_name == spec.name:
+                found |= dict.fromkeys(self._record(pod, extended.resource_claim_name).names(one.request_name))
         return tuple(found)
 
     def _record(self, pod: core.Pod, name: str) -> ClaimRecord:

@@ -85,7 +85,7 @@ class SandboxMaker:
 
     async def _prepare_devices(self, pod: core.Pod) -> None:
         """Raises Unprepared, in Kubernetes' words."""
-        if not pod.spec.resource_claims:
+        if not pod.spec.resource_claims and not pod.status.extended_resource_claim_status.resource_claim_name:
             return
         self._facts.driven = True
         observation = self._shared.runtime.observe(pod.metadata.uid)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from knarr.client.leader import LeaseSettings
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import GoSyntax, Path, duplicate, invalid, qualified_name, required
+from knarr.objects.amounts import is_extended
 from services.scheduler.configuration.document import Document, LeaderElection, PluginSet, SchedulerProfile
 from services.scheduler.extender import Extender
-from services.scheduler.scored_resources import is_extended
 
 
 def check_document(document: Document) -> Iterator[Cause]:

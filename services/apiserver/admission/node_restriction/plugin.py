@@ -190,6 +190,8 @@ def _pod_status(node: str, old: core.Pod, new: core.Pod) -> str:
         return f'node "{node}" cannot update labels through pod status'
     if list(old.status.resource_claim_statuses) != list(new.status.resource_claim_statuses):
         return f'node "{node}" cannot update resource claim statues'
+    if old.status.extended_resource_claim_status != new.status.extended_resource_claim_status:
+        return f'node "{node}" cannot update extended resource claim status'
     return ""
 
 

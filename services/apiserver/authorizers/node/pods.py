@@ -121,3 +121,5 @@ def _named(pod: core.Pod) -> Iterator[Reference]:
             yield "resourceclaims", wanted.resource_claim_name
     for status in pod.status.resource_claim_statuses:
         yield "resourceclaims", status.resource_claim_name
+    if made := pod.status.extended_resource_claim_status.resource_claim_name:
+        yield "resourceclaims", made

@@ -77,7 +77,7 @@ class ResourceClaimController(Controller):
 
     def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> Iterable[Key]:
         pod = new if new is not None else old
-        if pod is None or not pod.spec.resource_claims:
+        if pod is None or not (pod.spec.resource_claims or pod.status.HasField("extended_resource_claim_status")):
             return
         if new is None or (old is not None and old.metadata.uid != new.metadata.uid):
             for gone in [found for found in self._made if found[0] == (old or pod).metadata.uid]:

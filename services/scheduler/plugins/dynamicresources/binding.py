@@ -10,13 +10,15 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.client.client import Client
-from knarr.machinery.errors import TRANSIENT, Conflict, NotFound, StatusError
+from knarr.machinery.errors import TRANSIENT, AlreadyExists, Conflict, NotFound, StatusError
 from knarr.machinery.times import to_time
 from knarr.objects.conditions import get_condition, is_true
 from knarr.objects.copies import copy_of
-from knarr.objects.devices import FINALIZER, is_allocated, is_reserved_for, reserve, take_back
+from knarr.objects.devices import EXTENDED_CLAIM, FINALIZER, is_allocated, is_reserved_for, reserve, take_back
 from knarr.objects.keys import is_deleting
+from knarr.objects.owners import is_controlled_by
 from services.scheduler.plugin import Cluster
+from services.scheduler.plugins.dynamicresources.extended import mappings
 from services.scheduler.preparation import Preparation, Spoiled
 
 FAILED = 'running PreBind plugin "DynamicResources": '
@@ -37,7 +39,20 @@ class DeviceBinding(Preparation):
         self.writes: Sequence[Message] = self._news
 
     async def write(self, client: Client) -> Sequence[Message]:
-        return [await self._put(client, claim) for claim in self._news]
+        written = [await self._put(client, claim) for claim in self._news]
+        for claim in self._wanted:
+            if EXTENDED_CLAIM in claim.metadata.annotations:
+                await self._note(client, claim)
+        return written
+
+    async def _note(self, client: Client, claim: resource.ResourceClaim) -> None:
+        """Has the pod's status tell of the claim for its extended resources, by which its node finds that."""
+        pod, known = self._pod.metadata, self._pod.status.extended_resource_claim_status
+        if not is_controlled_by(claim, self._pod) or known.resource_claim_name == claim.metadata.name:
+            return
+        status = {"resourceClaimName": claim.metadata.name, "requestMappings": mappings(self._pod, claim)}
+        patch = {"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": status}}
+        await client.patch(core.Pod, pod.name, pod.namespace, patch=patch, subresource="status")
 
     def is_done(self) -> bool:
         return all(self._is_ready(claim) for claim in self._wanted)
@@ -61,6 +76,31 @@ class DeviceBinding(Preparation):
 
     async def _put(self, client: Client, wanted: resource.ResourceClaim) -> resource.ResourceClaim:
         """The claim as it is then. Raises Spoiled where somebody else has disposed of it, StatusError where it cannot be written."""
+        return await (self._give(client, wanted) if wanted.metadata.uid else self._make(client, wanted))
+
+    async def _make(self, client: Client, wanted: resource.ResourceClaim) -> resource.ResourceClaim:
+        """One for the pod's extended resources. Raises as ``_put``."""
+        name, namespace = wanted.metadata.name, wanted.metadata.namespace
+        bare = copy_of(wanted)
+        bare.ClearField("status")
+        try:
+            live = await client.create(bare)
+        except (AlreadyExists, *TRANSIENT) as error:
+            # It may be there from a time before, or only the answer is lost.
+            try:
+                live = await client.get(resource.ResourceClaim, name, namespace)
+            except NotFound:
+                raise error from None
+            if not is_controlled_by(live, self._pod) or live.spec != wanted.spec:
+                await client.delete(resource.ResourceClaim, name, namespace, uid=live.metadata.uid)
+                raise Spoiled(f"{FAILED}claim {namespace}/{name} was made for something else, and is deleted") from None
+        placed = copy_of(wanted)
+        placed.metadata.uid = live.metadata.uid
+        written = await self._give(client, placed)
+        self._wanted = [written if one is wanted else one for one in self._wanted]
+        return written
+
+    async def _give(self, client: Client, wanted: resource.ResourceClaim) -> resource.ResourceClaim:
         for attempt in range(ATTEMPTS):
             live = await client.get(resource.ResourceClaim, wanted.metadata.name, wanted.metadata.namespace)
             try:

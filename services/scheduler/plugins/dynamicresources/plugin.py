@@ -16,12 +16,14 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.resource.v1 import resource_pb2 as resource
 from knarr.objects.copies import copy_of
 from knarr.objects.devices import claim_names, is_allocated, take_back
+from knarr.objects.owners import owner_reference
+from services.scheduler.backing import BACKED_BY, backing
 from services.scheduler.nodes import Mask, Nodes, Rows
-from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
+from services.scheduler.parts import NODE_ALLOCATABLE, NODE_LABELS, NODE_NAME, Part, Subject
 from services.scheduler.plugin import Change, Cluster, Impossible, Plugin, Release, Scores, normalized
 from services.scheduler.plugins.dynamicresources.arguments import DynamicResourcesArgs
 from services.scheduler.plugins.dynamicresources.binding import DeviceBinding, Lost, given
-from services.scheduler.plugins.dynamicresources.claims import claims_of, is_there
+from services.scheduler.plugins.dynamicresources.claims import Variants, claims_of, is_there
 from services.scheduler.plugins.dynamicresources.wishes import Wish
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preparation import Preparation
@@ -39,12 +41,16 @@ class DynamicResources(ToldTogether, Plugin):
     name: ClassVar[str] = "DynamicResources"
     concerned_by: ClassVar[frozenset[str]] = frozenset({"devices"})
     weight: ClassVar[int] = 2
-    reads: ClassVar[frozenset[Part]] = frozenset(
+    reads: ClassVar[frozenset[Part]] = BACKED_BY | frozenset(
         {
+            NODE_ALLOCATABLE,
             NODE_LABELS,
             NODE_NAME,
             Part(Subject.POD, "spec.resourceClaims"),
+            Part(Subject.POD, "spec.containers"),
+            Part(Subject.POD, "spec.initContainers"),
             Part(Subject.POD, "status.resourceClaimStatuses"),
+            Part(Subject.POD, "status.extendedResourceClaimStatus"),
             Part(Subject.DEVICE_CLAIM, "spec.devices"),
             Part(Subject.DEVICE_CLAIM, "status.allocation"),
             Part(Subject.DEVICE_CLAIM, "status.reservedFor"),
@@ -95,25 +101,28 @@ class DynamicResources(ToldTogether, Plugin):
         if not pod.devices:
             return None
         try:
-            claims = claims_of(pod, self.cluster)
+            variants = Variants(pod, self.cluster)
         except Impossible:
             return None
-        if all(len(request) == 1 for wish in claims.wishes for request in wish.requests):
+        if all(len(request) == 1 for wish in variants.common.wishes for request in wish.requests):
             return None
-        judge = self._allocator.judge(claims)
-        return normalized(np.array([_preference(claims.wishes, judge(nodes.node(row))) for row in rows.tolist()], np.int64))
+        judge, found = self._judge_by(variants), [nodes.node(row) for row in rows.tolist()]
+        return normalized(np.array([_preference(variants.of(node).wishes, judge(node)) for node in found], np.int64))
 
     def prepare(self, pod: PodFacts, node: core.Node) -> Preparation | None:
         if not pod.devices:
             return None
         try:
-            claims = claims_of(pod, self.cluster)
-            found = self._allocator.judge(claims)(node)
+            variants = Variants(pod, self.cluster)
         except Impossible:
             return Lost()
+        claims, found = variants.of(node), self._judge_by(variants)(node)
         if isinstance(found, str):
             return Lost()
         wanted = [given(claim, pod.pod, None) for claim in claims.allocated]
+        for claim in claims.pending:
+            if not claim.metadata.uid:
+                claim.metadata.owner_references.append(owner_reference(pod.pod))
         allocations = self._allocator.allocations(claims, found, node.metadata.name)
         wanted += [given(claim, pod.pod, one) for claim, one in zip(claims.pending, allocations, strict=True)]
         return DeviceBinding(self.cluster, pod.pod, wanted, self._args.binding_timeout) if wanted else None
@@ -153,10 +162,21 @@ class DynamicResources(ToldTogether, Plugin):
     def _judge(self, pod: PodFacts) -> Callable[[Any], Outcome]:
         """What a node has for a pod; of one for which no node whatever will do the words why."""
         try:
-            return self._allocator.judge(claims_of(pod, self.cluster))
+            return self._judge_by(Variants(pod, self.cluster))
         except Impossible as error:
             words = str(error)
             return lambda _: words
+
+    def _judge_by(self, variants: Variants) -> Callable[[Any], Outcome]:
+        judges: dict[int, Callable[[Any], Outcome]] = {}
+
+        def judge(node: Any) -> Outcome:
+            claims = variants.of(node)
+            if (known := judges.get(id(claims))) is None:
+                known = judges[id(claims)] = self._allocator.judge(claims)
+            return known(node)
+
+        return judge
 
     def _claim_helps(self, pod: PodFacts, change: Change) -> bool:
         """One of its own that came or got another status; and devices that are free now."""
@@ -177,7 +197,7 @@ class DynamicResources(ToldTogether, Plugin):
             for request in claim.spec.devices.requests if claim is not None and not is_allocated(claim) else ():
                 names.add(request.exactly.device_class_name)
                 names.update(one.device_class_name for one in request.first_available)
-        return frozenset(names - {""})
+        return frozenset(names - {""}).union(backing(pod, self.cluster).values())
 
 
 def _preference(wishes: Sequence[Wish], found: Outcome) -> int:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_format, forbidden, invalid, not_supported, qualified_name, required
+from knarr.objects.amounts import is_extended
 from services.scheduler.nodes import Amount, Mask
 from services.scheduler.plugin import MAX_SCORE, Scores
-from services.scheduler.scored_resources import CPU_AND_MEMORY, ResourceSpec, is_extended
+from services.scheduler.scored_resources import CPU_AND_MEMORY, ResourceSpec
 
 LEAST, MOST, RATIO = "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"
 # Points of a shape have scores up to ten.

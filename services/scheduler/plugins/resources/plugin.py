@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from typing import Any, ClassVar
 
 import numpy as np
 
+from knarr.api.resource.v1.resource_pb2 import DeviceClass
 from knarr.objects.amounts import PODS
+from services.scheduler.backing import BACKED_BY, backing, resources_of
 from services.scheduler.nodes import Mask, Nodes, Rows, of_rows
 from services.scheduler.parts import NODE_ALLOCATABLE, Part, Subject
 from services.scheduler.placed_cache import PlacedCache
@@ -22,7 +24,10 @@ from services.scheduler.scored_resources import Compared, compared
 class Resources(Plugin):
     name: ClassVar[str] = "NodeResourcesFit"
     reads: ClassVar[frozenset[Part]] = (
-        frozenset({NODE_ALLOCATABLE}) | facts_of(Subject.POD, "requests", "assumed") | facts_of(Subject.PLACED, "requests", "assumed")
+        frozenset({NODE_ALLOCATABLE})
+        | BACKED_BY
+        | facts_of(Subject.POD, "requests", "assumed", "extended")
+        | facts_of(Subject.PLACED, "requests", "assumed")
     )
 
     Args: ClassVar[type[Any] | None] = NodeResourcesFitArgs
@@ -35,40 +40,46 @@ class Resources(Plugin):
         self._scores: PlacedCache[np.int64] = PlacedCache(self._scored, self._scored_one)
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
-        return self._fitting.get(pod, nodes, pod.asked_key)
+        key = (pod.asked_key, frozenset(self._backed(pod))) if pod.extended else pod.asked_key
+        return self._fitting.get(pod, nodes, key)
 
     def _fits(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Mask:
         fits: Mask = np.ones(len(rows), np.bool_)
+        backed = self._backed(pod)
         for resource, amount in self._needs(pod):
-            if resource not in nodes.allocatable:
+            if resource in backed:
+                fits &= ~_short(nodes, resource, amount, rows, backed)
+            elif resource not in nodes.allocatable:
                 return np.zeros(len(rows), np.bool_)
-            fits &= nodes.requested[resource][rows] + amount <= nodes.allocatable[resource][rows]
+            else:
+                fits &= nodes.requested[resource][rows] + amount <= nodes.allocatable[resource][rows]
         return fits
 
     def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
-        return all(_left(nodes, resource, row) >= amount for resource, amount in self._needs(pod))
+        return all(_left(nodes, resource, row) >= amount for resource, amount in self._needs_at(pod, nodes, row))
 
     def room(self, pod: PodFacts, nodes: Nodes, row: int) -> Room | None:
-        needs = list(self._needs(pod))
+        needs = list(self._needs_at(pod, nodes, row))
         return ResourceRoom(needs, {resource: _left(nodes, resource, row) for resource, _ in needs})
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        return [_word(resource) for resource, amount in self._needs(pod) if _left(nodes, resource, row) < amount]
+        return [_word(resource) for resource, amount in self._needs_at(pod, nodes, row) if _left(nodes, resource, row) < amount]
 
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
-        words = [_word(resource) for resource, _ in self._needs(pod)]
-        short = [_short(nodes, resource, amount, rows).tolist() for resource, amount in self._needs(pod)]
+        words, backed = [_word(resource) for resource, _ in self._needs(pod)], self._backed(pod)
+        short = [_short(nodes, resource, amount, rows, backed).tolist() for resource, amount in self._needs(pod)]
         return (list(compress(words, lacking)) for lacking in zip(*short, strict=True))
 
     def lacks(self, pod: PodFacts, nodes: Nodes, row: int) -> Mapping[str, Lack]:
         def lack(resource: str, amount: int) -> Lack:
-            offered = nodes.allocatable.get(resource)
-            return Lack(amount, _left(nodes, resource, row), int(offered[row]) if offered is not None else 0)
+            return Lack(amount, _left(nodes, resource, row), _offered(nodes, resource, row))
 
-        return {resource: lack(resource, amount) for resource, amount in self._needs(pod) if _left(nodes, resource, row) < amount}
+        needs = self._needs_at(pod, nodes, row)
+        return {resource: lack(resource, amount) for resource, amount in needs if _left(nodes, resource, row) < amount}
 
     def counted_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Counter[str]:
-        counts = {_word(resource): int(_short(nodes, resource, amount, rows).sum()) for resource, amount in self._needs(pod)}
+        backed = self._backed(pod)
+        counts = {_word(resource): int(_short(nodes, resource, amount, rows, backed).sum()) for resource, amount in self._needs(pod)}
         return Counter({word: count for word, count in counts.items() if count})
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
@@ -92,7 +103,19 @@ class Resources(Plugin):
             if amount > 0 and not self._args.ignores(resource):
                 yield resource, amount
 
+    def _needs_at(self, pod: PodFacts, nodes: Nodes, row: int) -> Iterator[tuple[str, int]]:
+        """What the node itself must have: what it does not offer by itself, and has devices for, is for others to judge."""
+        backed = self._backed(pod)
+        return ((resource, amount) for resource, amount in self._needs(pod) if resource not in backed or _offered(nodes, resource, row))
+
+    def _backed(self, pod: PodFacts) -> Collection[str]:
+        """The resources that classes of devices stand for."""
+        return backing(pod, self.cluster) if pod.extended else ()
+
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
+        found = change.new if change.new is not None else change.old
+        if isinstance(found, DeviceClass):
+            return change.new is not None and not set(pod.extended).isdisjoint(resources_of(found))
         return change.row is None or self.accepts(pod, nodes, change.row)
 
 
@@ -119,15 +142,21 @@ class ResourceRoom(Room):
             left[resource] += sign * (1 if resource == PODS else requests.get(resource, 0))
 
 
-def _short(nodes: Nodes, resource: str, amount: int, rows: Rows) -> Mask:
+def _short(nodes: Nodes, resource: str, amount: int, rows: Rows, backed: Collection[str]) -> Mask:
     if resource not in nodes.allocatable:
-        return np.ones(len(rows), np.bool_)
-    short: Mask = nodes.allocatable[resource][rows] - nodes.requested[resource][rows] < amount
-    return short
+        return np.full(len(rows), resource not in backed, np.bool_)
+    offered = nodes.allocatable[resource][rows]
+    short: Mask = offered - nodes.requested[resource][rows] < amount
+    return short & (offered > 0) if resource in backed else short
 
 
 def _word(resource: str) -> str:
     return "Too many pods" if resource == PODS else f"Insufficient {resource}"
+
+
+def _offered(nodes: Nodes, resource: str, row: int) -> int:
+    offered = nodes.allocatable.get(resource)
+    return int(offered[row]) if offered is not None else 0
 
 
 def _left(nodes: Nodes, resource: str, row: int) -> int:
