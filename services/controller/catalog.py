@@ -16,6 +16,7 @@ from services.controller.controllers.csrcleaner.controller import CertificateCle
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
 from services.controller.controllers.daemonset.controller import DaemonSetController
 from services.controller.controllers.deployment.controller import DeploymentController
+from services.controller.controllers.devicetainteviction.controller import DeviceTaintEvictionController
 from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
@@ -70,6 +71,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     StaleDisruptionController,
     EphemeralVolumeController,
     ResourceClaimController,
+    DeviceTaintEvictionController,
     ClaimProtectionController,
     VolumeProtectionController,
     PersistentVolumeBinder,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.message import Message
@@ -83,7 +85,7 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
     backend = pipeline.backend
     ref = Ref(request.ref.version, request.ref.namespace, new.metadata.name)
     metadata.prepare_for_create(new, backend.clock(), backend.source)
-    warnings = await aside(new.ByteSize() * strategy.work_factor, _judged, ref, strategy, new)
+    warnings = await aside(new.ByteSize() * strategy.work_factor, _judged, ref, strategy, new, backend.clock)
     await admission.validate(request, ref.name, new)
     converted = await bytes_to_store(pipeline, request, new) if ref.resource.converter is not None and not request.dry_run else None
     turn = admission.turn(request)
@@ -94,9 +96,10 @@ async def _create(pipeline: Pipeline, request: Request, new: Any, strategy: Stra
     return await shown(pipeline, request, written)
 
 
-def _judged(ref: Ref, strategy: Strategy, new: Any) -> tuple[str, ...]:
+def _judged(ref: Ref, strategy: Strategy, new: Any, now: Callable[[], datetime]) -> tuple[str, ...]:
     """What the writer of a new object should hear; raises Invalid."""
     strategy.prepare_for_create(new)
+    strategy.stamp(new, new, now)
     repeated = metadata.owned_once(new)
     judged = judge(ref, new)
     causes = [

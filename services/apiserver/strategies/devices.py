@@ -5,7 +5,7 @@ A claim is given devices once; it keeps them until it gives all of them back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -227,6 +227,11 @@ class ResourceSliceStrategy(Strategy):
     returns_deleted = True
     selectable_field_names = ("spec.driver", "spec.nodeName")
 
+    def stamp(self, new: devices.ResourceSlice, old: devices.ResourceSlice, now: Callable[[], datetime]) -> None:
+        before = {device.name: list(device.taints) for device in old.spec.devices}
+        for device in new.spec.devices:
+            _stamp(device.taints, before.get(device.name, ()), now)
+
     def validate(self, obj: devices.ResourceSlice) -> list[Cause]:
         spec = obj.spec
         here = SPEC.child("driver")
@@ -268,11 +273,28 @@ def _pool(pool: devices.ResourcePool, path: Path) -> list[Cause]:
     return causes + check_not_negative(path.child("generation"), pool.generation)
 
 
+def _stamp(taints: Iterable[devices.DeviceTaint], before: Iterable[devices.DeviceTaint], now: Callable[[], datetime]) -> None:
+    """Since when a device has a taint: that of before has it since then."""
+    known = {(taint.key, taint.value, taint.effect): taint for taint in before if taint.HasField("time_added")}
+    for taint in taints:
+        if taint.HasField("time_added"):
+            continue
+        same = known.get((taint.key, taint.value, taint.effect))
+        if same is not None:
+            taint.time_added.CopyFrom(same.time_added)
+        else:
+            taint.time_added.seconds = int(now().timestamp())
+
+
 class DeviceTaintRuleStrategy(Strategy):
     """A spec change makes a new generation."""
 
     columns = columns("Name", "Age")
     has_generation = True
+
+    def stamp(self, new: devices.DeviceTaintRule, old: devices.DeviceTaintRule, now: Callable[[], datetime]) -> None:
+        if new.spec.HasField("taint"):
+            _stamp([new.spec.taint], [old.spec.taint], now)
 
     def validate(self, obj: devices.DeviceTaintRule) -> list[Cause]:
         taint, here = obj.spec.taint, SPEC.child("taint")

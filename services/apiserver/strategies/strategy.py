@@ -84,7 +84,7 @@ class Strategy:
             new.metadata.generation = old.metadata.generation + _content_differs(new, old)
 
     def stamp(self, new: Any, old: Any, now: Callable[[], datetime]) -> None:
-        """Notes in a proposed object since when something is so, where its writer leaves that to the server."""
+        """Notes in a proposed object since when something is so, where its writer leaves that to the server. A new one is both."""
 
     def prepare_for_status_update(self, new: Any, old: Any) -> None:
         """As above for a write to ``/status``: everything but the status is kept."""

@@ -16,6 +16,7 @@ from services.controller.controllers.csrcleaner.controller import CertificateCle
 from services.controller.controllers.csrsigning.controller import CertificateSigningController
 from services.controller.controllers.daemonset.controller import DaemonSetController
 from services.controller.controllers.deployment.controller import DeploymentController
+from services.controller.controllers.devicetainteviction.controller import DeviceTaintEvictionController
 from services.controller.controllers.disruption.controller import DisruptionController
 from services.controller.controllers.endpoints.controller import EndpointsController
 from services.controller.controllers.endpointslice.controller import EndpointSliceController
@@ -55,7 +56,7 @@ from tests.controller.objects import (
 )
 from tests.controller.scenarios.access import accounts, gathering_roles, old_tokens, token_secrets
 from tests.controller.scenarios.certificates import approvals, certificates, old_requests, pod_certificates, signatures, trust_bundles
-from tests.controller.scenarios.devices import device_claims, devices_are_free
+from tests.controller.scenarios.devices import broken_devices, device_claims, devices_are_free, pods_of_broken_devices_go
 from tests.controller.scenarios.disks import attached_disks, disks, growing_disks, other_attributes, room, with_driver
 from tests.controller.scenarios.jobs import by_the_clock, job_ending, jobs, jobs_that_expire, uncounted_pods
 from tests.controller.scenarios.namespaces import collected, namespaces, quotas
@@ -112,6 +113,7 @@ SCENARIOS: dict[type[Controller], Scenario] = {
     DisruptionController: alone(DisruptionController, budgets, ReplicaSetController, kubelet=True),
     StaleDisruptionController: alone(StaleDisruptionController, stale_disruptions),
     EphemeralVolumeController: alone(EphemeralVolumeController, ephemeral_volumes),
+    DeviceTaintEvictionController: alone(DeviceTaintEvictionController, broken_devices, check=pods_of_broken_devices_go),
     ResourceClaimController: alone(ResourceClaimController, device_claims, check=devices_are_free),
     ClaimProtectionController: alone(ClaimProtectionController, claims),
     VolumeProtectionController: alone(VolumeProtectionController, volumes),

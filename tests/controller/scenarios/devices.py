@@ -17,6 +17,29 @@ def device_claim(name: str = "") -> resource.ResourceClaim:
     return made
 
 
+def device_slice(device: str = "card-0", generation: int = 1) -> resource.ResourceSlice:
+    """The card of a node."""
+    made = resource.ResourceSlice()
+    made.metadata.name = f"node-1-cards-{generation}"
+    spec = made.spec
+    spec.driver, spec.node_name, spec.pool.name = "cards.example.com", "node-1", "node-1"
+    spec.pool.generation, spec.pool.resource_slice_count = generation, 1
+    spec.devices.add(name=device)
+    return made
+
+
+def device_rule(name: str = "broken", *, selects: bool = True, **selected: str) -> resource.DeviceTaintRule:
+    """One that taints the devices that are ``selected``."""
+    made = resource.DeviceTaintRule()
+    made.metadata.name = name
+    made.spec.taint.key, made.spec.taint.effect = "broken", "NoExecute"
+    if selects:
+        made.spec.device_selector.SetInParent()
+        for field, value in selected.items():
+            setattr(made.spec.device_selector, field, value)
+    return made
+
+
 def template(name: str = "one-card") -> resource.ResourceClaimTemplate:
     made = resource.ResourceClaimTemplate()
     made.metadata.name, made.metadata.namespace = name, NAMESPACE
@@ -35,18 +58,18 @@ def asking(name: str, *claims: str, of_template: str = "") -> core.Pod:
     return made
 
 
-def give(claim: resource.ResourceClaim, *pods: core.Pod) -> None:
+def give(claim: resource.ResourceClaim, *pods: core.Pod, device: str = "card-0") -> None:
     """As the scheduler does."""
     if FINALIZER not in claim.metadata.finalizers:
         claim.metadata.finalizers.append(FINALIZER)
-    claim.status.allocation.devices.results.add(request="card", driver="cards.example.com", pool="node-1", device="card-0")
+    claim.status.allocation.devices.results.add(request="card", driver="cards.example.com", pool="node-1", device=device)
     for one in pods:
         reserve(claim, one)
 
 
-async def given(w: World, name: str, *pods: core.Pod) -> None:
-    await w.edit(resource.ResourceClaim, name, lambda found: give(found, *pods))
-    await w.edit(resource.ResourceClaim, name, lambda found: give(found, *pods), subresource="status")
+async def given(w: World, name: str, *pods: core.Pod, device: str = "card-0") -> None:
+    await w.edit(resource.ResourceClaim, name, lambda found: give(found, *pods, device=device))
+    await w.edit(resource.ResourceClaim, name, lambda found: give(found, *pods, device=device), subresource="status")
 
 
 async def device_claims(w: World) -> None:
@@ -70,6 +93,26 @@ async def device_claims(w: World) -> None:
     await step()
     await w.client.delete(core.Pod, "stays", NAMESPACE, grace_period_seconds=0)
     await step()
+
+
+async def broken_devices(w: World) -> None:
+    """A device breaks, and its pod goes; that of another one stays."""
+    w.api.seed(device_slice())
+    for name in ("first", "second"):
+        made = asking(name, name)
+        made.spec.node_name = "node-1"
+        w.api.seed(device_claim(name), made)
+    await step()
+    pods = {found.metadata.name: found for found in w.api.all(core.Pod)}
+    for name, device in (("first", "card-0"), ("second", "card-1")):
+        await given(w, name, pods[name], device=device)
+    await w.client.create(device_rule(device="card-0"))
+    await step()
+
+
+def pods_of_broken_devices_go(w: World) -> None:
+    going = {found.metadata.name: found.metadata.HasField("deletion_timestamp") for found in w.api.all(core.Pod)}
+    assert going == {"first": True, "second": False}
 
 
 def devices_are_free(w: World) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from knarr.machinery import quantity
 from knarr.machinery.device_attributes import qualified
+from knarr.objects.devices import taints_device
 from knarr.objects.node_selection import matches_selector
 from services.scheduler.plugins.dynamicresources.devices import CounterId, Device, DeviceId, Pool, PoolId
 
@@ -132,13 +133,9 @@ class Inventory:
 
     def _added(self, message: Any, device: str) -> list[tuple[str, str, str]]:
         """The taints that rules give a device."""
-        spec, found = message.spec, []
-        for rule in self._rules:
-            chosen = rule.spec.device_selector
-            wanted = ((chosen.driver, spec.driver), (chosen.pool, spec.pool.name), (chosen.device, device))
-            if all(name in ("", real) for name, real in wanted):
-                found.append((rule.spec.taint.key, rule.spec.taint.value, rule.spec.taint.effect))
-        return found
+        spec = message.spec
+        taints = (rule.spec.taint for rule in self._rules if taints_device(rule, spec.driver, spec.pool.name, device))
+        return [(taint.key, taint.value, taint.effect) for taint in taints]
 
     # Claims.
 
