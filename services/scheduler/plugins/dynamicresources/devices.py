@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from knarr.machinery import quantity
@@ -24,15 +25,13 @@ class Unselectable(Exception):
     """A selector cannot be evaluated: the words of the event."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Device:
     """``message`` is what the driver wrote of it, ``slice`` where; read them only. Attributes and capacities are by full names."""
 
     id: DeviceId
     message: Any
     slice: Any
-    attributes: Mapping[str, tuple[str, Any]]
-    capacity: Mapping[str, Capacity]
     counters: Mapping[CounterId, Decimal]
     taints: Sequence[Taint]
     # Whether it may be had several times, as long as there is capacity.
@@ -44,14 +43,6 @@ class Device:
     @classmethod
     def of(cls, found: Any, of_slice: Any, taints: Sequence[Taint]) -> Device:
         """``taints`` are those that rules add to its own."""
-        driver = of_slice.spec.driver
-        attributes, capacity = dict[str, tuple[str, Any]](), dict[str, Capacity]()
-        # What is written with the driver's name goes before what is written without one.
-        for name, attribute in sorted(found.attributes.items(), key=lambda pair: "/" in pair[0]):
-            if (value := value_of_attribute(attribute)) is not None:
-                attributes["/".join(qualified(name, driver))] = value
-        for name, one in sorted(found.capacity.items(), key=lambda pair: "/" in pair[0]):
-            capacity["/".join(qualified(name, driver))] = Capacity.of(name, one)
         counters = {
             (used.counter_set, name): quantity.parse(counter.value.string)
             for used in found.consumes_counters
@@ -59,16 +50,28 @@ class Device:
         }
         own = [(taint.key, taint.value, taint.effect) for taint in found.taints]
         return cls(
-            id=(driver, of_slice.spec.pool.name, found.name),
+            id=(of_slice.spec.driver, of_slice.spec.pool.name, found.name),
             message=found,
             slice=of_slice,
-            attributes=attributes,
-            capacity=capacity,
             counters=counters,
             taints=(*own, *taints),
             shared=bool(found.allow_multiple_allocations),
             binds=bool(found.binding_conditions),
         )
+
+    # Read when they are asked for: of many devices nobody asks.
+
+    @cached_property
+    def attributes(self) -> Mapping[str, tuple[str, Any]]:
+        found = dict[str, tuple[str, Any]]()
+        for name, attribute in _in_order(self.message.attributes):
+            if (value := value_of_attribute(attribute)) is not None:
+                found["/".join(qualified(name, self.id[0]))] = value
+        return found
+
+    @cached_property
+    def capacity(self) -> Mapping[str, Capacity]:
+        return {"/".join(qualified(name, self.id[0])): Capacity.of(name, one) for name, one in _in_order(self.message.capacity)}
 
     def suits(self, wanted: Alternative) -> bool:
         """Whether the selectors of a request and of its class are true of it. Raises Unselectable."""
@@ -93,6 +96,11 @@ class Device:
         except (EvaluationError, CostExceeded) as error:
             raise Unselectable(f"{whose}: selector #{at} on device {'/'.join(self.id)}: CEL runtime error: {error}") from None
         return found
+
+
+def _in_order(named: Mapping[str, Any]) -> Sequence[tuple[str, Any]]:
+    """What is written with the driver's name goes before what is written without one."""
+    return sorted(named.items(), key=lambda pair: "/" in pair[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -133,6 +133,8 @@ class Inventory:
 
     def _added(self, message: Any, device: str) -> list[tuple[str, str, str]]:
         """The taints that rules give a device."""
+        if not self._rules:
+            return []
         spec = message.spec
         taints = (rule.spec.taint for rule in self._rules if taints_device(rule, spec.driver, spec.pool.name, device))
         return [(taint.key, taint.value, taint.effect) for taint in taints]

@@ -8,7 +8,7 @@ it may take is limited.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -66,11 +66,29 @@ class _State:
     counters: defaultdict[tuple[str, str, str, str], Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
 
+class Candidates:
+    """Devices that are looked for as far as they are needed, in their order."""
+
+    def __init__(self, found: Iterator[tuple[Device, Amounts]]) -> None:
+        self.known: list[tuple[Device, Amounts]] = []
+        self._rest = found
+
+    def has(self, index: int) -> bool:
+        """Whether there is one at a place. Raises Unselectable."""
+        while len(self.known) <= index:
+            one = next(self._rest, None)
+            if one is None:
+                return False
+            self.known.append(one)
+        return True
+
+
 class Search:
     def __init__(self, inventory: Inventory, pools: Sequence[Pool], wishes: Sequence[Wish], effort: Effort) -> None:
         self._inventory, self._pools, self._wishes, self._effort = inventory, pools, wishes, effort
         self._by_id = {pool.id: pool for pool in pools}
         self._candidates: dict[Alternative, Sequence[tuple[Device, Amounts]]] = {}
+        self._free: dict[Alternative, Candidates] = {}
         self._state = _State([[] for _ in wishes], [[[] for _ in wish.constraints] for wish in wishes])
 
     def run(self) -> Sequence[Sequence[Given]]:
@@ -107,22 +125,24 @@ class Search:
         for pool in self._pools:
             if pool.trouble:
                 raise Failed(f"request {wanted.name}: asks for all devices, but resource pool {'/'.join(pool.id)} {pool.trouble}")
-        found = self._candidates[wanted] = self._suiting(wanted)
+        found = self._candidates[wanted] = list(self._suiting(wanted, lambda *_: True))
         return found
 
-    def _some(self, wanted: Alternative) -> Sequence[tuple[Device, Amounts]]:
+    def _some(self, wanted: Alternative) -> Candidates:
         """The devices that suit and can be had."""
-        if (known := self._candidates.get(wanted)) is None:
-            known = self._candidates[wanted] = [(device, taken) for device, taken in self._suiting(wanted) if self._is_free(wanted, device)]
+        if (known := self._free.get(wanted)) is None:
+            known = self._free[wanted] = Candidates(self._suiting(wanted, self._is_free))
         return known
 
-    def _suiting(self, wanted: Alternative) -> Sequence[tuple[Device, Amounts]]:
-        found, asked = [], dict(wanted.capacity)
+    def _suiting(self, wanted: Alternative, will_do: Callable[[Alternative, Device], bool]) -> Iterator[tuple[Device, Amounts]]:
+        """Each when it is asked for: the first of many is often enough, and selectors are what takes long."""
+        asked = dict(wanted.capacity)
         for pool in self._pools:
             for device in pool.devices:
-                if device.suits(wanted) and (taken := consumption(device.capacity, asked, device.id[0])) is not None:
-                    found.append((device, taken))
-        return found
+                if will_do(wanted, device) and device.suits(wanted):
+                    taken = consumption(device.capacity, asked, device.id[0])
+                    if taken is not None:
+                        yield device, taken
 
     def _is_free(self, wanted: Alternative, device: Device) -> bool:
         """Nobody has it, and its taints are tolerated."""
@@ -173,12 +193,14 @@ class Search:
             return self._request(claim, at + 1)
         if len(self._state.results[claim]) + missing > MOST_DEVICES:
             return False
-        some = self._some(wanted)
-        for index in range(start, len(some) - missing + 1):
-            one = self._take(claim, wanted, *some[index])
+        some, index = self._some(wanted), start
+        known = some.known
+        while index + missing <= len(known) or some.has(index + missing - 1):
+            one = self._take(claim, wanted, *known[index])
+            index += 1
             if one is None:
                 continue
-            if self._devices(claim, at, wanted, missing - 1, index + 1):
+            if self._devices(claim, at, wanted, missing - 1, index):
                 return True
             self._give_back(claim, one)
         return False
