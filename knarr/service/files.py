@@ -40,9 +40,10 @@ def write_whole(path: Path, data: bytes, *, mode: int) -> None:
         raise
 
 
-def sweep(folder: Path) -> None:
-    """Removes what writes left in a folder whose process was killed meanwhile. Nobody else may be writing there."""
-    for aside in folder.glob(f".*.{'[0-9a-f]' * 2 * MARK_BYTES}"):
+def sweep(folder: Path, name: str = "*") -> None:
+    """Removes what writes left in a folder, of all files or of one ``name``, whose process was killed meanwhile. Nobody else may be
+    writing there."""
+    for aside in folder.glob(f".{name}.{'[0-9a-f]' * 2 * MARK_BYTES}"):
         aside.unlink(missing_ok=True)
 
 

@@ -15,6 +15,7 @@ from services.command.commands.audit import audit
 from services.command.commands.auth import auth
 from services.command.commands.backup import backup, restore
 from services.command.commands.certs import certs
+from services.command.commands.clusters import delete, list_clusters, pause, resume, switch
 from services.command.commands.completion import COMPLETE, completion
 from services.command.commands.doctor import doctor
 from services.command.commands.down import down
@@ -37,6 +38,11 @@ from services.command.output import outlast_readers
 COMMANDS: list[click.Command] = [
     up,
     down,
+    list_clusters,
+    switch,
+    pause,
+    resume,
+    delete,
     status,
     doctor,
     logs,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from services.command.named import place
 from services.standalone.options import options
 from services.standalone.settings import DEFAULT_DATA_DIR, Choice
 
@@ -58,15 +59,65 @@ class Directory(click.Path):
         return path
 
 
-def data_dir(command: F) -> F:
-    """Adds ``--data-dir``."""
+# Where a command line keeps the name of its cluster, for the option that asks where its files are.
+_NAMED = "knarr.cluster-name"
+
+
+def _name(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    if not place.is_name(value):
+        words = "is no cluster's name: small letters, digits and -, at most 32, a letter or digit at both ends"
+        raise click.BadParameter(f"{value!r} {words}", context, parameter)
+    if context.meta.setdefault(_NAMED, value) != value:
+        raise click.UsageError(f"two clusters are named: {context.meta[_NAMED]} and {value}", context)
+
+
+def _folder(*, may_be_new: bool) -> Callable[[click.Context, click.Parameter, Path | None], Path]:
+    def folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
+        name = context.meta.get(_NAMED)
+        if name is None:
+            return value or DEFAULT_DATA_DIR
+        if value is not None:
+            raise click.UsageError(f"--data-dir and the name {name} both say where the cluster's files are; give one of them", context)
+        found = place.data_dir(name)
+        if not (may_be_new or context.resilient_parsing or found.is_dir()):
+            raise place.unknown(name)
+        return found
+
+    return folder
+
+
+class ClusterName(click.ParamType[Any]):
+    """The name of a cluster; those that there are complete it."""
+
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in place.names() if name.startswith(incomplete)]
+
+
+def data_dir(command: F, *, may_be_new: bool = False) -> F:
+    """Adds ``--data-dir`` and ``--name``, which say where a cluster's files are; a command gets that as ``data_dir``."""
+    words = "the cluster of this name (`knarr list`)" if not may_be_new else "a cluster of this name, beside others (docs/clusters.md)"
+    command = click.option(
+        "--name", "cluster_name", type=ClusterName(), metavar="NAME", callback=_name, is_eager=True, expose_value=False, help=words
+    )(command)
     return click.option(
         "--data-dir",
         type=Directory(),
-        default=DEFAULT_DATA_DIR,
         metavar="DIR",
+        callback=_folder(may_be_new=may_be_new),
         help=f"the cluster's files (default: {DEFAULT_DATA_DIR})",
     )(command)
+
+
+def cluster_name(*, required: bool = False) -> Callable[[F], F]:
+    """Adds NAME as an argument, beside what ``data_dir`` adds."""
+    return click.argument(
+        "named", type=ClusterName(), metavar="NAME" if required else "[NAME]", required=required, callback=_name, is_eager=True,
+        expose_value=False,
+    )  # fmt: skip
 
 
 def kubeconfig_option(command: F) -> F:

@@ -10,6 +10,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from knarr.client.channel import open_secure_channel
+from services.command.named.freezing import is_frozen
 from services.standalone import process
 from services.standalone.files import Files
 from services.standalone.settings import ClusterSettings
@@ -37,6 +38,9 @@ def report(settings: ClusterSettings) -> int:
     if running is None or not files.state.exists():
         kept = " (its state is kept; `knarr up` starts it again)" if files.etcd.exists() else ""
         print(f"no cluster runs from {files.root}{kept}")
+        return 1
+    if is_frozen(running.pid):
+        print(f"the cluster in {files.root} (pid {running.pid}) is paused; `knarr resume` lets it go on")
         return 1
     state = files.read_state()
     answers = asyncio.run(ask_all(files, state["components"]))

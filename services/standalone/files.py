@@ -114,6 +114,11 @@ class Files:
         self.root.chmod(0o700)
         return fresh
 
+    def abandon(self) -> None:
+        """Removes a directory in which nothing but a choice was kept: no cluster was ever started from it. The caller holds it."""
+        self.settings.unlink(missing_ok=True)
+        self.root.rmdir()
+
     def sweep(self) -> None:
         """Removes what a process that was killed had not brought to its place. The caller holds the directory."""
         for folder in (self.root, self.pki, self.front_proxy):

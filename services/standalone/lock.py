@@ -39,6 +39,9 @@ def held(root: Path, *, wait_seconds: float = 0.0, meanwhile: Callable[[], objec
                 raise Busy(root)
             meanwhile()
             time.sleep(POLL_SECONDS)
+        if not _is_at(descriptor, root):
+            # Whoever held it has removed it, or put another in its place.
+            raise Busy(root)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -50,3 +53,10 @@ def _take(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_at(descriptor: int, root: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), root.stat())
+    except FileNotFoundError:
+        return False

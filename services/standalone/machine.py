@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # A documentation address (RFC 5737): only routed towards, never sent to.
 ANYWHERE = ("192.0.2.1", 9)
@@ -30,3 +32,23 @@ def sudo_caller() -> tuple[int, int] | None:
     if os.geteuid() != 0 or not (user.isdecimal() and group.isdecimal()) or not 0 < int(user) < NOBODY or int(group) >= NOBODY:
         return None
     return int(user), int(group)
+
+
+@contextmanager
+def as_caller() -> Iterator[None]:
+    """Within it, root works as the person for whom it does: what lies in his home is his, and no link there leads root astray."""
+    caller = sudo_caller()
+    if caller is None:
+        yield
+        return
+    user, group = caller
+    before = os.getgroups()
+    os.setgroups([group])
+    os.setegid(group)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -28,7 +29,7 @@ def backup(data_dir: Path, file: Path) -> int:
 
 
 @click.command(cls=Command)
-@data_dir
+@partial(data_dir, may_be_new=True)
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--replace", is_flag=True, help="move the state that is there aside")
 def restore(data_dir: Path, file: Path, replace: bool) -> int:

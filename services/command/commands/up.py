@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ import click
 from knarr.service.errors import CommandError
 from services.command.commands.down import remove
 from services.command.group import Command
+from services.command.named import place
 from services.command.options import data_dir, settings_options
 from services.command.working import Working
+from services.standalone.files import Files
 from services.standalone.options import options_of, settings_from
 from services.standalone.settings import ClusterSettings
 from services.standalone.signals import interruptible, undisturbed
 
 
 @click.command(cls=Command)
-@data_dir
+@partial(data_dir, may_be_new=True)
 @settings_options
 @click.option("--foreground", is_flag=True, help="stay in the foreground, logs on standard error")
 def up(data_dir: Path, foreground: bool, **given: Any) -> int:
@@ -31,31 +34,61 @@ def up(data_dir: Path, foreground: bool, **given: Any) -> int:
     from services.standalone import process
     from services.standalone.lock import Busy, held
 
-    files = ClusterSettings(data_dir=data_dir).files
-    fresh = files.prepare()
+    files, name = ClusterSettings(data_dir=data_dir).files, place.name_of(data_dir)
+    fresh = _reserved(data_dir) if name else files.prepare()
     try:
         with held(files.root) as lock:
             # One that an earlier version started holds no lock.
             if running := process.find(files):
-                return _runs_already(running.pid)
+                return _runs_already(files, name, running.pid)
+            if name and not files.settings.exists():
+                raise CommandError(f"the cluster {name} was removed meanwhile; try again")
             try:
                 settings = settings_from(data_dir, {name: value for name, value in given.items() if value is not None})
                 _check(settings)
             except CommandError:
                 if fresh:
-                    files.root.rmdir()
+                    files.abandon()
                 raise
-            return _run(settings) if foreground else _start(settings, lock)
+            return _run(settings) if foreground else _start(settings, name, lock)
     except Busy:
         running = process.find(files)
         if running is None or not files.state.exists():
             raise
-        return _runs_already(running.pid)
+        return _runs_already(files, name, running.pid)
 
 
-def _runs_already(pid: int) -> int:
-    print(f"the cluster runs already (pid {pid}); `knarr status` shows it, `knarr down` stops it")
+def _reserved(data_dir: Path) -> bool:
+    """A place for a named cluster, whose context can be written when it runs. False where it was there."""
+    from services.command.named import contexts, making
+
+    contexts.check()
+    return making.reserve(data_dir)
+
+
+def _runs_already(files: Files, name: str, pid: int) -> int:
+    from services.command.named import freezing
+
+    if freezing.is_frozen(pid):
+        freezing.resume(ClusterSettings.saved(files.root))
+        print("the cluster was paused and goes on")
+    of = f" --name {name}" if name else ""
+    print(f"the cluster runs already (pid {pid}); `knarr status{of}` shows it, `knarr down{of}` stops it")
+    if name and files.state.exists():
+        _enter_context(files, name)
     return 0
+
+
+def _enter_context(files: Files, name: str) -> None:
+    """kubectl asks this cluster from now on. Where that cannot be written, the cluster runs all the same."""
+    from services.command.named import contexts
+
+    try:
+        path = contexts.add(name, files.kubeconfig)
+        print(f"  the current context of {path} is {contexts.context_of(name)}")
+    except (CommandError, OSError) as error:
+        print(f"warning: {error}", file=sys.stderr)
+        print(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
 
 
 def _check(settings: ClusterSettings) -> None:
@@ -72,7 +105,7 @@ def _run(settings: ClusterSettings) -> int:
     return run(settings, Progress())
 
 
-def _start(settings: ClusterSettings, lock: int) -> int:
+def _start(settings: ClusterSettings, name: str, lock: int) -> int:
     from services.standalone import process
 
     files = settings.files
@@ -80,13 +113,17 @@ def _start(settings: ClusterSettings, lock: int) -> int:
         with interruptible(), Working("starting the cluster"):
             timeout = process.start_timeout(settings.nodes)
             facts = process.start(files, options_of(settings), _tell_step, lock, timeout)
+            with undisturbed():
+                print(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
+                if name:
+                    _enter_context(files, name)
     except KeyboardInterrupt:
         with undisturbed():
             print("interrupted: stopping the cluster again", file=sys.stderr)
             remove(settings)
         raise
-    print(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
-    print(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
+    if not name:
+        print(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from services.command.checks.check import Check, NotHere, Weight
 from services.command.machine.facts import Machine
+from services.command.named import place
 from services.kubelet.runtime.catalog import bridge_name
 from services.standalone import process
 from services.standalone.files import Files
@@ -21,11 +22,11 @@ def _killed(machine: Machine) -> Sequence[str]:
 
 
 def _bridges(machine: Machine) -> Sequence[str]:
-    own = _bridge(machine.settings.files)
+    known = {_bridge(files) for files in (machine.settings.files, *(Files(place.data_dir(name)) for name in place.names()))}
     if not machine.has("/sys/class/net"):
         raise NotHere("/sys/class/net is not there")
     found = sorted(path.name for path in (machine.root / "sys/class/net").iterdir() if path.name.startswith(bridge_name("")))
-    return [f"the bridge {name} is not of the cluster in {machine.settings.files.root}" for name in found if name != own]
+    return [f"the bridge {name} is of no cluster that is known here" for name in found if name not in known]
 
 
 def _bridge(files: Files) -> str:
