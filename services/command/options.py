@@ -77,7 +77,7 @@ def _folder(*, may_be_new: bool) -> Callable[[click.Context, click.Parameter, Pa
     def folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
         name = context.meta.get(_NAMED)
         if name is None:
-            return value or DEFAULT_DATA_DIR
+            return value or Directory().convert(DEFAULT_DATA_DIR, parameter, context)
         if value is not None:
             raise click.UsageError(f"--data-dir and the name {name} both say where the cluster's files are; give one of them", context)
         found = place.data_dir(name)
