@@ -70,8 +70,7 @@ def with_context(text: str, entries: dict[str, Document]) -> str:
             return [*there[:first], entry, *there[first + 1 :]]
         return [*there, entry]
 
-    after = {"apiVersion": "v1", "kind": "Config"} if not read(text) else {}
-    after |= read(text)
+    after: Document = read(text) or {"apiVersion": "v1", "kind": "Config"}
     after |= {section: change(section, after.get(section) or []) for section in SECTIONS} | {CURRENT: name}
     return _changed(text, after)
 
@@ -98,7 +97,7 @@ def _changed(text: str, after: Document) -> str:
         return text
     if text and not text.endswith("\n"):
         text += "\n"
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is None:
         made = text + yaml.safe_dump(after, sort_keys=False, width=1 << 30)
     elif root.flow_style:
