@@ -26,6 +26,7 @@ from services.command.commands.logs import logs
 from services.command.commands.secrets import secrets
 from services.command.commands.simulate import simulate
 from services.command.commands.status import status
+from services.command.commands.top import top
 from services.command.commands.ui import ui
 from services.command.commands.up import up
 from services.command.commands.version import tell_versions, version
@@ -45,6 +46,7 @@ COMMANDS: list[click.Command] = [
     delete,
     status,
     doctor,
+    top,
     logs,
     export,
     kubeconfig,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,19 +63,48 @@ class Directory(click.Path):
 _NAMED = "knarr.cluster-name"
 
 
+# … and the one that a file says, which counts where nothing else does.
+_NAMED_IN_FILE = "knarr.cluster-name-in-file"
+
+
 def _name(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is None:
         return
-    if not place.is_name(value):
-        words = "is no cluster's name: small letters, digits and -, at most 32, a letter or digit at both ends"
-        raise click.BadParameter(f"{value!r} {words}", context, parameter)
+    _check_name(context, parameter, value)
     if context.meta.setdefault(_NAMED, value) != value:
         raise click.UsageError(f"two clusters are named: {context.meta[_NAMED]} and {value}", context)
 
 
+def _check_name(context: click.Context, parameter: click.Parameter, value: str) -> None:
+    if not place.is_name(value):
+        words = "is no cluster's name: small letters, digits and -, at most 32, a letter or digit at both ends"
+        raise click.BadParameter(f"{value!r} {words}", context, parameter)
+
+
+def _config(context: click.Context, parameter: click.Parameter, value: Path | None) -> Mapping[str, Any]:
+    if value is None or context.resilient_parsing:
+        return {}
+    # What reads it is loaded by those alone who have one.
+    from services.standalone.cluster_file import read_cluster_file
+
+    read = read_cluster_file(value)
+    if read.name:
+        _check_name(context, parameter, read.name)
+        context.meta[_NAMED_IN_FILE] = read.name
+    return read.given
+
+
+def config_option(command: F) -> F:
+    """Adds ``--config``: a command gets what the file says as ``config``, by the names of the options with underscores."""
+    words = "a file that says what options say, which go before it (docs/clusters.md)"
+    return click.option(
+        "--config", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", callback=_config, is_eager=True, help=words
+    )(command)
+
+
 def _folder(*, may_be_new: bool) -> Callable[[click.Context, click.Parameter, Path | None], Path]:
     def folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path:
-        name = context.meta.get(_NAMED)
+        name = context.meta.get(_NAMED) or (context.meta.get(_NAMED_IN_FILE) if value is None else None)
         if name is None:
             return value or Directory().convert(DEFAULT_DATA_DIR, parameter, context)
         if value is not None:

@@ -336,6 +336,7 @@ COMMANDS = {
     "delete",
     "status",
     "doctor",
+    "top",
     "logs",
     "export",
     "kubeconfig",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from knarr.service.errors import CommandError
 from services.command.commands.down import remove
 from services.command.group import Command
 from services.command.named import place
-from services.command.options import data_dir, settings_options
+from services.command.options import config_option, data_dir, settings_options
 from services.command.working import Working
 from services.standalone.files import Files
 from services.standalone.options import options_of, settings_from
@@ -24,9 +25,10 @@ from services.standalone.signals import interruptible, undisturbed
 
 @click.command(cls=Command)
 @partial(data_dir, may_be_new=True)
+@config_option
 @settings_options
 @click.option("--foreground", is_flag=True, help="stay in the foreground, logs on standard error")
-def up(data_dir: Path, foreground: bool, **given: Any) -> int:
+def up(data_dir: Path, config: Mapping[str, Any], foreground: bool, **given: Any) -> int:
     """start the cluster in the background and wait until its node is ready
 
     An option that is not given stays as it was chosen for this data directory before.
@@ -44,7 +46,7 @@ def up(data_dir: Path, foreground: bool, **given: Any) -> int:
             if name and not files.settings.exists():
                 raise CommandError(f"the cluster {name} was removed meanwhile; try again")
             try:
-                settings = settings_from(data_dir, {name: value for name, value in given.items() if value is not None})
+                settings = settings_from(data_dir, {**config, **{name: value for name, value in given.items() if value is not None}})
                 _check(settings)
             except CommandError:
                 if fresh:
