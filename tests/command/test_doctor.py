@@ -107,6 +107,9 @@ def test_what_is_not_installed_is_found(machine: Simulated) -> None:
     machine.answers = {}
     assert found(machine, "etcd") == ["etcd is not on the path"]
     assert found(machine, "nftables") == ["nftables is not installed"]
+    machine.settings = replace(machine.settings, store="memory")
+    with pytest.raises(NotHere):
+        found(machine, "etcd")
     assert list(programs.lacking(["click>=8", "no-such-library", 'boto3; extra == "aws"'])) == ["no-such-library"]
 
 

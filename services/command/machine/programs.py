@@ -48,6 +48,8 @@ def _libraries(machine: Machine) -> Sequence[str]:
 
 
 def _etcd(machine: Machine) -> Sequence[str]:
+    if machine.settings.store != "etcd":
+        raise NotHere(f"the cluster keeps its objects in {machine.settings.store}")
     program = machine.program("etcd")
     if not program:
         return ["etcd is not on the path"]
