@@ -136,7 +136,6 @@ class Application:
             await self._websocket(Request(scope, receive), receive, send)
             return
         request = Request(scope, receive)
-        name_task(request.method, request.path)
         if self._ordering is None:
             await self._serve(request, send)
             return
@@ -328,13 +327,6 @@ class Application:
             self._handler("watch", target)
             return self._watch_sockets.serve
         raise method_not_allowed()
-
-
-def name_task(method: str, path: str) -> None:
-    """Lets who holds up the loop be known by its request."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.set_name(f"{method} {path}")
 
 
 async def refuse_websocket(error: StatusError, send: Send) -> None:

@@ -209,7 +209,12 @@ class Protocol(HttpToolsProtocol):
             # It knows no chunks: an answer without a length ends with its connection.
             cycle.chunked_encoding, cycle.expected_content_length = False, Unbounded()
         self.is_ongoing = False
-        super()._start_asgi_task(cycle, app if self._rounds is None else partial(self._paced, self._rounds, app, self._is_admitted))
+        paced = app if self._rounds is None else partial(self._paced, self._rounds, app, self._is_admitted)
+        # Its name lets who holds up the loop be known by the request; to look for the task later takes as long again as to make it.
+        scope = cycle.scope
+        task = self.loop.create_task(cycle.run_asgi(paced), name=f"{scope['method']} {scope['path']}")
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
         self._is_admitted = False
 
     def _paced(self, rounds: Rounds, app: Any, is_admitted: bool, *call: Any) -> Paced[None]:

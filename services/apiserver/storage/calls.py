@@ -79,10 +79,12 @@ Method = Callable[[Member], Question[Any]]
 
 
 class Calls:
-    """Raises StatusError, in etcd's name."""
+    """Raises StatusError, in etcd's name. Made inside a running event loop."""
 
     def __init__(self, settings: EtcdSettings, members: Members) -> None:
         self._settings, self._members = settings, members
+        # Kept: until Python 3.12 to look for the running one is a system call, and a write would make four of them.
+        self._loop = asyncio.get_running_loop()
         self.metadata: Metadata = HAS_LEADER if members.several else ()
         self.identity = Identity()
         self._marks = Marks()
@@ -94,7 +96,7 @@ class Calls:
 
     async def ask(self, operation: str, method: Method, request: Any) -> Any:
         """The answer to what may be asked twice."""
-        settings, loop = self._settings, asyncio.get_running_loop()
+        settings, loop = self._settings, self._loop
         started = time.perf_counter()
         end = loop.time() + settings.timeout_seconds
         try:
@@ -123,7 +125,7 @@ class Calls:
         refused, Timeout when its outcome is not known. ``lease`` ends the mark of one that may be sent to one member
         after the other; without a mark it is sent to one, once."""
         started = time.perf_counter()
-        end = asyncio.get_running_loop().time() + self._settings.timeout_seconds
+        end = self._loop.time() + self._settings.timeout_seconds
         try:
             if lease:
                 return await self._write_marked(request, lease, end)
@@ -135,9 +137,9 @@ class Calls:
     async def _send(self, request: Any, end: float, lost: list[grpc.aio.AioRpcError], *, again: bool = False) -> Any:
         """The answer to a transaction; ``lost`` takes the errors of attempts that may have been carried out. With ``again`` it is
         sent to the next member after them."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         while True:
-            member = await self._members.choose_connected(end - loop.time())
+            member = self._members.ready or await self._members.choose_connected(end - loop.time())
             if member is None:
                 raise connection.unknown_outcome(lost[-1], self.where) if lost else connection.unreachable(self.where)
             left = max(end - loop.time(), 0.0)

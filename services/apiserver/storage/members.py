@@ -90,6 +90,12 @@ class Members:
             await asyncio.sleep(POLL_SECONDS)
         return self._members[self._chosen]
 
+    @property
+    def ready(self) -> Member | None:
+        """The member that was asked last, if calls can be sent to it now, as nearly always."""
+        member = self._members[self._chosen]
+        return member if member.connected else None
+
     async def choose_connected(self, timeout_seconds: float) -> Member | None:
         """A member that calls can be sent to now; None if none can be within the time."""
         end = asyncio.get_running_loop().time() + timeout_seconds

@@ -52,7 +52,7 @@ class Channel:
 
     def __init__(self, address: Address, tls: Tls | None, limits: Limits) -> None:
         self._address, self._tls, self._limits = address, tls, limits
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._sessions: set[Session] = set()
         self._connecting: asyncio.Task[None] | None = None
@@ -89,7 +89,7 @@ class Channel:
             if self._closed:
                 raise CallError(grpc.StatusCode.UNAVAILABLE, CLOSED, unsent=True)
             self._connect()
-            waiter: asyncio.Future[None] = self._loop.create_future()
+            waiter: asyncio.Future[None] = self.loop.create_future()
             self._waiting.append(waiter)
             try:
                 async with asyncio.timeout_at(deadline):
@@ -106,8 +106,8 @@ class Channel:
         if self._connecting is not None:
             self._connecting.cancel()
         self._wake()
-        end = self._loop.time() + grace_seconds
-        while self._loop.time() < end and any(session.busy for session in self._sessions):  # noqa: ASYNC110
+        end = self.loop.time() + grace_seconds
+        while self.loop.time() < end and any(session.busy for session in self._sessions):  # noqa: ASYNC110
             await asyncio.sleep(min(FIRST_PAUSE_SECONDS, grace_seconds))
         for session in list(self._sessions):
             session.close()
@@ -142,7 +142,7 @@ class Channel:
             limits = self._limits
             return Session(self._retired, self._sessions.discard, ping_seconds=limits.ping_seconds, answer_seconds=limits.answer_seconds)
 
-        address, loop = self._address, self._loop
+        address, loop = self._address, self.loop
         if address.path:
             return (await loop.create_unix_connection(make, address.path))[1]
         context, name = self._tls or (None, None)
@@ -171,7 +171,8 @@ class Question(Generic[M]):
 
     async def ask(self, request: Message, timeout_seconds: float, metadata: Metadata = ()) -> M:
         """The answer; connecting takes of the time too. Raises CallError."""
-        channel, loop = self._channel, asyncio.get_running_loop()
+        channel = self._channel
+        loop = channel.loop
         headers = self._headers.get(metadata)
         if headers is None:
             headers = self._headers[metadata] = channel.headers(self._path, metadata)
