@@ -29,8 +29,10 @@ install_needed() { [ ${#needed[@]} -eq 0 ] || apt_install "${needed[@]}"; }
 
 python_ok() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
+# The distribution's own before others: it is compiled by profiles of what programs do. One that was compiled here most often is not, and takes
+# a fifth more of the processor for each request (docs/decisions/http-library.md).
 find_python() {
-    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
+    for candidate in "${PYTHON:-}" /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
         if [ -n "$candidate" ] && command -v "$candidate" >/dev/null && python_ok "$candidate"; then
             echo "$candidate"
             return
