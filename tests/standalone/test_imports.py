@@ -31,7 +31,18 @@ def test_a_start_loads_what_serves_and_no_more() -> None:
     waiting = {"aiohttp", "docker", "rich", "re2", "boto3", "knarr.machinery.cel.compiler"}
     waiting |= {f"services.scheduler.{name}" for name in ("what_if", "explaining", "hindrances", "remote.peer")}
     waiting |= {"services.scheduler.plugins.dynamicresources.allocator", "services.scheduler.plugins.dynamicresources.search"}
-    brought = {"pyroute2", "sqlite3", "unittest", "difflib", "requests", "xml", "http.cookiejar"}
+    brought = {
+        "pyroute2",
+        "sqlite3",
+        "unittest",
+        "difflib",
+        "requests",
+        "xml",
+        "http.cookiejar",
+        "click",
+        "multiprocessing",
+        "uvicorn.main",
+    }
     assert not (waiting | brought) & found
     ours = {module for module in found if module.partition(".")[0] in ("knarr", "services")}
     assert len(ours) <= OURS
