@@ -28,7 +28,9 @@ from services.web.guard import Guard, tell_browsers
 from services.web.live import Feed
 from services.web.parts import NoParts, Parts, Unanswered
 from services.web.passing import BELOW, MOST_BODY_BYTES, passed_on
-from services.web.recorder import Recorder
+from services.web.placing import placing
+from services.web.reach import Question, reached
+from services.web.recorder import ObjectKey, Recorder
 from services.web.sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,8 @@ class PageServer:
             web.post("/logout", self._logout),
             web.get("/live", self._live),
             web.get("/parts", answering(self._healths)),
+            web.get("/why/pod", answering(self._why_pod)),
+            web.get("/why/reach", answering(self._why_reach)),
             web.route("*", BELOW + "/{path:.*}", answering(self._pass_on)),
         ]
 
@@ -137,8 +141,33 @@ class PageServer:
     async def _healths(self, request: web.Request) -> web.Response:
         return json([asdict(health) for health in await self._parts.healths()])
 
+    async def _why_pod(self, request: web.Request) -> web.Response:
+        return json(await placing(self._parts, said(request, "namespace"), said(request, "name")))
+
+    async def _why_reach(self, request: web.Request) -> web.Response:
+        service = ObjectKey("services", said(request, "namespace"), said(request, "service"))
+        source, _, pod = request.query.get("from", "").partition("/")
+        question = Question(
+            service, number(request, "port"), request.query.get("protocol", "TCP"), ObjectKey("pods", source, pod) if pod else None
+        )
+        return json([asdict(step) for step in await reached(self._parts, self.recorder, question)])
+
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         return await passed_on(self._api, request)
+
+
+def said(request: web.Request, name: str) -> str:
+    """What the query says, which must say it."""
+    if not (value := request.query.get(name, "")):
+        raise web.HTTPBadRequest(text=f"the query must say {name}=…")
+    return value
+
+
+def number(request: web.Request, name: str) -> int:
+    value = said(request, name)
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise web.HTTPBadRequest(text=f"{name}={value[:50]} is no number")
+    return int(value)
 
 
 def json(value: object) -> web.Response:

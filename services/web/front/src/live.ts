@@ -72,3 +72,11 @@ export function useLive(): Live {
   useEffect(() => live.listen(() => draw((count) => count + 1)), []);
   return live;
 }
+
+export const whenOf = (event: Obj): string => event.series?.lastObservedTime ?? event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp;
+
+/** What was told about an object, the latest first. */
+export const eventsOf = (obj: Obj): Obj[] =>
+  [...live.of("events").values()]
+    .filter((event) => (event.involvedObject?.uid ? event.involvedObject.uid === obj.metadata.uid : event.involvedObject?.name === obj.metadata.name))
+    .sort((a, b) => whenOf(b).localeCompare(whenOf(a)));

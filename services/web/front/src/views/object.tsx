@@ -1,17 +1,18 @@
 // One object: what it is in YAML, with a look at what an edit would change; its logs; its events.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { lineDifference, shortened, type Line } from "../difference";
-import { live, useLive } from "../live";
-import { keyOf, kindOf, pathOf, podState, type Obj } from "../objects";
+import { eventsOf, useLive, whenOf } from "../live";
+import { kindOf, pathOf, podState, type Obj } from "../objects";
 import { follow, send, text } from "../server";
 import { useWords, type Word } from "../words";
+import { WhyHere, WhyReach, WhyRestarted } from "./why";
 
 export interface Chosen {
   resource: string;
   key: string;
 }
 
-interface TabProps {
+export interface TabProps {
   resource: string;
   obj: Obj;
 }
@@ -94,13 +95,6 @@ function Logs({ obj }: TabProps) {
   );
 }
 
-export const eventsOf = (obj: Obj): Obj[] =>
-  [...live.of("events").values()]
-    .filter((event) => event.involvedObject?.uid ? event.involvedObject.uid === obj.metadata.uid : event.involvedObject?.name === obj.metadata.name)
-    .sort((a, b) => whenOf(b).localeCompare(whenOf(a)));
-
-export const whenOf = (event: Obj): string => event.series?.lastObservedTime ?? event.lastTimestamp ?? event.eventTime ?? event.metadata.creationTimestamp;
-
 function Events({ obj }: TabProps) {
   const say = useWords();
   useLive();
@@ -130,7 +124,10 @@ interface Tab {
   view: (props: TabProps) => any;
 }
 
-export const TABS: Tab[] = [
+const TABS: Tab[] = [
+  { name: "whyHere", on: (resource) => resource === "pods", view: WhyHere },
+  { name: "whyRestarted", on: (resource) => resource === "pods", view: WhyRestarted },
+  { name: "whyReach", on: (resource) => resource === "services", view: WhyReach },
   { name: "yaml", on: () => true, view: Yaml },
   { name: "logs", on: (resource) => resource === "pods", view: Logs },
   { name: "events", on: () => true, view: Events },
