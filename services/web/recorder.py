@@ -46,8 +46,8 @@ class Held:
 
     revision: int
     text: bytes
-    # When each of its writers wrote last, as managedFields say.
-    writers: Mapping[Writer, str]
+    # When each of its writers wrote last, as managedFields say, and which fields: times have whole seconds.
+    writers: Mapping[Writer, tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,17 +214,20 @@ def _bare(obj: dict[str, Any]) -> dict[str, Any]:
     return obj
 
 
-def _writers(obj: Mapping[str, Any]) -> dict[Writer, str]:
+def _writers(obj: Mapping[str, Any]) -> dict[Writer, tuple[str, int]]:
     return {
-        Writer(entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")): entry.get("time", "")
+        Writer(entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")): (
+            entry.get("time", ""),
+            zlib.crc32(orjson.dumps(entry.get("fieldsV1"))),
+        )
         for entry in obj["metadata"].get("managedFields") or ()
     }
 
 
-def _who(before: Held | None, writers: Mapping[Writer, str]) -> str:
-    """Who made a change: whose entry is new or has another time, else who wrote last; times have whole seconds."""
-    changed = [writer for writer, time in writers.items() if before is None or before.writers.get(writer) != time]
-    newest = max(changed or writers, key=lambda writer: writers[writer], default=None)
+def _who(before: Held | None, writers: Mapping[Writer, tuple[str, int]]) -> str:
+    """Who made a change: whose entry is new or another one; empty where nobody's is, as of a binding."""
+    changed = [writer for writer, wrote in writers.items() if before is None or before.writers.get(writer) != wrote]
+    newest = max(changed, key=lambda writer: writers[writer], default=None)
     if newest is None:
         return ""
     return f"{newest.manager} ({newest.operation}{f' {newest.subresource}' if newest.subresource else ''})"

@@ -5,6 +5,12 @@
 /login?code=CODE        makes a session of a link's code
 /live                   an event stream: all objects, then changes
 /parts                  the components and how they are
+/why/pod                what the scheduler says of a pod and each node
+/why/reach              each step from a pod to a Service
+/timeline               the newest changes
+/timeline/change        what one changed
+/timeline/at            all objects as they were at a revision
+/timeline/chain         the steps from an apply to a ready endpoint
 /cluster/PATH           what the API server answers to the viewer
 """
 
@@ -25,6 +31,7 @@ from services.web.bundle import Bundle
 from services.web.followed import FOLLOWED
 from services.web.follower import Follower
 from services.web.guard import Guard, tell_browsers
+from services.web.history import chain, changed, latest
 from services.web.live import Feed
 from services.web.parts import NoParts, Parts, Unanswered
 from services.web.passing import BELOW, MOST_BODY_BYTES, passed_on
@@ -38,6 +45,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HOST = "127.0.0.1"
 STOP_SECONDS = 1.0
+MOST_CHANGES = 1000
 
 
 class PageServer:
@@ -91,6 +99,10 @@ class PageServer:
             web.get("/parts", answering(self._healths)),
             web.get("/why/pod", answering(self._why_pod)),
             web.get("/why/reach", answering(self._why_reach)),
+            web.get("/timeline", answering(self._changes)),
+            web.get("/timeline/change", answering(self._change)),
+            web.get("/timeline/at", answering(self._then)),
+            web.get("/timeline/chain", answering(self._chain)),
             web.route("*", BELOW + "/{path:.*}", answering(self._pass_on)),
         ]
 
@@ -151,6 +163,23 @@ class PageServer:
             service, number(request, "port"), request.query.get("protocol", "TCP"), ObjectKey("pods", source, pod) if pod else None
         )
         return json([asdict(step) for step in await reached(self._parts, self.recorder, question)])
+
+    async def _changes(self, request: web.Request) -> web.Response:
+        query = request.query
+        key = ObjectKey(query["resource"], query.get("namespace", ""), said(request, "name")) if "resource" in query else None
+        namespace = "" if key is not None else query.get("namespace", "")
+        return json(latest(self.recorder, min(number(request, "limit"), MOST_CHANGES), namespace, key))
+
+    async def _change(self, request: web.Request) -> web.Response:
+        return json(changed(self.recorder, number(request, "revision")))
+
+    async def _then(self, request: web.Request) -> web.Response:
+        then = self.recorder.at(number(request, "revision"))
+        parts = (b'"%s":[%s]' % (resource.encode(), b",".join(texts)) for resource, texts in then.items())
+        return web.Response(body=b"{%s}" % b",".join(parts), content_type="application/json")
+
+    async def _chain(self, request: web.Request) -> web.Response:
+        return json(chain(self.recorder, ObjectKey("pods", said(request, "namespace"), said(request, "name"))))
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         return await passed_on(self._api, request)

@@ -130,3 +130,20 @@ async def test_what_the_cluster_serves_is_never_a_page() -> None:
             assert answer.content_type == "text/plain" and "alert" in await answer.text()
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
             assert not answer.headers.keys() & {"Set-Cookie", "Location"}
+
+
+async def test_the_cluster_as_it_was(cluster: LiveServer, page: PageServer, browser: Browser) -> None:
+    await followed(page)
+    made = cluster.call(cluster.client.create(config("remembered", colour="blue")))
+    cluster.call(cluster.client.patch(core.ConfigMap, "remembered", "default", patch={"data": {"colour": "red"}}))
+    async with asyncio.timeout(20):
+        while len(changes := (await browser.ask("/timeline?limit=9&resource=configmaps&namespace=default&name=remembered"))[1]) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert [change["type"] for change in changes] == ["MODIFIED", "ADDED"]
+    _, change = await browser.ask(f"/timeline/change?revision={changes[0]['revision']}")
+    assert {"path": "data.colour", "before": "blue", "after": "red"} in change["differences"]
+    _, then = await browser.ask(f"/timeline/at?revision={made.metadata.resource_version}")
+    assert [obj["data"] for obj in then["configmaps"] if obj["metadata"]["name"] == "remembered"] == [{"colour": "blue"}]
+    assert (await browser.ask("/timeline/at?revision=0"))[0] == 404
+    status, refused = await browser.ask("/timeline/at?revision=some")
+    assert status == 400 and "revision=some is no number" in refused["message"]

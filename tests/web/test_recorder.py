@@ -65,8 +65,11 @@ def test_a_change_tells_what_was_and_who_wrote() -> None:
     assert (orjson.loads(change.text_before)["value"], orjson.loads(after)["value"], change.writer) == (1, 2, "kubectl (Update)")
     change, after = recorder.change(5)
     assert after is not None and orjson.loads(after)["value"] == 3 and change.writer == "controller (Update)"
+    # A binding leaves no trace in managedFields: who wrote before did not do that.
+    recorder.take("things", MODIFIED, thing("a", 6, 4, ("kubectl", "t3"), ("controller", "t4")))
+    assert recorder.change(6)[0].writer == ""
     with pytest.raises(LookupError, match="not remembered"):
-        recorder.change(6)
+        recorder.change(7)
 
 
 def test_what_is_old_or_too_much_is_forgotten() -> None:

@@ -9,12 +9,27 @@ class Live {
   standing: Record<string, string | null> = {};
   connection: Connection = "connecting";
   floor = 0;
-  latest = 0;
+  newest = 0;
+  /** The revision that is shown instead of now, if any. */
+  shown?: number;
+  private past?: Map<string, Map<string, Obj>>;
   private listeners = new Set<() => void>();
   private drawing = false;
 
   of(resource: string): ReadonlyMap<string, Obj> {
-    return this.objects.get(resource) ?? new Map();
+    return (this.past ?? this.objects).get(resource) ?? new Map();
+  }
+
+  /** Shows the cluster as it was; without objects, as it is. */
+  show(revision?: number, objects?: Record<string, Obj[]>): void {
+    this.shown = objects && revision;
+    this.past = objects && new Map(Object.entries(objects).map(([resource, all]) => [resource, new Map(all.map((obj) => [keyOf(obj), obj]))]));
+    this.changed();
+  }
+
+  /** By which a view knows whether what it shows has changed. */
+  get latest(): number {
+    return this.shown ?? this.newest;
   }
 
   listen(listener: () => void): () => void {
@@ -32,7 +47,7 @@ class Live {
     on("all", ([resource, all]: [string, Obj[]]) => this.objects.set(resource, new Map(all.map((obj) => [keyOf(obj), obj]))));
     on("object", ([resource, obj]: [string, Obj]) => this.table(resource).set(keyOf(obj), obj));
     on("gone", ([resource, namespace, name]: string[]) => this.table(resource).delete(`${namespace}/${name}`));
-    on("revision", ([floor, latest]: number[]) => ([this.floor, this.latest] = [floor, latest]));
+    on("revision", ([floor, latest]: number[]) => ([this.floor, this.newest] = [floor, latest]));
     on("standing", (standing) => (this.standing = standing));
     source.onopen = () => this.connect("live");
     // Closed: the server has refused it. Else the browser tries again by itself.

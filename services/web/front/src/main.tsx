@@ -5,6 +5,7 @@ import { keyOf } from "./objects";
 import "./page.css";
 import { Map_, type Choose } from "./views/map";
 import { ObjectPanel, type Chosen } from "./views/object";
+import { Timeline } from "./views/timeline";
 import { LANGUAGES, Words, firstLanguage, sayIn, type Language, type Word } from "./words";
 
 const THEMES: Word[] = ["auto", "light", "dark"];
@@ -14,10 +15,10 @@ interface View {
   view: (props: { choose: Choose; namespace: string }) => any;
 }
 
-const VIEWS: View[] = [{ name: "map", view: Map_ }];
+const VIEWS: View[] = [{ name: "map", view: Map_ }, { name: "timeline", view: Timeline }];
 
 function Page() {
-  const { connection, standing } = useLive();
+  const { connection, standing, shown } = useLive();
   const [language, setLanguage] = useState<Language>(firstLanguage());
   const [theme, setTheme] = useState<Word>((localStorage.getItem("theme") as Word) ?? "auto");
   const [view, setView] = useState<View>(VIEWS.find((one) => `#${one.name}` === location.hash) ?? VIEWS[0]);
@@ -59,6 +60,11 @@ function Page() {
         <div class={chosen ? "body split" : "body"}>
           <main id="content" tabIndex={-1}>
             {unseen.length > 0 && <ul class="notice">{unseen.map(([name, words]) => <li key={name}>{say("notSeen")}: {name} – {words}</li>)}</ul>}
+            {shown !== undefined && (
+              <p class="notice" role="status">
+                {say("asOf", { revision: shown })} <button type="button" onClick={() => live.show()}>{say("backToNow")}</button>
+              </p>
+            )}
             <view.view namespace={namespace} choose={(resource, obj) => setChosen({ resource, key: keyOf(obj) })} />
           </main>
           {chosen && <ObjectPanel chosen={chosen} close={() => setChosen(undefined)} />}

@@ -5,6 +5,7 @@ import { eventsOf, useLive, whenOf } from "../live";
 import { kindOf, pathOf, podState, type Obj } from "../objects";
 import { follow, send, text } from "../server";
 import { useWords, type Word } from "../words";
+import { Chain, History } from "./timeline";
 import { WhyHere, WhyReach, WhyRestarted } from "./why";
 
 export interface Chosen {
@@ -128,9 +129,11 @@ const TABS: Tab[] = [
   { name: "whyHere", on: (resource) => resource === "pods", view: WhyHere },
   { name: "whyRestarted", on: (resource) => resource === "pods", view: WhyRestarted },
   { name: "whyReach", on: (resource) => resource === "services", view: WhyReach },
+  { name: "chain", on: (resource) => resource === "pods", view: Chain },
   { name: "yaml", on: () => true, view: Yaml },
   { name: "logs", on: (resource) => resource === "pods", view: Logs },
   { name: "events", on: () => true, view: Events },
+  { name: "history", on: () => true, view: History },
 ];
 
 export function ObjectPanel({ chosen, close }: { chosen: Chosen; close: () => void }) {

@@ -1,0 +1,158 @@
+"""What the recorder remembers, as the page shows it: changes, what each changed, and the chain from an apply to a ready endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from services.web.recorder import ADDED, Change, ObjectKey, Recorder
+
+Obj = Mapping[str, Any]
+OWNERS = {"ReplicaSet": "replicasets", "Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets", "Job": "jobs"}
+# What changes with every write, and says nothing.
+SILENT = ("metadata.resourceVersion", "metadata.managedFields")
+
+
+def told(change: Change) -> dict[str, Any]:
+    """A change without what it changed; ``at`` in milliseconds since 1970."""
+    resource, namespace, name = change.key
+    facts = {"revision": change.revision, "at": round(change.at * 1000), "type": change.type, "writer": change.writer}
+    return facts | {"resource": resource, "namespace": namespace, "name": name}
+
+
+def latest(recorder: Recorder, most: int, namespace: str = "", key: ObjectKey | None = None) -> list[dict[str, Any]]:
+    """The newest changes, the newest first; of a namespace, or of one object, where they are named."""
+    wanted = (one for one in reversed(recorder.changes) if namespace in ("", one.key.namespace) and key in (None, one.key))
+    return [told(change) for change in islice(wanted, most)]
+
+
+def changed(recorder: Recorder, revision: int) -> dict[str, Any]:
+    """A change with its differences. Raises LookupError where it is not remembered."""
+    change, after = recorder.change(revision)
+    before = change.text_before
+    found = differences(orjson.loads(before or b"null"), None if change.type == "DELETED" else orjson.loads(after or b"null"))
+    return told(change) | {"differences": found}
+
+
+def differences(before: Any, after: Any) -> list[dict[str, Any]]:
+    """Each path at which two values are other, with both; None stands for what is not there."""
+    return [{"path": path, "before": old, "after": new} for path, old, new in _different("", before, after) if not path.startswith(SILENT)]
+
+
+def _different(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    if before == after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in [*before, *(name for name in after if name not in before)]:
+            yield from _different(f"{path}.{name}" if path else name, before.get(name), after.get(name))
+    elif isinstance(before, list) and isinstance(after, list):
+        old, new = _by_name(before), _by_name(after)
+        for name in [*old, *(name for name in new if name not in old)]:
+            yield from _different(f"{path}[{name}]", old.get(name), new.get(name))
+    else:
+        yield path, before, after
+
+
+def _by_name(items: Sequence[Any]) -> dict[str, Any]:
+    """Members by what tells them apart in Kubernetes' lists, else by their places."""
+    for field in ("name", "type", "ip", "uid"):
+        names = [item.get(field) if isinstance(item, dict) else None for item in items]
+        if all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+            return dict(zip(map(str, names), items, strict=True))
+    return {str(place): item for place, item in enumerate(items)}
+
+
+def versions(recorder: Recorder, key: ObjectKey) -> list[tuple[Change, Obj]]:
+    """Each remembered change of an object with the object after it, the oldest first; deletions are left out."""
+    changes = [change for change in recorder.changes if change.key == key]
+    texts = [change.text_before for change in changes[1:]]
+    after: list[Obj | None] = [None if text is None else orjson.loads(text) for text in texts]
+    return [(change, obj) for change, obj in zip(changes, [*after, recorder.get(key)], strict=False) if obj is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One step of a chain; ``at`` is when it was heard of, milliseconds since 1970."""
+
+    step: str
+    at: int
+    revision: int
+    resource: str
+    name: str
+    writer: str
+
+
+def chain(recorder: Recorder, pod: ObjectKey) -> list[Link]:
+    """From what made a pod to it being an endpoint that is ready, as far as it is remembered and has come."""
+    lives = versions(recorder, pod)
+    links: list[Link] = []
+    if lives and lives[0][0].type == ADDED:
+        born = lives[0][0].revision
+        links += _owners(recorder, lives[0][1], pod.namespace, born)
+        links.append(_link("pod", lives[0][0]))
+    links += _first(lives, "bind", lambda obj: bool(obj["spec"].get("nodeName")))
+    links += _first(lives, "start", _running)
+    links += _first(lives, "ready", _ready)
+    for key in {change.key for change in recorder.changes if change.key.resource == "endpointslices"}:
+        links += _first(versions(recorder, key), "endpoint", lambda piece: _serves(piece, pod))
+    return sorted(links, key=lambda link: link.at)
+
+
+def _link(step: str, change: Change) -> Link:
+    return Link(step, round(change.at * 1000), change.revision, change.key.resource, change.key.name, change.writer)
+
+
+def _owners(recorder: Recorder, obj: Obj, namespace: str, before: int) -> Iterator[Link]:
+    """The last change of the specification of each owner, up to the first, before a revision."""
+    owner = next((one for one in obj["metadata"].get("ownerReferences") or () if one.get("controller")), None)
+    if owner is None or owner["kind"] not in OWNERS:
+        return
+    key = ObjectKey(OWNERS[owner["kind"]], namespace, owner["name"])
+    meant: Change | None = None
+    generation = None
+    found = recorder.get(key)
+    for change, then in versions(recorder, key):
+        if change.revision < before and then["metadata"].get("generation") != generation:
+            meant, generation, found = change, then["metadata"].get("generation"), dict(then)
+    if found is not None:
+        yield from _owners(recorder, found, namespace, meant.revision if meant is not None else before)
+    if meant is not None:
+        yield _link("apply" if not _controlled(found) else "owner", meant)
+
+
+def _controlled(obj: Obj | None) -> bool:
+    return obj is not None and any(one.get("controller") for one in obj["metadata"].get("ownerReferences") or ())
+
+
+def _first(lives: Sequence[tuple[Change, Obj]], step: str, holds: Any) -> list[Link]:
+    """The change with which something began to hold; nothing where it held when recording began."""
+    for place, (change, obj) in enumerate(lives):
+        if holds(obj):
+            return [_link(step, change)] if place or change.type == ADDED or not _held_before(change, holds) else []
+    return []
+
+
+def _held_before(change: Change, holds: Any) -> bool:
+    return change.text_before is not None and holds(orjson.loads(change.text_before))
+
+
+def _running(pod: Obj) -> bool:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return bool(statuses) and all("running" in (one.get("state") or {}) for one in statuses)
+
+
+def _ready(pod: Obj) -> bool:
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in (pod.get("status") or {}).get("conditions") or ())
+
+
+def _serves(piece: Obj, pod: ObjectKey) -> bool:
+    return any(
+        (one.get("targetRef") or {}).get("name") == pod.name
+        and piece["metadata"]["namespace"] == pod.namespace
+        and (one.get("conditions") or {}).get("ready") is not False
+        for one in piece.get("endpoints") or ()
+    )

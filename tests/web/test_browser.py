@@ -1,0 +1,130 @@
+"""The page in a real browser: a thousand pods, a keyboard, both languages, the past. Skipped without Chromium or Playwright."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from knarr.api.apps.v1 import apps_pb2 as apps
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.meta.v1 import meta_pb2 as meta
+from services.web.server import PageServer
+from tests.apiserver.rest.live import LiveServer
+from tests.web.conftest import followed
+
+pytestmark = pytest.mark.browser
+PODS = 1000
+# On a machine that has nothing else to do it takes less than one second, and a change a fifth of one.
+PATIENT_MS = 30_000
+
+
+@pytest.fixture
+async def screen(page: PageServer) -> AsyncIterator[Any]:
+    """A page of a browser that has come by a link; what it has against the page or its policies fails the test."""
+    playwright = pytest.importorskip("playwright.async_api", reason="`pip install playwright` brings what drives a browser")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium: `apt-get install chromium`")
+    said: list[str] = []
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        screen = await browser.new_page(locale="en-US")
+        screen.set_default_timeout(PATIENT_MS)
+        screen.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        screen.on("pageerror", lambda error: said.append(str(error)))
+        await followed(page)
+        await screen.goto(page.link)
+        await screen.wait_for_selector(".state.live")
+        yield screen
+        await browser.close()
+    # Without metrics (404) and without components (503) the page says so: that is no fault of its.
+    assert [words for words in said if "status of 404" not in words and "status of 503" not in words] == []
+
+
+@pytest.fixture(scope="module")
+def crowd(cluster: LiveServer) -> LiveServer:
+    """A node with a thousand pods of one owner."""
+
+    async def fill() -> None:
+        client = cluster.client
+        ready = core.NodeCondition(type="Ready", status="True")
+        allocatable = {"cpu": {"string": "64"}, "memory": {"string": "256Gi"}}
+        node = await client.create(core.Node(metadata=meta.ObjectMeta(name="node-1")))
+        node.status.conditions.append(ready)
+        for name, amount in allocatable.items():
+            node.status.allocatable[name].string = amount["string"]
+        await client.update(node, subresource="status")
+        labels = {"app": "web"}
+        owner = meta.OwnerReference(api_version="apps/v1", kind="ReplicaSet", name="web", uid="1", controller=True)
+        container = core.Container(name="web", image="web:1")
+        for number in range(PODS):
+            metadata = meta.ObjectMeta(name=f"web-{number:04}", namespace="default", labels=labels, owner_references=[owner])
+            await client.create(core.Pod(metadata=metadata, spec=core.PodSpec(node_name="node-1", containers=[container])))
+
+    cluster.call(fill())
+    return cluster
+
+
+async def run(cluster: LiveServer, name: str) -> None:
+    """Says of a pod that it runs and is ready, as its kubelet would."""
+    pod = cluster.call(cluster.client.get(core.Pod, name, "default"))
+    pod.status.phase = "Running"
+    pod.status.conditions.append(core.PodCondition(type="Ready", status="True"))
+    cluster.call(cluster.client.update(pod, subresource="status"))
+
+
+async def test_a_thousand_pods_and_each_change(crowd: LiveServer, page: PageServer, screen: Any) -> None:
+    began = time.monotonic()
+    await screen.reload()
+    await screen.wait_for_function(f"document.querySelectorAll('main .pod').length === {PODS}")
+    painted = time.monotonic() - began
+    pod = "main .pod[aria-label^='default/web-0500,']"
+    assert "look-busy" in await screen.get_attribute(pod, "class")
+    began = time.monotonic()
+    await run(crowd, "web-0500")
+    await screen.wait_for_selector(f"{pod}.look-good")
+    print(f"{PODS} pods after {painted:.2f} s, a change after {time.monotonic() - began:.3f} s")
+    assert "node-1" in await screen.inner_text("main .card h3") and "ReplicaSet default/web (1000)" in await screen.inner_text("main .card")
+    crowd.call(crowd.client.delete(core.Pod, "web-0999", "default", grace_period_seconds=0))
+    await screen.wait_for_function(f"document.querySelectorAll('main .pod').length === {PODS - 1}")
+
+
+async def test_a_keyboard_is_enough(crowd: LiveServer, screen: Any) -> None:
+    first = "main .pod[aria-label^='default/web-0000,']"
+    await screen.focus(first)
+    await screen.keyboard.press("ArrowRight")
+    assert (await screen.evaluate("document.activeElement.ariaLabel")).startswith("default/web-0001,")
+    await screen.keyboard.press("Enter")
+    await screen.wait_for_selector("aside h2:focus")
+    assert await screen.inner_text("aside h2") == "Pod default/web-0001"
+    await screen.keyboard.press("Escape")
+    await screen.wait_for_selector("aside", state="detached")
+
+
+async def test_korean_and_dark(crowd: LiveServer, screen: Any) -> None:
+    light = await screen.evaluate("getComputedStyle(document.body).backgroundColor")
+    await screen.select_option("header select >> nth=1", "ko")
+    await screen.select_option("header select >> nth=2", "dark")
+    assert await screen.inner_text("header nav [aria-current]") == "지도"
+    assert await screen.get_attribute("html", "lang") == "ko"
+    assert await screen.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+async def test_the_cluster_as_it_was_is_shown_and_left(crowd: LiveServer, screen: Any) -> None:
+    await screen.wait_for_selector("main .card")
+    deployment = apps.Deployment(metadata=meta.ObjectMeta(name="later", namespace="default"))
+    deployment.spec.selector.match_labels["app"] = "later"
+    deployment.spec.template.metadata.labels["app"] = "later"
+    deployment.spec.template.spec.containers.append(core.Container(name="web", image="web:1"))
+    crowd.call(crowd.client.create(deployment))
+    await screen.click("header nav button >> nth=1")
+    await screen.click("main .changes button:has-text('Deployment default/later')")
+    await screen.wait_for_selector("main .changes td")
+    await screen.click("main .changes button:has-text('See the cluster then')")
+    await screen.wait_for_selector("main .notice:has-text('as it was at revision')")
+    await screen.click("main .notice button")
+    await screen.wait_for_selector("main .notice", state="detached")
