@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network
 
 from knarr.api.core.v1 import core_pb2 as core
+
+# Of a cluster of many nodes: the ranges of all are looked at for each that comes.
+REMEMBERED = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,9 @@ class ClusterRange:
 
 def ranges_of(node: core.Node) -> Iterator[IPv4Network]:
     """The IPv4 ranges that a node has, however they came there."""
-    for text in {node.spec.pod_cidr, *node.spec.pod_cidrs} - {""}:
-        try:
-            yield IPv4Network(text, strict=False)
-        except ValueError:
-            continue
+    for text in _texts(node):
+        if (found := _network(text)) is not None:
+            yield found
 
 
 def has_range(node: core.Node) -> bool:
@@ -66,9 +68,33 @@ def has_range(node: core.Node) -> bool:
 
 def rivals(node: core.Node, others: Iterable[core.Node]) -> list[str]:
     """Names of the nodes whose ranges overlap this one's."""
-    mine = list(ranges_of(node))
+    mine, own = _spans(node), node.metadata.uid
     return sorted(
         other.metadata.name
         for other in others
-        if other.metadata.uid != node.metadata.uid and any(one.overlaps(two) for one in mine for two in ranges_of(other))
+        if any(first <= end and begin <= last for first, last in _spans(other) for begin, end in mine) and other.metadata.uid != own
     )
+
+
+def _spans(node: core.Node) -> list[tuple[int, int]]:
+    return [span for text in _texts(node) if (span := _span(text)) is not None]
+
+
+def _texts(node: core.Node) -> set[str]:
+    return {node.spec.pod_cidr, *node.spec.pod_cidrs} - {""}
+
+
+@lru_cache(REMEMBERED)
+def _network(text: str) -> IPv4Network | None:
+    """None for what is none, such as a range of IPv6."""
+    try:
+        return IPv4Network(text, strict=False)
+    except ValueError:
+        return None
+
+
+@lru_cache(REMEMBERED)
+def _span(text: str) -> tuple[int, int] | None:
+    """The first and the last address of a range, as numbers: they are compared in a tenth of the time."""
+    found = _network(text)
+    return None if found is None else (int(found.network_address), int(found.broadcast_address))
