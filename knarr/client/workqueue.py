@@ -78,21 +78,22 @@ class Delays(Generic[K]):
 
     def __init__(self, due: Callable[[K], None]) -> None:
         self._due = due
-        self._timers: dict[K, asyncio.TimerHandle] = {}
+        # With the loop's time at which each is due: uvloop's own handle does not tell of a time that has come.
+        self._timers: dict[K, tuple[float, asyncio.Handle]] = {}
 
     def set(self, key: K, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        timer = self._timers.get(key)
-        if timer is not None:
-            if timer.when() <= loop.time() + seconds:
+        due, known = loop.time() + max(seconds, 0.0), self._timers.get(key)
+        if known is not None:
+            if known[0] <= due:
                 return
-            timer.cancel()
-        self._timers[key] = loop.call_later(max(seconds, 0.0), self._fire, key)
+            known[1].cancel()
+        self._timers[key] = due, loop.call_at(due, self._fire, key)
 
     def cancel(self, key: K) -> None:
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
+        known = self._timers.pop(key, None)
+        if known is not None:
+            known[1].cancel()
 
     def clear(self) -> None:
         for key in list(self._timers):
@@ -100,8 +101,8 @@ class Delays(Generic[K]):
 
     def remaining(self, key: K) -> float | None:
         """Seconds until a key is due; None when no time is set."""
-        timer = self._timers.get(key)
-        return None if timer is None else max(timer.when() - asyncio.get_running_loop().time(), 0.0)
+        known = self._timers.get(key)
+        return None if known is None else max(known[0] - asyncio.get_running_loop().time(), 0.0)
 
     def __len__(self) -> int:
         return len(self._timers)

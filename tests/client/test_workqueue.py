@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.client.workqueue import Delays, WorkQueue
+from tests.support.loops import new_uvloop
 from tests.support.virtual_time import run, virtual_time
 
 
@@ -55,6 +56,23 @@ async def test_the_earliest_delay_counts() -> None:
     assert delays.remaining("a") == 5 and delays.remaining("b") is None
     await asyncio.sleep(100)
     assert fired == [("a", 5.0)] and len(delays) == 0
+
+
+def test_a_delay_that_is_over_at_once_may_be_asked_about() -> None:
+    """By uvloop, which components run on."""
+
+    async def main() -> None:
+        fired: list[str] = []
+        delays: Delays[str] = Delays(fired.append)
+        delays.set("a", 0.0)
+        delays.set("a", 5.0)
+        assert delays.remaining("a") == 0.0
+        while not fired:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert (fired, len(delays)) == (["a"], 0)
+
+    with asyncio.Runner(loop_factory=new_uvloop) as runner:
+        runner.run(main())
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.sampled_from("abc")), max_size=30), st.integers(1, 4))

@@ -17,6 +17,7 @@ from services.apiserver.storage.wire.channel import Address, Channel, Limits, Qu
 from services.apiserver.storage.wire.frames import ProtocolError
 from services.apiserver.storage.wire.streams import STREAM_WINDOW_BYTES, CallError, Stream
 from tests.apiserver.storage.peer import HEAD, LIMITS, WELL, Peer, played
+from tests.support.loops import new_uvloop
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.timeout(60)
@@ -88,6 +89,31 @@ async def test_many_ask_at_once_and_are_answered_in_any_order() -> None:
     async with played(play) as channel:
         asks = [range_of(channel).ask(rpc.RangeRequest(limit=number), SECONDS) for number in range(20)]
         assert [found.count for found in await asyncio.gather(*asks)] == list(range(20))
+
+
+def test_a_call_whose_time_is_over_does_not_refuse_the_next_one() -> None:
+    """By uvloop, which components run on: where it was held up, the time of what waits is over before it is sent."""
+
+    async def play(peer: Peer) -> None:
+        await peer.greet()
+        stream, _ = await peer.request()
+        peer.answer(stream, answer(1))
+        while True:
+            found = await peer.next()
+            if found.kind == frames.HEADERS:
+                stream = found.stream
+            if found.kind == frames.DATA and found.stream == stream:
+                peer.answer(stream, answer(2))
+
+    async def main() -> None:
+        async with played(play) as channel:
+            assert (await range_of(channel).ask(ASK, SECONDS)).count == 1
+            late, asked = asyncio.gather(error_of(channel, 0.0)), range_of(channel).ask(ASK, SECONDS)
+            assert (await asked).count == 2
+            assert [error.code() for error in await late] == [grpc.StatusCode.DEADLINE_EXCEEDED]
+
+    with asyncio.Runner(loop_factory=new_uvloop) as runner:
+        runner.run(main())
 
 
 async def test_no_more_is_sent_than_the_peer_takes() -> None:

@@ -54,7 +54,9 @@ class Session(asyncio.Protocol):
         self._heard = 0.0
         self._pinged = False
         self._pinging: asyncio.TimerHandle | None = None
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._sweeping: asyncio.Handle | None = None
+        # When it is due, on the loop's clock. uvloop's own handle does not tell of a time that has come.
+        self._sweep_at = 0.0
         self._why = "the connection was closed"
 
     # Calls
@@ -147,10 +149,10 @@ class Session(asyncio.Protocol):
     def _watch_deadline(self, deadline: float) -> None:
         """One timer for all calls."""
         timer = self._sweeping
-        if deadline < frames.LIMIT and (timer is None or timer.when() > deadline + SWEEP_SECONDS):
+        if deadline < frames.LIMIT and (timer is None or self._sweep_at > deadline + SWEEP_SECONDS):
             if timer is not None:
                 timer.cancel()
-            self._sweeping = self._loop.call_at(deadline, self._sweep)
+            self._sweeping, self._sweep_at = self._loop.call_at(deadline, self._sweep), deadline
 
     def _sweep(self) -> None:
         self._sweeping = None
