@@ -35,6 +35,7 @@ MEASUREMENTS = {
     "bench.controllers:one_job": ["job-1000"],
     "bench.controllers:namespace_deleted": ["namespace-1000"],
     "bench.controllers:idle": ["idle-5000"],
+    "bench.hollow_curve:ten_deployments": ["hollow-1000-rest", "hollow-10000", "hollow-10000-memory"],
     "bench.autoscaling:autoscale_decision": ["autoscale-decision"],
     "bench.api:api_rates": ["api-get", "api-list", "api-create"],
     "bench.api:watch_fanout": ["watch-fanout"],
