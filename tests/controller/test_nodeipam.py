@@ -188,3 +188,13 @@ async def test_two_that_wish_the_same_do_not_both_get_it() -> None:
         c.api.seed(wishing("one", "10.244.7.0/24"), wishing("two", "10.244.7.0/24"))
         await c.until(lambda: all_have_one(c))
         assert sorted(ranges(c.api).values()) == ["10.244.7.0/24", "10.244.8.0/24"]
+
+
+@virtual_time
+async def test_many_that_come_at_once_are_given_a_range_each() -> None:
+    async with cluster(kubelet=False) as c:
+        c.api.seed(*(wishing(f"wishing-{number}", f"10.244.{100 + number // 2}.0/24") for number in range(20)))
+        c.api.seed(*(node_with(f"plain-{number}") for number in range(20)))
+        await c.until(lambda: all_have_one(c))
+        # Of two that wish for the same, and of one that wishes for what was the next, one gets it.
+        assert len(set(ranges(c.api).values())) == 40

@@ -38,7 +38,9 @@ class NodeIpamController(Controller):
         # By the node's uid; those whose write was answered, too.
         self._given: set[str] = set()
         self._promised: dict[str, IPv4Network] = {}
+        # The range that was given last; until one is, the highest that a node has.
         self._last: IPv4Network | None = None
+        self._newest: IPv4Network | None = None
         # Nodes that wait for a range to become free, and those told that theirs overlaps another's.
         self._waiting: set[str] = set()
         self._rivals: set[str] = set()
@@ -68,10 +70,11 @@ class NodeIpamController(Controller):
             # The cache has not seen it yet.
             return None
         nodes = await self._live_nodes()
+        holders = self._holders(nodes)
         failed: StatusError | None = None
         for node in sorted((found for found in nodes if not has_range(found)), key=_age):
             try:
-                await self._serve(node, nodes)
+                await self._serve(node, holders)
             except StatusError as error:
                 if node.metadata.name == key.name:
                     failed = error
@@ -100,29 +103,36 @@ class NodeIpamController(Controller):
             if not token:
                 return found
 
-    async def _serve(self, node: core.Node, nodes: list[core.Node]) -> None:
-        if node.metadata.uid in self._given:
-            return
-        given = self._choose(node, nodes)
-        if given is None:
-            self._refuse(node)
-        else:
-            await self._give(node, given)
-
-    def _choose(self, node: core.Node, nodes: list[core.Node]) -> IPv4Network | None:
-        """The range promised to the node, or one that is neither given nor promised."""
+    def _holders(self, nodes: list[core.Node]) -> dict[int, str]:
+        """Which parts of the cluster's range are taken: by number, the uid of the node that it is promised to, and nothing for what a node
+        has. Made once for all that are served: many come at once, and there may be thousands."""
         assert self._range is not None
         alive = {found.metadata.uid for found in nodes}
         self._promised = {uid: network for uid, network in self._promised.items() if uid in alive}
-        others = [network for uid, network in self._promised.items() if uid != node.metadata.uid]
-        taken = [*others, *(network for found in nodes for network in ranges_of(found))]
-        promised = self._promised.get(node.metadata.uid)
-        if promised is not None and not any(promised.overlaps(network) for network in taken):
-            return promised
-        wish = wished_range(node)
-        if wish is not None and self._range.has_part(wish) and not any(wish.overlaps(network) for network in taken):
-            return wish
-        return self._range.free(taken, self._last or max(taken, default=None))
+        had = [network for found in nodes for network in ranges_of(found)]
+        self._newest = max(had, default=None)
+        promised = {index: uid for uid, network in self._promised.items() for index in self._range.parts([network])}
+        return promised | dict.fromkeys(self._range.parts(had), "")
+
+    async def _serve(self, node: core.Node, holders: dict[int, str]) -> None:
+        if node.metadata.uid in self._given:
+            return
+        given = self._choose(node, holders)
+        if given is None:
+            self._refuse(node)
+        else:
+            await self._give(node, given, holders)
+
+    def _choose(self, node: core.Node, holders: dict[int, str]) -> IPv4Network | None:
+        """The range promised to the node, or one that is neither given nor promised."""
+        assert self._range is not None
+        uid = node.metadata.uid
+        for network in (self._promised.get(uid), wished_range(node)):
+            if network is None or not self._range.has_part(network):
+                continue
+            if all(holders.get(index, uid) == uid for index in self._range.parts([network])):
+                return network
+        return self._range.free_part(holders, self._last or self._newest)
 
     def _refuse(self, node: core.Node) -> None:
         """Until another node leaves; its deletion enqueues those that wait."""
@@ -132,8 +142,10 @@ class NodeIpamController(Controller):
             message = f"Node {name} status is now: CIDRNotAvailable; every range of {self.context.settings.cluster_cidr} is taken"
             self.recorder.event(node, WARNING, "CIDRNotAvailable", message)
 
-    async def _give(self, node: core.Node, given: IPv4Network) -> None:
+    async def _give(self, node: core.Node, given: IPv4Network, holders: dict[int, str]) -> None:
+        assert self._range is not None
         self._promised[node.metadata.uid] = self._last = given
+        holders.update(dict.fromkeys(self._range.parts([given]), node.metadata.uid))
         changed = copy_of(node)
         changed.spec.pod_cidr = str(given)
         changed.spec.pod_cidrs.append(str(given))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network
@@ -28,13 +28,21 @@ class ClusterRange:
         """The first part that overlaps nothing taken, searched from behind ``after`` on and around, so that one that
         was given back rests for as long as it can; None when all are taken.
         """
-        used = {index for network in taken for index in self._parts(network)}
+        return self.free_part({*self.parts(taken)}, after)
+
+    def free_part(self, used: Collection[int], after: IPv4Network | None = None) -> IPv4Network | None:
+        """The same, given the numbers of the parts that are used."""
         count = 1 << (self.node_prefix - self.network.prefixlen)
         start = max(self._parts(after), default=-1) + 1 if after is not None else 0
         if len(used) >= count:
             return None
         index = next(index % count for index in range(start, start + count) if index % count not in used)
         return self._part(index)
+
+    def parts(self, networks: Iterable[IPv4Network]) -> Iterator[int]:
+        """The numbers of the parts that these reach into; one may come again."""
+        for network in networks:
+            yield from self._parts(network)
 
     def has_part(self, network: IPv4Network) -> bool:
         """Whether it is one of the parts."""
