@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
 from knarr.api.cri.v1 import container_pb2 as cri
@@ -30,25 +30,9 @@ from services.kubelet.runtime.cri.processes import EngineProcesses
 from services.kubelet.runtime.cri.sandboxes import EngineSandboxes
 from services.kubelet.runtime.cri.settings import CriSettings
 from services.kubelet.runtime.dialing import dial
+from services.kubelet.runtime.engine_runtime import EngineRuntime
 from services.kubelet.runtime.labels import CLUSTER, NODE, pod_of
-from services.kubelet.runtime.network_checks import check_network
-from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
-from services.kubelet.runtime.port import (
-    Check,
-    Container,
-    ExecCheck,
-    Filesystem,
-    Image,
-    LocalImage,
-    LogOptions,
-    NoSuchHandler,
-    PodObservation,
-    ProbeResult,
-    Runtime,
-    RuntimeFailure,
-    Sandbox,
-    Session,
-)
+from services.kubelet.runtime.port import Filesystem, Image, NoSuchHandler, RuntimeFailure, Sandbox
 from services.kubelet.runtime.usage import Storage, Usage
 
 log = logging.getLogger(__name__)
@@ -56,10 +40,16 @@ log = logging.getLogger(__name__)
 RECONNECT_SECONDS = 0.25
 
 
-class CriRuntime(Runtime):
+class CriRuntime(EngineRuntime):
     """One engine. Everything it makes carries the cluster's and the node's label."""
 
+    _observer: EngineObserver
+    _sandboxes: EngineSandboxes
+    _containers: EngineContainers
+    _processes: EngineProcesses
+
     def __init__(self, settings: CriSettings) -> None:
+        super().__init__()
         self._settings = settings
         self._engine = Engine(settings.endpoint, settings.timeout_seconds)
         own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
@@ -75,7 +65,6 @@ class CriRuntime(Runtime):
         self._handlers: tuple[str, ...] = ()
         self._folder = self._cgroup_driver = ""
         self._reads_cdi = False
-        self._started = asyncio.Event()
 
     @property
     def strict_groups(self) -> bool:
@@ -83,15 +72,6 @@ class CriRuntime(Runtime):
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
         self._settings = replace(self._settings, pod_cidr=pod_cidr)
-
-    async def start(self) -> None:
-        try:
-            await self._start()
-        except RuntimeFailure as error:
-            self._observer.set_trouble(str(error))
-            raise
-        self._started.set()
-        self._observer.set_trouble("")
 
     async def _start(self) -> None:
         self._observer.scheme, self._version = await read_version(self._engine)
@@ -139,40 +119,11 @@ class CriRuntime(Runtime):
     def reads_cdi(self) -> bool:
         return self._reads_cdi
 
-    @property
-    def trouble(self) -> str:
-        return self._observer.trouble
-
-    def observe(self, uid: str) -> PodObservation | None:
-        return self._observer.observations.get(uid)
-
-    def observed(self) -> Mapping[str, PodObservation]:
-        return self._observer.observations.pods
-
-    def on_change(self, callback: Callable[[str], None]) -> None:
-        self._observer.observations.on_change(callback)
-
-    async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
-        if plan.handler and plan.handler not in self._handlers:
+    async def _check_handler(self, handler: str) -> None:
+        if handler and handler not in self._handlers:
             self._handlers = (await read_facts(self._engine)).handlers
-            if plan.handler not in self._handlers:
-                raise NoSuchHandler(plan.handler)
-        return await self._sandboxes.create(plan)
-
-    async def remove_sandbox(self, sandbox: Sandbox) -> None:
-        await self._sandboxes.remove(sandbox)
-
-    async def image(self, reference: str) -> Image:
-        return await self._images.get(reference)
-
-    async def images(self) -> list[LocalImage]:
-        return await self._images.all()
-
-    async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
-        return await self._images.pull(reference, auth)
-
-    async def remove_image(self, reference: str) -> None:
-        await self._images.remove(reference)
+            if handler not in self._handlers:
+                raise NoSuchHandler(handler)
 
     async def show_image(self, image: Image, name: str) -> Filesystem | None:
         return await self._image_views.show(image, name)
@@ -180,40 +131,8 @@ class CriRuntime(Runtime):
     async def hide_images(self, keep: Collection[str]) -> list[str]:
         return await self._image_views.hide(keep)
 
-    async def create_container(self, plan: ContainerPlan) -> Container:
-        return await self._containers.create(plan)
-
-    async def start_container(self, container: Container, pod: PodRef) -> None:
-        await self._containers.start(container, pod)
-
-    async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
-        await self._containers.update(container, pod, limits)
-
-    async def pin_container(self, container: Container, pod: PodRef, cpuset: str) -> None:
-        await self._containers.pin(container, pod, cpuset)
-
-    async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
-        await self._containers.stop(container, pod, grace_seconds)
-
-    async def remove_container(self, container: Container, pod: PodRef) -> None:
-        await self._containers.remove(container, pod)
-
-    def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
-        return self._logs.read(container_id, options)
-
-    async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
-        return await self._processes.exec(container_id, command, stdin=stdin, tty=tty)
-
-    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
-        return await self._processes.attach(container_id, stdin=stdin, tty=tty)
-
     async def dial(self, sandbox: Sandbox, port: int) -> socket.socket:
         return await dial(sandbox, await self._sandboxes.pid(sandbox.id), port)
-
-    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
-        if isinstance(check, ExecCheck):
-            return await self._processes.check(container_id, check, timeout_seconds)
-        return await check_network(check, timeout_seconds)
 
     async def usage(self) -> list[Usage]:
         return await self._containers.usage()

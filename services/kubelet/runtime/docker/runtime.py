@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from dataclasses import replace
 
@@ -34,24 +34,9 @@ from services.kubelet.runtime.docker.processes import EngineProcesses
 from services.kubelet.runtime.docker.sandboxes import EngineSandboxes
 from services.kubelet.runtime.docker.settings import DockerSettings
 from services.kubelet.runtime.docker.unstarted import UnstartedContainers
+from services.kubelet.runtime.engine_runtime import EngineRuntime
 from services.kubelet.runtime.labels import CLUSTER, NODE
-from services.kubelet.runtime.network_checks import check_network
-from services.kubelet.runtime.plan import ContainerPlan, Limits, PodRef, SandboxPlan
-from services.kubelet.runtime.port import (
-    Accounts,
-    Check,
-    Container,
-    ExecCheck,
-    Image,
-    LocalImage,
-    LogOptions,
-    PodObservation,
-    ProbeResult,
-    Runtime,
-    RuntimeFailure,
-    Sandbox,
-    Session,
-)
+from services.kubelet.runtime.port import Accounts, Image, RuntimeFailure, Sandbox
 from services.kubelet.runtime.usage import Storage, Usage
 
 log = logging.getLogger(__name__)
@@ -60,10 +45,16 @@ RECONNECT_SECONDS = 0.25
 FACTS_TIMEOUT_SECONDS = 20.0
 
 
-class DockerRuntime(Runtime):
+class DockerRuntime(EngineRuntime):
     """One engine. Everything it makes carries the cluster's and the node's label."""
 
+    _observer: EngineObserver
+    _sandboxes: EngineSandboxes
+    _containers: EngineContainers
+    _processes: EngineProcesses
+
     def __init__(self, settings: DockerSettings) -> None:
+        super().__init__()
         self._settings = settings
         self._engine = Engine(settings.url, settings.timeout_seconds)
         self._own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
@@ -79,7 +70,6 @@ class DockerRuntime(Runtime):
         self._containers = EngineContainers(self._engine, settings, self._own, owned, self._images, self._observer)
         self._processes = EngineProcesses(self._engine, self._observer)
         self._logs = ContainerLogs(EngineLogs(self._engine, self._observer), self._observer, self._facts)
-        self._started = asyncio.Event()
 
     def use_pod_cidr(self, pod_cidr: str) -> None:
         self._settings = replace(self._settings, pod_cidr=pod_cidr)
@@ -89,15 +79,6 @@ class DockerRuntime(Runtime):
     def _may_hide(self) -> bool:
         """Of a pod whose network it does not know the engine tells no use: that is read here, or it must know it."""
         return self._facts.hooks_networks and self._meter.reads_groups
-
-    async def start(self) -> None:
-        try:
-            await self._start()
-        except RuntimeFailure as error:
-            self._observer.set_trouble(str(error))
-            raise
-        self._started.set()
-        self._observer.set_trouble("")
 
     async def _start(self) -> None:
         await self._facts.read(FACTS_TIMEOUT_SECONDS)
@@ -141,28 +122,8 @@ class DockerRuntime(Runtime):
     def handlers(self) -> tuple[str, ...]:
         return self._facts.handlers
 
-    @property
-    def trouble(self) -> str:
-        return self._observer.trouble
-
-    def observe(self, uid: str) -> PodObservation | None:
-        return self._observer.observations.get(uid)
-
-    def observed(self) -> Mapping[str, PodObservation]:
-        return self._observer.observations.pods
-
-    def on_change(self, callback: Callable[[str], None]) -> None:
-        self._observer.observations.on_change(callback)
-
-    async def create_sandbox(self, plan: SandboxPlan) -> Sandbox:
-        await self._facts.check(plan.handler)
-        return await self._sandboxes.create(plan)
-
-    async def remove_sandbox(self, sandbox: Sandbox) -> None:
-        await self._sandboxes.remove(sandbox)
-
-    async def image(self, reference: str) -> Image:
-        return await self._images.get(reference)
+    async def _check_handler(self, handler: str) -> None:
+        await self._facts.check(handler)
 
     async def accounts(self, image: Image) -> Accounts | None:
         return await self._accounts.get(image.id)
@@ -170,50 +131,9 @@ class DockerRuntime(Runtime):
     def export(self, image: Image) -> AsyncIterator[bytes]:
         return self._unstarted.export(image.id)
 
-    async def images(self) -> list[LocalImage]:
-        return await self._images.all()
-
-    async def pull(self, reference: str, auth: Mapping[str, str] | None = None) -> Image:
-        return await self._images.pull(reference, auth)
-
-    async def remove_image(self, reference: str) -> None:
-        await self._images.remove(reference)
-
-    async def create_container(self, plan: ContainerPlan) -> Container:
-        return await self._containers.create(plan)
-
-    async def start_container(self, container: Container, pod: PodRef) -> None:
-        await self._containers.start(container, pod)
-
-    async def update_container(self, container: Container, pod: PodRef, limits: Limits) -> None:
-        await self._containers.update(container, pod, limits)
-
-    async def pin_container(self, container: Container, pod: PodRef, cpuset: str) -> None:
-        await self._containers.pin(container, pod, cpuset)
-
-    async def stop_container(self, container: Container, pod: PodRef, grace_seconds: float) -> None:
-        await self._containers.stop(container, pod, grace_seconds)
-
-    async def remove_container(self, container: Container, pod: PodRef) -> None:
-        await self._containers.remove(container, pod)
-
-    def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[bytes]:
-        return self._logs.read(container_id, options)
-
-    async def exec(self, container_id: str, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
-        return await self._processes.exec(container_id, command, stdin=stdin, tty=tty)
-
-    async def attach(self, container_id: str, *, stdin: bool, tty: bool) -> Session:
-        return await self._processes.attach(container_id, stdin=stdin, tty=tty)
-
     async def dial(self, sandbox: Sandbox, port: int) -> socket.socket:
         inspected = await self._engine.request("GET", f"containers/{sandbox.id}/json")
         return await dial(sandbox, int(inspected["State"]["Pid"]), port)
-
-    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
-        if isinstance(check, ExecCheck):
-            return await self._processes.check(container_id, check, timeout_seconds)
-        return await check_network(check, timeout_seconds)
 
     async def usage(self) -> list[Usage]:
         return await self._meter.usage()
