@@ -10,7 +10,6 @@ It keeps what it was asked in ``calls``, refuses what the contract forbids its c
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,14 +20,14 @@ import grpc.aio
 from knarr.api.csi.v1 import controller_pb2_grpc, identity_pb2, identity_pb2_grpc, node_pb2_grpc
 from knarr.api.pluginregistration.v1 import registration_pb2, registration_pb2_grpc
 from tests.support.csi import controller, node
-from tests.support.csi.faults import Call, Desk, Fault
+from tests.support.csi.driver_server import DriverServer
 from tests.support.csi.storage import Storage
 
 NAME = "disks.example.com"
 PLUGIN = identity_pb2.PluginCapability
 
 
-class CsiDriver(identity_pb2_grpc.IdentityServicer):
+class CsiDriver(DriverServer, identity_pb2_grpc.IdentityServicer):
     """``node_id``: the node whose part it serves; empty: the controller's part alone. ``limit``: volumes at one node at once."""
 
     def __init__(
@@ -44,9 +43,8 @@ class CsiDriver(identity_pb2_grpc.IdentityServicer):
         topology: dict[str, str] | None = None,
         limit: int = 0,
     ) -> None:
-        self.storage, self.socket, self.name = storage, socket, name
-        self.calls: list[Call] = []
-        self.faults: list[Fault] = []
+        super().__init__(socket)
+        self.storage, self.name = storage, name
         self.violations: list[str] = []
         # False: it does not come to be ready.
         self.is_ready = True
@@ -55,59 +53,15 @@ class CsiDriver(identity_pb2_grpc.IdentityServicer):
         self.controller = controller.ControllerServer(storage, controller_can, self.violations, node_expansion=expanding, limit=limit)
         self.node = node.NodeServer(storage, node_id, node_can, self.violations, attaching=attaching, limit=limit) if node_id else None
         self._serves_controller = serves_controller
-        self._server: grpc.aio.Server | None = None
-        self._crashes: set[asyncio.Task[None]] = set()
         if node_id:
             storage.nodes[node_id] = dict(topology or {})
 
-    @property
-    def target(self) -> str:
-        """As gRPC is told of it."""
-        return f"unix:{self.socket}"
-
-    def asked(self, *methods: str) -> list[str]:
-        """The methods that were called, in order: of these, or all."""
-        return [call.method for call in self.calls if not methods or call.method in methods]
-
-    async def __aenter__(self) -> CsiDriver:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        self.socket.parent.mkdir(parents=True, exist_ok=True)
-        self.socket.unlink(missing_ok=True)
-        server = grpc.aio.server(interceptors=[Desk(self.calls, self.faults, self.crash)])
+    def register(self, server: grpc.aio.Server) -> None:
         identity_pb2_grpc.add_IdentityServicer_to_server(self, server)
         if self._serves_controller:
             controller_pb2_grpc.add_ControllerServicer_to_server(self.controller, server)
         if self.node is not None:
             node_pb2_grpc.add_NodeServicer_to_server(self.node, server)
-        server.add_insecure_port(self.target)
-        await server.start()
-        self._server = server
-
-    async def stop(self) -> None:
-        """As a process that ends: its calls break off, and its socket goes."""
-        server = self._server
-        if server is not None:
-            # Its socket goes with it: only then may another listen there.
-            await server.stop(None)
-            if self._server is server:
-                self._server = None
-                self.socket.unlink(missing_ok=True)
-
-    def crash(self) -> None:
-        """Ends at once, from within a call."""
-        task = asyncio.create_task(self.stop())
-        self._crashes.add(task)
-        task.add_done_callback(self._crashes.discard)
-
-    @property
-    def runs(self) -> bool:
-        return self._server is not None
 
     async def GetPluginInfo(self, request: Any, context: Any) -> Any:
         return identity_pb2.GetPluginInfoResponse(name=self.name, vendor_version="1.0.0")

@@ -8,7 +8,6 @@ It keeps what it was asked in ``calls``, and what is ready now in ``ready``, by 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import grpc.aio
 
 from knarr.api.dra.v1 import plugin_pb2 as pb
-from tests.support.csi.faults import Call, Desk, Fault
+from tests.support.csi.driver_server import DriverServer
 
 NAME = "cards.example.com"
 V1, V1BETA1 = "v1.DRAPlugin", "v1beta1.DRAPlugin"
@@ -27,33 +26,16 @@ def one_card(claim: pb.Claim) -> Sequence[pb.Device]:
     return [pb.Device(pool_name="node-1", device_name="card-0", cdi_device_ids=[f"example.com/card={claim.name}"])]
 
 
-class DeviceDriver:
+class DeviceDriver(DriverServer):
     def __init__(self, socket: Path, *, name: str = NAME, service: str = V1) -> None:
-        self.socket, self.name, self.service = socket, name, service
-        self.calls: list[Call] = []
-        self.faults: list[Fault] = []
+        super().__init__(socket)
+        self.name, self.service = name, service
         self.ready: dict[str, str] = {}
         self.devices: Callable[[pb.Claim], Sequence[pb.Device]] = one_card
         # What is done to an answer before it is told: a driver that lies.
         self.twist: Callable[[Any], None] = lambda answer: None
-        self._server: grpc.aio.Server | None = None
-        self._crashes: set[asyncio.Task[None]] = set()
 
-    def asked(self, *methods: str) -> list[str]:
-        """The methods that were called, in order: of these, or all."""
-        return [call.method for call in self.calls if not methods or call.method in methods]
-
-    async def __aenter__(self) -> DeviceDriver:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        self.socket.parent.mkdir(parents=True, exist_ok=True)
-        self.socket.unlink(missing_ok=True)
-        server = grpc.aio.server(interceptors=[Desk(self.calls, self.faults, self.crash)])
+    def register(self, server: grpc.aio.Server) -> None:
         handlers = {
             "NodePrepareResources": grpc.unary_unary_rpc_method_handler(
                 self._prepare, pb.NodePrepareResourcesRequest.FromString, pb.NodePrepareResourcesResponse.SerializeToString
@@ -64,28 +46,6 @@ class DeviceDriver:
         }
         generic = grpc.method_handlers_generic_handler(f"k8s.io.kubelet.pkg.apis.dra.{self.service}", handlers)
         server.add_generic_rpc_handlers((generic,))
-        server.add_insecure_port(f"unix:{self.socket}")
-        await server.start()
-        self._server = server
-
-    async def stop(self) -> None:
-        """As a process that ends: its calls break off, and its socket goes."""
-        server = self._server
-        if server is not None:
-            await server.stop(None)
-            if self._server is server:
-                self._server = None
-                self.socket.unlink(missing_ok=True)
-
-    def crash(self) -> None:
-        """Ends at once, from within a call."""
-        task = asyncio.create_task(self.stop())
-        self._crashes.add(task)
-        task.add_done_callback(self._crashes.discard)
-
-    @property
-    def runs(self) -> bool:
-        return self._server is not None
 
     async def _prepare(self, request: Any, context: Any) -> Any:
         answer = pb.NodePrepareResourcesResponse()
