@@ -22,7 +22,6 @@ LISTED_PODS, MADE_AT_ONCE = 100, 25
 # Many short ones, each side first in every second: what else the machine does befalls both.
 ROUNDS, ROUND_SECONDS = 11, 2
 LIMIT = 1.10
-POLL_SECONDS, READY_SECONDS = 0.1, 60.0
 POLICY = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n"
 # Requests of people, who are not exempt from fairness.
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
@@ -86,25 +85,13 @@ async def alone(*options: str) -> AsyncIterator[Asked]:
             side.start("apiserver")
             async with session(side.data_dir / "ca.crt", "secret-of-admin") as shown:
                 server = Server(side.server, "secret-of-admin", shown)
-                deadline = time.monotonic() + READY_SECONDS
-                while not await _is_ready(server):
-                    if time.monotonic() > deadline:
-                        raise RuntimeError("the API server did not become ready:\n" + (side.data_dir / "apiserver.log").read_text()[-4000:])
-                    await asyncio.sleep(POLL_SECONDS)
+                await server.wait_until_ready(lambda: (side.data_dir / "apiserver.log").read_text()[-4000:])
                 await server.request("POST", ACCOUNTS, {"metadata": {"name": "default"}, "automountServiceAccountToken": False})
                 await server.request("POST", CONFIG_MAPS, config_map("one"))
                 await server.request("POST", BINDINGS, VIEWERS)
                 yield side, server
         finally:
             await asyncio.to_thread(side.stop)
-
-
-async def _is_ready(server: Server) -> bool:
-    try:
-        async with server.session.get(f"{server.server}/readyz") as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 async def audit_overhead() -> list[Result]:

@@ -9,7 +9,7 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ RANGES = {
     "load-balancer-pool": "10.99.0.0/24",
 }
 TIMEOUT_SECONDS = 90.0
+READY_SECONDS, READY_POLL_SECONDS = 60.0, 0.1
 
 
 async def run(*command: str, stdin: bytes | None = None) -> str:
@@ -59,6 +60,21 @@ class Server:
             if answer.status >= 400:
                 raise RuntimeError(f"{method} {path}: {parsed.get('message')}")
             return parsed
+
+    async def wait_until_ready(self, log: Callable[[], str]) -> None:
+        """Raises RuntimeError with what ``log`` tells where a server that has just started does not come to be ready."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not await self._is_ready():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the API server did not become ready:\n{log()}")
+            await asyncio.sleep(READY_POLL_SECONDS)
+
+    async def _is_ready(self) -> bool:
+        try:
+            async with self.session.get(f"{self.server}/readyz") as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
     async def watch_until(self, path: str, done: Any) -> float:
         """Follows a collection until ``done(event)``; the time.monotonic() of that event."""

@@ -7,7 +7,7 @@ the one with a field of its own comes last. An annotation that cannot be read sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -187,13 +187,19 @@ def _pairs(parts: _Parts) -> Iterable[tuple[str, str]]:
     return [(flat, nested) for flat, nested in found if flat]
 
 
-def _flat(metric: Any, found: M, table: dict[str, _Parts], inner: str) -> M:
+def _sources(metric: Any, found: Any, table: dict[str, _Parts]) -> Iterator[tuple[Any, Any, _Parts]]:
+    """The sources that a metric names, each with its counterpart in ``found``, which has what both call the same."""
     for name, parts in table.items():
         if not metric.HasField(name):
             continue
         source, target = getattr(metric, name), getattr(found, name)
         target.SetInParent()
         copied(source, target, [field for field in ("name", "container") if field in source.DESCRIPTOR.fields_by_name])
+        yield source, target, parts
+
+
+def _flat(metric: Any, found: M, table: dict[str, _Parts], inner: str) -> M:
+    for source, target, parts in _sources(metric, found, table):
         for flat, nested in _pairs(parts):
             copied(getattr(source, inner), target, {nested: flat})
         if parts.metric:
@@ -204,12 +210,7 @@ def _flat(metric: Any, found: M, table: dict[str, _Parts], inner: str) -> M:
 
 
 def _nested(metric: Any, found: M, table: dict[str, _Parts], inner: str) -> M:
-    for name, parts in table.items():
-        if not metric.HasField(name):
-            continue
-        source, target = getattr(metric, name), getattr(found, name)
-        target.SetInParent()
-        copied(source, target, [field for field in ("name", "container") if field in source.DESCRIPTOR.fields_by_name])
+    for source, target, parts in _sources(metric, found, table):
         given = {flat: nested for flat, nested in _pairs(parts) if source.HasField(flat)}
         for flat, nested in given.items():
             # Some of v1's numbers are always written: beside another one, zero means that there is none.
