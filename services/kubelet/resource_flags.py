@@ -33,6 +33,11 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
         " (default: %(default)s)",
     )
     group.add_argument("--max-pods", type=number(0, 1 << 20), default=110, metavar="N", help="most pods (default: %(default)s)")
+    _add_eviction_flags(group)
+    _add_image_flags(group)
+
+
+def _add_eviction_flags(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--eviction-hard",
         type=checked(lambda text: parse_amounts(text, "<", zero=True)),
@@ -75,6 +80,9 @@ def add_resource_flags(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="how long MemoryPressure, DiskPressure and PIDPressure stay true after their cause has gone (default: 5m0s)",
     )
+
+
+def _add_image_flags(group: argparse._ActionsContainer) -> None:
     for name, default, help_text in (
         (
             "--image-gc-high-threshold",

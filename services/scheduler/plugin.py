@@ -67,6 +67,15 @@ class Impossible(Exception):
     """A pod can be placed on no node: the words of the event."""
 
 
+def why_impossible(look: Callable[[], object]) -> str:
+    """The words of the ``Impossible`` that a look at a pod ends with; empty where it does not."""
+    try:
+        look()
+    except Impossible as error:
+        return str(error)
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Lack:
     """In whole units (see ``knarr.objects.amounts``): what a pod asks for, what is free and how much there is in all."""

@@ -20,7 +20,7 @@ from knarr.objects.owners import owner_reference
 from services.scheduler.backing import BACKED_BY, backing
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_ALLOCATABLE, NODE_LABELS, NODE_NAME, Part, Subject
-from services.scheduler.plugin import Change, Cluster, Impossible, Plugin, Release, Scores, normalized
+from services.scheduler.plugin import Change, Cluster, Impossible, Plugin, Release, Scores, normalized, why_impossible
 from services.scheduler.plugins.dynamicresources.arguments import DynamicResourcesArgs
 from services.scheduler.plugins.dynamicresources.binding import DeviceBinding, Lost, given
 from services.scheduler.plugins.dynamicresources.claims import Variants, claims_of, is_there
@@ -75,11 +75,7 @@ class DynamicResources(ToldTogether, Plugin):
         return Allocator(self.cluster, self._args.filter_timeout)
 
     def impossible(self, pod: PodFacts) -> str:
-        try:
-            claims_of(pod, self.cluster)
-        except Impossible as error:
-            return str(error)
-        return ""
+        return why_impossible(lambda: claims_of(pod, self.cluster))
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         if not pod.devices:

@@ -19,7 +19,7 @@ from knarr.objects.binding import SELECTED_NODE, can_reach, claimed, is_fully_bo
 from knarr.objects.copies import copy_of
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import NODE_LABELS, NODE_NAME, Part, Subject
-from services.scheduler.plugin import Change, Cluster, Impossible, Plugin
+from services.scheduler.plugin import Change, Cluster, Impossible, Plugin, why_impossible
 from services.scheduler.plugins.volumebinding.arguments import VolumeBindingArgs
 from services.scheduler.plugins.volumebinding.claims import Claims, Unbound, claims_of
 from services.scheduler.plugins.volumebinding.room import Room, has_room, room_for
@@ -92,11 +92,7 @@ class VolumeBinding(ToldTogether, Plugin):
         self._roomy = RowCache(self.reads, has_room, np.bool_)
 
     def impossible(self, pod: PodFacts) -> str:
-        try:
-            claims_of(pod, self.cluster)
-        except Impossible as error:
-            return str(error)
-        return ""
+        return why_impossible(lambda: claims_of(pod, self.cluster))
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         if not pod.claims:

@@ -17,7 +17,7 @@ from knarr.objects.labels import REGION, ZONE
 from knarr.objects.volumes import WAIT_FOR_FIRST_CONSUMER, storage_class_of
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_LABELS, Part, Subject
-from services.scheduler.plugin import Change, Cluster, Impossible, Plugin
+from services.scheduler.plugin import Change, Cluster, Impossible, Plugin, why_impossible
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.row_cache import RowCache
 
@@ -51,11 +51,7 @@ class VolumeZone(Plugin):
         self._within = RowCache(self.reads, is_within, np.bool_)
 
     def impossible(self, pod: PodFacts) -> str:
-        try:
-            self._places(pod)
-        except Impossible as error:
-            return str(error)
-        return ""
+        return why_impossible(lambda: self._places(pod))
 
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         try:
