@@ -31,8 +31,8 @@ SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def kube_scheduler(server: LiveServer, folder: Path) -> Iterator[None]:
-    with _process("kube-scheduler", server, folder):
+def kube_scheduler(server: LiveServer, folder: Path, *options: str) -> Iterator[None]:
+    with _process("kube-scheduler", server, folder, *options):
         yield
 
 

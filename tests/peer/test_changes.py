@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from typing import Any
@@ -13,11 +12,10 @@ import urllib3
 from tests.peer.comparison import Explained, Schema, differences
 from tests.peer.objects import collection_of, inputs, variation
 from tests.peer.peers import Ask, Peers
+from tests.peer.seeds import seeds
 
 pytestmark = [pytest.mark.peer, pytest.mark.etcd]
 
-# A seed is one batch; ``KNARR_PEER_SEEDS=1-50`` runs more.
-FIRST, LAST = (int(part) for part in os.environ.get("KNARR_PEER_SEEDS", "1-1").split("-"))
 BATCH = 60
 # What is done, and the type of its body.
 WAYS = {
@@ -33,7 +31,7 @@ STAY = ("Namespace", "PersistentVolume", "PersistentVolumeClaim")
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("seed", range(FIRST, LAST + 1))
+@pytest.mark.parametrize("seed", seeds("1-1"))
 def test_both_change_alike(peers: Peers, schema: Schema, explained: Explained, way: str, seed: int) -> None:
     rng = random.Random(f"{way}-{seed}")
     known = [

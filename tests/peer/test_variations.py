@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -10,15 +9,14 @@ import pytest
 from tests.peer.comparison import Explained, Schema, differences
 from tests.peer.objects import create, inputs, variation
 from tests.peer.peers import Peers
+from tests.peer.seeds import seeds
 
 pytestmark = [pytest.mark.peer, pytest.mark.etcd]
 
-# A seed is one batch; ``KNARR_PEER_SEEDS=1-50`` runs more.
-FIRST, LAST = (int(part) for part in os.environ.get("KNARR_PEER_SEEDS", "1-4").split("-"))
 BATCH = 150
 
 
-@pytest.mark.parametrize("seed", range(FIRST, LAST + 1))
+@pytest.mark.parametrize("seed", seeds("1-4"))
 def test_both_judge_alike(peers: Peers, schema: Schema, explained: Explained, seed: int) -> None:
     rng = random.Random(seed)
     known = [(name, obj, found) for name, obj in inputs() if (found := schema.of_kind(obj)) and not list(found.newer_fields(obj))]

@@ -1,0 +1,240 @@
+"""Kubernetes' own scheduler, of 1.20, and ours, given the same nodes and pods: which nodes will do, what each of them is worth, and in
+which words it is said that none will.
+
+Theirs binds one pod after the other over our API server, and tells by its log what it thought; ours is asked the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.catalog import RETIRED
+from knarr.objects.copies import copy_of
+from services.scheduler.decide import decide, explain
+from services.scheduler.pod_facts import PodFacts
+from services.scheduler.profile import DEFAULT_SCHEDULER
+from services.scheduler.settings import SchedulerSettings
+from services.scheduler.state import SchedulerState
+from tests.apiserver.rest.live import SETTINGS, LiveServer, running_server
+from tests.peer.control_planes import SECONDS, kube_scheduler, until
+from tests.peer.peers import Ask, Peer
+from tests.peer.seeds import seeds
+from tests.peer.snapshots import NAMESPACES, Snapshot
+from tests.scheduler.objects import Objects
+
+pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
+
+# What 1.20 says of a node (a regular expression of the whole) and newer Kubernetes says otherwise; empty: it says it no more, having said
+# the other thing that it says of the node.
+WORDS = {
+    r"node\(s\) didn't match Pod's node affinity": "node(s) didn't match Pod's node affinity/selector",
+    r"node\(s\) had taint \{(.*)\}, that the pod didn't tolerate": r"node(s) had untolerated taint {\1}",
+    r"node\(s\) didn't match pod affinity/anti-affinity": "",
+}
+# Theirs by ours, with the weights by which they count theirs. Balance is reckoned otherwise since, by the deviation of all resources;
+# what spreading sums up is rounded where 1.20 cut it off; and affinity to pods is scaled between the least and the most that a node has,
+# where 1.20 scaled it between those and nothing.
+SCORES = {
+    "NodeResourcesFit": ("NodeResourcesLeastAllocated", 1),
+    "NodeAffinity": ("NodeAffinity", 1),
+    "TaintToleration": ("TaintToleration", 1),
+}
+_SCORED = re.compile(r"Plugin (\w+) scores on (\S+) => \[(.*)\]")
+_SCORE = re.compile(r"\{(\S+) (-?\d+)\}")
+_COUNTED = re.compile(r"(\d+) (.*?)(?=, \d+ |\.$)")
+
+
+@dataclass(slots=True)
+class Log:
+    """What their scheduler writes while it works."""
+
+    path: Path
+
+    def text(self) -> str:
+        return self.path.read_text(errors="replace")
+
+    def wait_for(self, *lines: str) -> None:
+        deadline = time.monotonic() + SECONDS
+        missing = set(lines)
+        while missing:
+            text = self.text()
+            missing = {line for line in missing if line not in text}
+            assert time.monotonic() < deadline, f"kube-scheduler did not say {sorted(missing)[:3]}"
+            time.sleep(0.02)
+
+    def scores(self, pod: str) -> dict[str, dict[str, int]]:
+        """By plugin what each node that will do is worth to a pod, ``namespace/name``; nothing where there was no choice."""
+        found = {}
+        for plugin, of, nodes in _SCORED.findall(self.text()):
+            if of == pod:
+                found[plugin] = {name: int(score) for name, score in _SCORE.findall(nodes)}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    live: LiveServer
+    api: Peer
+    log: Log
+
+    def create(self, path: str, obj: dict[str, Any]) -> dict[str, Any]:
+        answer = self.api.ask(Ask("POST", path, body=obj))
+        assert answer.status == 201, answer
+        body: dict[str, Any] = answer.body
+        return body
+
+    def delete(self, path: str) -> None:
+        answer = self.api.ask(Ask("DELETE", path, {"gracePeriodSeconds": "0"}))
+        assert answer.status == 200, answer
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("scheduling")
+    settings = dataclasses.replace(SETTINGS, revived_versions=frozenset(RETIRED))
+    with contextlib.ExitStack() as stack:
+        live = stack.enter_context(running_server(folder, in_memory=True, settings=settings))
+        stack.enter_context(kube_scheduler(live, folder, "--vmodule=generic_scheduler=10,eventhandlers=3"))
+        api = stack.enter_context(contextlib.closing(Peer(live)))
+        made = World(live, api, Log(folder / "kube-scheduler.log"))
+        for namespace in NAMESPACES:
+            api.ask(Ask("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace}}))
+            account = {"metadata": {"name": "default"}}
+            assert api.ask(Ask("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", body=account)).status in (201, 409)
+        yield made
+
+
+@pytest.fixture
+def snapshot(world: World, request: pytest.FixtureRequest) -> Iterator[Snapshot]:
+    """One that their scheduler has seen whole."""
+    made = Snapshot.of(request.param)
+    for node in made.nodes:
+        assert world.create("/api/v1/nodes", node)["status"]["allocatable"] == node["status"]["allocatable"]
+    for pod in made.placed:
+        world.create(pods_of(pod), pod)
+    named = (f'add event for node "{node["metadata"]["name"]}"' for node in made.nodes)
+    world.log.wait_for(*named, *(f"add event for scheduled pod {_name(pod)} " for pod in made.placed))
+    yield made
+    for pod in made.placed:
+        world.delete(f"{pods_of(pod)}/{pod['metadata']['name']}")
+    for node in made.nodes:
+        world.delete(f"/api/v1/nodes/{node['metadata']['name']}")
+    gone = (f'delete event for node "{node["metadata"]["name"]}"' for node in made.nodes)
+    world.log.wait_for(*gone, *(f"delete event for scheduled pod {_name(pod)} " for pod in made.placed))
+
+
+def pods_of(pod: Mapping[str, Any]) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
+
+
+def _name(pod: Mapping[str, Any]) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Of a pod: what the nodes that will do are worth, by plugin; ``words`` with their counts where there are none."""
+
+    feasible: frozenset[str]
+    scores: Mapping[str, Mapping[str, int]]
+    words: Mapping[str, int]
+
+
+def theirs(world: World, pod: Mapping[str, Any]) -> Judgement:
+    """Has it scheduled, and takes it away again."""
+    path = f"{pods_of(pod)}/{pod['metadata']['name']}"
+    seen = until(world.api, path, lambda found: bool(found["spec"].get("nodeName") or _refusal(found)))
+    node = seen["spec"].get("nodeName")
+    # What all are worth to it is written before it is bound.
+    scores = world.log.scores(_name(pod))
+    world.delete(path)
+    if not node:
+        return Judgement(frozenset(), {}, counted(_refusal(seen)))
+    world.log.wait_for(f"delete event for scheduled pod {_name(pod)} ")
+    feasible = frozenset(name for nodes in scores.values() for name in nodes) or frozenset({node})
+    return Judgement(feasible, scores, {})
+
+
+def _refusal(pod: Mapping[str, Any]) -> str:
+    told = (one for one in pod["status"].get("conditions", ()) if one["type"] == "PodScheduled" and one["status"] == "False")
+    return next((str(one["message"]) for one in told), "")
+
+
+def counted(message: str) -> dict[str, int]:
+    """How many nodes each reason is of, in the words of newer Kubernetes."""
+    _, _, reasons = message.partition(" nodes are available: ")
+    found = Counter[str]()
+    for count, words in _COUNTED.findall(reasons):
+        for old, new in WORDS.items():
+            if re.fullmatch(old, words):
+                words = re.sub(old, new, words)
+        if words:
+            found[words] += int(count)
+    return found
+
+
+def ours(world: World, pod: Mapping[str, Any]) -> Judgement:
+    """What our scheduler says of a pod that is there, whoever has given it a node."""
+    client = world.live.client
+    nodes, pods = world.live.call(client.list(core.Node)).items, world.live.call(client.list(core.Pod)).items
+    asked = copy_of(next(one for one in pods if f"{one.metadata.namespace}/{one.metadata.name}" == _name(pod)))
+    asked.spec.node_name = ""
+    state = SchedulerState(SchedulerSettings(), Objects(*world.live.call(client.list(core.Namespace)).items), lambda: 0.0)
+    for node in nodes:
+        state.node_changed(None, node)
+    for placed in pods:
+        if placed.metadata.uid != asked.metadata.uid and placed.spec.node_name:
+            state.pod_changed(None, placed)
+    profile, facts = state.profiles[DEFAULT_SCHEDULER], PodFacts.of(asked)
+    verdicts = [verdict for verdict in explain(state.table, profile, facts) if not verdict.refused_by]
+    weights = {plugin.name: weight for plugin, weight in profile.roster(facts).scores}
+    scores: dict[str, dict[str, int]] = {}
+    for verdict in verdicts:
+        for plugin, score in verdict.scores.items():
+            scores.setdefault(plugin, {})[verdict.node] = score // weights[plugin]
+    if not verdicts:
+        return Judgement(frozenset(), {}, counted(decide(state.table, profile, facts, random.Random(0)).summary))
+    return Judgement(frozenset(verdict.node for verdict in verdicts), scores, {})
+
+
+def differences(pod: Mapping[str, Any], they: Judgement, we: Judgement) -> Iterator[str]:
+    name = _name(pod)
+    if they.feasible != we.feasible:
+        yield f"{name}: theirs alone {sorted(they.feasible - we.feasible)}, ours alone {sorted(we.feasible - they.feasible)}"
+        return
+    if they.words != we.words:
+        yield f"{name}: {dict(they.words)} -> {dict(we.words)}"
+    for mine, (plugin, weight) in SCORES.items() if they.scores else ():
+        scored = {node: score // weight for node, score in they.scores[plugin].items()}
+        # Ours says nothing where it makes no difference.
+        if mine in we.scores and we.scores[mine] != scored:
+            yield f"{name}: {mine}: {scored} -> {we.scores[mine]}"
+        elif mine not in we.scores and len(set(scored.values())) > 1:
+            yield f"{name}: {mine}: {scored} -> none"
+
+
+@pytest.mark.parametrize("snapshot", seeds("1-4"), indirect=True, ids=str)
+def test_both_think_the_same_of_each_node(world: World, snapshot: Snapshot) -> None:
+    found: list[str] = []
+    judged = Counter[str]()
+    for pod in snapshot.waiting:
+        world.create(pods_of(pod), pod)
+        we = ours(world, pod)
+        they = theirs(world, pod)
+        found += differences(pod, they, we)
+        judged["refused" if not they.feasible else "scored" if they.scores else "one"] += 1
+    assert not found, "\n".join(found)
+    # Else nothing was compared.
+    assert judged["refused"] and len(judged) > 1, judged
