@@ -100,13 +100,14 @@ class Cluster:
 
     def client(self, user: User) -> Client:
         """The API as somebody sees it, once the API server is there."""
-        apiserver = self._hosts["apiserver"].component
+        apiserver = self.components["apiserver"]
         assert isinstance(apiserver, ApiServer)
         return apiserver.client(user)
 
-    def component(self, name: str) -> Component:
-        """The one of the name that runs, or ran last."""
-        return self._hosts[name].component
+    @property
+    def components(self) -> dict[str, Component]:
+        """By name, those that run, or ran last."""
+        return {name: host.component for name, host in self._hosts.items()}
 
     async def run(self) -> None:
         settings = self._settings

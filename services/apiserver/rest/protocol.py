@@ -97,6 +97,8 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        # Otherwise it keeps a log of its own wherever a program writes any.
+        self.access_log = False
         # What the crowd knows this connection by: the one below TLS, which has entered before its handshake.
         self.entered: asyncio.Transport | None = None
         # The request that is at work; those that were sent ahead wait for it.

@@ -42,6 +42,13 @@ class Streams:
         for watcher in list(self._watchers):
             watcher.end()
 
+    def drop_watches(self) -> int:
+        """Breaks the connections of all watches; answers how many they were."""
+        watchers = list(self._watchers)
+        for watcher in watchers:
+            watcher.drop()
+        return len(watchers)
+
     async def send(self, request: Request, stream: Stream, send: Send) -> None:
         """Writes a stream to its end, or hands it over to a watcher.
 

@@ -126,7 +126,7 @@ class Watcher:
             return True
         logger.warning("a client does not read; its watch is given up")
         self._task = None
-        self._drop()
+        self.drop()
         return False
 
     def end(self, last: bytes = b"") -> None:
@@ -139,9 +139,10 @@ class Watcher:
 
     def _break(self, error: Exception) -> None:
         logger.error("a watch broke", exc_info=error)
-        self._drop()
+        self.drop()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """Ends the answer in the middle, with its connection."""
         self._connection.abort()
         self._leave()
 
