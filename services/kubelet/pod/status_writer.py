@@ -3,7 +3,8 @@
 Between its first sight and its rest a pod has a status for each thing that was done. Most are over before anybody could read them, and
 each costs a write, and all who watch pods its news. So one that passes waits a moment for the next; one that stays is written at once,
 and so is one by which a pod is ready no more: whoever is sent to it meanwhile finds nobody. Where many pods begin together, those that
-pass are written one after the other, so many a second: else they would hold up those that stay, for which everybody waits.
+pass are written one after the other, so many a second: else they would hold up those that stay, for which everybody waits. One by which
+the phase is another, or the pod ready, takes no turns: controllers wait for it, however long a sandbox takes to go.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 0.5
 # How many that pass one kubelet writes a second.
 PASSING_PER_SECOND = 10
-READY = "Ready"
+READY, PENDING = "Ready", "Pending"
 RETRY = Backoff(first_seconds=0.1, limit_seconds=5.0, jitter=0.5)
 
 
@@ -51,6 +52,9 @@ class Turns:
             await due.wait()
         finally:
             self._waiting.pop(due, None)
+
+    def __contains__(self, due: asyncio.Event) -> bool:
+        return due in self._waiting
 
     def _call(self) -> None:
         """Whose turn it is, if it is anybody's yet; the others when theirs has come."""
@@ -83,6 +87,8 @@ class StatusWriter:
         self._idle.set()
         # Nothing is being done that would change the newest status, or somebody waits for its write.
         self._due = asyncio.Event()
+        # How many wait so: nothing that passes meanwhile is to keep them.
+        self._flushing = 0
 
     def publish(self, status: core.PodStatus, *, passes: bool = False) -> None:
         """Takes a status; it is written soon, unless the API has it already. ``passes``: another is about to follow.
@@ -93,7 +99,7 @@ class StatusWriter:
         newest = self._newest()
         if newest is None:
             return
-        if passes and (is_true(status, READY) or not is_true(newest.status, READY)):
+        if passes and not self._flushing and (is_true(status, READY) or not is_true(newest.status, READY)):
             self._due.clear()
         else:
             self._due.set()
@@ -101,6 +107,8 @@ class StatusWriter:
         if status == self._wanted if writing else _merged(newest.status, status) == newest.status:
             return
         self._wanted, self._written = status, None
+        if self._due in self._turns and _is_awaited(newest.status, status):
+            self._due.set()
         self._idle.clear()
         if self._task is None or self._task.done():
             name = f"kubelet/status/{newest.metadata.namespace}/{newest.metadata.name}"
@@ -115,8 +123,12 @@ class StatusWriter:
 
     async def flush(self) -> None:
         """Waits until the last status is written or the pod is gone."""
+        self._flushing += 1
         self._due.set()
-        await self._idle.wait()
+        try:
+            await self._idle.wait()
+        finally:
+            self._flushing -= 1
 
     async def close(self) -> None:
         if self._task is not None:
@@ -154,7 +166,9 @@ class StatusWriter:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._due.wait()
         except TimeoutError:
-            await self._turns.wait(self._due)
+            newest = self._newest()
+            if self._wanted is None or newest is None or not _is_awaited(newest.status, self._wanted):
+                await self._turns.wait(self._due)
 
     def _newest(self) -> core.Pod | None:
         """What the last write answered, unless the informer has seen a newer one."""
@@ -173,6 +187,11 @@ class StatusWriter:
         except StatusError as error:
             log.info("cannot read the pod again", extra={"pod": base.metadata.name, "reason": error.reason})
             return base
+
+
+def _is_awaited(told: core.PodStatus, status: core.PodStatus) -> bool:
+    """Whether others do something once they hear of a status: of an end, of a beginning, of a pod that is ready."""
+    return (told.phase or PENDING) != (status.phase or PENDING) or is_true(told, READY) != is_true(status, READY)
 
 
 def _merged(base: core.PodStatus, wanted: core.PodStatus) -> core.PodStatus:

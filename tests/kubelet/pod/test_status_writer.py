@@ -71,8 +71,10 @@ class Told:
         self.api, self.pod = api, pod
         self.writer = StatusWriter(api.client(), lambda: pod, turns)
 
-    def publish(self, message: str, *, passes: bool) -> None:
-        self.writer.publish(core.PodStatus(phase="Pending", message=message), passes=passes)
+    def publish(self, message: str, *, passes: bool, phase: str = "Pending", ready: bool = False) -> None:
+        status = core.PodStatus(phase=phase, message=message)
+        status.conditions.add(type="Ready", status=str(ready))
+        self.writer.publish(status, passes=passes)
 
     @property
     def written(self) -> list[str]:
@@ -136,6 +138,25 @@ async def test_where_many_pods_begin_together_those_statuses_are_told_first_that
 
 
 @virtual_time
+async def test_nobody_waits_in_a_row_to_tell_of_an_end_or_of_a_pod_that_is_ready() -> None:
+    """Though something is being done for it yet, as its sandbox removed: a Job, or a Service, waits for it."""
+    api, turns = FaultyApi(VirtualClock()), Turns()
+    told = [Told(api, await api.client().create(make_pod(f"web-{number}")), turns) for number in range(33)]
+    for number, one in enumerate(told[:-1]):
+        one.publish(f"begun {number}", passes=True)
+    told[-1].publish("ended", passes=True, phase="Succeeded")
+    await asyncio.sleep(PATIENCE_SECONDS + 0.5 / PASSING_PER_SECOND)
+    assert len(told[0].written) == 2 and "ended" in told[0].written
+    # One of those that wait already, too.
+    told[-2].publish("failed", passes=True, phase="Failed")
+    told[-3].publish("ready", passes=True, phase="Pending", ready=True)
+    await asyncio.sleep(0.1 / PASSING_PER_SECOND)
+    assert told[0].written[2:] == ["failed", "ready"]
+    for one in told:
+        await one.writer.close()
+
+
+@virtual_time
 async def test_that_a_pod_is_ready_no_more_waits_for_nothing() -> None:
     async with telling() as told:
         told.pod.status.conditions.add(type="Ready", status="True")
@@ -151,6 +172,20 @@ async def test_whoever_waits_for_the_write_does_not_wait_for_more() -> None:
         started = asyncio.get_running_loop().time()
         await told.writer.flush()
         assert told.written == ["last"] and asyncio.get_running_loop().time() - started < PATIENCE_SECONDS
+
+
+@virtual_time
+async def test_whoever_waits_for_the_write_waits_for_nothing_that_passes_meanwhile() -> None:
+    async with telling() as told:
+        told.api.fail_next(status_error("ServiceUnavailable", "away"), verb="update", message_type=core.Pod)
+        told.publish("ends", passes=True)
+        started = asyncio.get_running_loop().time()
+        waiting = asyncio.create_task(told.writer.flush())
+        await asyncio.sleep(PATIENCE_SECONDS / 50)
+        told.publish("ends, and its sandbox goes", passes=True)
+        await waiting
+        assert told.written == ["ends, and its sandbox goes"]
+        assert asyncio.get_running_loop().time() - started < PATIENCE_SECONDS
 
 
 @virtual_time
