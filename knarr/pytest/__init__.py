@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def namespace(cluster: AnyCluster) -> Iterator[str]:
     """The name of a namespace of the test's own, with its ServiceAccount. Afterwards it is deleted, with all that is in it."""
     name = cluster.make_namespace()
     yield name
-    cluster.api.request("DELETE", f"/api/v1/namespaces/{name}")
+    cluster.delete_namespace(name)
 
 
 @pytest.fixture
@@ -100,7 +101,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Of a test that fails, why its pods are not ready, and the last events, while its namespace is there."""
     report = yield
     found = getattr(item, "funcargs", {})
-    if report.when == "call" and report.failed and "namespace" in found and "cluster" in found:
+    # Fixtures of these names may be somebody else's: then nothing of a cluster was loaded, or they hold something else.
+    clusters = sys.modules.get("knarr.pytest.clusters")
+    own = clusters is not None and isinstance(found.get("cluster"), clusters.AnyCluster) and isinstance(found.get("namespace"), str)
+    if report.when == "call" and report.failed and own:
         from knarr.pytest.explanation import explained
 
         report.sections.append((f"namespace {found['namespace']}", explained(found["cluster"].api, found["namespace"])))

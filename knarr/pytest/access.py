@@ -28,6 +28,13 @@ class NotFound(Refused):
     """There is no such object."""
 
 
+class Conflict(Refused):
+    """The object's state does not allow it."""
+
+
+KINDS = {404: NotFound, 409: Conflict}
+
+
 class Access:
     """One question at a time, each on a connection of its own."""
 
@@ -38,7 +45,7 @@ class Access:
         self._context.load_cert_chain(files.pki / "admin.crt", files.pki / "admin.key")
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The answer's JSON. Raises NotFound, Refused, OSError."""
+        """The answer's JSON. Raises Refused, or what is below it, and OSError."""
         connection = http.client.HTTPSConnection(self._server, context=self._context, timeout=TIMEOUT_SECONDS)
         try:
             sent = orjson.dumps(body) if body is not None else None
@@ -48,6 +55,5 @@ class Access:
         finally:
             connection.close()
         if answer.status >= 400:
-            kind = NotFound if answer.status == 404 else Refused
-            raise kind(answer.status, str(found.get("message")))
+            raise KINDS.get(answer.status, Refused)(answer.status, str(found.get("message")))
         return found

@@ -8,12 +8,13 @@ import secrets
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from knarr.pytest.access import Access, NotFound
+from knarr.pytest.access import Access, Conflict, NotFound
 from knarr.pytest.faults import Faults, FaultyFace
 from knarr.service.errors import CommandError
 from services.standalone.files import Files
@@ -62,6 +63,11 @@ class AnyCluster:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(POLL_SECONDS)
+
+    def delete_namespace(self, name: str) -> None:
+        """Without waiting until it is empty; one that is gone already, or going, is left at that."""
+        with suppress(NotFound, Conflict):
+            self.api.request("DELETE", f"/api/v1/namespaces/{name}")
 
     def stop(self) -> None:
         """Ends it, and leaves nothing."""

@@ -208,3 +208,46 @@ def test_who_wants_no_cluster_loads_none(runs: pytest.Pytester) -> None:
     runs.makepyfile("import sys\n\ndef test_one():\n    assert not {'grpc', 'google.protobuf', 'knarr.pytest.clusters'} & set(sys.modules)")
     result, found = outcomes(runs)
     assert found == {"passed": 1}, result.stdout.str()
+
+
+def test_fixtures_of_the_same_names_are_left_to_those_who_have_them(runs: pytest.Pytester) -> None:
+    runs.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def cluster():
+            return object()
+
+        @pytest.fixture
+        def namespace():
+            return "mine"
+
+        def test_fails(cluster, namespace):
+            assert namespace == "other"
+        """
+    )
+    result, found = outcomes(runs)
+    assert found == {"failed": 1} and "INTERNALERROR" not in result.stdout.str(), result.stdout.str()
+
+
+def test_a_test_may_delete_its_namespace_itself(runs: pytest.Pytester) -> None:
+    runs.makepyfile(
+        """
+        import time
+
+        def test_deletes(cluster, namespace):
+            path = f"/api/v1/namespaces/{namespace}"
+            cluster.api.request("DELETE", path)
+            names = [namespace]
+            deadline = time.monotonic() + 20
+            while namespace in names and time.monotonic() < deadline:
+                names = [one["metadata"]["name"] for one in cluster.api.request("GET", "/api/v1/namespaces")["items"]]
+            assert namespace not in names
+
+        def test_begins_to_delete(cluster, namespace):
+            cluster.api.request("DELETE", f"/api/v1/namespaces/{namespace}")
+        """
+    )
+    result, found = outcomes(runs)
+    assert found == {"passed": 2}, result.stdout.str()
