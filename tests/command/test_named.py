@@ -201,6 +201,29 @@ def test_a_link_is_followed_and_stays(person: Path) -> None:
     assert (person / ".kube/config").is_symlink() and real.read_text().startswith("# mine\n") and "knarr-dev" in real.read_text()
 
 
+def test_lines_keep_the_ends_that_they_have(person: Path) -> None:
+    path = person / ".kube/config"
+    path.parent.mkdir()
+    mine = b"# mine\r\napiVersion: v1\r\nkind: Config\r\nclusters:\r\n- name: a\r\n  cluster: {}\r\ncurrent-context: a\r\n"
+    path.write_bytes(mine)
+    contexts.add("dev", write_own(person))
+    assert path.read_bytes().startswith(b"# mine\r\napiVersion: v1\r\nkind: Config\r\nclusters:\r\n- name: a\r\n  cluster: {}\r\n")
+    assert contexts.current() == "knarr-dev"
+
+
+def test_a_device_or_a_pipe_is_no_kubeconfig(
+    person: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = person / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setenv("KUBECONFIG", str(pipe))
+    code, _, complaint = run(["up", "--name", "dev", *HOLLOW], monkeypatch, capsys)
+    assert code == 1 and f"{pipe} is no ordinary file" in complaint and started == []
+    with pytest.raises(CommandError, match="is no ordinary file"):
+        contexts.add("dev", write_own(person))
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
 def test_another_programs_lock_is_waited_for_and_told(person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = person / "config"
     lock = person / "config.lock"
@@ -291,6 +314,8 @@ def test_clusters_are_listed_with_what_they_do(monkeypatch: pytest.MonkeyPatch, 
         assert run(["switch", "dev"], monkeypatch, capsys)[0] == 0
         told = {one["name"]: one for one in json.loads(run(["list", "-o", "json"], monkeypatch, capsys)[1])}
         assert {name: one["state"] for name, one in told.items()} == {"broken": "damaged", "dev": "starting", "stopped": "stopped"}
+        code, _, complaint = run(["pause", "dev"], monkeypatch, capsys)
+        assert code == 1 and "is still starting" in complaint and not freezing.is_frozen(running.pid)
         assert told["dev"]["pid"] == running.pid and told["dev"]["current"] and not told["stopped"]["current"]
         (place.data_dir("dev") / "state.json").touch()
         assert run(["list"], monkeypatch, capsys)[1].splitlines()[2].split()[:3] == ["*", "dev", "running"]
@@ -336,6 +361,61 @@ def test_nothing_that_runs_or_is_mounted_is_removed(monkeypatch: pytest.MonkeyPa
     with pytest.raises(CommandError, match=r"kubelet/pods/x is still mounted"):
         making.discard(place.data_dir("dev"))
     assert place.names() == ["dev"]
+
+
+def test_a_linked_cluster_is_not_removed_and_nothing_of_it_is_in_the_way(
+    person: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = person / "big-disk"
+    elsewhere.mkdir()
+    making.reserve(place.data_dir("other"))
+    place.data_dir("dev").symlink_to(elsewhere)
+    making.reserve(place.data_dir("dev"))
+    code, _, complaint = run(["delete", "dev"], monkeypatch, capsys)
+    assert code == 1 and f"is a link to {elsewhere}" in complaint
+    assert place.data_dir("dev").is_symlink() and (elsewhere / "settings.json").exists()
+    assert run(["delete", "other"], monkeypatch, capsys)[0] == 0
+
+
+def test_what_an_earlier_removal_could_not_remove_is_in_nobodys_way(
+    person: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    making.reserve(place.data_dir("dev"))
+    left = place.folder() / f"{place.DOOMED}12345678"
+    left.symlink_to(person)
+    assert run(["delete", "dev"], monkeypatch, capsys)[0] == 0
+    assert place.names() == [] and person.is_dir()
+
+
+def test_a_cluster_that_you_may_not_stop_keeps_its_context(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(files: Any) -> bool:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(process, "stop", refuse)
+    with process_of("dev"):
+        assert run(["switch", "dev"], monkeypatch, capsys)[0] == 0
+        code, _, complaint = run(["down", "--name", "dev"], monkeypatch, capsys)
+    assert code == 1 and "permission denied" in complaint and contexts.current() == "knarr-dev"
+
+
+def test_one_that_cannot_be_read_keeps_nobody_from_having_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while root makes one for the same person."""
+    making.reserve(place.data_dir("other"))
+
+    def salvaged(data_dir: Path) -> tuple[ClusterSettings, str]:
+        raise PermissionError(13, "Permission denied", str(data_dir))
+
+    monkeypatch.setattr(ClusterSettings, "salvaged", salvaged)
+    assert making.reserve(place.data_dir("dev"))
+
+
+def test_who_has_no_home_may_use_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise CommandError("your home directory is not known")
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(place, "home", unknown)
+    assert place.name_of(tmp_path / "cluster") == ""
 
 
 def test_a_directory_that_was_removed_while_one_waited_is_not_used(tmp_path: Path) -> None:

@@ -33,10 +33,11 @@ def take_down(data_dir: Path) -> None:
 
     settings, complaint = ClusterSettings.salvaged(data_dir)
     files = settings.files
-    _leave_contexts(place.name_of(data_dir))
     with Working("stopping the cluster"):
         _let_go_on(settings)
         stopped = process.stop(files)
+        # One that you may not stop keeps its context.
+        _leave_contexts(place.name_of(data_dir))
 
         def stop_what_comes() -> None:
             """A start that is under way may bring one yet."""

@@ -96,7 +96,11 @@ def _target() -> Path:
 
 def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            # A device or a pipe would be replaced by a file, and reading it might never end.
+            raise CommandError(f"{path} is no ordinary file; name another kubeconfig by KUBECONFIG")
+        # As bytes: the ends of its lines, too, are its owner's.
+        text = path.read_bytes().decode()
         kubeconfig_text.read(text)
         return text
     except FileNotFoundError:

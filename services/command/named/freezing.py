@@ -39,6 +39,8 @@ def pause(settings: ClusterSettings) -> int:
         raise CommandError(
             "containerd has no call by which a pod's containers are frozen; `knarr down` stops the cluster and keeps its state"
         )
+    if not settings.files.state.exists():
+        raise CommandError(f"the cluster in {settings.files.root} is still starting; pause it when it runs")
     # The kubelet first: it would take frozen containers for such that hang, and restart them.
     for pid in (running.pid, *_children(running.pid)):
         _signal(pid, signal.SIGSTOP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from knarr.service.errors import CommandError
@@ -31,7 +32,9 @@ def _others(name: str) -> Iterator[ClusterSettings]:
     """What the other clusters have, as far as it can be read."""
     for other in place.names():
         if other != name:
-            yield ClusterSettings.salvaged(place.data_dir(other))[0]
+            # One that root is still making cannot be read; what it listens on is seen to be taken.
+            with suppress(PermissionError):
+                yield ClusterSettings.salvaged(place.data_dir(other))[0]
 
 
 def _is_free(settings: ClusterSettings) -> bool:
@@ -50,12 +53,17 @@ def discard(data_dir: Path) -> None:
 
     with place.settled() as clusters, held(data_dir):
         files = ClusterSettings(data_dir=data_dir).files
+        if data_dir.is_symlink():
+            raise CommandError(f"{data_dir} is a link to {data_dir.resolve()}, which is yours to remove; then remove the link")
         if process.find(files) is not None:
             raise CommandError(f"the cluster {data_dir.name} runs; somebody has started it again")
         if mounted := next(iter(mounts_below(files.root)), None):
             raise CommandError(f"{mounted} is still mounted; `umount` it, then run this again")
         if os.geteuid() != 0 and any(entry.stat(follow_symlinks=False).st_uid != os.geteuid() for entry in os.scandir(data_dir)):
             raise CommandError(f"the cluster {data_dir.name} was started by root; run this with sudo")
-        data_dir.rename(clusters / f"{place.DOOMED}{os.urandom(4).hex()}")
-        for doomed in clusters.glob(f"{place.DOOMED}*"):
-            shutil.rmtree(doomed)
+        doomed = clusters / f"{place.DOOMED}{os.urandom(4).hex()}"
+        data_dir.rename(doomed)
+        shutil.rmtree(doomed)
+        for other in clusters.glob(f"{place.DOOMED}*"):
+            # What root has left is root's to remove.
+            shutil.rmtree(other, ignore_errors=True)

@@ -48,7 +48,11 @@ def data_dir(name: str) -> Path:
 def name_of(data_dir: Path) -> str:
     """The name of the cluster whose data directory this is; empty where it has none."""
     whole = data_dir.absolute()
-    return whole.name if is_name(whole.name) and whole.parent == folder() else ""
+    try:
+        return whole.name if is_name(whole.name) and whole.parent == folder() else ""
+    except CommandError:
+        # Whose home is not known has no named clusters.
+        return ""
 
 
 def names() -> list[str]:
