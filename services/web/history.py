@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ import orjson
 from services.web.recorder import ADDED, Change, ObjectKey, Recorder
 
 Obj = Mapping[str, Any]
+Holds = Callable[[Obj], bool]
 OWNERS = {"ReplicaSet": "replicasets", "Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets", "Job": "jobs"}
 # What changes with every write, and says nothing.
 SILENT = ("metadata.resourceVersion", "metadata.managedFields")
@@ -66,12 +67,14 @@ def _by_name(items: Sequence[Any]) -> dict[str, Any]:
     return {str(place): item for place, item in enumerate(items)}
 
 
-def versions(recorder: Recorder, key: ObjectKey) -> list[tuple[Change, Obj]]:
-    """Each remembered change of an object with the object after it, the oldest first; deletions are left out."""
+def versions(recorder: Recorder, key: ObjectKey, mentioning: str = "") -> Iterator[tuple[Change, Obj]]:
+    """Each remembered change of an object with the object after it, the oldest first; deletions are left out, and what does not have a
+    word in its JSON. Unpacked one by one: of what is remembered, all at once may be a thousand times as large."""
     changes = [change for change in recorder.changes if change.key == key]
-    texts = [change.text_before for change in changes[1:]]
-    after: list[Obj | None] = [None if text is None else orjson.loads(text) for text in texts]
-    return [(change, obj) for change, obj in zip(changes, [*after, recorder.get(key)], strict=False) if obj is not None]
+    for change, later in zip_longest(changes, changes[1:]):
+        text = recorder.text(key) if later is None else later.text_before
+        if text is not None and mentioning.encode() in text:
+            yield change, orjson.loads(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +91,14 @@ class Link:
 
 def chain(recorder: Recorder, pod: ObjectKey) -> list[Link]:
     """From what made a pod to it being an endpoint that is ready, as far as it is remembered and has come."""
-    lives = versions(recorder, pod)
     links: list[Link] = []
-    if lives and lives[0][0].type == ADDED:
-        born = lives[0][0].revision
-        links += _owners(recorder, lives[0][1], pod.namespace, born)
-        links.append(_link("pod", lives[0][0]))
-    links += _first(lives, "bind", lambda obj: bool(obj["spec"].get("nodeName")))
-    links += _first(lives, "start", _running)
-    links += _first(lives, "ready", _ready)
-    for key in {change.key for change in recorder.changes if change.key.resource == "endpointslices"}:
-        links += _first(versions(recorder, key), "endpoint", lambda piece: _serves(piece, pod))
+    born, first = next(versions(recorder, pod), (None, {}))
+    if born is not None and born.type == ADDED:
+        links += [*_owners(recorder, first, pod.namespace, born.revision), _link("pod", born)]
+    links += _first(versions(recorder, pod), POD_STEPS)
+    pieces = {change.key for change in recorder.changes if change.key.resource == "endpointslices" and change.key.namespace == pod.namespace}
+    for key in pieces:
+        links += _first(versions(recorder, key, pod.name), {"endpoint": lambda piece: _serves(piece, pod)})
     return sorted(links, key=lambda link: link.at)
 
 
@@ -128,15 +128,19 @@ def _controlled(obj: Obj | None) -> bool:
     return obj is not None and any(one.get("controller") for one in obj["metadata"].get("ownerReferences") or ())
 
 
-def _first(lives: Sequence[tuple[Change, Obj]], step: str, holds: Any) -> list[Link]:
-    """The change with which something began to hold; nothing where it held when recording began."""
-    for place, (change, obj) in enumerate(lives):
-        if holds(obj):
-            return [_link(step, change)] if place or change.type == ADDED or not _held_before(change, holds) else []
-    return []
+def _first(lives: Iterable[tuple[Change, Obj]], steps: Mapping[str, Holds]) -> Iterator[Link]:
+    """The changes with which something began to hold; none where it held when recording began."""
+    awaited = dict(steps)
+    for change, obj in lives:
+        for step in [step for step, holds in awaited.items() if holds(obj)]:
+            holds = awaited.pop(step)
+            if not _held_before(change, holds):
+                yield _link(step, change)
+        if not awaited:
+            return
 
 
-def _held_before(change: Change, holds: Any) -> bool:
+def _held_before(change: Change, holds: Holds) -> bool:
     return change.text_before is not None and holds(orjson.loads(change.text_before))
 
 
@@ -147,6 +151,9 @@ def _running(pod: Obj) -> bool:
 
 def _ready(pod: Obj) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in (pod.get("status") or {}).get("conditions") or ())
+
+
+POD_STEPS: Mapping[str, Holds] = {"bind": lambda pod: bool(pod["spec"].get("nodeName")), "start": _running, "ready": _ready}
 
 
 def _serves(piece: Obj, pod: ObjectKey) -> bool:

@@ -110,9 +110,15 @@ class Recorder:
             if namespace in ("", key.namespace):
                 yield orjson.loads(held.text)
 
-    def get(self, key: ObjectKey) -> dict[str, Any] | None:
+    def text(self, key: ObjectKey) -> bytes | None:
+        """The JSON of a current object."""
         held = self._current.get(key.resource, {}).get(key)
-        return None if held is None else orjson.loads(held.text)
+        return None if held is None else held.text
+
+    def get(self, key: ObjectKey) -> dict[str, Any] | None:
+        """The same parsed."""
+        text = self.text(key)
+        return None if text is None else orjson.loads(text)
 
     def begin(self, resource: str, objects: list[dict[str, Any]], revision: int, *, remember: bool = True) -> None:
         """Takes a whole list. The first one of a resource is where its history begins; of a later one the differences are changes."""
@@ -139,24 +145,24 @@ class Recorder:
         """The JSON of all objects as they were, by resource. Raises LookupError for what is forgotten."""
         if revision < self.floor:
             raise LookupError(f"revision {revision} is forgotten; the earliest is {self.floor}")
-        then: dict[ObjectKey, bytes | None] = {key: held.text for objects in self._current.values() for key, held in objects.items()}
+        then: dict[ObjectKey, Held | Change] = {key: held for objects in self._current.values() for key, held in objects.items()}
+        # The earliest of an object's later changes has what it was; the others are not unpacked.
         for change in reversed(self._changes):
             if change.revision > revision:
-                then[change.key] = change.text_before
+                then[change.key] = change
         found: dict[str, list[bytes]] = {resource: [] for resource in self._current}
-        for key, text in then.items():
-            if text is not None:
+        for key, source in then.items():
+            if (text := source.text_before if isinstance(source, Change) else source.text) is not None:
                 found[key.resource].append(text)
         return found
 
     def change(self, revision: int) -> tuple[Change, bytes | None]:
         """What a revision changed, and the object's JSON after it. Raises LookupError where it is not remembered."""
-        after: dict[ObjectKey, bytes | None] = {}
+        later: dict[ObjectKey, Change] = {}
         for change in reversed(self._changes):
             if change.revision == revision:
-                held = self._current[change.key.resource].get(change.key)
-                return change, after.get(change.key, None if held is None else held.text)
-            after[change.key] = change.text_before
+                return change, later[change.key].text_before if change.key in later else self.text(change.key)
+            later[change.key] = change
         raise LookupError(f"revision {revision} is not remembered; what is goes from {self.floor} to {self.latest}")
 
     def _hold(self, key: ObjectKey, obj: dict[str, Any], remember: bool) -> None:
@@ -190,7 +196,7 @@ class Recorder:
         change = Change(revision, now, event, key, writer, None if before is None else zlib.compress(before.text, 1))
         self._changes.append(change)
         self._bytes += change.size
-        while self._bytes > self._limit_bytes or now - self._changes[0].at > self._limit_seconds:
+        while self._changes and (self._bytes > self._limit_bytes or now - self._changes[0].at > self._limit_seconds):
             gone = self._changes.popleft()
             self._bytes -= gone.size
             self.floor = max(self.floor, gone.revision)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
+import orjson
 import pytest
 
 from services.web.history import chain, changed, differences, latest
@@ -108,3 +110,20 @@ def test_members_of_lists_are_compared_by_their_names() -> None:
         ("[c]", {"name": "c", "image": "1"}),
     ]
     assert differences(["x"], ["y"]) == [{"path": "[0]", "before": "x", "after": "y"}]
+
+
+def test_a_chain_past_a_large_object_that_changed_often_holds_one_of_it_at_a_time() -> None:
+    recorder, _ = rollout()
+    steps = [link.step for link in chain(recorder, POD)]
+    crowd = [{"addresses": [f"10.244.1.{number}"], "targetRef": {"kind": "Pod", "name": f"other-{number}"}} for number in range(1000)]
+    for revision in range(20, 120):
+        recorder.take("endpointslices", MODIFIED, obj("big", revision, endpoints=crowd))
+        recorder.take("pods", MODIFIED, pod(revision + 200, running=True) | {"ballast": crowd})
+    one = len(orjson.dumps(crowd))
+    tracemalloc.start()
+    try:
+        assert [link.step for link in chain(recorder, POD)] == steps
+        # Parsed, an object is several times its text.
+        assert tracemalloc.get_traced_memory()[1] < 50 * one
+    finally:
+        tracemalloc.stop()

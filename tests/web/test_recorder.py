@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from typing import Any
 
 import orjson
@@ -83,6 +84,32 @@ def test_what_is_old_or_too_much_is_forgotten() -> None:
     clock.move(101)
     recorder.take("things", MODIFIED, thing("a", 50, 50))
     assert recorder.floor == 49 and len(recorder.changes) == 1
+
+
+def test_a_change_larger_than_all_that_is_remembered_is_forgotten_at_once() -> None:
+    recorder = Recorder(SetClock(), limit_bytes=1000)
+    recorder.begin("things", [thing("a", 2, random.Random(1).randbytes(1000).hex())], 2)
+    recorder.take("things", MODIFIED, thing("a", 3))
+    assert (recorder.remembered_bytes, len(recorder.changes), recorder.floor) == (0, 0, 3)
+    assert values(recorder, 3) == {"a": None}
+
+
+def test_of_an_object_that_changed_often_only_what_is_shown_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(SetClock())
+    recorder.begin("things", [thing("a", 2, 2), thing("b", 2, 2)], 2)
+    for revision in range(3, 103):
+        recorder.take("things", MODIFIED, thing("a" if revision % 2 else "b", revision, revision))
+    unpacked: list[bytes] = []
+
+    def counted(text: bytes) -> bytes:
+        unpacked.append(text)
+        return decompress(text)
+
+    decompress = zlib.decompress
+    monkeypatch.setattr(zlib, "decompress", counted)
+    assert values(recorder, 4) == {"a": 3, "b": 4} and len(unpacked) == 2
+    change, after = recorder.change(5)
+    assert change.revision == 5 and after is not None and orjson.loads(after)["value"] == 5 and len(unpacked) == 3
 
 
 def test_a_later_list_tells_what_was_missed() -> None:
