@@ -96,8 +96,7 @@ def chain(recorder: Recorder, pod: ObjectKey) -> list[Link]:
     if born is not None and born.type == ADDED:
         links += [*_owners(recorder, first, pod.namespace, born.revision), _link("pod", born)]
     links += _first(versions(recorder, pod), POD_STEPS)
-    pieces = {change.key for change in recorder.changes if change.key.resource == "endpointslices" and change.key.namespace == pod.namespace}
-    for key in pieces:
+    for key in {change.key for change in recorder.changes if change.key[:2] == ("endpointslices", pod.namespace)}:
         links += _first(versions(recorder, key, pod.name), {"endpoint": lambda piece: _serves(piece, pod)})
     return sorted(links, key=lambda link: link.at)
 
