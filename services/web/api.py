@@ -86,7 +86,7 @@ class Api:
             found = await answer.read()
             if answer.status >= 400:
                 raise Refused(answer.status, _message(found))
-            return orjson.loads(found)
+            return _parsed(found)
 
     async def list(self, path: str, accept: str) -> tuple[list[dict[str, Any]], int]:
         """All objects of a collection, and the revision of the list."""
@@ -106,7 +106,7 @@ class Api:
             if answer.status >= 400:
                 raise Refused(answer.status, _message(await answer.read()))
             async for line in _lines(answer.content):
-                event = orjson.loads(line)
+                event = _parsed(line)
                 if event["type"] == "ERROR":
                     raise Refused(int(event["object"].get("code", 500)), str(event["object"].get("message", "")))
                 yield event["type"], event["object"]
@@ -122,6 +122,14 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
                 yield line
         if len(rest) > MOST_LINE_BYTES:
             raise Refused(413, f"an event has more than {MOST_LINE_BYTES} bytes")
+
+
+def _parsed(text: bytes) -> Any:
+    """What is no JSON is no API server's, whatever its status says: raises Refused with how it begins."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise Refused(502, f"what answers is no API server: {text[:100].decode(errors='replace').strip()!r}") from None
 
 
 def _message(text: bytes) -> str:

@@ -32,24 +32,24 @@ class Follower:
         self.followed = followed
         self.standing: str | None = None
         self._api, self._recorder, self._changed = api, recorder, changed
+        # Since a watch told something.
+        self._failures = 0
 
     async def run(self) -> None:
         """Works until cancelled."""
-        failures = 0
         while True:
+            lasting = False
             try:
                 await self._follow()
-                failures = 0
             except Refused as error:
-                if error.code == GONE:
-                    continue
-                failures += 1
-                self._stand(str(error))
-                await asyncio.sleep(FORBIDDEN_SECONDS if error.code in LASTING else BACKOFF.delay(failures))
+                lasting = error.code in LASTING
+                # A list that has grown old in the meantime is no news to anybody.
+                if error.code != GONE:
+                    self._stand(str(error))
             except (aiohttp.ClientError, OSError) as error:
-                failures += 1
                 self._stand(f"the API server does not answer: {error or type(error).__name__}")
-                await asyncio.sleep(BACKOFF.delay(failures))
+            self._failures += 1
+            await asyncio.sleep(FORBIDDEN_SECONDS if lasting else BACKOFF.delay(self._failures))
 
     async def _follow(self) -> None:
         followed = self.followed
@@ -59,6 +59,7 @@ class Follower:
         while True:
             async with aclosing(self._api.watch(followed.path, revision, followed.watch_form)) as events:
                 async for event, obj in events:
+                    self._failures = 0
                     revision = int(obj["metadata"]["resourceVersion"])
                     if event != "BOOKMARK":
                         self._recorder.take(followed.name, event, obj, remember=followed.remembered)

@@ -5,6 +5,7 @@ What comes back is told to be JSON, YAML or text, whatever it is: a page that a 
 
 from __future__ import annotations
 
+import aiohttp
 from aiohttp import web
 
 from services.web.api import Api
@@ -28,7 +29,12 @@ async def passed_on(api: Api, request: web.Request) -> web.StreamResponse:
         if warnings:
             response.headers["Warning"] = ", ".join(warnings)
         await response.prepare(request)
-        async for piece in answer.content.iter_any():
-            await response.write(piece)
-        await response.write_eof()
+        try:
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+            await response.write_eof()
+        except (aiohttp.ClientError, OSError):
+            # What has begun has no room for words: that it is not whole is told by breaking off.
+            if request.transport is not None:
+                request.transport.abort()
         return response

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import asdict
 
 import aiohttp
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HOST = "127.0.0.1"
 STOP_SECONDS = 1.0
+STUCK_SECONDS, WRITE_BYTES = 60.0, 64 * 1024
 MOST_CHANGES = 1000
 
 
@@ -65,6 +67,11 @@ class PageServer:
     @property
     def port(self) -> int:
         return self._guard.port
+
+    @property
+    def watching(self) -> int:
+        """How many browsers hear what changes."""
+        return len(self._feeds)
 
     @property
     def link(self) -> str:
@@ -141,11 +148,13 @@ class PageServer:
         feed = Feed(self.recorder, self.followers)
         self._feeds.add(feed)
         try:
-            async for piece in feed.events():
-                await response.write(piece)
-        except ConnectionError:
-            # The browser is gone.
-            pass
+            async with aclosing(feed.events()) as pieces:
+                async for piece in pieces:
+                    await write_within(response, piece, STUCK_SECONDS)
+        except (ConnectionError, TimeoutError):
+            # The browser is gone, or takes nothing: what waits for it would grow. One that wakes comes again by itself.
+            if request.transport is not None:
+                request.transport.abort()
         finally:
             self._feeds.discard(feed)
         return response
@@ -183,6 +192,14 @@ class PageServer:
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         return await passed_on(self._api, request)
+
+
+async def write_within(response: web.StreamResponse, piece: bytes, seconds: float) -> None:
+    """Writes however much to whoever takes WRITE_BYTES within so long; raises TimeoutError else."""
+    whole = memoryview(piece)
+    for start in range(0, len(whole), WRITE_BYTES):
+        async with asyncio.timeout(seconds):
+            await response.write(whole[start : start + WRITE_BYTES])
 
 
 def said(request: web.Request, name: str) -> str:

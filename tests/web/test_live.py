@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import orjson
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -130,6 +132,56 @@ async def test_what_the_cluster_serves_is_never_a_page() -> None:
             assert answer.content_type == "text/plain" and "alert" in await answer.text()
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
             assert not answer.headers.keys() & {"Set-Cookie", "Location"}
+
+
+async def test_an_answer_that_breaks_off_is_no_answer_in_an_answer() -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first line\n")
+        await asked.wait()
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    asked = asyncio.Event()
+    upstream = web.Application()
+    upstream.router.add_get("/{path:.*}", broken)
+    async with (
+        TestServer(upstream) as server,
+        Api(Access(str(server.make_url("/")))) as api,
+        PageServer(api) as page,
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+    ):
+        await Browser(page, session).log_in()
+        reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
+        writer.write(b"GET /cluster/log HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nCookie: %s\r\n\r\n" % (page.port, _cookies(session)))
+        async with asyncio.timeout(20):
+            whole = await reader.readuntil(b"first line\n")
+            asked.set()
+            with suppress(ConnectionError):
+                whole += await reader.read()
+        writer.close()
+    assert whole.count(b"HTTP/1.1") == 1 and b"does not answer" not in whole
+
+
+async def test_a_browser_that_takes_nothing_is_left_alone(page: PageServer, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    await followed(page)
+    monkeypatch.setattr("services.web.server.STUCK_SECONDS", 0.2)
+    # More than the sockets of both sides hold.
+    page.recorder.begin("configmaps", [thing(str(number), number, "x" * 1_000_000) for number in range(1, 17)], 1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
+    writer.write(b"GET /live HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nCookie: %s\r\n\r\n" % (page.port, _cookies(browser.session)))
+    async with asyncio.timeout(20):
+        await reader.readuntil(b"\r\n\r\n")
+        assert page.watching == 1
+        while page.watching:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
+def _cookies(session: aiohttp.ClientSession) -> bytes:
+    return "; ".join(f"{cookie.key}={cookie.value}" for cookie in session.cookie_jar).encode()
 
 
 async def test_the_cluster_as_it_was(cluster: LiveServer, page: PageServer, browser: Browser) -> None:
