@@ -27,6 +27,14 @@ def to_datetime(time: meta.Time | meta.MicroTime) -> datetime:
     return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
 
 
+def seconds_after(moment: datetime, seconds: float) -> datetime | None:
+    """The moment so many seconds later; None where that is later than any date can say, as of the largest of whole numbers: never."""
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
 def is_zero(time: meta.Time | meta.MicroTime) -> bool:
     """Whether the time is unset, which JSON shows as null."""
     return not (time.seconds or time.nanos)

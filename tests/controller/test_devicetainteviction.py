@@ -58,8 +58,10 @@ FOR = {"key": "broken", "operator": "Exists"}
         (claim(), [], [device_rule(driver="cards.example.com")], ALWAYS),
         (claim(), [device_slice()], [device_rule(selects=False)], None),
         (device_claim("c"), [tainted()], [device_rule()], None),
+        # As long as a number can say is for good, whatever else is tolerated for less.
+        (claim({**FOR, "toleration_seconds": 2**63 - 1}), [tainted()], [], None),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_when_pods_have_to_go(given: Any, slices: Any, rules: Any, at: datetime | None) -> None:
     assert evicted_at(given, slices, rules) == at

@@ -64,12 +64,15 @@ def test_evictions_wait_as_long_as_each_pod_tolerates() -> None:
     hasty, patient, forever = (pod(name, node="node-1", phase="Running", ready=True) for name in ("hasty", "patient", "forever"))
     patient.spec.tolerations.add(key="node.kubernetes.io/unreachable", operator="Exists", effect="NoExecute", toleration_seconds=60)
     forever.spec.tolerations.add(operator="Exists")
+    # As many seconds as a number can say are for ever, and keep nobody else.
+    counting = pod("counting", node="node-1", phase="Running", ready=True)
+    counting.spec.tolerations.add(key="node.kubernetes.io/unreachable", operator="Exists", toleration_seconds=2**63 - 1)
     later = NOW + timedelta(seconds=20)
-    plan = evictions(target, [hasty, patient, forever], seen_taints(target, {}, later), later)
+    plan = evictions(target, [hasty, patient, forever, counting], seen_taints(target, {}, later), later)
     assert [found.metadata.name for found in plan.now] == ["hasty"]
     assert [found.metadata.name for found in plan.later] == ["patient"]
     assert plan.again_seconds == 40
-    assert len(plan.not_ready) == 3
+    assert len(plan.not_ready) == 4
 
 
 def test_a_pod_that_comes_later_has_its_time_too() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from knarr.api.resource.v1 import resource_pb2 as resource
-from knarr.machinery.times import to_datetime
+from knarr.machinery.times import seconds_after, to_datetime
 from knarr.objects.devices import taints_device, tolerates
 from knarr.objects.tolerations import NO_EXECUTE
 
@@ -56,4 +56,4 @@ def _intolerable_at(taint: resource.DeviceTaint, tolerations: Iterable[resource.
         return since
     limited = [one.toleration_seconds for one in borne if one.HasField("toleration_seconds")]
     # What is tolerated for no time at all is not tolerated.
-    return since + timedelta(seconds=max(min(limited), 0)) if limited else None
+    return seconds_after(since, max(min(limited), 0)) if limited else None

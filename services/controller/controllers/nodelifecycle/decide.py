@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.times import to_datetime, to_time
+from knarr.machinery.times import seconds_after, to_datetime, to_time
 from knarr.objects.conditions import FALSE, TRUE, UNKNOWN, condition_status, is_true, set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
@@ -118,5 +118,6 @@ def _seconds_left(pod: core.Pod, executing: Sequence[core.Taint], seen: Seen, no
         limits = [toleration.toleration_seconds for toleration in matching if toleration.HasField("toleration_seconds")]
         if limits:
             since = max(seen[taint.key, taint.value], to_datetime(pod.metadata.creation_timestamp))
-            left.append(max(0.0, (since + timedelta(seconds=max(0, min(limits))) - now).total_seconds()))
+            until = seconds_after(since, max(0, min(limits)))
+            left += [max(0.0, (until - now).total_seconds())] if until is not None else []
     return min(left, default=None)
