@@ -146,6 +146,27 @@ async def test_a_write_that_fails_or_whose_answer_is_lost_makes_no_second_claim(
         assert d.pod("a").status.extended_resource_claim_status.resource_claim_name == claim.metadata.name
 
 
+@virtual_time
+async def test_a_claim_of_somebody_else_under_the_name_stays_his() -> None:
+    d = Cards(node("n1"))
+    async with d.fixture.running():
+        d.api.seed(asking("a"))
+        await asyncio.sleep(2)
+        other = extended_claim(d.pod("a"), {GPU: "cards"}, [GPU])
+        other.metadata.owner_references.append(owner_reference(asking("b")))
+        d.api.seed(other)
+        (before,) = d.made()
+        d.api.seed(cards("n1"))
+        await asyncio.sleep(60)
+        assert not d.place("a") and d.made() == [before]
+        assert any(f"claim default/{before.metadata.name} is not the pod's" in told for told in d.fixture.events("FailedScheduling"))
+
+
+@pytest.mark.parametrize("count", [10**9, 10**19, 10**30])
+def test_more_devices_than_there_are_are_refused_whatever_the_number(count: int) -> None:
+    assert not chosen(asking("a", count), node("n1"), cards("n1"), classed())
+
+
 def chosen(asked: core.Pod, found: core.Node, *objects: Any) -> str:
     settings = SchedulerSettings(profiles=(ProfileSettings.of(PLUGINS),))
     state = SchedulerState(settings, Objects(*objects), lambda: 0.0)

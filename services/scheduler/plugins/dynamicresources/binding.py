@@ -91,7 +91,9 @@ class DeviceBinding(Preparation):
                 live = await client.get(resource.ResourceClaim, name, namespace)
             except NotFound:
                 raise error from None
-            if not is_controlled_by(live, self._pod) or live.spec != wanted.spec:
+            if not is_controlled_by(live, self._pod):
+                raise Spoiled(f"{FAILED}claim {namespace}/{name} is not the pod's, who would have one of that name") from None
+            if live.spec != wanted.spec:
                 await client.delete(resource.ResourceClaim, name, namespace, uid=live.metadata.uid)
                 raise Spoiled(f"{FAILED}claim {namespace}/{name} was made for something else, and is deleted") from None
         placed = copy_of(wanted)

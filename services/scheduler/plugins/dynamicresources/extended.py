@@ -16,8 +16,9 @@ from knarr.machinery import quantity
 from knarr.objects.devices import EXACT_COUNT, EXTENDED_CLAIM
 
 # Of a name, before what tells it from others.
-MOST_LETTERS = 57
-LETTERS = 5
+MOST_LETTERS = 51
+# Two pods whose long names begin the same must not come to the same.
+LETTERS = 12
 
 
 @dataclass(slots=True)
