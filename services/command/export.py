@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from services.command.commands.version import versions
 from services.command.secrecy import Secrets, of_files, of_objects, of_text, shown
 from services.standalone import certificates, process
 from services.standalone.files import Files
+from services.standalone.machine import sudo_caller
 from services.standalone.settings import ClusterSettings
 
 # Secrets are not among them, nor ConfigMaps, nor what extensions have brought.
@@ -65,6 +68,9 @@ def export(settings: ClusterSettings, file: Path) -> None:
     if not settings.files.root.exists():
         raise CommandError(f"there is no cluster in {settings.files.root}; start it first: `knarr up`")
     write_whole(file, packed(contents(settings)), mode=PRIVATE)
+    if caller := sudo_caller():
+        # It is for the person, who shows it to others.
+        os.chown(file, *caller, follow_symlinks=False)
 
 
 def contents(settings: ClusterSettings) -> dict[str, bytes]:
@@ -86,7 +92,15 @@ def contents(settings: ClusterSettings) -> dict[str, bytes]:
         known += _ask(files.kubeconfig, found)
     found.files["lacking.txt"] = "\n".join(found.lacking).encode()
     secrets = Secrets(known)
-    return {name: secrets.without(text) for name, text in found.files.items()}
+    return {name: _without(secrets, name, text) for name, text in found.files.items()}
+
+
+def _without(secrets: Secrets, name: str, text: bytes) -> bytes:
+    """What is JSON is JSON afterwards."""
+    if name.endswith(".json"):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.dumps(secrets.within(orjson.loads(text)), option=orjson.OPT_INDENT_2)
+    return secrets.without(text)
 
 
 def _ask(kubeconfig: Path, found: Contents) -> list[bytes]:

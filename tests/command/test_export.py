@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,3 +131,61 @@ def test_nothing_is_written_over_and_nothing_made_of_nothing(settings: ClusterSe
 
 def test_words_that_are_too_short_are_left() -> None:
     assert Secrets([b"abc", b"abcd"]).without(b"abc abcd") == b"abc (left out)"
+
+
+def test_the_longest_is_taken_where_several_begin_alike() -> None:
+    assert Secrets([b"abcdef", b"abcd", b"cdef"]).without(b"abcdefcdef abcde") == b"(left out)(left out) (left out)e"
+
+
+def test_a_password_among_options_is_left_out() -> None:
+    assert Secrets([]).without(b"user=me,password=hush,rw") == b"user=me,password=(left out),rw"
+
+
+def test_json_stays_json_whatever_secrets_there_are() -> None:
+    found = Secrets([b"5432", b"true", b"say \xe2\x82"]).within(
+        {"port": 5432, "ready": True, "5432": ["true", "at 5432", "say \u20ac", None]}
+    )
+    assert found == {"port": 5432, "ready": True, LEFT_OUT: [LEFT_OUT, f"at {LEFT_OUT}", f"{LEFT_OUT}\ufffd", None]}
+
+
+def test_a_hundred_keys_take_no_longer_than_a_few() -> None:
+    """Counted in what is compared, since time is the machine's."""
+    text = b"the node is ready\n" * 1000
+    few, many = (Secrets([b"%08d%s" % (number, b"x" * 64) for number in range(count)]) for count in (1, 3000))
+    compared: list[bytes] = []
+
+    class Watched(bytes):
+        def startswith(self, *arguments: Any) -> bool:
+            compared.append(arguments[0])
+            return super().startswith(*arguments)
+
+    assert few.without(Watched(text)) == many.without(Watched(text)) == text
+    assert compared == []
+
+
+def test_files_of_pods_that_come_and_go_are_in_nobodys_way(
+    settings: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = settings.files.kubelet / "pods/p/volumes"
+    volume.mkdir(parents=True)
+    (volume / "gone.key").write_text("a-key-of-a-pod")
+    with (volume / "large.key").open("wb") as large:
+        large.truncate(1 << 40)
+    read = Path.read_bytes
+
+    def read_bytes(self: Path) -> bytes:
+        if self.name == "gone.key":
+            self.unlink()
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert "logs/knarr.log" in contents(settings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works for others")
+def test_with_sudo_the_archive_is_the_persons(settings: ClusterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.files.pid.unlink()
+    monkeypatch.setenv("SUDO_UID", "1234")
+    monkeypatch.setenv("SUDO_GID", "1234")
+    export(settings, tmp_path / "a.tar.gz")
+    assert (tmp_path / "a.tar.gz").stat().st_uid == 1234
