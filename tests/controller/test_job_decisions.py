@@ -181,6 +181,10 @@ def test_a_pod_ends_with_its_last_container_or_when_it_was_deleted() -> None:
     deleted.metadata.deletion_timestamp.CopyFrom(to_time(NOW))
     deleted.metadata.deletion_grace_period_seconds = 30
     assert finished_at(deleted) == NOW - timedelta(seconds=30)
+    # Longer than there are dates: since it was made.
+    deleted.metadata.deletion_grace_period_seconds = 2**63 - 1
+    deleted.metadata.creation_timestamp.CopyFrom(to_time(NOW))
+    assert finished_at(deleted) == NOW
 
 
 def test_a_long_name_is_cut_and_its_index_is_not() -> None:

@@ -85,6 +85,18 @@ async def test_what_ends_is_given_back_at_once() -> None:
 
 
 @virtual_time
+async def test_a_pod_that_may_take_for_ever_to_end_is_counted_and_keeps_nothing_else_from_it() -> None:
+    async with cluster(kubelet=False, controllers=[ResourceQuotaController]) as c:
+        endless = pod("a", node="node-1")
+        endless.spec.termination_grace_period_seconds = 2**63 - 1
+        await c.client.create(endless)
+        await c.client.delete(core.Pod, "a", "default")
+        await c.client.create(pod("b"))
+        await c.client.create(quota({"pods": "2"}))
+        await c.until(lambda: used(c) == {"pods": "2"})
+
+
+@virtual_time
 async def test_what_is_wrong_is_right_again_after_a_while() -> None:
     async with cluster(kubelet=False, controllers=[ResourceQuotaController], quota_resync_seconds=30.0) as c:
         await c.client.create(quota({"secrets": "2"}))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.times import to_datetime
+from knarr.machinery.times import seconds_after, to_datetime
 from knarr.objects.conditions import get_condition
 from knarr.objects.keys import is_deleting
 from knarr.objects.peaks import add, at_least
@@ -75,7 +75,8 @@ def is_charged(pod: core.Pod, now: datetime) -> bool:
         return False
     if not (is_deleting(pod) and pod.metadata.HasField("deletion_grace_period_seconds")):
         return True
-    return now <= to_datetime(pod.metadata.deletion_timestamp) + timedelta(seconds=pod.metadata.deletion_grace_period_seconds)
+    gone_at = seconds_after(to_datetime(pod.metadata.deletion_timestamp), pod.metadata.deletion_grace_period_seconds)
+    return gone_at is None or now <= gone_at
 
 
 def _of_pod(pod: core.Pod) -> tuple[Totals, Totals]:

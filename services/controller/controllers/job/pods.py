@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.index import Index
-from knarr.machinery.times import to_datetime
+from knarr.machinery.times import seconds_after, to_datetime
 from knarr.objects.conditions import FALSE, get_condition
 from knarr.objects.jobs import is_tracked
 from knarr.objects.keys import is_deleting
@@ -67,7 +67,9 @@ def finished_at(pod: core.Pod) -> datetime:
         return to_datetime(ready.last_transition_time)
     metadata = pod.metadata
     if metadata.HasField("deletion_timestamp"):
-        return to_datetime(metadata.deletion_timestamp) - timedelta(seconds=metadata.deletion_grace_period_seconds)
+        asked = seconds_after(to_datetime(metadata.deletion_timestamp), -metadata.deletion_grace_period_seconds)
+        if asked is not None:
+            return asked
     return to_datetime(metadata.creation_timestamp) if metadata.HasField("creation_timestamp") else datetime.fromtimestamp(0, UTC)
 
 
