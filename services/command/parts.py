@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from knarr.service.errors import CommandError
 from knarr.service.late import loaded
 from services.standalone.files import Files
 from services.web.api import Api
@@ -30,7 +31,7 @@ class ClusterParts:
         status = await loaded("services.command.status")
         try:
             answers = await status.ask_all(self._files, self._files.read_state()["components"])
-        except OSError as error:
+        except (OSError, CommandError) as error:
             raise Unanswered(f"the cluster's state cannot be read: {error}") from error
         return [Health(answer.component, answer.address, answer.answer) for answer in answers]
 
@@ -40,7 +41,7 @@ class ClusterParts:
         try:
             address = str(self._files.read_state()["components"][component])
             token, authority = self._files.admin_token.read_text().strip(), (self._files.pki / "ca.crt").read_bytes()
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, CommandError) as error:
             raise Unanswered(f"{component} is not known here: {error}") from error
         async with channels.open_channel(address, authority, token) as channel:
             call = channel.unary_unary(method, request_serializer=type(question).SerializeToString, response_deserializer=answer.FromString)

@@ -56,7 +56,7 @@ async def _serve(files: Files, access: Access, port: int, browser: bool) -> None
 
 def _parts(files: Files, api: Api) -> Parts:
     """The components, where the data directory is that of the cluster that is shown."""
-    with suppress(OSError):
+    with suppress(OSError, CommandError):
         if files.read_state()["server"].rstrip("/") == api.access.url.rstrip("/"):
             return ClusterParts(files, api)
     return NoParts()

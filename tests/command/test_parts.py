@@ -1,0 +1,107 @@
+"""What the page learns of components, and of whom it asks nothing: a real API server judges, a real scheduler's face answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import orjson
+import pytest
+from grpc_health.v1 import health, health_pb2_grpc
+
+from knarr.api.scheduler.v1 import scheduler_service_pb2 as scheduler
+from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as faces
+from knarr.service.authentication import TokenTable, User, hash_token
+from knarr.service.certificates import CertificateAuthority
+from knarr.service.interceptor import ServerInterceptor
+from services.command.parts import ClusterParts
+from services.standalone.files import Files
+from services.web.api import Api
+from services.web.parts import Health, Unanswered
+from services.web.placing import EXPLAIN, placing
+from tests.apiserver.rest.live import LiveServer, running_server
+from tests.web.conftest import access
+
+CLUSTER_TOKEN = "a-token-of-the-data-directory"
+
+
+class Scheduler(faces.SchedulerServiceServicer):
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def Explain(self, request: scheduler.ExplainRequest, context: Any) -> scheduler.ExplainResponse:
+        self.asked.append(f"{request.namespace}/{request.pod}")
+        return scheduler.ExplainResponse(summary="0/1 nodes are available")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with running_server(tmp_path_factory.mktemp("cluster"), in_memory=True) as server:
+        yield server
+
+
+@pytest.fixture
+async def asked(tmp_path: Path) -> AsyncIterator[tuple[Files, Scheduler]]:
+    """A data directory whose state names a scheduler that answers, and a DNS that is away."""
+    files, authority, servicer = Files(tmp_path), CertificateAuthority.create(), Scheduler()
+    files.pki.mkdir()
+    authority.pair.save(files.pki, "ca")
+    files.admin_token.write_text(CLUSTER_TOKEN + "\n")
+    pair = authority.issue("scheduler", hosts=["127.0.0.1"])
+    tokens = TokenTable({hash_token(CLUSTER_TOKEN): User("knarr-admin", "1", ("system:masters",))})
+    server = grpc.aio.server(interceptors=[ServerInterceptor(tokens)])
+    faces.add_SchedulerServiceServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+    await server.start()
+    components = {"apiserver": f"127.0.0.1:{port}", "scheduler": f"127.0.0.1:{port}", "dns": "127.0.0.1:1"}
+    files.state.write_bytes(orjson.dumps({"components": components}))
+    yield files, servicer
+    await server.stop(0)
+
+
+async def test_the_scheduler_is_asked_for_whoever_may(cluster: LiveServer, asked: tuple[Files, Scheduler]) -> None:
+    files, servicer = asked
+    async with Api(access(cluster)) as api:
+        told = await placing(ClusterParts(files, api), "shop", "web-1")
+    assert told["summary"] == "0/1 nodes are available" and servicer.asked == ["shop/web-1"]
+
+
+async def test_the_clusters_token_does_not_answer_to_whom_the_api_server_would_not(
+    cluster: LiveServer, asked: tuple[Files, Scheduler]
+) -> None:
+    files, servicer = asked
+    admin = access(cluster)
+    guest = replace(admin, headers={**admin.headers, "Impersonate-User": "guest"})
+    async with Api(guest) as api:
+        with pytest.raises(Unanswered, match=f"no right to get {EXPLAIN}"):
+            await placing(ClusterParts(files, api), "shop", "web-1")
+    assert servicer.asked == []
+
+
+async def test_each_component_is_told_as_it_answers(cluster: LiveServer, asked: tuple[Files, Scheduler]) -> None:
+    files, _ = asked
+    async with Api(access(cluster)) as api:
+        healths = {health.component: health for health in await ClusterParts(files, api).healths()}
+    assert healths["scheduler"] == Health("scheduler", healths["apiserver"].address, "SERVING")
+    assert healths["dns"].answer.startswith("no answer: ")
+
+
+@pytest.mark.parametrize("state", [None, b"{", b'{"components":{"apiserver":"127.0.0.1:1"}}'])
+async def test_a_cluster_that_went_or_is_damaged_does_not_answer(
+    cluster: LiveServer, asked: tuple[Files, Scheduler], state: bytes | None
+) -> None:
+    files, _ = asked
+    files.state.unlink()
+    if state is not None:
+        files.state.write_bytes(state)
+    async with Api(access(cluster)) as api:
+        parts = ClusterParts(files, api)
+        with pytest.raises(Unanswered, match="scheduler is not known here"):
+            await placing(parts, "shop", "web-1")
+        if state is None or b"apiserver" not in state:
+            with pytest.raises(Unanswered, match="state cannot be read"):
+                await parts.healths()

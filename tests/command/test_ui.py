@@ -1,0 +1,68 @@
+"""`knarr ui` as a process: what it prints, whom it shows, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.apiserver.rest.live import LiveServer, running_server
+
+PATIENT_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    with running_server(tmp_path_factory.mktemp("cluster"), in_memory=True) as server:
+        yield server
+
+
+async def start(folder: Path, *options: str) -> asyncio.subprocess.Process:
+    command = (sys.executable, "-m", "services.command", "ui", "--data-dir", str(folder), "--no-browser", *options)
+    return await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+async def test_it_serves_until_it_is_interrupted_whoever_still_looks(cluster: LiveServer, tmp_path: Path, ending: signal.Signals) -> None:
+    async with asyncio.timeout(PATIENT_SECONDS):
+        page = await start(tmp_path, "--kubeconfig", str(cluster.kubeconfig))
+        assert page.stdout is not None and page.stderr is not None
+        try:
+            link = re.search(r"http://127\.0\.0\.1:\d+/login\?code=\S+", (await page.stdout.readline()).decode())
+            assert link is not None
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
+                async with browser.get(link[0]) as answer:
+                    assert answer.status == 200
+                # No data directory tells of components: nobody is asked.
+                async with browser.get(answer.url.with_path("/parts")) as parts:
+                    assert await parts.json() == []
+                async with browser.get(answer.url.with_path("/live")) as stream:
+                    assert b"event: all" in await stream.content.readline()
+                    page.send_signal(ending)
+                    assert await page.wait() == 0
+        finally:
+            if page.returncode is None:
+                page.kill()
+        assert await page.stderr.read() == b""
+
+
+async def test_a_port_that_is_taken_and_a_cluster_that_is_not_there_are_told(cluster: LiveServer, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        async with asyncio.timeout(PATIENT_SECONDS):
+            page = await start(tmp_path, "--kubeconfig", str(cluster.kubeconfig), "--port", port)
+            _, said = await page.communicate()
+            assert page.returncode == 1 and f"--port {port}: cannot listen" in said.decode()
+    async with asyncio.timeout(PATIENT_SECONDS):
+        page = await start(tmp_path / "none")
+        _, said = await page.communicate()
+        assert page.returncode == 1 and "`knarr up`" in said.decode()
