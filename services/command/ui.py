@@ -17,6 +17,7 @@ from services.command.parts import ClusterParts
 from services.standalone.files import Files
 from services.web.api import Access, Api
 from services.web.parts import NoParts, Parts
+from services.web.peers import of_this_process
 from services.web.server import HOST, PageServer
 
 
@@ -37,7 +38,7 @@ async def _serve(files: Files, access: Access, port: int, browser: bool) -> None
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with Api(access) as api:
-        server = PageServer(api, _parts(files, api), port=port)
+        server = PageServer(api, _parts(files, api), port=port, users=of_this_process())
         try:
             await server.__aenter__()
         except OSError as error:

@@ -7,11 +7,13 @@ loopback does; it cannot choose their Host, Origin and Sec-Fetch headers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from services.web.peers import user_of
 from services.web.sessions import Sessions
 
 # What a script of the page sends with whatever changes something, and no form can.
@@ -34,8 +36,10 @@ HEADERS = {
 class Guard:
     """Judges requests to a server at a loopback ``port``, which is known once it listens."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, users: frozenset[int] | None = None) -> None:
+        """``users``: the uids of those whose processes may come at all, where that can be told; None for anybody's."""
         self.sessions = sessions
+        self._users = users
         self.port = 0
 
     @property
@@ -69,12 +73,22 @@ class Guard:
             return 403, f"what changes something needs the header {OWN_HEADER}: 1"
         return None
 
+    def _foreign(self, transport: asyncio.Transport | None) -> tuple[int, str] | None:
+        """What speaks against the process that has connected, whatever it sends."""
+        if self._users is None or transport is None:
+            return None
+        user = user_of(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
+        if user is None or user in self._users:
+            return None
+        return 403, f"this page is served to user {' and '.join(map(str, sorted(self._users)))} alone, and you are user {user}"
+
     def middleware(self) -> Middleware:
         """The same for aiohttp."""
 
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-            refused = self.refusal(request.method, request.path, request.headers, request.cookies.get(self.cookie, ""))
+            session = request.cookies.get(self.cookie, "")
+            refused = self._foreign(request.transport) or self.refusal(request.method, request.path, request.headers, session)
             if refused is not None:
                 return web.json_response({"message": refused[1]}, status=refused[0])
             try:

@@ -51,13 +51,14 @@ MOST_CHANGES = 1000
 
 
 class PageServer:
-    """For one viewer's identity: ``api`` is the API server as the viewer reaches it. A context manager; it listens from entry to exit."""
+    """For one viewer's identity: ``api`` is the API server as the viewer reaches it. A context manager; it listens from entry to exit.
+    ``users``: by uid, the users of this machine who may come; None for all of them."""
 
-    def __init__(self, api: Api, parts: Parts | None = None, *, port: int = 0) -> None:
+    def __init__(self, api: Api, parts: Parts | None = None, *, port: int = 0, users: frozenset[int] | None = None) -> None:
         self._api, self._parts, self._wanted = api, parts or NoParts(), port
         self.recorder = Recorder()
         self.sessions = Sessions()
-        self._guard = Guard(self.sessions)
+        self._guard = Guard(self.sessions, users)
         self._bundle = Bundle()
         self._feeds: set[Feed] = set()
         self.followers = [Follower(api, followed, self.recorder, self._changed) for followed in FOLLOWED]
