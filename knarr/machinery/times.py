@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from knarr.api.meta.v1 import meta_pb2 as meta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 
@@ -23,8 +24,11 @@ def to_micro_time(moment: datetime) -> meta.MicroTime:
 
 
 def to_datetime(time: meta.Time | meta.MicroTime) -> datetime:
-    """The moment in UTC; 1970 for a zero time (see ``is_zero``)."""
-    return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
+    """The moment in UTC; 1970 for a zero time (see ``is_zero``), the first or the last one for what no date can say."""
+    try:
+        return _EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)
+    except OverflowError:
+        return _LAST if time.seconds > 0 else _FIRST
 
 
 def seconds_after(moment: datetime, seconds: float) -> datetime | None:
