@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -80,7 +81,9 @@ class InProcess:
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ends = False
         self._cluster: Cluster | None = None
+        self._log: logging.Handler | None = None
         self._thread = threading.Thread(target=self._run, name="knarr", daemon=True)
 
     @property
@@ -100,12 +103,18 @@ class InProcess:
         loaded = time.monotonic()
         settings = self._settings
         settings.files.prepare()
-        self._keep_log(settings.files.log)
         etcd = EtcdProcess(settings.files.etcd) if settings.store != MEMORY else None
         face = {"face": self._faced} if self._faced is not None else {}
         self._cluster = Cluster(settings, Progress(), etcd, clock=self._clock, without=self._without, on_ready=self._ready.set, **face)
+        self._keep_log(settings.files.log)
         self._thread.start()
-        if not self._ready.wait(START_SECONDS) or self._over.is_set():
+        try:
+            ready = self._ready.wait(START_SECONDS)
+        except BaseException:
+            # Whoever waits was interrupted.
+            self.stop()
+            raise
+        if not ready or self._over.is_set():
             self.stop()
             why = self._error or f"{START_SECONDS:.0f} s have passed"
             raise CommandError(f"the cluster did not become ready: {why}; its log is {settings.files.log}")
@@ -113,9 +122,16 @@ class InProcess:
 
     def stop(self) -> None:
         """Returns when it has ended; may be called twice."""
-        if not self._over.is_set():
-            self._loop.call_soon_threadsafe(lambda: self._task.cancel() if self._task is not None else None)
+        # The loop may be closed by now: the cluster has ended by itself.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._end)
         self._thread.join(STOP_SECONDS)
+        self._leave_log()
+
+    def _end(self) -> None:
+        self._ends = True
+        if self._task is not None:
+            self._task.cancel()
 
     def call(self, work: Coroutine[Any, Any, T], timeout_seconds: float = START_SECONDS) -> T:
         """What the work comes to, done in the cluster's thread."""
@@ -150,14 +166,28 @@ class InProcess:
 
     async def _work(self) -> None:
         self._task = asyncio.current_task()
-        await self.cluster.run()
+        # It may have been stopped before it began.
+        if not self._ends:
+            await self.cluster.run()
 
     def _keep_log(self, file: Path) -> None:
         """What components say goes into the cluster's log, and not to where the program's own words go."""
-        handler = logging.FileHandler(file, delay=True)
+        handler = self._log = logging.FileHandler(file, delay=True)
         handler.setFormatter(TextFormatter())
-        # In a wheel they are one.
-        for name in {"knarr", __name__.partition(".")[0]}:
-            logger = logging.getLogger(name)
+        for logger in _loggers():
             logger.propagate = False
             logger.addHandler(handler)
+
+    def _leave_log(self) -> None:
+        """Another cluster of this program has a log of its own, and who has none hears the components himself."""
+        if self._log is None:
+            return
+        for logger in _loggers():
+            logger.removeHandler(self._log)
+            logger.propagate = not logger.handlers
+        self._log.close()
+
+
+def _loggers() -> list[logging.Logger]:
+    """In a wheel they are one."""
+    return [logging.getLogger(name) for name in {"knarr", __name__.partition(".")[0]}]

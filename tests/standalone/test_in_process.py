@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,42 @@ def test_nothing_of_it_is_left_when_it_has_stopped(tmp_path: Path) -> None:
     within.stop()
     within.stop()
     assert "knarr" not in {thread.name for thread in set(threading.enumerate()) - before}
+
+
+def test_each_has_a_log_of_its_own_while_it_runs(tmp_path: Path) -> None:
+    loggers = [logging.getLogger(name) for name in ("knarr", "services")]
+    before = [(list(logger.handlers), logger.propagate) for logger in loggers]
+    for name in ("one", "two"):
+        made = InProcess(settings_in(tmp_path / name), without=frozenset({"proxy", "dns"}))
+        made.start()
+        logging.getLogger("services.test").warning("said of %s", name)
+        made.stop()
+        made.stop()
+    assert [(list(logger.handlers), logger.propagate) for logger in loggers] == before
+    texts = [settings_in(tmp_path / name).files.log.read_text() for name in ("one", "two")]
+    assert ["said of one" in text for text in texts] == [True, False] and "said of two" in texts[1]
+
+
+def test_who_is_interrupted_while_it_starts_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns"}))
+
+    wait = made._ready.wait
+
+    def interrupted(timeout: float) -> bool:
+        wait(timeout)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(made._ready, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.start()
+    assert not [thread for thread in threading.enumerate() if thread.name == "knarr"]
+
+
+def test_one_that_is_stopped_before_it_began_ends(tmp_path: Path) -> None:
+    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns"}))
+    made._end()
+    with pytest.raises(CommandError, match="did not become ready"):
+        made.start()
 
 
 def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
