@@ -43,7 +43,7 @@ class BuildPy(build_py):
         super().run()
         rooms = [path.name for path in (built / PACKAGE).iterdir() if path.is_dir()]
         for path in built.rglob("*.py"):
-            path.write_text(moved(path.read_text(), rooms))
+            path.write_text(moved(path.read_text("utf-8"), rooms), "utf-8")
         (built / PACKAGE).rename(built / HOME / PACKAGE)
 
 

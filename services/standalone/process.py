@@ -41,11 +41,12 @@ class Running:
 def find(files: Files) -> Running | None:
     """The living process of a data directory; a stale pid file counts for nothing."""
     try:
-        pid, started = files.pid.read_text().split()
+        number, started = files.pid.read_text().split()
+        pid = int(number)
     except (FileNotFoundError, ValueError):
         return None
     # A pid alone may have been given to another process since: its start time tells them apart.
-    return Running(int(pid)) if start_time(int(pid)) == started else None
+    return Running(pid) if start_time(pid) == started else None
 
 
 def start_time(pid: int) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -361,6 +361,34 @@ def test_nothing_that_runs_or_is_mounted_is_removed(monkeypatch: pytest.MonkeyPa
     with pytest.raises(CommandError, match=r"kubelet/pods/x is still mounted"):
         making.discard(place.data_dir("dev"))
     assert place.names() == ["dev"]
+
+
+def test_a_damaged_kubeconfig_of_a_cluster_is_told_with_the_way_out(
+    person: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with process_of("dev"):
+        for text in ("{", "{}", "[]", '{"clusters": [], "users": []}'):
+            (place.data_dir("dev") / "kubeconfig").write_text(text)
+            code, _, complaint = run(["switch", "dev"], monkeypatch, capsys)
+            assert code == 1 and "is damaged; `knarr down --name dev`" in complaint
+    assert not (person / ".kube").exists()
+
+
+def test_a_cluster_that_was_ready_when_its_start_was_interrupted_is_stopped(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped: list[Path] = []
+    monkeypatch.setattr(process, "stop", lambda files: stopped.append(files.root))
+
+    @contextmanager
+    def interrupted() -> Iterator[None]:
+        monkeypatch.setattr(up, "undisturbed", nullcontext)
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(up, "undisturbed", interrupted)
+    code, _, told = run(["up", "--name", "dev", *HOLLOW], monkeypatch, capsys)
+    assert code == 130 and "stopping the cluster again" in told and stopped == [place.data_dir("dev")]
 
 
 def test_a_linked_cluster_is_not_removed_and_nothing_of_it_is_in_the_way(

@@ -40,6 +40,13 @@ def test_a_dead_process_is_not_found(tmp_path: Path) -> None:
     assert process.find(files) is None
 
 
+@pytest.mark.parametrize("text", ["", "\0" * 16, "4711", "x 4711", "1 2 3", "99999999999999999999 1"])
+def test_a_damaged_pid_file_counts_for_nothing(tmp_path: Path, text: str) -> None:
+    files = Files(tmp_path)
+    files.pid.write_text(text)
+    assert process.find(files) is None
+
+
 def test_a_start_that_fails_shows_the_end_of_the_log_each_line_once(tmp_path: Path) -> None:
     files = Files(tmp_path)
     files.log.write_text("".join(f"12:00:0{number} warning the network overlaps\n" for number in range(9)))

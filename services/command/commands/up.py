@@ -122,6 +122,8 @@ def _start(settings: ClusterSettings, name: str, lock: int) -> int:
     except KeyboardInterrupt:
         with undisturbed():
             print("interrupted: stopping the cluster again", file=sys.stderr)
+            # It may have become ready in this moment.
+            process.stop(files)
             remove(settings)
         raise
     if not name:

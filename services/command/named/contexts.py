@@ -50,7 +50,10 @@ def check() -> None:
 
 def add(name: str, kubeconfig: Path) -> Path:
     """Makes a named cluster's kubeconfig a context, the current one; answers in which file. Raises CommandError."""
-    entries = _entries(context_of(name), orjson.loads(kubeconfig.read_bytes()))
+    try:
+        entries = _entries(context_of(name), orjson.loads(kubeconfig.read_bytes()))
+    except (ValueError, TypeError, LookupError):
+        raise CommandError(f"{kubeconfig} is damaged; `knarr down --name {name}` and `knarr up --name {name}` make it anew") from None
     with as_caller():
         path = _target()
         for other in files():
