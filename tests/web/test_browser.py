@@ -107,6 +107,36 @@ async def test_a_keyboard_is_enough(crowd: LiveServer, screen: Any) -> None:
     await screen.wait_for_selector("aside", state="detached")
 
 
+async def test_why_a_container_was_restarted_is_told_in_words_alone(crowd: LiveServer, screen: Any) -> None:
+    harmful = "<img src=x onerror=alert(1)>"
+    metadata = meta.ObjectMeta(name="fallen", namespace="default", annotations={"note": harmful})
+    container = core.Container(name="web", image="web:1")
+    pod = crowd.call(crowd.client.create(core.Pod(metadata=metadata, spec=core.PodSpec(node_name="node-1", containers=[container]))))
+    pod.status.phase = "Running"
+    status = pod.status.container_statuses.add(name="web", restart_count=3)
+    status.state.waiting.reason, status.state.waiting.message = "CrashLoopBackOff", "back-off 40s restarting failed container"
+    ended = status.last_state.terminated
+    ended.exit_code, ended.reason, ended.message = 137, "OOMKilled", harmful
+    crowd.call(crowd.client.update(pod, subresource="status"))
+    about = core.ObjectReference(kind="Pod", namespace="default", name="fallen", uid=pod.metadata.uid, field_path="spec.containers{web}")
+    event = core.Event(metadata=meta.ObjectMeta(name="fallen.1", namespace="default"), involved_object=about, type="Warning")
+    event.reason, event.message = "Unhealthy", f"Liveness probe failed: {harmful}"
+    crowd.call(crowd.client.create(event))
+    await screen.click("main .pod[aria-label^='default/fallen, CrashLoopBackOff']")
+    await screen.click("aside [role=tab]:has-text('Why restarted')")
+    await screen.wait_for_selector("aside pre:has-text('default/fallen') , aside pre:has-text('fallen/web line 0')")
+    rows = await screen.locator("aside section tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows] == ["Restarts", "Last exit", "Probe", "Next try"]
+    told = dict(row.split("\t", 1) for row in rows)
+    assert told["Restarts"] == "3" and told["Next try"] == "within 40 s"
+    assert told["Last exit"].startswith(f"OOMKilled, code 137, signal KILL, {harmful}")
+    assert told["Probe"] == f"Liveness probe failed: {harmful}"
+    # What objects say is never read as HTML.
+    assert await screen.locator("img").count() == 0
+    crowd.call(crowd.client.delete(core.Pod, "fallen", "default", grace_period_seconds=0))
+    await screen.wait_for_selector("aside .notice:has-text('It is gone')")
+
+
 async def test_korean_and_dark(crowd: LiveServer, screen: Any) -> None:
     light = await screen.evaluate("getComputedStyle(document.body).backgroundColor")
     await screen.select_option("header select >> nth=1", "ko")
