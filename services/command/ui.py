@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import webbrowser
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,12 +68,17 @@ def _tell(server: PageServer, browser: bool) -> None:
     """Prints the first link, and one more for each Enter at a terminal."""
     link = server.link
     print(f"The page is at {link}\nThe link is good once, for two minutes.", flush=True)
-    if browser:
+    if browser and has_screen(os.environ, sys.platform):
         # As a process of its own: what it prints is not for this terminal.
         asyncio.get_running_loop().run_in_executor(None, webbrowser.open, link)
     if sys.stdin.isatty():
         print("Enter makes a new one, Ctrl-C ends the page.", flush=True)
         asyncio.get_running_loop().add_reader(sys.stdin, _again, server)
+
+
+def has_screen(environment: Mapping[str, str], platform: str) -> bool:
+    """Whether a browser would open a window. Elsewhere what opens would be one of text, which takes the terminal until it ends."""
+    return platform != "linux" or any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
 def _again(server: PageServer) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from services.command.ui import has_screen
 from tests.apiserver.rest.live import LiveServer, running_server
 
 PATIENT_SECONDS = 60
@@ -53,6 +54,19 @@ async def test_it_serves_until_it_is_interrupted_whoever_still_looks(cluster: Li
             if page.returncode is None:
                 page.kill()
         assert await page.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("environment", "platform", "screen"),
+    [
+        ({"TERM": "xterm"}, "linux", False),
+        ({"DISPLAY": ":0"}, "linux", True),
+        ({"BROWSER": "firefox"}, "linux", True),
+        ({}, "darwin", True),
+    ],
+)
+def test_a_browser_is_opened_where_it_has_a_window(environment: dict[str, str], platform: str, screen: bool) -> None:
+    assert has_screen(environment, platform) == screen
 
 
 async def test_a_port_that_is_taken_and_a_cluster_that_is_not_there_are_told(cluster: LiveServer, tmp_path: Path) -> None:
