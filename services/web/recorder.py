@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import orjson
@@ -80,6 +80,8 @@ class Recorder:
     def __init__(self, clock: Clock = SYSTEM_CLOCK, limit_bytes: int = 16 * 1024 * 1024, limit_seconds: float = 24 * 3600.0) -> None:
         self._clock, self._limit_bytes, self._limit_seconds = clock, limit_bytes, limit_seconds
         self._current: dict[str, dict[ObjectKey, Held]] = {}
+        # Resources whose history has begun.
+        self._begun: set[str] = set()
         self._changes: deque[Change] = deque()
         self._bytes = 0
         self._listeners: list[Listener] = []
@@ -121,17 +123,30 @@ class Recorder:
         return None if text is None else orjson.loads(text)
 
     def begin(self, resource: str, objects: list[dict[str, Any]], revision: int, *, remember: bool = True) -> None:
-        """Takes a whole list. The first one of a resource is where its history begins; of a later one the differences are changes."""
-        first = resource not in self._current
+        """Takes a whole list. The first one of a resource is where its history begins; of a later one the differences are changes. One that
+        is older than what is known comes of a store that was set back: what was remembered has not been, and history begins anew."""
         known = self._current.setdefault(resource, {})
+        if any(held.revision > revision for held in known.values()):
+            self._forget(revision)
+        first = resource not in self._begun
+        self._begun.add(resource)
         told = {_key(resource, obj) for obj in objects}
         for key in [key for key in known if key not in told]:
-            self._remove(key, revision, remember)
+            self._remove(key, revision, remember and not first)
         for obj in objects:
             self._hold(_key(resource, obj), obj, remember=remember and not first)
         if first:
             self.floor = max(self.floor, revision)
         self.latest = max(self.latest, revision)
+
+    def _forget(self, revision: int) -> None:
+        """All that was before; of what is, only what the objects are, so that any revision of them is newer."""
+        self._begun.clear()
+        self._changes.clear()
+        self._bytes = 0
+        self.floor = self.latest = revision
+        for objects in self._current.values():
+            objects.update({key: replace(held, revision=-1) for key, held in objects.items()})
 
     def take(self, resource: str, event: str, obj: dict[str, Any], *, remember: bool = True) -> None:
         """One event of a watch. Without ``remember`` it only becomes current."""

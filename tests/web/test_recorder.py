@@ -123,6 +123,24 @@ def test_a_later_list_tells_what_was_missed() -> None:
     assert values(recorder, 5) == {"a": 1, "b": 1}
 
 
+def test_a_store_that_was_set_back_begins_a_new_history() -> None:
+    recorder = Recorder(SetClock())
+    recorder.begin("things", [thing("a", 3, 1), thing("b", 3, 1)], 3)
+    recorder.begin("others", [thing("x", 3, 1)], 3)
+    recorder.take("things", MODIFIED, thing("a", 50, 2))
+    recorder.take("others", MODIFIED, thing("x", 51, 2))
+    told: list[tuple[str, bool]] = []
+    recorder.listen(lambda key, text: told.append((key.name, text is None)))
+    recorder.begin("things", [thing("a", 3, 1), thing("c", 9, 1)], 10)
+    assert told == [("b", True), ("a", False), ("c", False)] and not recorder.changes
+    assert (recorder.floor, recorder.latest) == (10, 10) and values(recorder, 10) == {"a": 1, "c": 1}
+    recorder.begin("others", [thing("x", 3, 1)], 10)
+    current = recorder.get(ObjectKey("others", "shop", "x"))
+    assert current is not None and current["value"] == 1 and not recorder.changes
+    recorder.take("things", MODIFIED, thing("a", 11, 3))
+    assert values(recorder, 10) == {"a": 1, "c": 1} and values(recorder, 11) == {"a": 3, "c": 1}
+
+
 def test_what_comes_twice_or_late_changes_nothing() -> None:
     recorder = Recorder(SetClock())
     recorder.begin("things", [thing("a", 3, 1)], 3)
