@@ -19,6 +19,7 @@ from knarr.service.files import PRIVATE, write_whole
 from services.command import doctor, findings
 from services.command.api import ApiClient, Refused
 from services.command.commands.version import versions
+from services.command.named.freezing import is_frozen
 from services.command.secrecy import Secrets, of_files, of_objects, of_text, shown
 from services.standalone import certificates, process
 from services.standalone.files import Files
@@ -85,8 +86,12 @@ def contents(settings: ClusterSettings) -> dict[str, bytes]:
     for path in (files.log, files.log.with_name(f"{files.log.name}.1"), files.etcd / "etcd.log"):
         if path.exists():
             found.add(f"logs/{path.name}", lambda path=path: _end(path))  # type: ignore[misc]
-    if process.find(files) is None:
+    running = process.find(files)
+    if running is None:
         found.lacking.append("objects: the cluster does not run")
+    elif is_frozen(running.pid):
+        # It would be waited for until the time is up.
+        found.lacking.append("objects: the cluster is paused; `knarr resume` lets it go on")
     else:
         found.add("state.json", files.state.read_bytes)
         known += _ask(files.kubeconfig, found)

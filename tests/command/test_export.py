@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
+import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +108,17 @@ def test_a_cluster_that_does_not_run_is_exported_and_the_archive_says_so(setting
     settings.files.pid.unlink()
     found = contents(settings)
     assert found["lacking.txt"] == b"objects: the cluster does not run"
+    assert not any(name.startswith("objects/") for name in found)
+
+
+def test_a_paused_cluster_is_not_waited_for(settings: ClusterSettings) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as made:
+        settings.files.pid.write_text(f"{made.pid} {process.start_time(made.pid)}\n")
+        made.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, made.pid, os.WSTOPPED | os.WNOWAIT)
+        found = contents(settings)
+        made.kill()
+    assert found["lacking.txt"].startswith(b"objects: the cluster is paused") and "logs/knarr.log" in found
     assert not any(name.startswith("objects/") for name in found)
 
 
