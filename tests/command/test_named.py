@@ -325,7 +325,7 @@ def test_a_paused_cluster_is_frozen_and_goes_on(monkeypatch: pytest.MonkeyPatch,
     with process_of("dev") as running:
         (place.data_dir("dev") / "state.json").touch()
         for _ in range(2):
-            assert run(["pause", "dev"], monkeypatch, capsys)[:2] == (0, "the cluster's process, etcd are frozen\n")
+            assert run(["pause", "dev"], monkeypatch, capsys)[:2] == (0, "frozen: the cluster's process, etcd\n")
             os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WNOWAIT)
             assert freezing.is_frozen(running.pid)
         assert json.loads(run(["list", "-o", "json"], monkeypatch, capsys)[1])[0]["state"] == "paused"

@@ -13,7 +13,7 @@ from services.command.group import Command
 from services.command.named import place
 from services.command.options import cluster_name, data_dir, output_option
 from services.command.output import deliver
-from services.standalone.settings import ClusterSettings
+from services.standalone.settings import MEMORY, ClusterSettings
 from services.standalone.signals import undisturbed
 
 
@@ -73,8 +73,9 @@ def pause(data_dir: Path) -> int:
     settings = ClusterSettings.saved(data_dir)
     with undisturbed():
         count = freezing.pause(settings)
-    containers = f" and {count} containers" if settings.runtime == "docker" else ""
-    print(f"the cluster's process, etcd{containers} are frozen")
+    etcd = ["etcd"] if settings.store != MEMORY else []
+    containers = [f"{count} containers"] if settings.runtime == "docker" else []
+    print("frozen: " + ", ".join(["the cluster's process", *etcd, *containers]))
     return 0
 
 
