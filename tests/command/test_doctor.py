@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from knarr.service.errors import CommandError
 from services.command import main as cli
 from services.command.checks.check import NotHere, run
 from services.command.commands.version import versions
 from services.command.doctor import CHECKS, examine
 from services.command.machine import kernel, programs, room
 from services.command.machine.facts import Machine
+from services.command.named import place
 from services.standalone import preflight, process
 from services.standalone.files import Files
 from services.standalone.settings import ClusterSettings, Ports
@@ -241,6 +243,18 @@ def test_what_a_killed_cluster_left_is_found(machine: Simulated, tmp_path: Path)
     assert found(machine, "bridges") == ["the bridge kn-0badcafe is of no cluster that is known here"]
     files.identity.write_text("damaged")
     assert found(machine, "identity") == [f"{files.identity} holds no cluster's name"]
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/other/cluster-id"), CommandError("no home")])
+def test_clusters_that_cannot_be_seen_leave_the_other_checks(machine: Simulated, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """As one that root still makes for the same person, or where HOME is not known."""
+
+    def names() -> list[str]:
+        raise error
+
+    monkeypatch.setattr(place, "names", names)
+    results = {check.id: run(check, machine) for check in CHECKS}
+    assert results["bridges"].state == "skipped" and results["bridges"].findings[0].startswith(("/other/cluster-id cannot", "no home"))
 
 
 def test_an_etcd_without_its_cluster_is_found(machine: Simulated, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from knarr.service.errors import CommandError
 from services.command.checks.check import Check, NotHere, Weight
 from services.command.machine.facts import Machine
 from services.command.named import place
@@ -22,9 +23,14 @@ def _killed(machine: Machine) -> Sequence[str]:
 
 
 def _bridges(machine: Machine) -> Sequence[str]:
-    known = {_bridge(files) for files in (machine.settings.files, *(Files(place.data_dir(name)) for name in place.names()))}
     if not machine.has("/sys/class/net"):
         raise NotHere("/sys/class/net is not there")
+    try:
+        known = {_bridge(files) for files in (machine.settings.files, *(Files(place.data_dir(name)) for name in place.names()))}
+    except PermissionError as error:
+        raise NotHere(f"{error.filename} cannot be read, so that its network would be told as nobody's; run this with sudo") from None
+    except CommandError as homeless:
+        raise NotHere(str(homeless)) from None
     found = sorted(path.name for path in (machine.root / "sys/class/net").iterdir() if path.name.startswith(bridge_name("")))
     return [f"the bridge {name} is of no cluster that is known here" for name in found if name not in known]
 
