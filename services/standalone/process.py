@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
 from services.standalone.files import Files
+from services.standalone.machine import sudo_caller
 from services.standalone.signals import deferred, undisturbed
 
 START_TIMEOUT_SECONDS = 60.0
@@ -39,14 +40,26 @@ class Running:
 
 
 def find(files: Files) -> Running | None:
-    """The living process of a data directory; a stale pid file counts for nothing."""
+    """The living process of a data directory; a stale pid file counts for nothing, and neither does a stranger's that names others' processes."""
     try:
-        number, started = files.pid.read_text().split()
+        with files.pid.open() as file:
+            owner = os.fstat(file.fileno()).st_uid
+            number, started = file.read().split()
         pid = int(number)
     except (FileNotFoundError, ValueError):
         return None
     # A pid alone may have been given to another process since: its start time tells them apart.
-    return Running(pid) if start_time(pid) == started else None
+    return Running(pid) if start_time(pid) == started and _may_name(owner, pid) else None
+
+
+def _may_name(owner: int, pid: int) -> bool:
+    """Whoever lays a pid file where root looks for a cluster may have root end what is his own, and nothing else."""
+    caller = sudo_caller()
+    if owner in (0, os.geteuid()) or (caller and owner == caller[0]):
+        return True
+    with suppress(FileNotFoundError):
+        return owner == os.stat(f"/proc/{pid}").st_uid
+    return False
 
 
 def start_time(pid: int) -> str:

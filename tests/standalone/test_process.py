@@ -47,6 +47,23 @@ def test_a_damaged_pid_file_counts_for_nothing(tmp_path: Path, text: str) -> Non
     assert process.find(files) is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to others")
+def test_a_stranger_names_no_process_but_his_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or he would have root end any, by a data directory where root starts to work."""
+    files, stranger = Files(tmp_path), 4711
+    process.write_pid(files)
+    os.chown(files.pid, stranger, stranger)
+    assert process.find(files) is None
+    monkeypatch.setenv("SUDO_UID", str(stranger))
+    monkeypatch.setenv("SUDO_GID", str(stranger))
+    assert process.find(files) == process.Running(os.getpid())
+    monkeypatch.delenv("SUDO_UID")
+    with subprocess.Popen(["/bin/sleep", "60"], user=stranger, group=stranger) as his:
+        files.pid.write_text(f"{his.pid} {process.start_time(his.pid)}\n")
+        assert process.find(files) == process.Running(his.pid)
+        his.kill()
+
+
 def test_a_start_that_fails_shows_the_end_of_the_log_each_line_once(tmp_path: Path) -> None:
     files = Files(tmp_path)
     files.log.write_text("".join(f"12:00:0{number} warning the network overlaps\n" for number in range(9)))
