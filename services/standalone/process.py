@@ -40,7 +40,7 @@ class Running:
 
 
 def find(files: Files) -> Running | None:
-    """The living process of a data directory; a stale pid file counts for nothing, and neither does a stranger's that names others' processes."""
+    """The living process of a data directory; a stale pid file counts for nothing, and so does a stranger's that names others' processes."""
     try:
         with files.pid.open() as file:
             owner = os.fstat(file.fileno()).st_uid
@@ -58,7 +58,7 @@ def _may_name(owner: int, pid: int) -> bool:
     if owner in (0, os.geteuid()) or (caller and owner == caller[0]):
         return True
     with suppress(FileNotFoundError):
-        return owner == os.stat(f"/proc/{pid}").st_uid
+        return owner == Path(f"/proc/{pid}").stat().st_uid
     return False
 
 
