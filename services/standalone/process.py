@@ -40,7 +40,7 @@ class Running:
 
 
 def find(files: Files) -> Running | None:
-    """The living process of a data directory; a stale pid file counts for nothing, and so does a stranger's that names others' processes."""
+    """The living process of a data directory. A stale pid file counts for nothing, and so does a stranger's that names what is not his."""
     try:
         with files.pid.open() as file:
             owner = os.fstat(file.fileno()).st_uid
