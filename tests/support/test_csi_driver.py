@@ -111,7 +111,7 @@ async def test_a_fault_comes_before_the_work_or_after_it(place: Path, when: When
     async with served(place) as (driver, controller, _):
         driver.faults.append(Fault("CreateVolume", when))
         wish = controller_pb2.CreateVolumeRequest(name="a", volume_capabilities=[capability()])
-        await refusal(controller.CreateVolume(wish, timeout=0.2))
+        await refusal(controller.CreateVolume(wish, timeout=2))
         assert bool(driver.storage.disks) is done
         if when is When.CRASH:
             assert not driver.runs
