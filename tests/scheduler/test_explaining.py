@@ -112,8 +112,8 @@ async def test_where_it_waits_for_how_long_and_what() -> None:
         found = await explained(made)
         assert found.standing == "after 1 attempt it waits until something happens that may help it, for 300 s at most"
         (awaits,) = found.queued.awaits
-        assert awaits.startswith("NodeResourcesFit: ")
-        assert "node status.allocatable; pods that leave a node; its own spec.containers" in awaits
+        classes = "device class metadata.creationTimestamp; device class spec.extendedResourceName"
+        assert awaits.startswith(f"NodeResourcesFit: {classes}; node status.allocatable; pods that leave a node; its own spec.containers")
         made.api.seed(node("n2", "1", pods="109"))
         await asyncio.sleep(0.1)
         assert (await explained(made)).queued.state == "unschedulable"
