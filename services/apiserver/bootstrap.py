@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.client.client import Client
 from knarr.machinery.errors import AlreadyExists, NotFound
-from knarr.objects import local_path
+from knarr.objects import built_ins, local_path
 from knarr.service.authentication import User
 from services.apiserver.strategies.priorityclass import system_classes
 
@@ -27,7 +27,15 @@ def service_names(domain: str = "cluster.local") -> list[str]:
 async def bootstrap(client: Client, service_address: str) -> None:
     """Creates what is missing; several servers may do so at once."""
     await asyncio.gather(*(ensure(client, core.Namespace(metadata=meta.ObjectMeta(name=name))) for name in NAMESPACES))
-    await asyncio.gather(*(ensure(client, wanted) for wanted in (_service(service_address), local_path.default_class(), *system_classes())))
+    classes = [] if await _is_off(client, built_ins.LOCAL_PATH) else [local_path.default_class()]
+    await asyncio.gather(*(ensure(client, wanted) for wanted in (_service(service_address), *classes, *system_classes())))
+
+
+async def _is_off(client: Client, name: str) -> bool:
+    try:
+        return built_ins.is_off(await client.get(core.ConfigMap, built_ins.NAME, built_ins.NAMESPACE), name)
+    except NotFound:
+        return False
 
 
 async def ensure(client: Client, obj: Any) -> None:

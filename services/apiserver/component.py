@@ -72,6 +72,7 @@ from services.apiserver.storage.store import Store
 from services.apiserver.storage.values import Values
 from services.apiserver.strategies import Strategies
 from services.apiserver.strategies.event import event_strategies
+from services.apiserver.switches import Switches
 from services.apiserver.tokens.accounts import ServiceAccountTokens
 from services.apiserver.tokens.keys import SigningKeys
 from services.apiserver.upkeep import Upkeep
@@ -178,6 +179,7 @@ class ApiServer(Component):
         self.aggregation = Aggregation(self.api, Ways(self.backend, self.api.pipeline.node_streams), self.backend.clock, front_proxy)
         self._policy_types = PolicyTypes(self.client(USER), self.backend, self.registry)
         self._local_services = LocalServices(self.client(USER), self.registry, cache)
+        self._switches = Switches(self.registry, cache)
         self.feed.on_loaded = self._load
         self._recorder = EventRecorder(self.client(USER), self.name, clock=clock)
         announced = settings.advertise_address, settings.advertise_port
@@ -208,6 +210,7 @@ class ApiServer(Component):
             await self._admission_client.close()
 
     def _load(self) -> None:
+        self._switches.load()
         self.definitions.load()
         self.aggregation.load()
 
@@ -269,6 +272,7 @@ class ApiServer(Component):
                 tasks.create_task(self._bootstrap(), name="apiserver/bootstrap")
                 tasks.create_task(self.definitions.run(), name="apiserver/definitions")
                 tasks.create_task(self.aggregation.run(), name="apiserver/aggregation")
+                tasks.create_task(self._switches.run(), name="apiserver/switches")
                 tasks.create_task(self._policy_types.run(), name="apiserver/types of policies")
                 tasks.create_task(self.known.run(), name="apiserver/known")
                 tasks.create_task(self._measure(), name="apiserver/measure")

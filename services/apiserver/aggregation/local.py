@@ -103,9 +103,7 @@ class LocalServices:
             for name, service in wanted.items()
             if name in present and self._is_kept(service) and LABEL in present[name].metadata.labels and present[name].spec != service.spec
         ]
-        gone = [
-            self._remove(stored) for name, stored in present.items() if name not in wanted and stored.metadata.labels.get(LABEL) == ALWAYS
-        ]
+        gone = [self._remove(stored) for name, stored in present.items() if name not in wanted and _goes(stored)]
         # All at once: a new cluster has some thirty to make, and waits for them.
         await asyncio.gather(*made, *mended, *gone)
         self._settled = set(wanted)
@@ -131,6 +129,11 @@ class LocalServices:
     async def _remove(self, stored: apiregistration.APIService) -> None:
         with suppress(Conflict, NotFound):
             await self._client.delete(apiregistration.APIService, stored.metadata.name, uid=stored.metadata.uid)
+
+
+def _goes(service: apiregistration.APIService) -> bool:
+    """Whether that of a group version which is served no more is removed: what a definition defined, or what was switched off here."""
+    return service.metadata.labels.get(LABEL) == ALWAYS or (service.spec.group in YIELDED and not service.spec.HasField("service"))
 
 
 def _local(name: str, group: str, version: str, *, custom: bool) -> apiregistration.APIService:
