@@ -68,6 +68,22 @@ class Engine:
                 raise CommandError(str(response.json()["message"]))
             yield cast(IO[bytes], response.raw)
 
+    def load(self, archive: IO[bytes]) -> None:
+        """Gives the engine the images of an archive, as `docker load`."""
+        with _words():
+            for told in self._api.load_image(archive, quiet=True):
+                if "error" in told:
+                    raise CommandError(str(told["error"]))
+
+    def remove_image(self, name: str) -> None:
+        """Takes a name away, and the image where it was the last one; one that a container is of stays."""
+        with _words(), suppress(ImageNotFound):
+            try:
+                self._api.remove_image(name)
+            except APIError as error:
+                if error.status_code != http.HTTPStatus.CONFLICT:
+                    raise
+
     def output(self, container: str, command: list[str], environment: dict[str, str]) -> str | None:
         """What a command in a container writes to standard output; None when it fails."""
         told = self._start(container, command, environment).finish()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.kubelet.containerd_support import IMAGE, Containerd, containerd
+from tests.support.engine import IMAGE as LOADED
+from tests.support.engine import ensure_image
 from tests.support.knarr_cluster import KnarrCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -72,6 +74,16 @@ def answer(url: str) -> str:
         return ""
 
 
+def loads_an_image_of_the_machines_engine(cluster: KnarrCluster) -> None:
+    """By `knarr load`, twice; a pod runs it that may not pull it."""
+    ensure_image()
+    for _ in range(2):
+        told = cluster.knarr("load", "--data-dir", str(cluster.data_dir), LOADED).stdout
+        assert told == f"containerd has docker.io/library/{LOADED}\n"
+    cluster.kubectl("run", "loaded", f"--image={LOADED}", "--image-pull-policy=Never", "--labels=app=loaded")
+    cluster.wait_for("a pod of the image that was loaded", lambda: cluster.ready_pods("app=loaded"))
+
+
 def test_a_cluster_comes_works_and_goes_without_a_trace(engine: Containerd, tmp_path: Path) -> None:
     before = left(engine)
     cluster = KnarrCluster(tmp_path / "k", runtime="containerd", endpoint=engine.endpoint)
@@ -89,6 +101,7 @@ def test_a_cluster_comes_works_and_goes_without_a_trace(engine: Containerd, tmp_
         for other in names:
             cluster.wait_for(f"an answer of {other}", partial(lambda other: answer(f"http://{address}/") == other, other))
         assert said("iptables", "-S", "CNI-FORWARD"), "pods are let through by the plugins"
+        loads_an_image_of_the_machines_engine(cluster)
     finally:
         cluster.down()
     assert left(engine) - before == set()

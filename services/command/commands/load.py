@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from knarr.service.errors import CommandError
 from services.command.group import Command
 from services.command.options import data_dir
 from services.command.working import Working
@@ -14,23 +15,60 @@ from services.standalone.settings import ClusterSettings
 
 @click.command(cls=Command)
 @data_dir
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="IMAGE...")
+@click.option(
+    "--archive", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="images of a file that `docker save` has written"
+)
 @click.option("--project", default="knarr", metavar="NAME", help="the compose project (default: knarr)")
-def load(data_dir: Path, images: tuple[str, ...], project: str) -> int:
-    """copy images of this machine's engine into the nodes of the compose cluster
+def load(data_dir: Path, images: tuple[str, ...], archive: Path | None, project: str) -> int:
+    """copy images of this machine's engine to where pods run: the nodes of the compose cluster, or the containerd of `knarr up`
 
-    IMAGE is a name as `docker images` writes it. The cluster of `knarr up` needs none: its pods run this machine's images as they are.
+    IMAGE is a name as `docker images` writes it. A cluster of `knarr up` on Docker needs none: its pods run this machine's images.
     """
+    from services.standalone import process
+
+    if bool(images) == (archive is not None):
+        raise click.UsageError("name images of this machine's engine, or one file of them by --archive")
+    settings, _ = ClusterSettings.salvaged(data_dir)
+    runs = process.find(settings.files) is not None
+    if archive is not None:
+        return _load_archive(settings, archive, runs)
+    if runs and settings.runtime == "containerd":
+        from services.command.images import copy_to_containerd
+
+        with Working("copying", "MB", 1e6) as progress:
+            print(f"containerd has {', '.join(copy_to_containerd(settings, images, progress))}")
+        return 0
+    return _load_into_nodes(settings, list(images), project, runs)
+
+
+def _load_archive(settings: ClusterSettings, archive: Path, runs: bool) -> int:
+    from services.command.images import images_of
+
+    if not runs:
+        raise CommandError(f"no cluster runs from {settings.files.root}; start it first: `knarr up`")
+    if not archive.is_file():
+        raise CommandError(f"--archive {archive}: there is no such file; `docker save -o {archive} IMAGE` writes one")
+    with Working("loading", "MB", 1e6) as progress, images_of(settings) as images:
+        try:
+            names = images.load(archive, progress)
+        except CommandError as error:
+            raise CommandError(f"--archive {archive}: {error}") from error
+    print(f"{settings.runtime} has {', '.join(names) or 'the images of the archive'}")
+    return 0
+
+
+def _load_into_nodes(settings: ClusterSettings, images: list[str], project: str, runs: bool) -> int:
     from services.compose.load import NoNodes
     from services.compose.load import load as load_images
-    from services.standalone import process
 
     try:
         with Working("copying", "MB", 1e6) as progress:
-            load_images(list(images), project, progress)
+            load_images(images, project, progress)
     except NoNodes:
-        files = ClusterSettings(data_dir=data_dir).files
-        if process.find(files) is None:
+        if not runs:
             raise
-        print(f"nothing to load: the cluster in {files.root} runs this machine's images as they are")
+        simulated = settings.runtime == "hollow"
+        how = "simulates containers, which need no images" if simulated else "runs this machine's images as they are"
+        print(f"nothing to load: the cluster in {settings.files.root} {how}")
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -92,10 +92,18 @@ class Engine:
         """A name in containerd's own store of images."""
         await self._call(images_pb2_grpc.ImagesStub(self._open()).Create, request, None, _own(lease))
 
+    async def update_image(self, request: Any, lease: str) -> None:
+        """Gives a name in containerd's own store to another image."""
+        await self._call(images_pb2_grpc.ImagesStub(self._open()).Update, request, None, _own(lease))
+
     async def write_content(self, request: Any, lease: str) -> None:
         """A blob into containerd's own store, in one message; one that is there already stays, under the lease too."""
+        await self.stream_content(iter([request]), lease)
+
+    async def stream_content(self, requests: Iterable[Any], lease: str, timeout_seconds: float | None = None) -> None:
+        """The same in as many messages as it takes; the engine takes none beyond 16 MB."""
         stub = content_pb2_grpc.ContentStub(self._open())
-        call = stub.Write(iter([request]), timeout=self._timeout_seconds, metadata=_own(lease))
+        call = stub.Write(_sent(requests), timeout=timeout_seconds or self._timeout_seconds, metadata=_own(lease))
         try:
             async for _ in call:
                 pass
@@ -132,6 +140,12 @@ class Engine:
         if error.code() in UNREACHED:
             return RuntimeUnavailable(f"the container runtime at {self.endpoint} does not answer: {words}")
         return KINDS.get(error.code(), EngineError)(words)
+
+
+async def _sent(requests: Iterable[Any]) -> AsyncIterator[Any]:
+    """One after the other, as the engine takes them: gRPC reads what is no coroutine in one go."""
+    for request in requests:
+        yield request
 
 
 def _own(lease: str = "") -> Metadata:

@@ -40,6 +40,11 @@ class ImagesStub:
                 request_serializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.CreateImageRequest.SerializeToString,
                 response_deserializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.CreateImageResponse.FromString,
                 _registered_method=True)
+        self.Update = channel.unary_unary(
+                '/containerd.services.images.v1.Images/Update',
+                request_serializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.UpdateImageRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.UpdateImageResponse.FromString,
+                _registered_method=True)
 
 
 class ImagesServicer:
@@ -52,6 +57,13 @@ class ImagesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Update(self, request, context):
+        """Update gives a name that is there to another image.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImagesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +71,11 @@ def add_ImagesServicer_to_server(servicer, server):
                     servicer.Create,
                     request_deserializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.CreateImageRequest.FromString,
                     response_serializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.CreateImageResponse.SerializeToString,
+            ),
+            'Update': grpc.unary_unary_rpc_method_handler(
+                    servicer.Update,
+                    request_deserializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.UpdateImageRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.UpdateImageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -89,6 +106,33 @@ class Images:
             '/containerd.services.images.v1.Images/Create',
             knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.CreateImageRequest.SerializeToString,
             knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.CreateImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Update(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/containerd.services.images.v1.Images/Update',
+            knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.UpdateImageRequest.SerializeToString,
+            knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.UpdateImageResponse.FromString,
             options,
             channel_credentials,
             insecure,
