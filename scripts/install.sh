@@ -71,6 +71,20 @@ install_clients() {
     fi
 }
 
+# The registry that `knarr addon` puts into a cluster. The program alone: its package starts it as a service of this machine.
+extract_registry() {
+    { [ -x .venv/bin/docker-registry ] || command -v docker-registry >/dev/null; } && return
+    local folder
+    folder=$(mktemp -d)
+    say "fetching docker-registry for the tests of add-ons"
+    if (cd "$folder" && apt-get download -qq docker-registry >/dev/null 2>&1 && dpkg-deb -x docker-registry_*.deb .); then
+        cp "$folder/usr/bin/docker-registry" .venv/bin/
+    else
+        say "there is no package docker-registry to be had: the test of the registry is skipped"
+    fi
+    rm -rf "$folder"
+}
+
 # Compiled once here, every start is a quarter faster, also where Python may not write its bytecode itself.
 compile_modules() { .venv/bin/python -m compileall -q knarr services >/dev/null || true; }
 
@@ -107,6 +121,7 @@ if [ "${1:-}" = "--tests" ]; then
     need mkfs.btrfs btrfs-progs
     # Tests of the container runtime interface start a containerd of their own.
     need containerd containerd
+    extract_registry
     [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || needed+=(containernetworking-plugins)
 fi
 need etcd etcd-server

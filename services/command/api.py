@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ssl
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -64,8 +65,30 @@ class ApiClient:
     def get(self, path: str) -> Any:
         return orjson.loads(self.text("GET", path))
 
+    def find(self, path: str) -> Any | None:
+        """What is there; None where there is nothing."""
+        try:
+            return self.get(path)
+        except Refused as refused:
+            if refused.code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
     def put(self, path: str, obj: Any) -> Any:
         return orjson.loads(self.text("PUT", path, orjson.dumps(obj)))
+
+    def apply(self, path: str, obj: Any, manager: str) -> Any:
+        """Makes an object, or makes it be as ``manager`` has it: server-side apply, which takes over what others own."""
+        query = f"{path}?fieldManager={manager}&force=true"
+        return orjson.loads(self.text("PATCH", query, orjson.dumps(obj), content_type="application/apply-patch+yaml"))
+
+    def delete(self, path: str) -> None:
+        """Has an object deleted, with what hangs on it; one that is not there is no error."""
+        try:
+            self.text("DELETE", path, orjson.dumps({"propagationPolicy": "Background"}))
+        except Refused as refused:
+            if refused.code != HTTPStatus.NOT_FOUND:
+                raise
 
     def objects(self, path: str) -> Iterator[Any]:
         """Everything of a collection, page by page."""
@@ -77,10 +100,12 @@ class ApiClient:
             if not token:
                 return
 
-    def text(self, method: str, path: str, body: bytes | None = None, *, known: bool = True) -> bytes:
+    def text(
+        self, method: str, path: str, body: bytes | None = None, *, known: bool = True, content_type: str = "application/json"
+    ) -> bytes:
         """The body of an answer; without ``known`` nobody is named."""
         shown = self._known.headers if known else {}
-        headers = {"Content-Type": "application/json", "Accept": "application/json", **shown}
+        headers = {"Content-Type": content_type, "Accept": "application/json", **shown}
         for attempt in range(2):
             connection = self._connections.pop(known, None) or self._opened(known)
             try:

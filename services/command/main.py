@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from knarr.service.errors import CommandError
+from services.command.commands.addon import addon_group
 from services.command.commands.audit import audit
 from services.command.commands.auth import auth
 from services.command.commands.backup import backup, restore
@@ -51,6 +52,7 @@ COMMANDS: list[click.Command] = [
     export,
     kubeconfig,
     load,
+    addon_group,
     backup,
     restore,
     certs,

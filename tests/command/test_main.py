@@ -326,6 +326,7 @@ def test_a_shell_learns_to_complete(shell: str, capsys: pytest.CaptureFixture[st
 
 
 COMMANDS = {
+    "addon",
     "ui",
     "up",
     "down",
