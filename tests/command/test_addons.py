@@ -274,7 +274,7 @@ def test_an_interrupted_enable_takes_away_what_it_has_made(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(registry, "wait_for", interrupted)
-    monkeypatch.setattr(named("registry"), "disable", lambda place, tell: cluster.delete(NAMESPACE_PATH) or ())
+    monkeypatch.setattr(named("registry"), "disable", lambda place, tell: cluster.delete(NAMESPACE_PATH))
     with pytest.raises(KeyboardInterrupt):
         switching.enable(place, named("registry"), said)
     assert DEPLOYMENT not in cluster.objects
@@ -340,7 +340,7 @@ def test_libraries_are_those_that_the_loader_names() -> None:
 def test_what_is_waited_for_is_told_once_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     words, seconds = iter(["a", "a", "b", "b"]), iter([0.0, 1.0, 2.0, 3.0, 4.0])
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr("services.command.addons.waiting.time.monotonic", lambda: next(seconds))
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.0)
     with pytest.raises(CommandError, match="waited 3 s in vain for it: b"):
         wait_for(lambda: False, "it", 3.0, meanwhile=lambda: next(words), tell=told.append)

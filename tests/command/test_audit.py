@@ -135,7 +135,7 @@ class Answers(ApiClient):
     def __init__(self, metrics: str = "", codes: int = 401, allowed: bool = False) -> None:
         self.metrics, self.codes, self.allowed = metrics, codes, allowed
 
-    def text(self, method: str, path: str, body: bytes | None = None, *, known: bool = True) -> bytes:
+    def text(self, method: str, path: str, body: bytes | None = None, *, known: bool = True, content_type: str = "") -> bytes:
         if not known:
             if self.codes >= 400:
                 raise Refused(self.codes, "no")

@@ -140,7 +140,8 @@ def free_port(settings: ClusterSettings) -> int:
     """One of the loopback: that of the cluster's slot, so that named clusters do not meet, unless somebody answers there."""
     slot, within = divmod(settings.ports.rest - FIRST_PORT, PORTS_EACH)
     preferred: int = FIRST + 1 + slot if 0 <= slot < SLOTS and within == 0 else FIRST
-    for port in (preferred, *SPARE):
+    wanted: tuple[int, ...] = (preferred, *SPARE)
+    for port in wanted:
         if not _is_taken(port):
             return port
     raise CommandError(f"all ports from {SPARE.start} to {SPARE.stop - 1} of the loopback are taken; end something that listens there")
