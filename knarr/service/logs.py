@@ -49,10 +49,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """``12:00:01.250 info  services.kubelet  container started  pod=default/web``."""
+    """``2026-05-04 12:00:01.250 info  services.kubelet  container started  pod=default/web``, by the machine's own time."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
+        time = datetime.fromtimestamp(record.created).isoformat(" ", "milliseconds")
         values = " ".join(f"{key}={value}" for key, value in extras(record).items())
         line = f"{time} {record.levelname.lower():<7} {record.name}  {record.getMessage()}  {values}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

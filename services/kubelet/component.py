@@ -51,6 +51,8 @@ from services.kubelet.node.pull_ledger import PullLedger
 from services.kubelet.node.resources import capacity, node_view
 from services.kubelet.node.static_pods import StaticPods
 from services.kubelet.node.stats import Stats
+from services.kubelet.parts.keeper import PartKeeper
+from services.kubelet.parts.port import NO_PARTS, NodeParts
 from services.kubelet.pod.accounts import PodAccounts
 from services.kubelet.pod.context import NodeContext
 from services.kubelet.pod.directory import pods_directory
@@ -96,9 +98,11 @@ class Kubelet(Component):
         clock: Clock = SYSTEM_CLOCK,
         signals: SignalReader | None = None,
         machine: Machine | None = None,
+        parts: NodeParts = NO_PARTS,
     ) -> None:
         """``signals`` tells what the node is short of; by default that is read of the machine, or of a simulated node nothing.
-        ``machine``: which one a simulated node stands for; by default this one."""
+        ``machine``: which one a simulated node stands for; by default this one. ``parts``: what runs on the node without being a
+        container of the runtime."""
         self._settings = settings
         self._runtime = runtime
         self._pods: Informer[core.Pod] = Informer(client, core.Pod, field_selector=f"spec.nodeName={settings.node_name}")
@@ -162,13 +166,14 @@ class Kubelet(Component):
         self._begun = asyncio.Event()
         self._statics = StaticPods(settings.manifest_path, settings.node_name, self._complain)
         self._statics.on_change(self.manager.static_changed)
-        self._mirrors = MirrorKeeper(client, self._statics, self._pods, lambda: self._keeper.node)
+        self._parts = PartKeeper(client, parts, settings.node_name, settings.node_ip, self._pods, clock)
+        self._mirrors = MirrorKeeper(client, self._statics, self._pods, lambda: self._keeper.node, self._parts.pods, self._parts.wait_due)
         self._protection = NodeProtection(self.context, pulled, self._ledger, self.manager.all, lambda: self._keeper.node, signals)
         self._protection.on_change(self._keeper.look)
         self.shutdown = Shutdown(settings.shutdown_periods, self.manager, self._keeper, self._recorder)
         self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
         self.stats = Stats(runtime, clock)
-        self.servicer = KubeletServicer(self.manager, runtime, self.stats, settings.node_ip)
+        self.servicer = KubeletServicer(self.manager, runtime, self.stats, settings.node_ip, self._parts)
         self._disks = Disks(self.context, self.manager)
 
     def right(self, method: str) -> Right:
@@ -219,6 +224,7 @@ class Kubelet(Component):
                 "workers": self._work(),
                 "static pods": self._run_statics(),
                 "mirrors": self._mirrors.run(),
+                "parts": self._parts.run(),
                 "folders": self._folders.run(),
                 "own-node": self._own_node.run(),
                 "groups": self._groups.run(),

@@ -17,6 +17,9 @@ from knarr.objects.pods import container_statuses, every_container
 from services.kubelet.conversation import converse, start_of
 from services.kubelet.forwarding import dial_address, forward_start, relay
 from services.kubelet.node.stats import Stats
+from services.kubelet.parts.calls import check_container, no_container, part_log, previous_run
+from services.kubelet.parts.keeper import PartKeeper
+from services.kubelet.parts.port import Part
 from services.kubelet.runtime.port import RUNNING, STDERR, STDOUT, Container, LogOptions, Runtime, RuntimeFailure, Sandbox, Session
 from services.kubelet.worker.manager import PodManager
 
@@ -30,8 +33,9 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     """Lists the node's pods, streams logs, exec and attach of their containers, connects to their ports, and tells what they use. Errors
     are StatusErrors."""
 
-    def __init__(self, manager: PodManager, runtime: Runtime, stats: Stats, node_ip: str = "") -> None:
-        """``node_ip`` is the address of pods in the node's own network."""
+    def __init__(self, manager: PodManager, runtime: Runtime, stats: Stats, node_ip: str = "", parts: PartKeeper | None = None) -> None:
+        """``node_ip`` is the address of pods in the node's own network; ``parts`` are the pods that show none of the runtime's."""
+        self._parts = parts
         self._manager = manager
         self._runtime = runtime
         self._stats = stats
@@ -47,7 +51,10 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
 
     def check_logs(self, request: pb.LogsRequest) -> None:
         """Raises what ``Logs`` raises before it reads."""
-        self._container(request.container, previous=request.previous)
+        if (part := self._part(request.container.namespace, request.container.pod)) is not None:
+            self._run_of(part, request)
+        else:
+            self._container(request.container, previous=request.previous)
         _since(request)
         _stream(request)
 
@@ -79,7 +86,11 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             raise internal(f"error attaching to container: {error}") from error
 
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsResponse]:
-        container = self._container(request.container, previous=request.previous)
+        part = self._part(request.container.namespace, request.container.pod)
+        if part is None:
+            container = self._container(request.container, previous=request.previous)
+        else:
+            previous = self._run_of(part, request)
         options = LogOptions(
             follow=request.follow and not request.previous,
             timestamps=request.timestamps,
@@ -89,7 +100,8 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
         )
         left = max(0, request.limit_bytes) if request.HasField("limit_bytes") else None
         try:
-            async with aclosing(self._runtime.logs(container.id, options)) as stream:  # type: ignore[type-var]
+            found = part_log(part, options, previous) if part is not None else self._runtime.logs(container.id, options)
+            async with aclosing(found) as stream:  # type: ignore[type-var]
                 async for data in stream:
                     piece = data if left is None else data[:left]
                     if piece:
@@ -130,6 +142,8 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
 
     async def dial(self, start: pb.PortForwardStart) -> socket.socket:
         """A connection to a port of a pod. Raises StatusError."""
+        if (part := self._part(start.namespace, start.pod)) is not None:
+            return await (dial_address(self._node_ip, start.port) if start.by_address else part.dial(start.port))
         sandbox = self.reachable_pod(start.namespace, start.pod)
         if start.by_address:
             return await dial_address(sandbox.ip or self._node_ip, start.port)
@@ -160,8 +174,22 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     def _pod(self, namespace: str, name: str) -> core.Pod:
         worker = self._manager.find(namespace, name)
         if worker is None:
-            raise not_found("pods", name)
+            part = self._part(namespace, name)
+            raise not_found("pods", name) if part is None else no_container(part, name)
         return worker.pod
+
+    def _part(self, namespace: str, name: str) -> Part | None:
+        """What a pod shows that is nothing of the runtime's; somebody's pod of that name goes first."""
+        if self._parts is None or self._manager.find(namespace, name) is not None:
+            return None
+        return self._parts.find(namespace, name)
+
+    def _run_of(self, part: Part, request: pb.LogsRequest) -> tuple[datetime, datetime | None] | None:
+        """The run before, where its log is asked for. Raises BadRequest."""
+        ref = request.container
+        check_container(part, ref.pod, ref.container)
+        mirror = self._parts.mirror(ref.namespace, ref.pod) if self._parts is not None else None
+        return previous_run(part, ref.pod, mirror) if request.previous else None
 
     def _identified(self, namespace: str, name: str, uid: str) -> core.Pod:
         pod = self._pod(namespace, name)

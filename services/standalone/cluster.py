@@ -45,13 +45,18 @@ from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, 
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.tokens.keys import SigningKeys
+from services.kubelet.parts.port import NodeParts
 from services.standalone.auditing import auditor
+from services.standalone.component_log import ETCD
+from services.standalone.control_plane import give_role, keep_role
 from services.standalone.credentials import Credentials, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.hollow import node_names, with_room
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
 from services.standalone.machine import node_address, sudo_caller
+from services.standalone.parts import node_parts
 from services.standalone.progress import Progress
+from services.standalone.runs import Runs
 from services.standalone.settings import ClusterSettings, path_of
 from services.standalone.switch import Switch
 from services.standalone.workers import workers
@@ -60,6 +65,8 @@ log = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
 POLL_SECONDS = 0.01
+# Of what a component that failed has said, as long as a container may say at its end.
+WORDS_BYTES = 4096
 # Components that listen at the node's address: where nodes are reached.
 AT_NODE = frozenset({"kubelet", "hollow"})
 
@@ -87,10 +94,14 @@ class Cluster:
         self._clock, self._face, self._without, self._on_ready = clock, face, without, on_ready
         self._files = settings.files
         self._address = node_address()
-        self._settings = with_ports(with_room(settings), self._address)
+        self._chosen = with_room(settings)
+        self._settings = with_ports(self._chosen, self._address)
         self._hosts: dict[str, Host] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
+        self._announced = asyncio.Event()
+        # By component, and etcd.
+        self._runs: dict[str, Runs] = {} if etcd is None else {ETCD: etcd.runs}
         # By component: whether it is to run.
         self._switches: defaultdict[str, Switch] = defaultdict(Switch)
 
@@ -130,8 +141,11 @@ class Cluster:
                 self._progress.step("etcd")
             apiserver = await self._start_apiserver(stack, etcd, credentials)
             self._progress.step("apiserver")
-            made = workers(settings, self._address, credentials.ca_certificate.decode(), apiserver.client, self._clock)
+            made = workers(
+                settings, self._address, credentials.ca_certificate.decode(), apiserver.client, self._clock, parts=self._node_parts
+            )
             made = {name: make for name, make in made.items() if name not in self._without}
+            self._runs |= {name: Runs(self._clock) for name in made}
             supervisors = [
                 self._background(stack, f"supervise/{name}", self._supervise(name, make, credentials)) for name, make in made.items()
             ]
@@ -139,6 +153,7 @@ class Cluster:
             stack.push_async_callback(cancel, supervisors)
             await self._unless_one_ends(self._become_ready(apiserver, made))
             self._announce()
+            self._background(stack, "control-plane", keep_role(self._client, settings.node))
             self._background(stack, "certificates", keep_renewed(self._files, hosts, self._server))
             await self._unless_one_ends(asyncio.Event().wait())
 
@@ -193,6 +208,8 @@ class Cluster:
         )
         # As this process itself, which looks after the components and is asked who may call them.
         self._client = apiserver.client(User("system:knarr", groups=(MASTERS,)))
+        self._runs["apiserver"] = Runs(self._clock)
+        self._runs["apiserver"].begin()
         host = self._host(apiserver, credentials, settings.listen_address, settings.ports.apiserver)
         await host.start()
         self._background(stack, "apiserver", host.run())
@@ -213,15 +230,27 @@ class Cluster:
         address = self._address if name in AT_NODE else self._settings.listen_address
         while True:
             await self._switches[name].wait_on()
+            self._runs[name].begin()
             host = self._host(make(), credentials, address, getattr(self._settings.ports, name))
             try:
                 await host.start()
                 await self._switches[name].while_on(host.run())
-            except Exception:
+                self._runs[name].end(0)
+            except Exception as error:
                 if not self._started:
                     raise
+                self._runs[name].end(1, f"{type(error).__name__}: {error}"[:WORDS_BYTES])
                 log.exception("a component failed; starting it again", extra={"component": name, "seconds": RESTART_SECONDS})
             await asyncio.sleep(RESTART_SECONDS)
+
+    def _node_parts(self) -> NodeParts:
+        """How the node shows what runs in this process."""
+        return node_parts(self._chosen, self._address, self._runs, self._serves, self._announced.wait)
+
+    def _serves(self, name: str) -> bool:
+        if name == ETCD:
+            return self._etcd is not None and self._etcd.accepts
+        return name in self._hosts and self._hosts[name].component.ready
 
     def _host(self, component: Component, credentials: Credentials, address: str, port: int) -> Host:
         settings = ServerSettings(f"{address}:{port}", self._shown, credentials.tokens)
@@ -252,9 +281,10 @@ class Cluster:
             await _until(lambda name=name: self._is_ready(name))  # type: ignore[misc]
             self._progress.step(name)
         await _until(lambda: _node_ready(self._client, self._settings.node))
+        await give_role(self._client, await self._client.get(core.Node, self._settings.node))
 
     async def _is_ready(self, name: str) -> bool:
-        return name in self._hosts and self._hosts[name].component.ready
+        return self._serves(name)
 
     def _announce(self) -> None:
         """Tells the CLI and `knarr status` what there is."""
@@ -273,6 +303,7 @@ class Cluster:
         if caller := sudo_caller():
             self._files.hand_over(*caller)
         self._progress.ready(facts)
+        self._announced.set()
         self._on_ready()
 
 

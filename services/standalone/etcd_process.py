@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from knarr.service.errors import CommandError
+from services.standalone.runs import Runs
 from services.standalone.store import CLIENT_SOCKET, DATA, INSTALL_HINT, UNFINISHED, path_problem
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class EtcdProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._launched = asyncio.Event()
         self._accepting = asyncio.Event()
+        self.runs = Runs()
 
     @property
     def folder(self) -> Path:
@@ -78,6 +80,11 @@ class EtcdProcess:
     def endpoint(self) -> str:
         """The gRPC target of its client API."""
         return f"unix:{self.socket}"
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it takes connections now."""
+        return self._accepting.is_set()
 
     @property
     def pid(self) -> int:
@@ -106,6 +113,8 @@ class EtcdProcess:
                 code = await self._ended(process)
                 self._process = None
                 self._accepting.clear()
+                # As a container's end by a signal is told.
+                self.runs.end(code if code >= 0 else 128 - code, f"etcd ended with code {code}; its log is {self._folder / 'etcd.log'}")
                 log.error("etcd ended; starting it again", extra={"code": code, "log": str(self._folder / "etcd.log")})
                 await asyncio.sleep(RESTART_SECONDS)
         finally:
@@ -155,6 +164,7 @@ class EtcdProcess:
             (self._folder / name).unlink(missing_ok=True)
         log_path = self._folder / "etcd.log"
         shorten(log_path)
+        self.runs.begin()
         with log_path.open("ab") as output:
             return subprocess.Popen(
                 [program, *self._arguments()], cwd=self._folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,

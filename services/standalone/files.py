@@ -73,6 +73,10 @@ class Files:
         return self.root / "knarr.log"
 
     @property
+    def etcd_log(self) -> Path:
+        return self.etcd / "etcd.log"
+
+    @property
     def audit_log(self) -> Path:
         """Who changed what; its former files lie beside it."""
         return self.root / "audit.log"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -30,6 +31,8 @@ STANDALONE = __name__.rpartition(".")[0]
 ROOT = Path(__file__).resolve().parents[__name__.count(".")]
 LOG_LINES_SHOWN = 25
 LOG_LINES_READ = 200
+# As a line of the log begins; there was no date once.
+_TIME = re.compile(r"([\d-]+ )?[\d:.]+ ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,6 @@ def _tail(path: Path) -> str:
     """The end of a log, introduced; a line that comes again and again but for its time is told once."""
     told: dict[str, str] = {}
     for line in path.read_text(errors="replace").splitlines()[-LOG_LINES_READ:]:
-        told[line.partition(" ")[2]] = line
+        told[_TIME.sub("", line)] = line
     shown = list(told.values())[-LOG_LINES_SHOWN:]
     return f"the end of {path}:\n" + "\n".join(f"  {line}" for line in shown)

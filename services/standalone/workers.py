@@ -20,6 +20,7 @@ from services.dns.component import Dns
 from services.dns.settings import DnsSettings
 from services.kubelet.component import Kubelet
 from services.kubelet.node.registry_logins import node_config
+from services.kubelet.parts.port import NO_PARTS, NodeParts
 from services.kubelet.runtime.catalog import make_runtime
 from services.kubelet.settings import KubeletSettings
 from services.proxy.component import Proxy
@@ -34,9 +35,16 @@ Workers = dict[str, Callable[[], Component]]
 
 
 def workers(
-    settings: ClusterSettings, address: str, root_certificate: str, client_of: Callable[[User], Client], clock: Clock = SYSTEM_CLOCK
+    settings: ClusterSettings,
+    address: str,
+    root_certificate: str,
+    client_of: Callable[[User], Client],
+    clock: Clock = SYSTEM_CLOCK,
+    *,
+    parts: Callable[[], NodeParts] = lambda: NO_PARTS,
 ) -> Workers:
-    """``address`` is the node's; ``root_certificate`` the CA's, PEM; ``client_of`` gives the API as a user sees it."""
+    """``address`` is the node's; ``root_certificate`` the CA's, PEM; ``client_of`` gives the API as a user sees it; ``parts`` what runs on
+    the node beside containers."""
 
     def client(name: str, *groups: str) -> Client:
         return client_of(User(name, groups=(*groups, "system:authenticated")))
@@ -60,7 +68,7 @@ def workers(
         "dns": lambda: Dns(client("system:kube-dns"), dns, clock),
         "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
         "kubelet": lambda: Kubelet(
-            client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet), clock=clock
+            client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet), clock=clock, parts=parts()
         ),
     }
     if settings.nodes > 1:

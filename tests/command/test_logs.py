@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.command import main as cli
-from services.command.logs import COMPONENTS, Log, Of, show
+from services.command.logs import show
+from services.standalone.component_log import COMPONENTS, Log, Of
 from services.standalone.files import Files
 from tests.support.cluster_client import ROOT
 
@@ -20,6 +21,7 @@ Traceback (most recent call last):
   File "x.py", line 1, in <module>
 12:00:01.400 info    services.scheduler.queue  placed  pod=default/kubelet
 12:00:01.500 info    services.kubelets  is another
+2026-05-04 12:00:02.000 info    services.dns.server  since lines have a date
 """
 JSON = """\
 {"time":"t","level":"info","logger":"services.kubelet","message":"one"}
@@ -42,7 +44,8 @@ def test_lines_are_a_components_with_their_tracebacks(tmp_path: Path) -> None:
     assert told(files, "kubelet") == lines[:4]
     assert told(files, "kubelet", 1) == lines[3:4]
     assert told(files, "scheduler") == lines[4:5]
-    assert told(files, "dns") == []
+    assert told(files, "dns") == lines[6:]
+    assert told(files, "proxy") == []
     files.log.write_text(JSON)
     assert told(files, "kubelet") == [JSON.splitlines()[0], JSON.splitlines()[2]]
 
@@ -50,7 +53,7 @@ def test_lines_are_a_components_with_their_tracebacks(tmp_path: Path) -> None:
 def test_every_component_has_lines_of_its_own() -> None:
     for component in set(COMPONENTS) - {"etcd"}:
         assert (ROOT / "services" / component).is_dir()
-        assert Of(component)(f"12:00:01.250 info    services.{component}.x  y")
+        assert Of(component)(f"2026-05-04 12:00:01.250 info    services.{component}.x  y")
 
 
 def test_etcd_has_a_log_of_its_own_and_none_is_told(

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.kubelet.component import Kubelet
+from services.kubelet.parts.port import NO_PARTS, NodeParts
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import PodObservation, Runtime
 from services.kubelet.settings import KubeletSettings
@@ -94,7 +95,14 @@ class FiledRuntime(HollowRuntime):
 
 @asynccontextmanager
 async def running(
-    runtime: Runtime, data_dir: Path, api: FaultyApi | None = None, clock: Clock = SYSTEM_CLOCK, *, wait: bool = True, **changes: Any
+    runtime: Runtime,
+    data_dir: Path,
+    api: FaultyApi | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    *,
+    wait: bool = True,
+    parts: NodeParts = NO_PARTS,
+    **changes: Any,
 ) -> AsyncIterator[Cluster]:
     """A kubelet until the end of the block; it is ready at its begin unless told not to wait."""
     api = api or FaultyApi(clock)
@@ -102,7 +110,7 @@ async def running(
     # What it makes on the machine bears the name by which it is removed.
     if cluster_id := getattr(getattr(runtime, "_settings", None), "cluster_id", ""):
         changes.setdefault("cluster_id", cluster_id)
-    kubelet = Kubelet(api.client(kubelet_of(changes.get("node_name", NODE))), settings(data_dir, **changes), runtime, clock)
+    kubelet = Kubelet(api.client(kubelet_of(changes.get("node_name", NODE))), settings(data_dir, **changes), runtime, clock, parts=parts)
     task = asyncio.create_task(kubelet.run())
     cluster = Cluster(api, client, kubelet, runtime)
     try:

@@ -18,7 +18,8 @@ from services.standalone.settings import ClusterSettings
 @click.option("--tail", type=click.IntRange(0), metavar="NUMBER", help="the last lines alone (default: all)")
 def logs(data_dir: Path, component: str, follow: bool, tail: int | None) -> int:
     """what the cluster has written, or one component: apiserver, cloud, controller, dns, etcd, kubelet, proxy, scheduler"""
-    from services.command.logs import COMPONENTS, show
+    from services.command.logs import show
+    from services.standalone.component_log import COMPONENTS
 
     if component and component not in COMPONENTS:
         raise click.BadParameter(f"{component!r} is no component (choose from {', '.join(COMPONENTS)})", param_hint="COMPONENT")

@@ -1,7 +1,7 @@
 """The mirror pods by which the API shows what a node runs by itself.
 
-A mirror is made for each static pod, made anew when somebody deletes it or its pod is another one now, and deleted with it. The kubelet
-runs nothing for it; its status is that of the static pod.
+A mirror is made for each static pod and each part of the node (services/kubelet/parts), made anew when somebody deletes it or its pod is
+another one now, and deleted with it. The kubelet runs nothing for it; its status is that of what it shows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.backoff import Backoff
@@ -17,9 +17,10 @@ from knarr.client.client import Client
 from knarr.client.informer import Informer
 from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from knarr.objects.copies import copy_of
-from knarr.objects.keys import is_deleting, key_of
+from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.owners import owner_reference
 from knarr.objects.pods import CONFIG_HASH, MIRROR
+from knarr.service.tasks import cancel
 from services.kubelet.node.static_pods import StaticPods
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,21 @@ def shows(mirror: core.Pod, pod: core.Pod | None) -> bool:
 
 
 class MirrorKeeper:
-    """Keeps the mirrors of one node's static pods."""
+    """Keeps the mirrors of one node's static pods and parts."""
 
-    def __init__(self, client: Client, statics: StaticPods, pods: Informer[core.Pod], node: Callable[[], core.Node | None]) -> None:
-        """``pods`` are those of the node, ``node`` is the Node as the API has it."""
+    def __init__(
+        self,
+        client: Client,
+        statics: StaticPods,
+        pods: Informer[core.Pod],
+        node: Callable[[], core.Node | None],
+        parts: Mapping[Key, core.Pod],
+        parts_due: Callable[[], Awaitable[None]],
+    ) -> None:
+        """``pods`` are those of the node, ``node`` is the Node as the API has it. ``parts`` are shown once they are
+        due; those that are shown already stay."""
         self._client, self._statics, self._pods, self._node = client, statics, pods, node
+        self._parts, self._parts_due, self._are_due = parts, parts_due, False
         self._changed = asyncio.Event()
         statics.on_change(lambda old, new: self._changed.set())
         pods.on_change(self._pod_changed)
@@ -61,6 +72,19 @@ class MirrorKeeper:
     async def run(self) -> None:
         """Until cancelled."""
         await asyncio.gather(self._statics.read.wait(), self._pods.wait_synced())
+        waiting = asyncio.create_task(self._wait_due(), name="kubelet/mirrors/parts")
+        try:
+            await self._keep_on()
+        finally:
+            await cancel([waiting])
+
+    async def _wait_due(self) -> None:
+        await self._parts_due()
+        self._are_due = True
+        if self._parts:
+            self._changed.set()
+
+    async def _keep_on(self) -> None:
         failures = 0
         while True:
             self._changed.clear()
@@ -79,16 +103,22 @@ class MirrorKeeper:
     def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> None:
         """All others than mirrors, and pods in their places, are nothing to look through the node's pods for."""
         seen = [pod for pod in (old, new) if pod is not None]
-        if any(MIRROR in pod.metadata.annotations or self._statics.find(key_of(pod)) is not None for pod in seen):
+        if any(MIRROR in pod.metadata.annotations or self._shown(key_of(pod)) is not None for pod in seen):
             self._changed.set()
+
+    def _shown(self, key: Key) -> core.Pod | None:
+        """What is to be shown by that name."""
+        found = self._statics.find(key)
+        return self._parts.get(key) if found is None else found
 
     async def _keep(self) -> bool:
         """Makes all mirrors as they should be; False where the Node is not there yet."""
         for mirror in self._pods.store.list():
-            if MIRROR in mirror.metadata.annotations and not shows(mirror, self._statics.find(key_of(mirror))):
+            if MIRROR in mirror.metadata.annotations and not shows(mirror, self._shown(key_of(mirror))):
                 await self._delete(mirror)
         node = self._node()
-        wanted = [pod for pod in self._statics.pods.values() if self._pods.store.get(*key_of(pod)) is None]
+        parts = self._parts.values() if self._are_due else ()
+        wanted = [pod for pod in (*self._statics.pods.values(), *parts) if self._pods.store.get(*key_of(pod)) is None]
         if node is None:
             return not wanted
         for pod in wanted:
