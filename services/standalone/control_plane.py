@@ -1,7 +1,7 @@
 """The role of the node that the cluster's components run on.
 
-It is not tainted, with other nodes or without: those that `--nodes` adds are simulated, and pods that are kept off this one would run
-nowhere. A node may not give itself a role, which would draw to it what is meant for others, so the cluster does it.
+It is not tainted, with other nodes or without: whether pods may be on it does not change because a node comes or goes, and who wants a
+taint gives it. A node may not give itself a role, which would draw to it what is meant for others, so the cluster does it.
 """
 
 from __future__ import annotations
