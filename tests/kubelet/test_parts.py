@@ -160,7 +160,7 @@ async def test_its_log_is_the_parts_own_run_by_run(tmp_path: Path) -> None:
             await log_of(cluster, container="other")
         world.course = Course("7.70", 1, True, LATER, END)
         await log_of(cluster, previous=True)
-        _, since, until = world.log.asked[-1]
+        *_, (_, since, until) = world.log.asked
         assert (since, until) == (BEGAN, LATER)
 
 
