@@ -20,6 +20,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from knarr.client.backoff import Backoff
 from knarr.client.clock import SYSTEM_CLOCK, Clock
@@ -55,6 +56,16 @@ class KeyStatus:
     last_error: str = ""
     failures: int = 0
     next_in_seconds: float = 0.0
+
+
+class KeyState(Enum):
+    """Why a key will be looked at next, or will not: see ``Reconciler.active``. In the order in which a person wants to hear of them."""
+
+    FAILED = 1
+    RETRIED = 2
+    RUNNING = 3
+    QUEUED = 4
+    PLANNED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,19 @@ class Reconciler:
         known = self._keys.get(key, KeyStatus())
         times = [seconds for delays in (self._retries, self._planned) if (seconds := delays.remaining(key)) is not None]
         return replace(known, next_in_seconds=min(times, default=0.0))
+
+    def active(self) -> list[tuple[Key, KeyState, KeyStatus]]:
+        """The keys that want something: at work, queued, to be looked at again by themselves, or failed for good. Those that failed come
+        first, then those that are due next."""
+        states: dict[Key, KeyState] = {}
+        for key in (*self._planned, *self._retries):
+            states[key] = KeyState.RETRIED if key in self._failures else KeyState.PLANNED
+        # Each that failed for good has its error and no further try.
+        states |= {key: KeyState.FAILED for key, known in self._keys.items() if known.last_error and key not in states}
+        states |= dict.fromkeys(self._queue.waiting(), KeyState.QUEUED)
+        states |= dict.fromkeys(self._queue.at_work(), KeyState.RUNNING)
+        found = [(key, state, self.key_status(key)) for key, state in states.items()]
+        return sorted(found, key=lambda one: (one[1].value, one[2].next_in_seconds, str(one[0])))
 
     async def _work(self) -> None:
         while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -32,6 +32,14 @@ class WorkQueue(Generic[K]):
     def running(self) -> int:
         """Keys at work."""
         return len(self._running)
+
+    def waiting(self) -> Iterator[K]:
+        """Keys that wait, in no order; not to be held over an await."""
+        return iter(self._waiting)
+
+    def at_work(self) -> Iterator[K]:
+        """Keys at work, likewise."""
+        return iter(self._running)
 
     def add(self, key: K) -> None:
         """Queues a key, or marks it to be queued again after the work on it."""
@@ -106,6 +114,10 @@ class Delays(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._timers)
+
+    def __iter__(self) -> Iterator[K]:
+        """Keys for which a time is set; not to be held over an await."""
+        return iter(self._timers)
 
     def _fire(self, key: K) -> None:
         del self._timers[key]

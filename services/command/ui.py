@@ -39,7 +39,8 @@ async def _serve(files: Files, access: Access, port: int, browser: bool) -> None
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with Api(access) as api:
-        server = PageServer(api, _parts(files, api), port=port, users=of_this_process())
+        parts = _parts(files, api)
+        server = PageServer(api, parts, port=port, users=of_this_process())
         try:
             await server.__aenter__()
         except OSError as error:
@@ -54,6 +55,7 @@ async def _serve(files: Files, access: Access, port: int, browser: bool) -> None
             pass
         finally:
             await server.__aexit__()
+            await parts.close()
 
 
 def _parts(files: Files, api: Api) -> Parts:

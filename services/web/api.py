@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,8 @@ from knarr.client.http import open_session
 ANSWER_SECONDS = 30.0
 PAGE = 500
 LAST_ROUNDS = 3
+# Of a WebSocket: an end that says nothing for so long is asked whether it is there.
+BEAT_SECONDS = 20.0
 # An object is at most a few MiB, and an event holds one.
 MOST_LINE_BYTES = 32 * 1024 * 1024
 
@@ -67,17 +69,29 @@ class Api:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to one request, whatever its status; ``path`` is written as it is to be sent, query included."""
-        options: dict[str, Any] = {"ssl": self.access.context} if self.access.context is not None else {}
-        if self.access.server_name:
-            options["server_hostname"] = self.access.server_name
         url = URL(self.access.url.rstrip("/") + path, encoded=True)
-        async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False, **options) as answer:
+        async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False, **self._tls()) as answer:
             try:
                 yield answer
             finally:
                 # A watch that is left has no end to wait for, and TLS would wait half a minute for the server's farewell.
                 if answer.connection is not None and answer.connection.transport is not None:
                     answer.connection.transport.abort()
+
+    @asynccontextmanager
+    async def socket(self, path: str, protocols: Sequence[str]) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket. Raises aiohttp.WSServerHandshakeError where it is refused."""
+        url = URL(self.access.url.rstrip("/") + path, encoded=True)
+        async with self._session.ws_connect(
+            url, protocols=protocols, max_msg_size=MOST_LINE_BYTES, heartbeat=BEAT_SECONDS, **self._tls()
+        ) as socket:
+            yield socket
+
+    def _tls(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"ssl": self.access.context} if self.access.context is not None else {}
+        if self.access.server_name:
+            options["server_hostname"] = self.access.server_name
+        return options
 
     async def json(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> Any:
         """What is answered with success; raises Refused else."""

@@ -22,6 +22,8 @@ LOOKING = ("GET", "HEAD")
 # What is there for everybody who can reach the address: the bundle says no more than the source does.
 OPEN = ("/", "/login")
 OPEN_BELOW = "/bundle/"
+# WebSockets, by which more is done than looking. Browsers open them for any page, and always say for which.
+SOCKETS = ("/terminal",)
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -60,14 +62,15 @@ class Guard:
             return None
         if not self.sessions.knows(session):
             return 401, "there is no session: follow the link of `knarr ui`; it is good once, Enter there makes a new one"
-        return self._strange(method, headers, f"http://{host}")
+        return self._strange(method, headers, f"http://{host}", socket=path in SOCKETS)
 
-    def _strange(self, method: str, headers: Mapping[str, str], own: str) -> tuple[int, str] | None:
+    def _strange(self, method: str, headers: Mapping[str, str], own: str, *, socket: bool) -> tuple[int, str] | None:
         """What speaks against the request being one of the page's scripts."""
         changing = method not in LOOKING
-        if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or headers.get("Sec-Fetch-Dest", "empty") != "empty":
+        meant_for = ("websocket", "empty") if socket else ("empty",)
+        if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin" or headers.get("Sec-Fetch-Dest", "empty") not in meant_for:
             return 403, "this is for the page's own scripts"
-        if headers.get("Origin", "" if changing else own) != own:
+        if headers.get("Origin", "" if changing or socket else own) != own:
             return 403, f"Origin must be {own}"
         if changing and headers.get(OWN_HEADER) != "1":
             return 403, f"what changes something needs the header {OWN_HEADER}: 1"

@@ -5,6 +5,11 @@
 /login?code=CODE        makes a session of a link's code
 /live                   an event stream: all objects, then changes
 /parts                  the components and how they are
+/traffic                connections a second from Services to their endpoints
+/controllers            what each controller wants next
+/usage                  what a node or pod has used for the last hour
+/what-if                what would become of pods
+/terminal               a WebSocket to a command in a container
 /why/pod                what the scheduler says of a pod and each node
 /why/reach              each step from a pod to a Service
 /timeline               the newest changes
@@ -24,7 +29,7 @@ from dataclasses import asdict
 
 import aiohttp
 import orjson
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from knarr.service.tasks import cancel
 from services.web.api import Api, Refused
@@ -40,6 +45,12 @@ from services.web.placing import placing
 from services.web.reach import Question, reached
 from services.web.recorder import ObjectKey, Recorder
 from services.web.sessions import Sessions
+from services.web.shared import Shared
+from services.web.terminal import BEAT_SECONDS, MOST_TYPED_BYTES, Place, show, tell_end
+from services.web.traffic import LEAST_SECONDS, Traffic
+from services.web.usage import Sampler
+from services.web.wants import wanted
+from services.web.what_if import Unclear, what_if
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +59,8 @@ HOST = "127.0.0.1"
 STOP_SECONDS = 1.0
 STUCK_SECONDS, WRITE_BYTES = 60.0, 64 * 1024
 MOST_CHANGES = 1000
+MOST_TERMINALS = 16
+HEALTH_SECONDS = 2.0
 
 
 class PageServer:
@@ -61,7 +74,12 @@ class PageServer:
         self._guard = Guard(self.sessions, users)
         self._bundle = Bundle()
         self._feeds: set[Feed] = set()
+        self._terminals: set[web.WebSocketResponse] = set()
+        self._shared_healths = Shared(self._parts.healths, HEALTH_SECONDS)
+        self._shared_traffic = Shared(Traffic(self._parts).now, LEAST_SECONDS)
+        self._shared_wants = Shared(lambda: wanted(self._parts), LEAST_SECONDS)
         self.followers = [Follower(api, followed, self.recorder, self._changed) for followed in FOLLOWED]
+        self.sampler = Sampler(api)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
 
@@ -90,10 +108,13 @@ class PageServer:
         await site.start()
         self._guard.port = self._runner.addresses[0][1]
         self._tasks = [asyncio.create_task(one.run(), name=f"follow {one.followed.name}") for one in self.followers]
+        self._tasks.append(asyncio.create_task(self.sampler.run(), name="sample metrics"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await cancel(self._tasks)
+        for terminal in list(self._terminals):
+            await terminal.close(code=WSCloseCode.GOING_AWAY, drain=False)
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -105,6 +126,11 @@ class PageServer:
             web.post("/logout", self._logout),
             web.get("/live", self._live),
             web.get("/parts", answering(self._healths)),
+            web.get("/traffic", answering(self._traffic_now)),
+            web.get("/controllers", answering(self._wants)),
+            web.get("/usage", answering(self._usage)),
+            web.get("/what-if", answering(self._what_if)),
+            web.get("/terminal", self._terminal),
             web.get("/why/pod", answering(self._why_pod)),
             web.get("/why/reach", answering(self._why_reach)),
             web.get("/timeline", answering(self._changes)),
@@ -161,7 +187,43 @@ class PageServer:
         return response
 
     async def _healths(self, request: web.Request) -> web.Response:
-        return json([asdict(health) for health in await self._parts.healths()])
+        return json([asdict(health) for health in await self._shared_healths()])
+
+    async def _traffic_now(self, request: web.Request) -> web.Response:
+        return json(await self._shared_traffic())
+
+    async def _wants(self, request: web.Request) -> web.Response:
+        return json(await self._shared_wants())
+
+    async def _usage(self, request: web.Request) -> web.Response:
+        key = ObjectKey(said(request, "resource"), request.query.get("namespace", ""), said(request, "name"))
+        samples = self.sampler.memory.of(key)
+        if not samples["at"] and self.sampler.standing:
+            raise Unanswered(self.sampler.standing)
+        return json(samples)
+
+    async def _what_if(self, request: web.Request) -> web.Response:
+        try:
+            return json(await what_if(self._parts, request.query))
+        except Unclear as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+
+    async def _terminal(self, request: web.Request) -> web.StreamResponse:
+        place = Place(said(request, "namespace"), said(request, "pod"), said(request, "container"), request.query.getall("command", ["sh"]))
+        socket = web.WebSocketResponse(heartbeat=BEAT_SECONDS, max_msg_size=MOST_TYPED_BYTES)
+        await socket.prepare(request)
+        if len(self._terminals) >= MOST_TERMINALS:
+            await tell_end(socket, f"there are {MOST_TERMINALS} terminals, which is all this page opens: close one")
+            return socket
+        self._terminals.add(socket)
+        try:
+            await show(self._api, place, socket)
+        except (ConnectionError, TimeoutError):
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._terminals.discard(socket)
+        return socket
 
     async def _why_pod(self, request: web.Request) -> web.Response:
         return json(await placing(self._parts, said(request, "namespace"), said(request, "name")))

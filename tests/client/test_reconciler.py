@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from knarr.client.backoff import Backoff
-from knarr.client.reconciler import Again, Reconciler, Terminal
+from knarr.client.reconciler import Again, KeyState, Reconciler, Terminal
 from knarr.machinery.errors import status_error
 from knarr.objects.keys import Key
 from tests.support.virtual_time import START, VirtualClock, virtual_time
@@ -150,3 +150,37 @@ async def test_conflicts_are_retried_quietly(caplog: pytest.LogCaptureFixture) -
         await asyncio.sleep(5)
     assert script.times == [0, 1]
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+@virtual_time
+async def test_what_wants_something_next_is_told_with_failures_first() -> None:
+    outcomes: dict[str, object] = {"broken": RuntimeError("no room"), "hopeless": Terminal("bad field"), "later": Again(30.0)}
+    busy, free = asyncio.Event(), asyncio.Event()
+
+    async def reconcile(key: Key) -> Again | None:
+        outcome = outcomes.get(key.name)
+        if key.name == "slow":
+            busy.set()
+            await free.wait()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome if isinstance(outcome, Again) else None
+
+    reconciler = Reconciler("test", reconcile, workers=1, backoff=Backoff(first_seconds=10.0), clock=VirtualClock())
+    async with running(reconciler):
+        for name in ("broken", "hopeless", "later", "fine", "slow", "queued"):
+            reconciler.enqueue(Key("default", name))
+        await busy.wait()
+        told = [(key.name, state, status.last_error, round(status.next_in_seconds)) for key, state, status in reconciler.active()]
+        # Free again: what has nothing more to do is told no longer.
+        free.set()
+        await asyncio.sleep(1)
+        left = [key.name for key, _, _ in reconciler.active()]
+    assert told == [
+        ("hopeless", KeyState.FAILED, "bad field", 0),
+        ("broken", KeyState.RETRIED, "no room", 10),
+        ("slow", KeyState.RUNNING, "", 0),
+        ("queued", KeyState.QUEUED, "", 0),
+        ("later", KeyState.PLANNED, "", 30),
+    ]
+    assert left == ["hopeless", "broken", "later"]

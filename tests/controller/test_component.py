@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import grpc
+import grpc.aio
 import pytest
 
 from knarr.api.apps.v1 import apps_pb2 as apps
@@ -12,7 +14,9 @@ from knarr.api.controller.v1 import controller_service_pb2 as api
 from knarr.api.controller.v1 import controller_service_pb2_grpc as api_grpc
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.leader import Election
+from knarr.client.reconciler import Again, Reconciler
 from knarr.machinery.errors import StatusError
+from knarr.objects.keys import Key
 from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
 from services.controller.servicer import ControllerServicer
@@ -21,6 +25,10 @@ from tests.controller.cluster import cluster
 from tests.controller.objects import deployment, node, replica_set, service
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
+
+
+async def forget(key: Key) -> Again | None:
+    return None
 
 
 async def test_the_service_answers_over_grpc() -> None:
@@ -54,6 +62,24 @@ async def test_an_unknown_controller_is_not_found() -> None:
     servicer = ControllerServicer({}, lambda: True)
     with pytest.raises(StatusError, match='controllers "nope" not found'):
         servicer._queue("nope")
+
+
+async def test_keys_that_want_something_are_listed_within_a_limit() -> None:
+    queues = {name: Reconciler(name, forget) for name in ("deployment", "job")}
+    for name in ("a", "b", "c"):
+        queues["job"].enqueue(Key("default", name))
+    queues["deployment"].enqueue_after(Key("default", "web"), 60.0)
+    servicer = ControllerServicer(queues, lambda: True)
+    context = cast(grpc.aio.ServicerContext, None)
+    answer = await servicer.ListKeys(api.ListKeysRequest(limit=2), context)
+    told = [(key.controller, key.key, key.state, round(key.next_in_seconds)) for key in answer.keys]
+    planned, queued = api.KEY_STATE_PLANNED, api.KEY_STATE_QUEUED
+    assert told == [("deployment", "default/web", planned, 60), ("job", "default/a", queued, 0), ("job", "default/b", queued, 0)]
+    assert answer.left_out == 1
+    only = await servicer.ListKeys(api.ListKeysRequest(controller="job"), context)
+    assert [key.key for key in only.keys] == ["default/a", "default/b", "default/c"]
+    with pytest.raises(StatusError, match='controllers "nope" not found'):
+        await servicer.ListKeys(api.ListKeysRequest(controller="nope"), context)
 
 
 @virtual_time

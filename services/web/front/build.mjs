@@ -1,6 +1,6 @@
 // Makes services/web/bundle of the sources: `npm ci && npm run build`, here.
 import { createHash } from "node:crypto";
-import { readFileSync, writeFileSync, readdirSync, mkdirSync, copyFileSync } from "node:fs";
+import { readFileSync, writeFileSync, readdirSync, mkdirSync, copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 
@@ -18,6 +18,8 @@ function sourcesHash() {
   return hash.digest("hex");
 }
 
+// What was built before may have had other pieces.
+rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 await build({
   entryPoints: { page: "src/main.tsx" },
@@ -25,6 +27,9 @@ await build({
   bundle: true,
   minify: true,
   format: "esm",
+  // Terminal and plots are pieces of their own, which come when they are first wanted.
+  splitting: true,
+  chunkNames: "piece-[hash]",
   target: "es2022",
   jsx: "automatic",
   jsxImportSource: "preact",
@@ -32,4 +37,6 @@ await build({
   legalComments: "none",
 });
 copyFileSync("src/index.html", join(out, "index.html"));
-writeFileSync(join(out, "licenses.txt"), `page.js contains Preact.\n\n${readFileSync("node_modules/preact/LICENSE", "utf8")}`);
+const inside = { preact: "Preact", "@xterm/xterm": "xterm.js", "@xterm/addon-fit": "xterm.js's addon fit", uplot: "uPlot" };
+const licenses = Object.entries(inside).map(([name, words]) => `The page contains ${words}.\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8").trim()}\n`);
+writeFileSync(join(out, "licenses.txt"), licenses.join("\n\n"));

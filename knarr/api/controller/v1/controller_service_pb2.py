@@ -24,13 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0knarr/api/controller/v1/controller_service.proto\x12\x17knarr.api.controller.v1\"\x18\n\x16ListControllersRequest\"e\n\x10\x43ontrollerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bqueue_depth\x18\x02 \x01(\r\x12\x0f\n\x07running\x18\x03 \x01(\r\x12\r\n\x05syncs\x18\x04 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x05 \x01(\x04\"i\n\x17ListControllersResponse\x12>\n\x0b\x63ontrollers\x18\x01 \x03(\x0b\x32).knarr.api.controller.v1.ControllerStatus\x12\x0e\n\x06leader\x18\x02 \x01(\x08\"0\n\rGetKeyRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"j\n\x0eGetKeyResponse\x12\x19\n\x11last_sync_seconds\x18\x01 \x01(\x01\x12\x12\n\nlast_error\x18\x02 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\r\x12\x17\n\x0fnext_in_seconds\x18\x04 \x01(\x01\".\n\x0bSyncRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x0e\n\x0cSyncResponse2\xb9\x02\n\x11\x43ontrollerService\x12t\n\x0fListControllers\x12/.knarr.api.controller.v1.ListControllersRequest\x1a\x30.knarr.api.controller.v1.ListControllersResponse\x12Y\n\x06GetKey\x12&.knarr.api.controller.v1.GetKeyRequest\x1a\'.knarr.api.controller.v1.GetKeyResponse\x12S\n\x04Sync\x12$.knarr.api.controller.v1.SyncRequest\x1a%.knarr.api.controller.v1.SyncResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0knarr/api/controller/v1/controller_service.proto\x12\x17knarr.api.controller.v1\"\x18\n\x16ListControllersRequest\"e\n\x10\x43ontrollerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bqueue_depth\x18\x02 \x01(\r\x12\x0f\n\x07running\x18\x03 \x01(\r\x12\r\n\x05syncs\x18\x04 \x01(\x04\x12\x0e\n\x06\x65rrors\x18\x05 \x01(\x04\"i\n\x17ListControllersResponse\x12>\n\x0b\x63ontrollers\x18\x01 \x03(\x0b\x32).knarr.api.controller.v1.ControllerStatus\x12\x0e\n\x06leader\x18\x02 \x01(\x08\"0\n\rGetKeyRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"j\n\x0eGetKeyResponse\x12\x19\n\x11last_sync_seconds\x18\x01 \x01(\x01\x12\x12\n\nlast_error\x18\x02 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x03 \x01(\r\x12\x17\n\x0fnext_in_seconds\x18\x04 \x01(\x01\"4\n\x0fListKeysRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"\xb8\x01\n\tActiveKey\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.knarr.api.controller.v1.KeyState\x12\x12\n\nlast_error\x18\x04 \x01(\t\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\r\x12\x17\n\x0fnext_in_seconds\x18\x06 \x01(\x01\x12\x19\n\x11last_sync_seconds\x18\x07 \x01(\x01\"V\n\x10ListKeysResponse\x12\x30\n\x04keys\x18\x01 \x03(\x0b\x32\".knarr.api.controller.v1.ActiveKey\x12\x10\n\x08left_out\x18\x02 \x01(\r\".\n\x0bSyncRequest\x12\x12\n\ncontroller\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\"\x0e\n\x0cSyncResponse*\x96\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11KEY_STATE_RUNNING\x10\x01\x12\x14\n\x10KEY_STATE_QUEUED\x10\x02\x12\x15\n\x11KEY_STATE_RETRIED\x10\x03\x12\x15\n\x11KEY_STATE_PLANNED\x10\x04\x12\x14\n\x10KEY_STATE_FAILED\x10\x05\x32\x9a\x03\n\x11\x43ontrollerService\x12t\n\x0fListControllers\x12/.knarr.api.controller.v1.ListControllersRequest\x1a\x30.knarr.api.controller.v1.ListControllersResponse\x12Y\n\x06GetKey\x12&.knarr.api.controller.v1.GetKeyRequest\x1a\'.knarr.api.controller.v1.GetKeyResponse\x12_\n\x08ListKeys\x12(.knarr.api.controller.v1.ListKeysRequest\x1a).knarr.api.controller.v1.ListKeysResponse\x12S\n\x04Sync\x12$.knarr.api.controller.v1.SyncRequest\x1a%.knarr.api.controller.v1.SyncResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.controller.v1.controller_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_KEYSTATE']._serialized_start=865
+  _globals['_KEYSTATE']._serialized_end=1015
   _globals['_LISTCONTROLLERSREQUEST']._serialized_start=77
   _globals['_LISTCONTROLLERSREQUEST']._serialized_end=101
   _globals['_CONTROLLERSTATUS']._serialized_start=103
@@ -41,10 +43,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETKEYREQUEST']._serialized_end=361
   _globals['_GETKEYRESPONSE']._serialized_start=363
   _globals['_GETKEYRESPONSE']._serialized_end=469
-  _globals['_SYNCREQUEST']._serialized_start=471
-  _globals['_SYNCREQUEST']._serialized_end=517
-  _globals['_SYNCRESPONSE']._serialized_start=519
-  _globals['_SYNCRESPONSE']._serialized_end=533
-  _globals['_CONTROLLERSERVICE']._serialized_start=536
-  _globals['_CONTROLLERSERVICE']._serialized_end=849
+  _globals['_LISTKEYSREQUEST']._serialized_start=471
+  _globals['_LISTKEYSREQUEST']._serialized_end=523
+  _globals['_ACTIVEKEY']._serialized_start=526
+  _globals['_ACTIVEKEY']._serialized_end=710
+  _globals['_LISTKEYSRESPONSE']._serialized_start=712
+  _globals['_LISTKEYSRESPONSE']._serialized_end=798
+  _globals['_SYNCREQUEST']._serialized_start=800
+  _globals['_SYNCREQUEST']._serialized_end=846
+  _globals['_SYNCRESPONSE']._serialized_start=848
+  _globals['_SYNCRESPONSE']._serialized_end=862
+  _globals['_CONTROLLERSERVICE']._serialized_start=1018
+  _globals['_CONTROLLERSERVICE']._serialized_end=1428
 # @@protoc_insertion_point(module_scope)

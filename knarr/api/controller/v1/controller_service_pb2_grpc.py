@@ -44,6 +44,11 @@ class ControllerServiceStub:
                 request_serializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.GetKeyRequest.SerializeToString,
                 response_deserializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.GetKeyResponse.FromString,
                 _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/knarr.api.controller.v1.ControllerService/ListKeys',
+                request_serializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
         self.Sync = channel.unary_unary(
                 '/knarr.api.controller.v1.ControllerService/Sync',
                 request_serializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.SyncRequest.SerializeToString,
@@ -68,6 +73,15 @@ class ControllerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListKeys(self, request, context):
+        """ListKeys answers the keys that want something next: those that wait, are at
+        work, or will be looked at again by themselves. Decides nothing and may be
+        repeated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Sync(self, request, context):
         """Sync queues a key now, as if something had changed. May be repeated.
         """
@@ -87,6 +101,11 @@ def add_ControllerServiceServicer_to_server(servicer, server):
                     servicer.GetKey,
                     request_deserializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.GetKeyRequest.FromString,
                     response_serializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.GetKeyResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.ListKeysRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.ListKeysResponse.SerializeToString,
             ),
             'Sync': grpc.unary_unary_rpc_method_handler(
                     servicer.Sync,
@@ -148,6 +167,33 @@ class ControllerService:
             '/knarr.api.controller.v1.ControllerService/GetKey',
             knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.GetKeyRequest.SerializeToString,
             knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.GetKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/knarr.api.controller.v1.ControllerService/ListKeys',
+            knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.ListKeysRequest.SerializeToString,
+            knarr_dot_api_dot_controller_dot_v1_dot_controller__service__pb2.ListKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { live, useLive } from "./live";
 import { keyOf } from "./objects";
 import "./page.css";
+import { Controllers } from "./views/controllers";
 import { Map_, type Choose } from "./views/map";
 import { ObjectPanel, type Chosen } from "./views/object";
 import { Timeline } from "./views/timeline";
@@ -15,7 +16,7 @@ interface View {
   view: (props: { choose: Choose; namespace: string }) => any;
 }
 
-const VIEWS: View[] = [{ name: "map", view: Map_ }, { name: "timeline", view: Timeline }];
+const VIEWS: View[] = [{ name: "map", view: Map_ }, { name: "controllers", view: Controllers }, { name: "timeline", view: Timeline }];
 
 function Page() {
   const { connection, standing, shown } = useLive();

@@ -68,6 +68,9 @@ const KINDS: Record<string, [string, string]> = {
   networkpolicies: ["/apis/networking.k8s.io/v1", "NetworkPolicy"],
 };
 
+/** As rights call it: empty for what was there first. */
+export const groupOf = (resource: string): string => KINDS[resource]?.[0].split("/")[3] ? KINDS[resource][0].split("/")[2] : "";
+
 export const kindOf = (resource: string): string => KINDS[resource]?.[1] ?? resource;
 
 /** Where an object is at the API server. */

@@ -1,10 +1,11 @@
 // The map: control plane, nodes with the pods on them by owner, Services with who answers for them.
 import { Component } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { live, useLive } from "../live";
 import { condition, isReady, keyOf, megabytes, ownerOf, podState, quantity, requested, restarts, type Look, type Obj } from "../objects";
-import { get } from "../server";
+import { usePolled } from "../polled";
 import { useWords } from "../words";
+import { Traffic } from "./traffic";
 
 export type Choose = (resource: string, obj: Obj) => void;
 
@@ -95,18 +96,6 @@ function Measure({ name, asked, all, used, show }: MeasureProps) {
 
 const cores = (amount: number): string => (amount >= 10 ? amount.toFixed(0) : String(Math.round(amount * 100) / 100));
 
-/** Asks again and again; undefined until it was answered, and where it is not. */
-function usePolled<T>(path: string, milliseconds: number): T | undefined {
-  const [answer, setAnswer] = useState<T>();
-  useEffect(() => {
-    const ask = () => void (document.hidden || get(path).then(setAnswer, () => setAnswer(undefined)));
-    ask();
-    const timer = setInterval(ask, milliseconds);
-    return () => clearInterval(timer);
-  }, [path]);
-  return answer;
-}
-
 function NodeCard({ node, pods, usage, ...rest }: { node: Obj; usage?: Obj } & GroupsProps) {
   const say = useWords();
   const ready = isReady(node);
@@ -191,7 +180,7 @@ interface PartHealth {
 
 function ControlPlane() {
   const say = useWords();
-  const parts = usePolled<PartHealth[]>("/parts", PARTS_MS);
+  const { answer: parts } = usePolled<PartHealth[]>("/parts", PARTS_MS);
   return (
     <section aria-labelledby="control-plane">
       <h2 id="control-plane">{say("controlPlane")}</h2>
@@ -211,7 +200,7 @@ export function Map_({ choose, namespace }: { choose: Choose; namespace: string 
   const say = useWords();
   const { latest } = useLive();
   const [marked, setMarked] = useState<ReadonlySet<string>>(new Set());
-  const usage = usePolled<{ items: Obj[] }>("/cluster/apis/metrics.k8s.io/v1beta1/nodes", USAGE_MS);
+  const { answer: usage } = usePolled<{ items: Obj[] }>("/cluster/apis/metrics.k8s.io/v1beta1/nodes", USAGE_MS);
   const mine = (obj: Obj) => !namespace || obj.metadata.namespace === namespace;
   const byNode = useMemo(() => {
     const found = new Map<string, Obj[]>();
@@ -246,6 +235,7 @@ export function Map_({ choose, namespace }: { choose: Choose; namespace: string 
           ))}
         </ul>
       </section>
+      <Traffic choose={choose} namespace={namespace} />
       <section aria-labelledby="services">
         <h2 id="services">{say("services")}</h2>
         {!services.length && <p class="soft">{say("noServices")}</p>}

@@ -2,10 +2,14 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { lineDifference, shortened, type Line } from "../difference";
 import { eventsOf, useLive, whenOf } from "../live";
-import { kindOf, pathOf, podState, type Obj } from "../objects";
+import { groupOf, kindOf, pathOf, podState, type Obj } from "../objects";
+import { useMay } from "../rights";
 import { follow, send, text } from "../server";
 import { useWords, type Word } from "../words";
+import { Act, actsOn } from "./act";
+import { TerminalTab } from "./terminal";
 import { Chain, History } from "./timeline";
+import { Usage } from "./usage";
 import { WhyHere, WhyReach, WhyRestarted } from "./why";
 
 export interface Chosen {
@@ -32,6 +36,7 @@ export function Differences({ lines }: { lines: Line[] }) {
 function Yaml({ resource, obj }: TabProps) {
   const say = useWords();
   const path = `/cluster${pathOf(resource, obj.metadata.namespace ?? "", obj.metadata.name)}`;
+  const editable = useMay({ verb: "update", group: groupOf(resource), resource, namespace: obj.metadata.namespace, name: obj.metadata.name });
   const [before, setBefore] = useState("");
   const [edited, setEdited] = useState("");
   const [lines, setLines] = useState<Line[]>();
@@ -48,10 +53,10 @@ function Yaml({ resource, obj }: TabProps) {
   const apply = () => put("").then(() => read().then(() => setSaid(say("applied"))), tell);
   return (
     <>
-      <textarea class="code" spellcheck={false} aria-label={say("yaml")} value={edited} onInput={(event) => (setEdited(event.currentTarget.value), setLines(undefined))} />
+      <textarea class="code" spellcheck={false} aria-label={say("yaml")} readOnly={!editable} value={edited} onInput={(event) => (setEdited(event.currentTarget.value), setLines(undefined))} />
       <div class="tabs">
-        <button type="button" onClick={look} disabled={edited === before}>{say("dryRun")}</button>
-        <button type="button" onClick={apply} disabled={!lines}>{say("apply")}</button>
+        {editable && <button type="button" onClick={look} disabled={edited === before}>{say("dryRun")}</button>}
+        {editable && <button type="button" onClick={apply} disabled={!lines}>{say("apply")}</button>}
         <button type="button" onClick={read}>{say("reload")}</button>
       </div>
       <div role="status">{said && <p class="notice">{said}</p>}</div>
@@ -119,6 +124,12 @@ function Events({ obj }: TabProps) {
   );
 }
 
+function Shell({ obj }: TabProps) {
+  const say = useWords();
+  const allowed = useMay({ verb: "create", resource: "pods", subresource: "exec", namespace: obj.metadata.namespace, name: obj.metadata.name });
+  return allowed ? <TerminalTab obj={obj} /> : <p class="soft">{say("nothingAllowed")}</p>;
+}
+
 interface Tab {
   name: Word;
   on: (resource: string) => boolean;
@@ -132,6 +143,9 @@ const TABS: Tab[] = [
   { name: "chain", on: (resource) => resource === "pods", view: Chain },
   { name: "yaml", on: () => true, view: Yaml },
   { name: "logs", on: (resource) => resource === "pods", view: Logs },
+  { name: "terminal", on: (resource) => resource === "pods", view: Shell },
+  { name: "usage", on: (resource) => resource === "pods" || resource === "nodes", view: Usage },
+  { name: "act", on: actsOn, view: Act },
   { name: "events", on: () => true, view: Events },
   { name: "history", on: () => true, view: History },
 ];

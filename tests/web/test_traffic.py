@@ -1,0 +1,131 @@
+"""Connections a second of each edge, from counters that only grow: and what the page asks of components, once for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from knarr.api.controller.v1 import controller_service_pb2 as controller
+from knarr.api.proxy.v1 import proxy_service_pb2 as proxy
+from knarr.api.scheduler.v1 import scheduler_service_pb2 as scheduler
+from services.web.parts import NoParts, Unanswered
+from services.web.shared import Shared
+from services.web.traffic import Edge, Look, Traffic, rates
+from services.web.wants import wanted
+from services.web.what_if import Unclear, asked_for, what_if
+from tests.support.set_clock import SetClock
+from tests.web.test_why import AnsweringParts
+
+EDGE = Edge("shop", "web", "TCP", 80, "10.244.0.9", 8080)
+OTHER = EDGE._replace(address="10.244.0.10")
+
+
+def look(at: float, **counts: int) -> Look:
+    edges = {"web": EDGE, "other": OTHER}
+    return Look(at, {edges[name]: count for name, count in counts.items()}, {}, "nftables")
+
+
+def test_a_rate_is_what_a_counter_grew_by() -> None:
+    assert rates(look(10, web=100), look(12, web=130)) == {EDGE: 15.0}
+
+
+def test_a_new_endpoint_has_counted_since_the_last_look() -> None:
+    assert rates(look(10, web=5), look(12, web=5, other=4)) == {EDGE: 0.0, OTHER: 2.0}
+
+
+def test_a_counter_that_began_anew_is_taken_for_what_it_counts_now() -> None:
+    assert rates(look(10, web=100), look(12, web=6)) == {EDGE: 3.0}
+
+
+@pytest.mark.parametrize("before", [None, look(12, web=1), look(-100, web=1)])
+def test_a_first_look_tells_no_rate_nor_does_one_that_is_too_long_ago(before: Look | None) -> None:
+    assert rates(before, look(12, web=50)) == {EDGE: None}
+
+
+def routes(connections: int) -> proxy.GetRoutesResponse:
+    endpoint = proxy.Endpoint(address="10.244.0.9", port=8080, pod="web-1", connections=connections)
+    route = proxy.Route(namespace="shop", service="web", protocol="TCP", port=80, endpoints=[endpoint])
+    return proxy.GetRoutesResponse(datapath="nftables", routes=[route])
+
+
+async def test_traffic_is_asked_of_the_proxy() -> None:
+    clock, parts = SetClock(), AnsweringParts(routes(100))
+    traffic = Traffic(parts, clock)
+    assert (await traffic.now())["edges"][0]["rate"] is None
+    clock.move(4.0)
+    parts.answers[proxy.GetRoutesResponse] = routes(110)
+    told = await traffic.now()
+    assert told["datapath"] == "nftables"
+    assert told["edges"] == [{**EDGE._asdict(), "pod": "web-1", "connections": 110, "rate": 2.5}]
+
+
+async def test_an_answer_is_got_once_for_all_who_ask_at_once() -> None:
+    clock, asked, go = SetClock(), 0, asyncio.Event()
+
+    async def get() -> int:
+        nonlocal asked
+        asked += 1
+        await go.wait()
+        return asked
+
+    shared = Shared(get, 2.0, clock)
+    crowd = [asyncio.create_task(shared()) for _ in range(5)]
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*crowd) == [1] * 5
+    clock.move(1.9)
+    assert await shared() == 1
+    clock.move(0.2)
+    assert await shared() == 2
+
+
+async def test_a_refusal_is_not_kept() -> None:
+    answers = iter([Unanswered("away"), None])
+
+    async def get() -> str:
+        if (error := next(answers)) is not None:
+            raise error
+        return "there"
+
+    shared = Shared(get, 60.0)
+    with pytest.raises(Unanswered):
+        await shared()
+    assert await shared() == "there"
+
+
+async def test_controllers_tell_what_they_want_next() -> None:
+    key = controller.ActiveKey(
+        controller="job", key="shop/x", state=controller.KEY_STATE_RETRIED, last_error="no", failures=2, next_in_seconds=1.25
+    )
+    listed = controller.ListControllersResponse(leader=True, controllers=[controller.ControllerStatus(name="job", queue_depth=3, syncs=9)])
+    told = await wanted(AnsweringParts(listed, controller.ListKeysResponse(keys=[key], left_out=7)))
+    assert told["controllers"] == [{"name": "job", "depth": 3, "running": 0, "syncs": 9, "errors": 0}]
+    expected = {"controller": "job", "key": "shop/x", "state": "retried", "error": "no", "failures": 2, "next": 1.2, "last": 0.0}
+    assert told["keys"] == [expected] and told["left_out"] == 7 and told["leader"]
+
+
+async def test_what_if_is_asked_of_the_scheduler() -> None:
+    outcome = scheduler.PodOutcome(namespace="shop", pod="web-1", fate=scheduler.FATE_PLACED, to="node-2")
+    parts = AnsweringParts(scheduler.WhatIfResponse(pods=[outcome]))
+    told = await what_if(parts, {"requests": "shop/web-1", "container": "web", "cpu": "2"})
+    assert told["pods"][0]["fate"] == "FATE_PLACED" and told["pods"][0]["to"] == "node-2" and told["budgets"] == []
+    question = parts.asked[0][2]
+    assert isinstance(question, scheduler.WhatIfRequest)
+    assert question.set_requests.container == "web" and dict(question.set_requests.requests) == {"cpu": "2"}
+    with pytest.raises(Unanswered):
+        await what_if(NoParts(), {"drain": "node-1"})
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({}, "must say one of"),
+        ({"drain": "a", "delete": "b/c"}, "must say one of"),
+        ({"delete": "web"}, "is no NAMESPACE/POD"),
+        ({"requests": "shop/web"}, "an amount of some resource"),
+    ],
+)
+def test_a_question_that_names_nothing_is_refused(query: dict[str, str], words: str) -> None:
+    with pytest.raises(Unclear, match=words):
+        asked_for(query)
