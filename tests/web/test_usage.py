@@ -22,7 +22,7 @@ def test_amounts(text: str, value: float) -> None:
 
 def test_a_pod_uses_what_its_containers_use() -> None:
     containers = [{"usage": {"cpu": "100m", "memory": "10Mi"}}, {"usage": {"cpu": "50m", "memory": "6Mi"}}, {}]
-    assert used({"containers": containers}) == (pytest.approx(0.15), 16 * MIB)
+    assert used({"containers": containers}) == pytest.approx((0.15, 16 * MIB))
     assert used({"usage": {"cpu": "2", "memory": "1Gi"}}) == (2.0, 2**30)
 
 
