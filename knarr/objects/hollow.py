@@ -16,3 +16,10 @@ MOST_NODES = 20_000
 def node_name(number: int) -> str:
     """``node-1.hollow.internal``"""
     return f"node-{number}.{DOMAIN}"
+
+
+def node_number(name: str) -> int:
+    """The number that gives a name; 0 where none does."""
+    number = name.removeprefix("node-").removesuffix(f".{DOMAIN}")
+    found = int(number) if number.isascii() and number.isdecimal() and len(number) < len(str(MOST_NODES)) + 1 else 0
+    return found if node_name(found) == name else 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import orjson
 
@@ -90,11 +90,12 @@ class ApiClient:
             if refused.code != HTTPStatus.NOT_FOUND:
                 raise
 
-    def objects(self, path: str) -> Iterator[Any]:
-        """Everything of a collection, page by page."""
+    def objects(self, path: str, field_selector: str = "") -> Iterator[Any]:
+        """Everything of a collection, page by page, or what is selected of it."""
+        selected = f"&fieldSelector={quote(field_selector)}" if field_selector else ""
         token = ""
         while True:
-            page = self.get(f"{path}?limit={PAGE}" + (f"&continue={token}" if token else ""))
+            page = self.get(f"{path}?limit={PAGE}{selected}" + (f"&continue={token}" if token else ""))
             yield from page.get("items") or ()
             token = page["metadata"].get("continue", "")
             if not token:

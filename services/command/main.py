@@ -24,6 +24,7 @@ from services.command.commands.export import export
 from services.command.commands.kubeconfig import kubeconfig
 from services.command.commands.load import load
 from services.command.commands.logs import logs
+from services.command.commands.node import node_group
 from services.command.commands.secrets import secrets
 from services.command.commands.simulate import simulate
 from services.command.commands.status import status
@@ -46,6 +47,7 @@ COMMANDS: list[click.Command] = [
     resume,
     delete,
     status,
+    node_group,
     doctor,
     top,
     logs,

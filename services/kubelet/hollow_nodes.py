@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -49,7 +49,7 @@ class HollowNodesSettings:
 
     node: KubeletSettings
     # The numbers of the nodes, which name them.
-    numbers: range
+    numbers: Collection[int]
     # By number: the range of a node's pod addresses, CIDR.
     pod_cidr: Callable[[int], str]
     faults: HollowFaults = NONE
@@ -75,14 +75,14 @@ class HollowNodes(Component):
     def __init__(self, client_of: Callable[[str], Client], settings: HollowNodesSettings, clock: Clock = SYSTEM_CLOCK) -> None:
         self._client_of, self._settings, self._clock = client_of, settings, clock
         self.nodes: dict[str, HollowNode] = {}
-        for number in settings.numbers:
-            node = HollowNode(self._make, number, USUAL)
-            self.nodes[node.name] = node
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self.become(settings.numbers)
         self._waiting = dict(self.nodes)
         self._begun = asyncio.Semaphore(BEGIN_AT_ONCE)
 
     def register(self, server: grpc.aio.Server) -> list[str]:
-        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(NodesServicer(self.nodes), server)
+        kubelet_service_pb2_grpc.add_KubeletServiceServicer_to_server(NodesServicer(lambda: self.nodes), server)
         return [pb.DESCRIPTOR.services_by_name["KubeletService"].full_name]
 
     def right(self, method: str) -> Right:
@@ -90,19 +90,43 @@ class HollowNodes(Component):
         verb, subresource = RIGHTS.get(method.rpartition("/")[2], ("create", "proxy"))
         return Right(verb, resource="nodes", subresource=subresource)
 
+    def become(self, numbers: Collection[int]) -> None:
+        """The nodes are those of these numbers from now on: what is new begins, what is there no more ends without a word to anybody."""
+        wanted = {node_name(number): number for number in numbers}
+        self.nodes = {name: self.nodes.get(name) or HollowNode(self._make, number, USUAL) for name, number in wanted.items()}
+        self._changed.set()
+
     async def run(self) -> None:
-        tasks = [asyncio.create_task(self._begin(node), name=f"hollow/{name}") for name, node in self.nodes.items()]
-        tasks.append(asyncio.create_task(self._befall(), name="hollow/faults"))
+        faults = asyncio.create_task(self._befall(), name="hollow/faults")
         try:
-            await asyncio.gather(*tasks)
+            while True:
+                self._changed.clear()
+                gone = [self._tasks.pop(name) for name in list(self._tasks) if name not in self.nodes]
+                for name, node in self.nodes.items():
+                    if name not in self._tasks:
+                        self._tasks[name] = asyncio.create_task(self._begin(node), name=f"hollow/{name}")
+                await cancel(gone)
+                await self._until_changed(faults)
         finally:
-            await cancel(tasks)
+            await cancel([faults, *self._tasks.values()])
+
+    async def _until_changed(self, faults: asyncio.Task[None]) -> None:
+        """Raises what one of them ends with, which none should."""
+        changed = asyncio.create_task(self._changed.wait(), name="hollow/changed")
+        try:
+            await asyncio.wait([changed, faults, *self._tasks.values()], return_when=asyncio.FIRST_COMPLETED)
+            for task in (faults, *self._tasks.values()):
+                if task.done():
+                    task.result()
+        finally:
+            await cancel([changed])
 
     @property
     def ready(self) -> bool:
         """Whether all nodes have been ready once; they fail and come by themselves after that."""
         for name, node in list(self._waiting.items()):
-            if not node.ready:
+            # One that was taken away is waited for no more.
+            if not node.ready and self.nodes.get(name) is node:
                 return False
             del self._waiting[name]
         return True
@@ -207,12 +231,13 @@ class HollowNode:
 class NodesServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
     """Lets each node answer what is asked of it. Raises NotFound for one that is not here, or is not there now."""
 
-    def __init__(self, nodes: Mapping[str, HollowNode]) -> None:
+    def __init__(self, nodes: Callable[[], Mapping[str, HollowNode]]) -> None:
+        """``nodes`` are those that there are when it is asked."""
         self._nodes = nodes
 
     def _of(self, context: Any) -> KubeletServicer:
         name = node_of(context.invocation_metadata())
-        node = self._nodes.get(name)
+        node = self._nodes().get(name)
         if node is None or node.kubelet is None:
             raise not_found("nodes", name)
         return node.kubelet.servicer

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -27,6 +28,7 @@ from knarr.objects.hollow import EVERY_NODE
 from knarr.service.access import ReviewedAccess
 from knarr.service.authentication import MASTERS, User
 from knarr.service.component import Component
+from knarr.service.file_marks import FileMarks
 from knarr.service.files import PRIVATE, write_whole
 from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeptPair
@@ -49,15 +51,16 @@ from services.kubelet.parts.port import NodeParts
 from services.standalone.auditing import auditor
 from services.standalone.component_log import ETCD
 from services.standalone.control_plane import give_role, keep_role
-from services.standalone.credentials import Credentials, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
+from services.standalone.credentials import Credentials, LatestTokens, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
-from services.standalone.hollow import node_names, with_room
+from services.standalone.hollow import HOLLOW, node_names, node_numbers, pod_range_count, with_room
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
 from services.standalone.machine import node_address, sudo_caller
 from services.standalone.parts import node_parts
 from services.standalone.progress import Progress
 from services.standalone.runs import Runs
 from services.standalone.settings import ClusterSettings, path_of
+from services.standalone.simulated import chosen_nodes
 from services.standalone.switch import Switch
 from services.standalone.workers import workers
 
@@ -100,6 +103,8 @@ class Cluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
         self._announced = asyncio.Event()
+        self._marks = FileMarks([self._files.settings])
+        self._node_tokens = LatestTokens()
         # By component, and etcd.
         self._runs: dict[str, Runs] = {} if etcd is None else {ETCD: etcd.runs}
         # By component: whether it is to run.
@@ -124,7 +129,8 @@ class Cluster:
         settings = self._settings
         reached = [host for host in rest_hosts(settings, self._address) if host != EVERYWHERE]
         service = [_first_address(settings.service_cidr), *service_names(settings.cluster_domain)]
-        if settings.nodes > 1:
+        if settings.runtime == HOLLOW:
+            # Some may be added while it runs.
             service.append(EVERY_NODE)
         hosts = list(dict.fromkeys([LOOPBACK, "localhost", settings.node, self._address, *reached, *service]))
         etcd = self._etcd
@@ -133,7 +139,7 @@ class Cluster:
                 self._background(stack, "etcd", etcd.run())
                 await self._unless_one_ends(etcd.wait_launched())
             # Nobody is served yet, and etcd is at work meanwhile.
-            credentials = load_or_create(self._files, hosts)
+            credentials = self._credentials = load_or_create(self._files, hosts)
             self._shown = KeptPair(self._files.pki / "server.crt", self._files.pki / "server.key")
             self._keys = SigningKeys.load(self._files.pki)
             if etcd is not None:
@@ -142,10 +148,19 @@ class Cluster:
             apiserver = await self._start_apiserver(stack, etcd, credentials)
             self._progress.step("apiserver")
             made = workers(
-                settings, self._address, credentials.ca_certificate.decode(), apiserver.client, self._clock, parts=self._node_parts
+                settings,
+                self._address,
+                credentials.ca_certificate.decode(),
+                apiserver.client,
+                self._clock,
+                parts=self._node_parts,
+                latest=lambda: self._settings,
             )
+            hollow = made.pop("hollow")
             made = {name: make for name, make in made.items() if name not in self._without}
-            self._runs |= {name: Runs(self._clock) for name in made}
+            if settings.nodes > 1:
+                made["hollow"] = hollow
+            self._runs |= {name: Runs(self._clock) for name in (*made, "hollow")}
             supervisors = [
                 self._background(stack, f"supervise/{name}", self._supervise(name, make, credentials)) for name, make in made.items()
             ]
@@ -153,6 +168,9 @@ class Cluster:
             stack.push_async_callback(cancel, supervisors)
             await self._unless_one_ends(self._become_ready(apiserver, made))
             self._announce()
+            if settings.runtime == HOLLOW:
+                begin = partial(self._supervise, "hollow", hollow, credentials)
+                self._background(stack, "nodes", self._follow_nodes(supervisors, begin))
             self._background(stack, "control-plane", keep_role(self._client, settings.node))
             self._background(stack, "certificates", keep_renewed(self._files, hosts, self._server))
             await self._unless_one_ends(asyncio.Event().wait())
@@ -258,7 +276,8 @@ class Cluster:
             tokens, authorities = credentials.kubelet_tokens(self._settings.node), self._files.pki / "ca.crt"
             settings = replace(settings, tokens=tokens, web_client_ca=authorities)
         if component.name == "hollow":
-            settings = replace(settings, tokens=credentials.kubelet_tokens(*node_names(self._settings)))
+            self._name_nodes()
+            settings = replace(settings, tokens=self._node_tokens)
         if isinstance(component, ApiServer):
             mutual = f"{address}:{self._settings.ports.mutual}"
             settings = replace(
@@ -275,6 +294,23 @@ class Cluster:
         self._hosts[component.name] = host
         return host
 
+    async def _follow_nodes(self, supervisors: list[asyncio.Task[None]], begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Has the simulated nodes that `knarr node` chooses. Until cancelled."""
+        async for settings in chosen_nodes(self._client, self._settings, self._marks):
+            before = self._settings
+            self._settings = with_ports(replace(before, nodes=settings.nodes, absent_nodes=settings.absent_nodes), self._address)
+            self._name_nodes()
+            if "hollow" in self._hosts:
+                self._hosts["hollow"].component.become(node_numbers(self._settings))  # type: ignore[attr-defined]
+            elif before.nodes == 1 < self._settings.nodes:
+                supervisors.append(asyncio.create_task(begin(), name="supervise/hollow"))
+                await _until(lambda: self._is_ready("hollow"))
+            self._write_state()
+
+    def _name_nodes(self) -> None:
+        """Who may call the simulated nodes that there are."""
+        self._node_tokens.table = self._credentials.kubelet_tokens(*node_names(self._settings))
+
     async def _become_ready(self, apiserver: ApiServer, names: Iterable[str]) -> None:
         """Returns once every component is ready and the node says so too."""
         for name in names:
@@ -289,6 +325,13 @@ class Cluster:
     def _announce(self) -> None:
         """Tells the CLI and `knarr status` what there is."""
         self._started = True
+        facts = self._write_state()
+        self._progress.ready(facts)
+        self._announced.set()
+        self._on_ready()
+
+    def _write_state(self) -> dict[str, Any]:
+        """What the cluster tells of itself, which it answers, too."""
         addresses = {
             name: f"{self._address if name in AT_NODE else self._settings.listen_address}:{host.port}" for name, host in self._hosts.items()
         }
@@ -298,13 +341,13 @@ class Cluster:
             "runtime": self._settings.runtime,
             "datapath": self._settings.datapath,
             "components": addresses,
+            # What `knarr node` needs to know: that it is listened to, and for how many nodes there are addresses.
+            "pod_ranges": pod_range_count(self._settings),
         }
         write_whole(self._files.state, orjson.dumps(facts, option=orjson.OPT_INDENT_2), mode=PRIVATE)
         if caller := sudo_caller():
             self._files.hand_over(*caller)
-        self._progress.ready(facts)
-        self._announced.set()
-        self._on_ready()
+        return facts
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -55,6 +55,16 @@ def kubelet_tokens(admin_token: str, apiserver_token: str, *nodes: str) -> Token
     return TokenTable({hash_token(admin_token): ADMIN, **{hash_token(bound_token(apiserver_token, node)): APISERVER for node in nodes}})
 
 
+class LatestTokens:
+    """Knows callers by a table that may be exchanged."""
+
+    def __init__(self) -> None:
+        self.table = TokenTable({})
+
+    def authenticate(self, authorization: str) -> User:
+        return self.table.authenticate(authorization)
+
+
 def load_or_create(files: Files, hosts: list[str]) -> Credentials:
     """Reads the material of a data directory and makes what is missing or about to expire."""
     authority = CertificateAuthority.load_or_create(files.pki)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from ipaddress import IPv4Network
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from knarr.objects.hollow import node_name
@@ -15,17 +16,40 @@ if TYPE_CHECKING:
     from services.kubelet.hollow_nodes import HollowNodesSettings
 
 
+# The runtime whose containers are simulated.
+HOLLOW = "hollow"
+
+
+def pod_range_count(settings: ClusterSettings) -> int:
+    """For how many nodes the cluster's range has addresses."""
+    return 1 << max(IPv4Network(settings.pod_cidr).prefixlen - IPv4Network(settings.cluster_cidr).prefixlen, 0)
+
+
 def with_room(settings: ClusterSettings) -> ClusterSettings:
     """The settings with a range of pod addresses that has one for each node: the chosen one, or the least around it."""
     cluster, prefix = IPv4Network(settings.cluster_cidr), IPv4Network(settings.pod_cidr).prefixlen
-    while settings.nodes > 1 << max(prefix - cluster.prefixlen, 0) and cluster.prefixlen:
+    ranges = max(node_numbers(settings), default=0) + 1
+    while ranges > 1 << max(prefix - cluster.prefixlen, 0) and cluster.prefixlen:
         cluster = cluster.supernet()
     return replace(settings, cluster_cidr=str(cluster))
 
 
-def node_numbers(settings: ClusterSettings) -> range:
-    """The numbers of the simulated nodes: the cluster's own is the first of all."""
-    return range(1, settings.nodes)
+def node_numbers(settings: ClusterSettings) -> tuple[int, ...]:
+    """The numbers of the simulated nodes, in their order: the cluster's own is the first of all, and has none."""
+    absent = {int(number) for number in settings.absent_nodes.split(",") if number}
+    return tuple(islice((number for number in count(1) if number not in absent), settings.nodes - 1))
+
+
+def with_nodes(settings: ClusterSettings, numbers: Collection[int]) -> ClusterSettings:
+    """The settings with these simulated nodes."""
+    absent = [number for number in range(1, max(numbers, default=0)) if number not in numbers]
+    return replace(settings, nodes=len(numbers) + 1, absent_nodes=",".join(map(str, absent)))
+
+
+def free_numbers(settings: ClusterSettings, amount: int) -> list[int]:
+    """For so many nodes more: the lowest that none has."""
+    taken = set(node_numbers(settings))
+    return list(islice((number for number in count(1) if number not in taken), amount))
 
 
 def node_names(settings: ClusterSettings) -> list[str]:

@@ -45,6 +45,7 @@ MEMORY = "memory"
 # Fields that came after version 0.1: files from before lack them, and the default holds.
 LATER = frozenset(
     {
+        "absent_nodes",
         "audit_log_path",
         "audit_policy_file",
         "authentication_config",
@@ -108,6 +109,14 @@ def _kubelet_options(text: str) -> str:
     return text
 
 
+def _numbers(text: str) -> str:
+    """Numbers of nodes, in their order, with commas between them; or nothing."""
+    found = text.split(",") if text else []
+    if not all(one.isascii() and one.isdecimal() and 0 < int(one) <= MOST_NODES for one in found):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of nodes' numbers like 1,3")
+    return ",".join(map(str, sorted(set(map(int, found)))))
+
+
 def _one(default: str, *others: str, text: str) -> Any:
     among = (default, *others)
     return dataclasses.field(default=default, metadata={"choice": Choice(one_of(*among), text, "|".join(among), among)})
@@ -165,6 +174,8 @@ class ClusterSettings:
     )
     ports: Ports = Ports()
     nodes: int = chosen(1, number(1, MOST_NODES), "how many nodes there are; those beyond the first are simulated", "NUMBER")
+    # The numbers of simulated nodes that were removed below the highest that is left.
+    absent_nodes: str = chosen("", _numbers)
     hollow_faults: str = chosen(
         "", optional_path, "a file of HollowFaults: what befalls the nodes that --nodes adds, and when; empty: nothing", "FILE"
     )

@@ -42,9 +42,10 @@ def workers(
     clock: Clock = SYSTEM_CLOCK,
     *,
     parts: Callable[[], NodeParts] = lambda: NO_PARTS,
+    latest: Callable[[], ClusterSettings] | None = None,
 ) -> Workers:
     """``address`` is the node's; ``root_certificate`` the CA's, PEM; ``client_of`` gives the API as a user sees it; ``parts`` what runs on
-    the node beside containers."""
+    the node beside containers; ``latest`` the settings with the simulated nodes that there are to be by now."""
 
     def client(name: str, *groups: str) -> Client:
         return client_of(User(name, groups=(*groups, "system:authenticated")))
@@ -71,13 +72,15 @@ def workers(
             client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet), clock=clock, parts=parts()
         ),
     }
-    if settings.nodes > 1:
-        # What is simulated is loaded by those alone who have it.
-        from services.kubelet.hollow_nodes import HollowNodes
-
-        hollow = hollow_nodes(settings, kubelet)
-        made["hollow"] = lambda: HollowNodes(lambda name: client(f"{NODE_PREFIX}{name}", NODES), hollow, clock)
+    made["hollow"] = lambda: _hollow(latest() if latest is not None else settings, kubelet, client, clock)
     return made
+
+
+def _hollow(settings: ClusterSettings, kubelet: KubeletSettings, client: Callable[..., Client], clock: Clock) -> Component:
+    # What is simulated is loaded by those alone who have it.
+    from services.kubelet.hollow_nodes import HollowNodes
+
+    return HollowNodes(lambda name: client(f"{NODE_PREFIX}{name}", NODES), hollow_nodes(settings, kubelet), clock)
 
 
 def _scheduler(settings: ClusterSettings) -> SchedulerSettings:

@@ -91,12 +91,29 @@ async def _fails() -> None:
 
 
 @virtual_time
+async def test_others_come_and_go_and_the_rest_have_not_noticed(tmp_path: Path) -> None:
+    api = FaultyApi(VirtualClock())
+    async with hollow(api, tmp_path, 2) as nodes:
+        stayed = nodes.nodes[node_name(2)].kubelet
+        nodes.become([2, 3])
+        await until(lambda: nodes.nodes[node_name(3)].ready)
+        assert sorted(nodes.nodes) == [node_name(2), node_name(3)] and nodes.nodes[node_name(2)].kubelet is stayed
+        leases = {lease.metadata.name: lease.spec.renew_time.seconds for lease in api.all(coordination.Lease)}
+        await asyncio.sleep(25)
+        later = {lease.metadata.name: lease.spec.renew_time.seconds for lease in api.all(coordination.Lease)}
+        assert later[node_name(1)] == leases[node_name(1)] and later[node_name(2)] > leases[node_name(2)]
+        assert nodes.ready
+        nodes.become([])
+        assert nodes.ready and not nodes.nodes
+
+
+@virtual_time
 async def test_what_is_asked_of_one_it_answers(tmp_path: Path) -> None:
     api = FaultyApi(VirtualClock())
     async with hollow(api, tmp_path) as nodes:
         await api.client().create(pod_on(2, "web"))
         await until(lambda: condition(api.all(core.Pod)[0], "Ready") == "True")
-        servicer = NodesServicer(nodes.nodes)
+        servicer = NodesServicer(lambda: nodes.nodes)
         listed = await servicer.ListPods(pb.ListPodsRequest(), asked_of(node_name(2)))
         assert [found.pod.metadata.name for found in listed.pods] == ["web"]
         assert not (await servicer.ListPods(pb.ListPodsRequest(), asked_of(node_name(1)))).pods
