@@ -336,6 +336,7 @@ COMMANDS = {
     "resume",
     "delete",
     "status",
+    "node",
     "doctor",
     "top",
     "logs",

@@ -138,7 +138,7 @@ async def test_slow_starts_missing_images_and_lies_about_usage(tmp_path: Path) -
         waiting = pods()["lacking"].status.container_statuses[0].state.waiting
         assert waiting.reason in ("ErrImagePull", "ImagePullBackOff")
         await asyncio.sleep(began + 101 - asyncio.get_running_loop().time())
-        told = await NodesServicer(nodes.nodes).GetStats(pb.GetStatsRequest(), asked_of(node_name(1)))
+        told = await NodesServicer(lambda: nodes.nodes).GetStats(pb.GetStatsRequest(), asked_of(node_name(1)))
         assert told.containers[0].memory_bytes == 1 << 30
         # What was used before the lie stays as it was told.
         assert told.containers[0].cpu_rate.nanocores == 500_000_000 and told.containers[0].cpu_nanoseconds < 3e9
