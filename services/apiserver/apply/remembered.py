@@ -7,7 +7,7 @@ an object's metadata is nobody's is no part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -70,14 +70,24 @@ def remember(version: Version, unreached: Fields, found: Outline, raw: bytes) ->
 Spot = tuple[Any, ...]
 
 
-def spots(old: Any, new: Any) -> tuple[Spot, ...]:
-    """Where two objects of one outline differ. Lists do not, and what an outline has as a whole: both are in it."""
+class _Unlike(Exception):
+    """More than single values of two objects differ."""
+
+
+def spots(old: Any, new: Any) -> tuple[Spot, ...] | None:
+    """Where two objects that have the same fields have other values; None where they differ in more: in which fields they have, in a list,
+    in what is compared as a whole, or by a value that JSON leaves out."""
     found: list[Spot] = []
-    for (descriptor, was), (_, now) in zip(old.ListFields(), new.ListFields(), strict=True):
-        if descriptor.name == "metadata":
-            _compare_fields((descriptor.number,), _not_nobodys(was), _not_nobodys(now), found)
-        else:
-            _compare_field((descriptor.number,), descriptor, was, now, found)
+    try:
+        for descriptor, was, now in _pairs(old.ListFields(), new.ListFields()):
+            way = (descriptor.number,)
+            if descriptor.name != "metadata":
+                _compare(way, descriptor, was, now, found)
+            elif was != now:
+                for inner, one, other in _pairs(_not_nobodys(was), _not_nobodys(now)):
+                    _compare((*way, inner.number), inner, one, other, found)
+    except _Unlike:
+        return None
     return tuple(found)
 
 
@@ -85,23 +95,47 @@ def _not_nobodys(metadata: Any) -> Sequence[tuple[Any, Any]]:
     return [found for found in metadata.ListFields() if found[0].name not in NOBODYS]
 
 
-def _compare_fields(way: Spot, old: Sequence[tuple[Any, Any]], new: Sequence[tuple[Any, Any]], found: list[Spot]) -> None:
-    for (descriptor, was), (_, now) in zip(old, new, strict=True):
-        _compare_field((*way, descriptor.number), descriptor, was, now, found)
+def _pairs(old: Sequence[tuple[Any, Any]], new: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any, Any]]:
+    """The fields of two messages, as ``ListFields`` has them. Raises _Unlike for others."""
+    if len(old) != len(new):
+        raise _Unlike
+    for (descriptor, was), (other, now) in zip(old, new, strict=True):
+        if descriptor.number != other.number:
+            raise _Unlike
+        yield descriptor, was, now
 
 
-def _compare_field(way: Spot, descriptor: Any, old: Any, new: Any, found: list[Spot]) -> None:
-    if not descriptor.is_repeated:
-        if descriptor.message_type is None:
-            if old != new:
-                found.append(way)
-        elif form_of(descriptor.message_type) == Form.JSON_FORM_UNSPECIFIED:
-            _compare_fields(way, old.ListFields(), new.ListFields(), found)
-        elif _differs(descriptor.message_type, old, new):
-            found.append(way)
-    elif descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
-        kind = descriptor.message_type.fields_by_name["value"].message_type
-        found.extend((*way, key) for key in old if _differs(kind, old[key], new[key]))
+def _compare(way: Spot, descriptor: Any, old: Any, new: Any, found: list[Spot]) -> None:
+    """Adds where a field differs that both have: mostly that is looked for no deeper than the library compares."""
+    if old == new:
+        return
+    kind = descriptor.message_type
+    if descriptor.is_repeated:
+        _compare_maps(way, kind, old, new, found)
+    elif kind is None:
+        if not (old and new):
+            # What is empty may be left out of the JSON: then it comes or goes.
+            raise _Unlike
+        found.append(way)
+    elif (form := form_of(kind)) == Form.JSON_FORM_UNSPECIFIED:
+        if len(way) >= MAX_DEPTH:
+            raise _Unlike
+        for inner, was, now in _pairs(old.ListFields(), new.ListFields()):
+            _compare((*way, inner.number), inner, was, now, found)
+    elif form not in _POINTS_IN_TIME or not (old.ListFields() and new.ListFields()):
+        raise _Unlike
+    elif _differs(kind, old, new):
+        found.append(way)
+
+
+def _compare_maps(way: Spot, kind: Descriptor | None, old: Any, new: Any, found: list[Spot]) -> None:
+    """Those of scalars and of amounts; lists differ as wholes."""
+    if kind is None or not kind.GetOptions().map_entry or old.keys() != new.keys():
+        raise _Unlike
+    value = kind.fields_by_name["value"].message_type
+    if value is not None and form_of(value) != Form.JSON_FORM_QUANTITY:
+        raise _Unlike
+    found.extend((*way, key) for key in old if _differs(value, old[key], new[key]))
 
 
 def _differs(kind: Descriptor | None, old: Any, new: Any) -> bool:

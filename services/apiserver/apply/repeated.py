@@ -1,12 +1,13 @@
 """Who manages what after an update, remembered by where the object changed: most updates change the same fields as one before did.
 
-Where the object before and after has one outline, nothing comes to it and nothing goes: some of its values are others. Who has them then
-follows from which they are, from the managers and from the writer.
+Where the object before and after has the same fields and lists, nothing comes to it and nothing goes: some of its values are others. Who has
+them then follows from which they are, from the managers and from the writer, whatever else is in the object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from sys import intern
 from typing import Any, NamedTuple
 
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -16,8 +17,9 @@ from knarr.machinery.resources import Version
 from services.apiserver.apply import remembered
 from services.apiserver.apply.entries import FIELDS_V1
 
-# As many as are remembered of each other: a few MiB at most. Of more places than so few updates are alike.
-MAX_UPDATES, MAX_SPOTS = 256, 16
+# What is remembered at most: as many updates, and in all so much of what managers own. There are as many heartbeats as nodes, for each
+# Lease names its own among its owners. Of more places than so few updates are alike.
+MAX_UPDATES, MAX_HELD_BYTES, MAX_SPOTS = 8192, 4 * 1024 * 1024, 16
 
 
 class Row(NamedTuple):
@@ -39,35 +41,60 @@ class Kept(NamedTuple):
 
 Key = tuple[Any, ...]
 
-_known: dict[Key, tuple[Fields, Sequence[Kept]]] = {}
+
+class Memory:
+    """Managers after updates; those that came first are forgotten first."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, tuple[Fields, Sequence[Kept], int]] = {}
+        self._held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def recall(self, key: Key, unreached: Fields) -> Sequence[Kept] | None:
+        known = self._known.get(key)
+        return known[1] if known is not None and known[0] is unreached else None
+
+    def remember(self, key: Key, unreached: Fields, kept: Sequence[Kept]) -> None:
+        *_, rows = key
+        size = sum(len(row.raw) for row in (*rows, *(one.row for one in kept)))
+        self._forget(key)
+        while self._known and (len(self._known) >= MAX_UPDATES or self._held_bytes + size > MAX_HELD_BYTES):
+            self._forget(next(iter(self._known)))
+        self._known[key] = unreached, kept, size
+        self._held_bytes += size
+
+    def _forget(self, key: Key) -> None:
+        if (known := self._known.pop(key, None)) is not None:
+            self._held_bytes -= known[2]
+
+
+_known = Memory()
 
 
 def key_of(version: Version, new: Any, old: Any, manager: str) -> Key | None:
-    """What an update is remembered by; None for one that is not: an object whose outline changes, or managers of other versions."""
+    """What an update is remembered by; None for one that is not: something comes or goes, or there are managers of other versions."""
     before = old.metadata.managed_fields
     if not 0 < len(before) < MAX_UPDATE_MANAGERS or any(entry.api_version != version.api_version for entry in before):
         return None
-    outline = remembered.outline(new)
-    if outline is None or remembered.outline(old) != outline:
+    spots = remembered.spots(old, new)
+    if spots is None or len(spots) > MAX_SPOTS:
         return None
-    spots, rows = remembered.spots(old, new), tuple(map(_row, before))
-    if len(spots) > MAX_SPOTS or sum(len(row.raw) for row in rows) > remembered.MAX_BYTES:
+    rows = tuple(map(_row, before))
+    if sum(len(row.raw) for row in rows) > remembered.MAX_BYTES:
         return None
-    return version, manager, outline, spots, rows
+    return version, manager, spots, rows
 
 
 def recall(key: Key, unreached: Fields) -> Sequence[Kept] | None:
     """The managers after the update that has this key; None if it is not known."""
-    known = _known.get(key)
-    return known[1] if known is not None and known[0] is unreached else None
+    return _known.recall(key, unreached)
 
 
 def remember(key: Key, unreached: Fields, kept: Sequence[Kept]) -> None:
-    if sum(len(one.row.raw) for one in kept) > remembered.MAX_BYTES:
-        return
-    if len(_known) >= MAX_UPDATES:
-        _known.clear()
-    _known[key] = unreached, kept
+    if sum(len(one.row.raw) for one in kept) <= remembered.MAX_BYTES:
+        _known.remember(key, unreached, kept)
 
 
 def another_time(before: Sequence[meta.ManagedFieldsEntry]) -> int:
@@ -100,7 +127,8 @@ def entries_of(kept: Sequence[Kept], before: Sequence[meta.ManagedFieldsEntry], 
 
 
 def _row(entry: meta.ManagedFieldsEntry) -> Row:
-    return Row(entry.manager, entry.operation, entry.api_version, entry.subresource, entry.fields_v1.raw)
+    names = map(intern, (entry.manager, entry.operation, entry.api_version, entry.subresource))
+    return Row(*names, raw=entry.fields_v1.raw)
 
 
 def _place(entry: meta.ManagedFieldsEntry) -> tuple[str, int, str, str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import registry, version_of
 from knarr.machinery.resources import Version
@@ -25,7 +26,7 @@ STORED = [version for version in registry().versions if version.conversion is No
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "_known", {})
-    monkeypatch.setattr(repeated, "_known", {})
+    monkeypatch.setattr(repeated, "_known", repeated.Memory())
 
 
 def managed(version: Version, obj: Any) -> Any:
@@ -171,9 +172,9 @@ def test_memory_of_updates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     old.metadata.managed_fields.extend(managed(version, old))
     for key in new.data:
         new.data[key] = "other"
-    repeated._known.clear()
+    before = len(repeated._known)
     track_update(Ref(version), new, old, unreached, "n", LATER)
-    assert not repeated._known
+    assert len(repeated._known) == before
 
 
 def test_what_json_does_not_tell_is_no_change() -> None:
@@ -188,3 +189,61 @@ def test_what_json_does_not_tell_is_no_change() -> None:
         track_update(Ref(version), new, old, unreached, "n", LATER)
     assert same.metadata.managed_fields == old.metadata.managed_fields
     assert [entry.manager for entry in other.metadata.managed_fields] == ["n"]
+
+
+def lease(node: str) -> coordination.Lease:
+    found = coordination.Lease()
+    found.metadata.name, found.spec.holder_identity, found.spec.renew_time.seconds = node, node, 1
+    found.metadata.owner_references.add(api_version="v1", kind="Node", name=node, uid=f"uid of {node}")
+    return found
+
+
+def test_what_managers_own_is_held_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = version_of(core.ConfigMap)
+    unreached = strategy_for(version).unreached(version.message, "")
+
+    def change(number: int) -> None:
+        old = config_map("a", f"key-{number}" + "x" * 100)
+        old.metadata.managed_fields.extend(managed(version, old))
+        new = copy_of(old)
+        new.data[next(iter(new.data))] = "other"
+        track_update(Ref(version), new, old, unreached, "m", LATER)
+
+    change(100)
+    monkeypatch.setattr(repeated, "MAX_HELD_BYTES", 5 * repeated._known._held_bytes)
+    for number in range(101, 120):
+        change(number)
+    assert len(repeated._known) == 5
+
+
+def test_heartbeats_of_a_thousand_nodes_are_reckoned_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each Lease has its node in its lists, and its managers own that."""
+    version, reckoned = version_of(coordination.Lease), []
+    unreached, write = strategy_for(version).unreached(version.message, ""), tracking._write
+    monkeypatch.setattr(tracking, "_write", lambda *given: (reckoned.append(given), write(*given)))
+    leases = []
+    for number in range(1000):
+        made = lease(f"node-{number}")
+        made.metadata.managed_fields.extend(managed(version, made))
+        leases.append(made)
+    reckoned.clear()
+    for moment in range(2, 5):
+        for place, old in enumerate(leases):
+            new = copy_of(old)
+            new.spec.renew_time.seconds = moment
+            track_update(Ref(version), new, old, unreached, "m", LATER + timedelta(seconds=moment))
+            leases[place] = new
+    assert len(reckoned) == len(leases)
+    assert {made.metadata.managed_fields[0].time.seconds for made in leases} == {int(LATER.timestamp()) + 4}
+
+
+def test_a_value_that_json_leaves_out_comes_and_goes() -> None:
+    version = version_of(core.Event)
+    unreached, old = strategy_for(version).unreached(version.message, ""), core.Event(reason="One", message="words")
+    old.metadata.name = "a"
+    old.metadata.managed_fields.extend(managed(version, old))
+    for reason, owners in (("Two", ["m", "n"]), ("", ["m"]), ("Three", ["m", "n"]), ("", ["m"])):
+        new = copy_of(old)
+        new.reason = reason
+        track_update(Ref(version), new, old, unreached, "n", LATER)
+        assert [entry.manager for entry in new.metadata.managed_fields] == owners
