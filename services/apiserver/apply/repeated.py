@@ -1,7 +1,7 @@
 """Who manages what after an update, remembered by where the object changed: most updates change the same fields as one before did.
 
-Where the object before and after has the same fields and lists, nothing comes to it and nothing goes: some of its values are others. Who has
-them then follows from which they are, from the managers and from the writer, whatever else is in the object.
+Where the object before and after has the same fields and lists, nothing comes to it and nothing goes: some of its values are others. Who
+has them then follows from which they are, from the managers and from the writer, whatever else is in the object.
 """
 
 from __future__ import annotations
