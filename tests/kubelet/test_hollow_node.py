@@ -43,6 +43,14 @@ async def test_registers_a_ready_node_and_its_lease(tmp_path: Path) -> None:
         assert await cluster.until(lambda: [lease for lease in cluster.api.all(coordination.Lease) if lease.metadata.name == NODE])
 
 
+async def test_a_node_that_registers_is_written_once(tmp_path: Path) -> None:
+    """It brings its status along; the next report comes in its time, another one for each node."""
+    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+        await cluster.until(lambda: cluster.api.all(coordination.Lease))
+        await cluster.until(lambda: any(event.reason == "Starting" for event in cluster.api.all(core.Event)))
+        assert [(write.verb, write.subresource) for write in cluster.api.writes if write.message_type is core.Node] == [("create", "")]
+
+
 async def test_node_is_not_ready_while_the_engine_is_away(tmp_path: Path) -> None:
     runtime = HollowRuntime(CIDR)
     async with running(runtime, tmp_path) as cluster:

@@ -127,8 +127,8 @@ def entries_of(kept: Sequence[Kept], before: Sequence[meta.ManagedFieldsEntry], 
 
 
 def _row(entry: meta.ManagedFieldsEntry) -> Row:
-    names = map(intern, (entry.manager, entry.operation, entry.api_version, entry.subresource))
-    return Row(*names, raw=entry.fields_v1.raw)
+    manager, operation, version = intern(entry.manager), intern(entry.operation), intern(entry.api_version)
+    return Row(manager, operation, version, entry.subresource, entry.fields_v1.raw)
 
 
 def _place(entry: meta.ManagedFieldsEntry) -> tuple[str, int, str, str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from zlib import crc32
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
@@ -15,7 +16,7 @@ from knarr.objects.copies import copy_of
 from services.kubelet.node.conditions import news
 from services.kubelet.node.image_report import ImageReport
 from services.kubelet.node.in_use import VolumesInUse
-from services.kubelet.node.lease import RETRY
+from services.kubelet.node.lease import patience_seconds
 from services.kubelet.node.machine import Machine, Pressure
 from services.kubelet.node.pod_range import PodRange
 from services.kubelet.node.registration import desired_node, registered_again
@@ -65,9 +66,10 @@ class NodeKeeper:
 
     async def run(self) -> None:
         """Registers, then reports, until cancelled; an API that is away is tried again."""
-        failures = 0
+        failures, loop = 0, asyncio.get_running_loop()
         while True:
             self._look.clear()
+            begun = loop.time()
             try:
                 await self._report()
                 failures = 0
@@ -75,7 +77,9 @@ class NodeKeeper:
                 failures += 1
                 self.node = None if isinstance(error, NotFound) else self.node
                 log.warning("node status not written", extra={"error": str(error)})
-            period = RETRY.delay(failures) if failures else self._settings.status_check_seconds
+            period = self._settings.status_check_seconds
+            if failures:
+                period = patience_seconds(failures, loop.time() - begun, self._settings.lease_renew_seconds)
             try:
                 async with asyncio.timeout(period):
                     await self._look.wait()
@@ -101,9 +105,9 @@ class NodeKeeper:
             # The same again would come of it: with many nodes in a process that is most of what they do.
             return
         status = node_status(facts, node.status)
-        if due or self.node is None or without_heartbeats(status) != without_heartbeats(node.status):
+        if due or without_heartbeats(status) != without_heartbeats(node.status):
             node = await self._write(node, status)
-            self._reported_at = loop_time
+            self._reported_at = loop_time if due else self._spread(loop_time)
         self.node, self._known = node, (facts, node)
         self.in_use.report(node.status.volumes_in_use)
         self.pod_range.learn(node)
@@ -114,7 +118,10 @@ class NodeKeeper:
         desired.status.CopyFrom(self._status(core.NodeStatus()))
         try:
             node = await self._client.create(desired)
+            # It brought its status along: the same is not written again.
+            self._reported_at = self._spread(asyncio.get_running_loop().time())
         except AlreadyExists:
+            self._reported_at = float("-inf")
             node = await self._client.get(core.Node, self._settings.node_name)
             changed = registered_again(node, desired)
             node = node if changed == node else await self._client.update(changed)
@@ -122,6 +129,12 @@ class NodeKeeper:
             self._start_told = True
             self._recorder.event(node, "Normal", "Starting", "Starting kubelet.")
         return node
+
+    def _spread(self, loop_time: float) -> float:
+        """When a report that was not due counts as made: the next one falls at another time for each node. Nodes that came or changed
+        together would all report together for ever."""
+        share = crc32(self._settings.node_name.encode()) / 2**32
+        return loop_time + (share - 0.5) * self._settings.status_report_seconds
 
     def _status(self, old: core.NodeStatus) -> core.NodeStatus:
         return node_status(self._facts(), old)

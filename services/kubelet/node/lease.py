@@ -20,8 +20,9 @@ from services.kubelet.settings import KubeletSettings
 
 log = logging.getLogger(__name__)
 
-# How long the node's reports wait after the API server did not take one: below the duration of a Lease.
-RETRY = Backoff(first_seconds=0.4, limit_seconds=7.0)
+# How long the node's reports wait after the API server did not take one: below the duration of a Lease. By chance otherwise for each node:
+# those that failed together are not to come together again.
+RETRY = Backoff(first_seconds=0.4, limit_seconds=7.0, jitter=0.5)
 
 LEASE_NAMESPACE = "kube-node-lease"
 
@@ -39,15 +40,17 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Until cancelled; an API that is away is tried again."""
-        failures = 0
+        failures, loop = 0, asyncio.get_running_loop()
         while True:
+            begun = loop.time()
             try:
                 await self._renew()
                 failures = 0
             except StatusError as error:
                 failures += 1
                 log.warning("lease not renewed", extra={"error": str(error)})
-            await asyncio.sleep(RETRY.delay(failures) if failures else self._settings.lease_renew_seconds)
+            period = self._settings.lease_renew_seconds
+            await asyncio.sleep(patience_seconds(failures, loop.time() - begun, period) if failures else period)
 
     async def _renew(self) -> None:
         known, self._written = self._written, None
@@ -70,6 +73,12 @@ class LeaseKeeper:
 
     def _renewed(self, lease: coordination.Lease) -> coordination.Lease:
         return renewed(lease, self._settings, self._node(), self._clock.now())
+
+
+def patience_seconds(failures: int, took_seconds: float, most_seconds: float) -> float:
+    """How long a report waits after so many failures in a row, of which the last took so long. A server that takes its time to refuse has
+    too much to do: of a thousand nodes that all come again at once it would never get rid. ``most_seconds``: for which it waits at most."""
+    return max(RETRY.delay(failures), min(took_seconds, most_seconds))
 
 
 def renewed(lease: coordination.Lease, settings: KubeletSettings, node: core.Node | None, now: datetime) -> coordination.Lease:

@@ -218,9 +218,14 @@ def test_what_managers_own_is_held_within_bounds(monkeypatch: pytest.MonkeyPatch
 
 def test_heartbeats_of_a_thousand_nodes_are_reckoned_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each Lease has its node in its lists, and its managers own that."""
-    version, reckoned = version_of(coordination.Lease), []
+    version, reckoned = version_of(coordination.Lease), list[Any]()
     unreached, write = strategy_for(version).unreached(version.message, ""), tracking._write
-    monkeypatch.setattr(tracking, "_write", lambda *given: (reckoned.append(given), write(*given)))
+
+    def counted(*given: Any) -> None:
+        reckoned.append(given)
+        write(*given)
+
+    monkeypatch.setattr(tracking, "_write", counted)
     leases = []
     for number in range(1000):
         made = lease(f"node-{number}")

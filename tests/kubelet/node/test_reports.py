@@ -15,7 +15,7 @@ from knarr.machinery.errors import not_found, status_error
 from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import get_condition
 from services.kubelet.node.conditions import news, set_conditions
-from services.kubelet.node.lease import LeaseKeeper
+from services.kubelet.node.lease import LeaseKeeper, patience_seconds
 from services.kubelet.node.machine import Pressure
 from services.kubelet.node.status import rebooted
 from services.kubelet.settings import KubeletSettings
@@ -154,3 +154,30 @@ async def test_the_lease_is_renewed_after_an_api_server_that_was_away_for_a_day(
     assert not task.done() and [lease.spec.holder_identity for lease in created] == ["node-1"]
     task.cancel()
     await asyncio.wait([task])
+
+
+@virtual_time
+async def test_a_server_that_takes_long_to_refuse_a_heartbeat_is_not_asked_again_at_once() -> None:
+    """Of a thousand nodes that come again after half a second it would never get rid: as long as it took, up to a heartbeat's time."""
+    loop, asked = asyncio.get_running_loop(), list[float]()
+
+    class Busy:
+        async def get(self, *_: object) -> None:
+            asked.append(loop.time())
+            await asyncio.sleep(10.0)
+            raise status_error("Timeout", "etcd did not finish")
+
+    keeper = LeaseKeeper(cast(Client, Busy()), KubeletSettings("node-1", Path("/data"), "192.0.2.1"), VirtualClock(), lambda: None)
+    task = asyncio.create_task(keeper.run())
+    await asyncio.sleep(59.0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert asked == [0.0, 20.0, 40.0]
+
+
+@pytest.mark.parametrize(
+    ("failures", "took", "least", "most"), [(1, 0.0, 0.2, 0.4), (9, 0.0, 3.5, 7.0), (1, 5.0, 5.0, 5.0), (1, 60.0, 10.0, 10.0)]
+)
+def test_how_long_a_report_waits_after_a_failure(failures: int, took: float, least: float, most: float) -> None:
+    found = {patience_seconds(failures, took, 10.0) for _ in range(20)}
+    assert least <= min(found) <= max(found) <= most and (len(found) > 1) == (least < most)
