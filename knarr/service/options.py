@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
@@ -22,6 +23,8 @@ MAX_NODE_NAME = 63
 # Of the names of volume drivers, and of a Unix socket's path in bytes.
 LONGEST_DRIVER = 63
 LONGEST_SOCKET = 107
+# What of a URL an image's name may begin with.
+_MIRROR = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?")
 _LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
@@ -83,6 +86,20 @@ def driver_sockets(text: str) -> dict[str, str]:
 def optional_drivers(text: str) -> str:
     """The same, in one spelling."""
     return ",".join(f"{name}={endpoint}" for name, endpoint in driver_sockets(text).items())
+
+
+def optional_mirror(text: str) -> str:
+    """The URL of a registry that has copies of another's images, without a slash at its end; or nothing."""
+    if not text:
+        return ""
+    parts, words = urlsplit(text), "write it like https://mirror.example.com, or http://127.0.0.1:5000/path"
+    try:
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        known = False
+    if not known or parts.query or parts.fragment or parts.username is not None or _MIRROR.fullmatch(f"{parts.netloc}{parts.path}") is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no URL of a mirror; {words}")
+    return text.rstrip("/")
 
 
 def own_directory(text: str) -> Path:

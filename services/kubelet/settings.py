@@ -80,6 +80,8 @@ class KubeletSettings:
     pull_advice: str = ""
     # The node's own logins to registries, as `docker login` writes them; None, or a file that is not there: it has none.
     registry_config: Path | None = None
+    # A mirror of docker.io that is asked first for images that need no login, a URL; empty: there is none.
+    registry_mirror: str = ""
     # A folder of files, or one file, with the pods that the node runs by itself; None: there are none.
     manifest_path: Path | None = None
     # Programs that know logins to registries, and the folder that they lie in.

@@ -17,7 +17,7 @@ from typing import Any
 
 from knarr.service.errors import CommandError
 from knarr.service.options import node_name
-from services.kubelet.runtime.catalog import bridge_name, engine_url
+from services.kubelet.runtime.catalog import DEFAULT_ENGINE, bridge_name, engine_url
 from services.standalone.hollow import with_room
 from services.standalone.listening import bound, endpoints
 from services.standalone.machine import node_address
@@ -28,6 +28,10 @@ from services.standalone.store import DATA, INSTALL_HINT, has_state, path_proble
 NEW_STORE_BYTES, LEAST_BYTES = 64 * 1024 * 1024, 1024 * 1024
 # The mark of the routes that a proxy made, as `ip route` writes it.
 OWN_PROTOCOL = "75"
+ROOTLESS_WORDS = (
+    "the Docker engine at {} is a rootless one: its containers are in a network of its own, which this node's addresses and rules do not"
+    " reach; use the machine's engine (unset DOCKER_HOST, run with sudo), or --runtime hollow, which needs no root"
+)
 
 
 def problems(settings: ClusterSettings) -> Iterator[str]:
@@ -38,6 +42,11 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
         yield from docker_problems()
     if settings.runtime == "containerd":
         yield from _containerd_problems(settings.container_runtime_endpoint.removeprefix("unix://"))
+    if settings.registry_mirror:
+        # What asks the engine is loaded by those alone who have one.
+        from services.standalone.mirror import mirror_problems
+
+        yield from mirror_problems(settings)
     if settings.runtime != "hollow" and os.geteuid() != 0:
         yield "pods need root (networks, mounts); run with sudo, or use --runtime hollow to simulate them"
     if settings.datapath == "nftables":
@@ -121,6 +130,12 @@ def docker_problems() -> Iterator[str]:
         closed = f"the Docker engine's socket {path} is closed to you; run with sudo, or join the group docker"
         away = f"no Docker engine answers at {path}; run `make install`, start it (`systemctl start docker`), or use --runtime hollow"
         yield from _socket_problems(path, closed, away)
+    if engine_url() != DEFAULT_ENGINE:
+        # Elsewhere it may be a user's own.
+        from services.standalone.engine_info import engine_info, is_rootless
+
+        if is_rootless(engine_info() or {}):
+            yield ROOTLESS_WORDS.format(engine_url())
 
 
 def _containerd_problems(path: str) -> Iterator[str]:

@@ -31,6 +31,7 @@ from knarr.service.options import (
     optional_drivers,
     optional_ipv4,
     optional_log,
+    optional_mirror,
     optional_names,
     optional_node_name,
     optional_path,
@@ -62,6 +63,7 @@ LATER = frozenset(
         "kubelet_options",
         "mutual",
         "nodes",
+        "registry_mirror",
         "rest_address",
         "scheduler_config",
         "store",
@@ -238,6 +240,9 @@ class ClusterSettings:
         "options of the kubelet about pods that the node runs by itself, resources, eviction and images, as `python -m services.kubelet"
         " --help` names them; empty: its defaults",
         '"--NAME=VALUE ..."',
+    )
+    registry_mirror: str = chosen(
+        "", optional_mirror, "a mirror of docker.io that the node asks first for images that need no login; empty: none", "URL"
     )
     log_style: str = _one("text", "json", text="how the log is written")
     log_level: str = _one("info", "debug", "warning", "error", text="the least important messages that are logged")

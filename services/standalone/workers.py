@@ -126,6 +126,7 @@ def _kubelet(settings: ClusterSettings, address: str, cluster_dns: str) -> Kubel
         cluster_id=settings.files.cluster_id(),
         container_runtime_endpoint=settings.container_runtime_endpoint,
         registry_config=node_config(),
+        registry_mirror=settings.registry_mirror,
         cluster_dns=cluster_dns,
         cluster_domain=settings.cluster_domain,
         **_node_settings(settings.kubelet_options),

@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from knarr.client.http import open_session
+from knarr.client.proxies import proxy_of
 from knarr.machinery.errors import StatusError
 from services.apiserver.aside import in_turn
 from services.apiserver.ways import Connect, Ways
@@ -82,6 +83,8 @@ class WebhookClient:
     async def _post(self, hook: Hook, body: bytes, course: Course) -> bytes:
         session, context = self._session(hook), await self._context(hook.ca_bundle)
         options: dict[str, Any] = {"ssl": context, "allow_redirects": False, "trace_request_ctx": course}
+        if hook.service is None:
+            options["proxy"] = proxy_of(hook.url)
         async with session.post(hook.url, data=body, headers=HEADERS, **options) as answer:
             found = await _read(hook, answer)
             if not 200 <= answer.status <= 206:

@@ -44,7 +44,7 @@ class RemoteClient:
             options: dict[str, Any] = {"auto_decompress": False, "skip_auto_headers": ("Accept-Encoding",)}
             options |= {"timeout": aiohttp.ClientTimeout(total=None), "cookie_jar": aiohttp.DummyCookieJar()}
             connector, headers = aiohttp.TCPConnector(limit=self._connections), {**HEADERS, **remote.headers}
-            self._session = open_outside_session(connector=connector, headers=headers, **options)
+            self._session = open_outside_session(remote.url, connector=connector, headers=headers, **options)
         tls: Any = remote.context if remote.context is not None else True
         asking = self._session.post(remote.url, data=question, ssl=tls, allow_redirects=False, server_hostname=remote.server_name or None)
         async with asking as answer:

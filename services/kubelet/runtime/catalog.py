@@ -61,6 +61,7 @@ def docker_settings(settings: KubeletSettings) -> DockerSettings:
         bridge=bridge_name(settings.cluster_id),
         log_max_bytes=settings.container_log_max_bytes,
         log_max_files=settings.container_log_max_files,
+        registry_mirror=settings.registry_mirror,
     )
 
 
@@ -77,4 +78,5 @@ def cri_settings(settings: KubeletSettings) -> CriSettings:
         bridge=bridge_name(settings.cluster_id),
         log_max_bytes=settings.container_log_max_bytes,
         log_max_files=settings.container_log_max_files,
+        registry_mirror=settings.registry_mirror,
     )

@@ -25,6 +25,7 @@ from services.apiserver.identity.jwt.keys import MOST_KEYS
 from services.apiserver.identity.jwt.tokens import MAX_TOKEN_LETTERS, IssuedTokens
 from services.apiserver.tokens.accounts import Refused
 from tests.apiserver.identity.test_configuration import document, issuer
+from tests.support.connect_proxy import connect_proxy
 from tests.support.issuer import CONFIGURATION, KEYS, URL, Issuer, public, signed
 from tests.support.set_clock import SetClock
 from tests.support.virtual_time import virtual_time
@@ -368,7 +369,7 @@ async def test_issuers_come_and_go() -> None:
         assert len(there.asked) == asked + 2
 
 
-async def test_what_lies_at_a_url(tmp_path: Path) -> None:
+async def test_what_lies_at_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over TLS of its own authority, whole, and nowhere else."""
     authority = CertificateAuthority.create()
     ca = authority.pair.certificate.decode()
@@ -383,7 +384,7 @@ async def test_what_lies_at_a_url(tmp_path: Path) -> None:
     runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
     await runner.setup()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue("issuer", hosts=["127.0.0.1"]).save(tmp_path, "tls")
+    authority.issue("issuer", hosts=["127.0.0.1", "issuer.invalid"]).save(tmp_path, "tls")
     context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     url = f"https://127.0.0.1:{runner.addresses[0][1]}"
@@ -394,6 +395,13 @@ async def test_what_lies_at_a_url(tmp_path: Path) -> None:
                 await fetch(f"{url}/{path}", ca)
         with pytest.raises(OSError):
             await fetch(f"{url}/page", CertificateAuthority.create().pair.certificate.decode())
+        # One that is reached by a proxy alone, and whose authority is one of the machine's by the environment.
+        async with connect_proxy(runner.addresses[0][1]) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            (tmp_path / "authorities.pem").write_text(ca)
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authorities.pem"))
+            assert await fetch("https://issuer.invalid/page", "") == b"here"
+            assert proxy.asked == ["issuer.invalid:443"]
     finally:
         await runner.cleanup()
         await asyncio.sleep(0)

@@ -25,6 +25,7 @@ from services.apiserver.webhooks import client as limits
 from services.apiserver.webhooks.client import HookFailed, WebhookClient
 from services.apiserver.webhooks.hook import Hook, hook_of
 from tests.apiserver.rest.streams.backend import LeadingNode
+from tests.support.connect_proxy import connect_proxy
 from tests.support.webhook import Webhook, running_webhook
 
 SECONDS = 5.0
@@ -383,3 +384,20 @@ def names(monkeypatch: pytest.MonkeyPatch, known: dict[str, list[str]]) -> None:
 
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+async def test_a_url_is_reached_by_the_proxy_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, with_service: ApiInMemory) -> None:
+    """By its own name, which nobody here resolves; the pod of a Service never is, and neither is who is left out."""
+    node = LeadingNode()
+    async with running_webhook(echo, names=("hook.invalid", "hook.default.svc")) as webhook, connect_proxy(webhook.port) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        node.ports[9443] = webhook.port
+        async with with_service, calling(with_service, node) as client:
+            hook = by_url(webhook, url="https://hook.invalid/convert")
+            assert await client.post(hook, b"{}", SECONDS) == b"{}"
+            assert proxy.asked == ["hook.invalid:443"]
+            assert await client.post(by_service(webhook), b"{}", SECONDS) == b"{}"
+            monkeypatch.setenv("NO_PROXY", "invalid")
+            with pytest.raises(HookFailed):
+                await client.post(hook, b"{}", SECONDS)
+            assert len(proxy.asked) == 1

@@ -40,7 +40,7 @@ async def fetch(url: str, authority: str) -> bytes:
     context = await asyncio.to_thread(_context, authority)
     options: dict[str, Any] = {"timeout": aiohttp.ClientTimeout(total=ASK_SECONDS), "auto_decompress": False}
     async with (
-        open_outside_session(skip_auto_headers=("Accept-Encoding",), **options) as session,
+        open_outside_session(url, skip_auto_headers=("Accept-Encoding",), **options) as session,
         session.get(url, ssl=context, allow_redirects=False) as answer,
     ):
         if answer.status != 200:

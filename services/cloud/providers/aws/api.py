@@ -7,9 +7,10 @@ what it made is found by the next observation.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
@@ -101,13 +102,22 @@ class AwsApi:
             retries={"mode": "standard", "total_max_attempts": settings.attempts},
             max_pool_connections=settings.threads,
         )
-        client = self._session.client(CLIENTS[service], endpoint_url=settings.endpoint_url or None, config=config)
+        trusted = authorities(os.environ)
+        client = self._session.client(CLIENTS[service], endpoint_url=settings.endpoint_url or None, config=config, verify=trusted)
         client.meta.events.register("before-call", lambda model, **_: self._count(f"{service}:{model.name}"))
         return client
 
     def _count(self, action: str) -> None:
         with self._making:
             self.calls[action] += 1
+
+
+def authorities(environment: Mapping[str, str]) -> str | None:
+    """The file of the authorities to trust, where the environment names one as everything else here takes it. AWS' own names for it go
+    before, which botocore reads itself: None leaves it to that."""
+    if any(environment.get(name) for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")):
+        return None
+    return environment.get("SSL_CERT_FILE") or None
 
 
 def portions(items: Iterable[T], size: int) -> Iterable[Sequence[T]]:

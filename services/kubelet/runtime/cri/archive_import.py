@@ -27,8 +27,8 @@ from knarr.api.cri.v1 import image_pb2 as pb
 from knarr.machinery.forms import write_seconds
 from knarr.machinery.times import to_time
 from knarr.objects.images import full_name, valid_image
-from services.kubelet.runtime.cri.engine import Engine, EngineAlreadyExists
-from services.kubelet.runtime.cri.image_import import CONFIG, LAYER, LOOK_SECONDS, LOOKS, MANIFEST, REFERENCE, Blob
+from services.kubelet.runtime.cri.engine import Engine
+from services.kubelet.runtime.cri.image_import import CONFIG, LAYER, MANIFEST, REFERENCE, Blob, name_image, shown
 from services.kubelet.runtime.port import RuntimeFailure
 
 # Of one message to the engine.
@@ -188,22 +188,8 @@ async def _name(engine: Engine, image: ArchivedImage, lease: str) -> None:
         )
     target = images.Descriptor(media_type=MANIFEST, digest=manifest.digest, size=len(manifest.data))
     for name in image.names:
-        named = images.Image(name=name, target=target)
-        try:
-            await engine.create_image(images.CreateImageRequest(image=named), lease)
-        except EngineAlreadyExists:
-            await engine.update_image(images.UpdateImageRequest(image=named), lease)
-        await _shown(engine, name, image.config.digest)
-
-
-async def _shown(engine: Engine, name: str, identity: str) -> None:
-    """The engine's part for the contract hears of it a moment later."""
-    for _ in range(LOOKS):
-        told = await engine.image("ImageStatus", pb.ImageStatusRequest(image=common.ImageSpec(image=name)))
-        if told.image.id == identity:
-            return
-        await asyncio.sleep(LOOK_SECONDS)
-    raise RuntimeFailure(f"the container runtime does not show the image {name} that it was given")
+        await name_image(engine, name, target, lease)
+        await shown(engine, name, image.config.digest)
 
 
 async def image_is_there(engine: Engine, name: str) -> bool:

@@ -88,6 +88,10 @@ class Engine:
         """A call of containerd's Snapshots, under a lease."""
         return await self._call(getattr(snapshots_pb2_grpc.SnapshotsStub(self._open()), method), request, None, _own(lease))
 
+    async def get_image(self, request: Any) -> Any:
+        """What a name in containerd's own store of images stands for."""
+        return await self._call(images_pb2_grpc.ImagesStub(self._open()).Get, request, None, _own())
+
     async def create_image(self, request: Any, lease: str) -> None:
         """A name in containerd's own store of images."""
         await self._call(images_pb2_grpc.ImagesStub(self._open()).Create, request, None, _own(lease))

@@ -91,6 +91,33 @@ async def _write(engine: Engine, blob: Blob, labels: Mapping[str, str], lease: s
     )
 
 
+async def name_image(engine: Engine, name: str, target: images.Descriptor, lease: str = "") -> None:
+    """Has a name stand for an image, whatever it stood for."""
+    named = images.Image(name=name, target=target)
+    try:
+        await engine.create_image(images.CreateImageRequest(image=named), lease)
+    except EngineAlreadyExists:
+        await engine.update_image(images.UpdateImageRequest(image=named), lease)
+
+
+async def give_name(engine: Engine, name: str, other: str) -> None:
+    """Has ``other`` stand for the image ``name``, whatever it stood for; returns when the engine shows it so. Raises RuntimeFailure."""
+    found = await engine.get_image(images.GetImageRequest(name=name))
+    told = await engine.image("ImageStatus", pb.ImageStatusRequest(image=common.ImageSpec(image=name)))
+    await name_image(engine, other, found.image.target)
+    await shown(engine, other, told.image.id)
+
+
+async def shown(engine: Engine, name: str, identity: str) -> None:
+    """Returns when the engine's part for the contract, which hears of it a moment later, knows a name as that of an image."""
+    for _ in range(LOOKS):
+        told = await engine.image("ImageStatus", pb.ImageStatusRequest(image=common.ImageSpec(image=name)))
+        if told.image.id == identity:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+    raise RuntimeFailure(f"the container runtime does not show the image {name} that it was given")
+
+
 async def has_image(engine: Engine, name: str) -> bool:
     told = await engine.image("ImageStatus", pb.ImageStatusRequest(image=common.ImageSpec(image=name)))
     return bool(told.HasField("image"))

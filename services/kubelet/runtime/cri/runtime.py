@@ -54,7 +54,7 @@ class CriRuntime(EngineRuntime):
         self._engine = Engine(settings.endpoint, settings.timeout_seconds)
         own = {CLUSTER: settings.cluster_id, NODE: settings.node_name}
         self._observer = EngineObserver(self._engine, settings, own)
-        self._images = EngineImages(self._engine)
+        self._images = EngineImages(self._engine, settings.registry_mirror)
         self._image_views = EngineImageViews(self._engine, settings)
         self._sandboxes = EngineSandboxes(self._engine, settings, own, self._observer)
         self._containers = EngineContainers(self._engine, settings, own, self._images, self._observer)

@@ -29,6 +29,8 @@ class CriSettings:
     # Size in bytes at which a container's log is rotated, and how many files of it are kept.
     log_max_bytes: int = 10 << 20
     log_max_files: int = 5
+    # A mirror of docker.io that is asked first, a URL; empty: there is none.
+    registry_mirror: str = ""
     # How often logs are looked at, seconds.
     log_check_seconds: float = 10.0
     # How often everything is listed: as a net beneath the engine's events, and where it has none to tell, seconds.

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from knarr.objects.images import with_tag
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound, quoted
 from services.kubelet.runtime.docker.events import lines
 from services.kubelet.runtime.image_cache import ImageCache
-from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage, RuntimeFailure
+from services.kubelet.runtime.mirrors import mirrored, split_tag
+from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage, RuntimeFailure, RuntimeUnavailable
+
+log = logging.getLogger(__name__)
 
 # How long a pull may stand still, as containerd has it.
 PROGRESS_SECONDS = 300.0
@@ -21,8 +26,9 @@ PROGRESS_SECONDS = 300.0
 class EngineImages:
     """Inspects, lists and pulls images."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, mirror: str = "") -> None:
+        """``mirror``: one of docker.io that is asked first, a URL."""
+        self._engine, self._mirror = engine, mirror
         self._known = ImageCache()
         self.forget = self._known.forget
 
@@ -62,8 +68,29 @@ class EngineImages:
 
     async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
         """As ``Runtime.pull``."""
-        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()} if auth else {}
         self.forget(reference)
+        at_mirror = "" if auth else mirrored(reference, self._mirror)
+        if not at_mirror or not await self._pulled_from_mirror(at_mirror, reference):
+            await self._pull(reference, auth)
+        return await self.get(reference)
+
+    async def _pulled_from_mirror(self, at_mirror: str, reference: str) -> bool:
+        """Whether it came from there, and has the name that was asked for; what is wrong with the mirror is for the log."""
+        try:
+            await self._pull(at_mirror, None)
+            repository, tag = split_tag(with_tag(reference))
+            await self._engine.request("POST", f"images/{quoted(at_mirror)}/tag", params={"repo": repository, "tag": tag})
+            # Its name there is nobody's, and would keep the image when the other one goes.
+            await self._engine.request("DELETE", f"images/{quoted(at_mirror)}")
+        except RuntimeUnavailable:
+            raise
+        except RuntimeFailure as error:
+            log.warning("the mirror does not give an image, asking its registry: %s", error, extra={"image": reference})
+            return False
+        return True
+
+    async def _pull(self, reference: str, auth: Mapping[str, str] | None) -> None:
+        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()} if auth else {}
         loop = asyncio.get_running_loop()
         try:
             async with (
@@ -78,7 +105,6 @@ class EngineImages:
         except TimeoutError:
             words = f'pulling image "{reference}" was given up: there was no progress for {PROGRESS_SECONDS:g} seconds'
             raise RuntimeFailure(words) from None
-        return await self.get(reference)
 
 
 def _names(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -62,7 +62,7 @@ class DockerRuntime(EngineRuntime):
         self._observer = EngineObserver(self._engine, settings, self._own, self._interfaces)
         self._meter = EngineMeter(self._engine, self._observer)
         owned = OwnContainers(self._engine, self._own)
-        self._images = EngineImages(self._engine)
+        self._images = EngineImages(self._engine, settings.registry_mirror)
         self._unstarted = UnstartedContainers(self._engine, self._own)
         self._accounts = EngineAccounts(self._unstarted)
         self._facts = EngineFacts(self._engine)

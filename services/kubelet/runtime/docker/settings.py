@@ -28,3 +28,5 @@ class DockerSettings:
     # Size in bytes at which the engine rotates the log of a container that is made from now on, and how many files of it are kept.
     log_max_bytes: int = 10 << 20
     log_max_files: int = 5
+    # A mirror of docker.io that is asked first, a URL; empty: there is none.
+    registry_mirror: str = ""

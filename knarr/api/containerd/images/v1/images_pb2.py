@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+knarr/api/containerd/images/v1/images.proto\x12\x1d\x63ontainerd.services.images.v1\"\xc1\x01\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12@\n\x06labels\x18\x02 \x03(\x0b\x32\x30.containerd.services.images.v1.Image.LabelsEntry\x12\x39\n\x06target\x18\x03 \x01(\x0b\x32).containerd.services.images.v1.Descriptor\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc3\x01\n\nDescriptor\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12O\n\x0b\x61nnotations\x18\x05 \x03(\x0b\x32:.containerd.services.images.v1.Descriptor.AnnotationsEntry\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"I\n\x12\x43reateImageRequest\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"J\n\x13\x43reateImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"I\n\x12UpdateImageRequest\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"J\n\x13UpdateImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image2\xea\x01\n\x06Images\x12o\n\x06\x43reate\x12\x31.containerd.services.images.v1.CreateImageRequest\x1a\x32.containerd.services.images.v1.CreateImageResponse\x12o\n\x06Update\x12\x31.containerd.services.images.v1.UpdateImageRequest\x1a\x32.containerd.services.images.v1.UpdateImageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+knarr/api/containerd/images/v1/images.proto\x12\x1d\x63ontainerd.services.images.v1\"\xc1\x01\n\x05Image\x12\x0c\n\x04name\x18\x01 \x01(\t\x12@\n\x06labels\x18\x02 \x03(\x0b\x32\x30.containerd.services.images.v1.Image.LabelsEntry\x12\x39\n\x06target\x18\x03 \x01(\x0b\x32).containerd.services.images.v1.Descriptor\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc3\x01\n\nDescriptor\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12O\n\x0b\x61nnotations\x18\x05 \x03(\x0b\x32:.containerd.services.images.v1.Descriptor.AnnotationsEntry\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1f\n\x0fGetImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x10GetImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"I\n\x12\x43reateImageRequest\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"J\n\x13\x43reateImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"I\n\x12UpdateImageRequest\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image\"J\n\x13UpdateImageResponse\x12\x33\n\x05image\x18\x01 \x01(\x0b\x32$.containerd.services.images.v1.Image2\xd2\x02\n\x06Images\x12\x66\n\x03Get\x12..containerd.services.images.v1.GetImageRequest\x1a/.containerd.services.images.v1.GetImageResponse\x12o\n\x06\x43reate\x12\x31.containerd.services.images.v1.CreateImageRequest\x1a\x32.containerd.services.images.v1.CreateImageResponse\x12o\n\x06Update\x12\x31.containerd.services.images.v1.UpdateImageRequest\x1a\x32.containerd.services.images.v1.UpdateImageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,14 +43,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIPTOR']._serialized_end=470
   _globals['_DESCRIPTOR_ANNOTATIONSENTRY']._serialized_start=420
   _globals['_DESCRIPTOR_ANNOTATIONSENTRY']._serialized_end=470
-  _globals['_CREATEIMAGEREQUEST']._serialized_start=472
-  _globals['_CREATEIMAGEREQUEST']._serialized_end=545
-  _globals['_CREATEIMAGERESPONSE']._serialized_start=547
-  _globals['_CREATEIMAGERESPONSE']._serialized_end=621
-  _globals['_UPDATEIMAGEREQUEST']._serialized_start=623
-  _globals['_UPDATEIMAGEREQUEST']._serialized_end=696
-  _globals['_UPDATEIMAGERESPONSE']._serialized_start=698
-  _globals['_UPDATEIMAGERESPONSE']._serialized_end=772
-  _globals['_IMAGES']._serialized_start=775
-  _globals['_IMAGES']._serialized_end=1009
+  _globals['_GETIMAGEREQUEST']._serialized_start=472
+  _globals['_GETIMAGEREQUEST']._serialized_end=503
+  _globals['_GETIMAGERESPONSE']._serialized_start=505
+  _globals['_GETIMAGERESPONSE']._serialized_end=576
+  _globals['_CREATEIMAGEREQUEST']._serialized_start=578
+  _globals['_CREATEIMAGEREQUEST']._serialized_end=651
+  _globals['_CREATEIMAGERESPONSE']._serialized_start=653
+  _globals['_CREATEIMAGERESPONSE']._serialized_end=727
+  _globals['_UPDATEIMAGEREQUEST']._serialized_start=729
+  _globals['_UPDATEIMAGEREQUEST']._serialized_end=802
+  _globals['_UPDATEIMAGERESPONSE']._serialized_start=804
+  _globals['_UPDATEIMAGERESPONSE']._serialized_end=878
+  _globals['_IMAGES']._serialized_start=881
+  _globals['_IMAGES']._serialized_end=1219
 # @@protoc_insertion_point(module_scope)

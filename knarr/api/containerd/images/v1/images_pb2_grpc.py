@@ -35,6 +35,11 @@ class ImagesStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.Get = channel.unary_unary(
+                '/containerd.services.images.v1.Images/Get',
+                request_serializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.GetImageRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.GetImageResponse.FromString,
+                _registered_method=True)
         self.Create = channel.unary_unary(
                 '/containerd.services.images.v1.Images/Create',
                 request_serializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.CreateImageRequest.SerializeToString,
@@ -50,6 +55,12 @@ class ImagesStub:
 class ImagesServicer:
     """Images is containerd's names of images.
     """
+
+    def Get(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Create(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -67,6 +78,11 @@ class ImagesServicer:
 
 def add_ImagesServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.GetImageRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.GetImageResponse.SerializeToString,
+            ),
             'Create': grpc.unary_unary_rpc_method_handler(
                     servicer.Create,
                     request_deserializer=knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.CreateImageRequest.FromString,
@@ -88,6 +104,33 @@ def add_ImagesServicer_to_server(servicer, server):
 class Images:
     """Images is containerd's names of images.
     """
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/containerd.services.images.v1.Images/Get',
+            knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.GetImageRequest.SerializeToString,
+            knarr_dot_api_dot_containerd_dot_images_dot_v1_dot_images__pb2.GetImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Create(request,
