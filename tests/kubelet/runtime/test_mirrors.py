@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from services.command.addons.registry.image import CONFIG, FOLDER, find_program
+from services.command.addons.registry.image import CONFIG, find_program
+from services.command.addons.registry.manifests import FOLDER
 from services.kubelet.runtime.docker.engine import Engine as DockerEngine
 from services.kubelet.runtime.docker.images import EngineImages as DockerImages
 from services.kubelet.runtime.mirrors import mirrored, place_of, split_tag
