@@ -22,7 +22,7 @@ from services.kubelet.node.mounts import mounts_below
 from services.kubelet.pod import admission
 from services.kubelet.pod.contents import File, Files
 from services.kubelet.pod.directory import PodDirectory
-from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
+from services.kubelet.runtime.hollow import TERMINATED_EXIT_CODE, HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan, PodRef
 from services.kubelet.runtime.port import EXITED, RUNNING, Check, Container, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
 from tests.kubelet.csi.driver_world import needs_mounts
@@ -141,14 +141,31 @@ async def test_a_container_ends_as_its_command_says(script: str, phase: str, tmp
         assert pod.status.container_statuses[0].state.terminated.exit_code == (3 if phase == "Failed" else 0)
 
 
-async def test_a_pod_past_its_deadline_fails(tmp_path: Path) -> None:
-    async with running(HollowRuntime(CIDR), tmp_path) as cluster:
+@pytest.mark.parametrize(
+    ("pull", "sandbox", "start", "ends"),
+    [(0.0, 0.0, 0.0, TERMINATED_EXIT_CODE), (0.0, 2.0, 0.0, None), (2.0, 0.0, 0.0, None), (0.0, 0.0, 2.0, TERMINATED_EXIT_CODE)],
+    ids=["it runs", "its sandbox is being made", "its image is being pulled", "its container is being started"],
+)
+@virtual_time
+async def test_a_pod_past_its_deadline_fails(pull: float, sandbox: float, start: float, ends: int | None, tmp_path: Path) -> None:
+    """Whatever is being done for it just then: nothing of it runs on, and its address is free."""
+    clock = VirtualClock()
+    runtime = HollowRuntime(CIDR, HollowSettings(pull_seconds=pull, sandbox_seconds=sandbox, start_seconds=start), clock)
+    async with running(runtime, tmp_path, clock=clock) as cluster:
         pod = make_pod()
-        pod.spec.active_deadline_seconds = 1
+        pod.spec.active_deadline_seconds, pod.spec.containers[0].image_pull_policy = 1, "Always"
         await cluster.client.create(pod)
         failed = await cluster.phase("Failed")
         assert failed.status.reason == "DeadlineExceeded"
-        await cluster.until(lambda: (seen := cluster.observed()) is not None and not seen.sandboxes)
+        # What was begun comes to its end, and goes.
+        await asyncio.sleep(5)
+        seen = cluster.observed()
+        assert seen is None or not seen.sandboxes
+        assert [container.exit_code for container in (seen.containers if seen else ())] == ([] if ends is None else [ends])
+        status = (await cluster.phase("Failed")).status
+        state = status.container_statuses[0].state
+        assert status.reason == "DeadlineExceeded"
+        assert (state.waiting.reason, state.terminated.exit_code) == (("ContainerCreating", 0) if ends is None else ("", ends))
 
 
 async def test_a_lost_sandbox_is_replaced(tmp_path: Path) -> None:
