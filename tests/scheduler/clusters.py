@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -188,6 +190,21 @@ def crowds(draw: Any) -> Any:
         made[1].spec.taints.add(key="gpu", effect=draw(EFFECTS))
     placed = [(PodFacts.of(draw(askers(number))), draw(st.sampled_from(["n0", "n1", "n2", "n3"]))) for number in range(8)]
     return made, placed, [PodFacts.of(draw(askers(99)))]
+
+
+@cache
+def random_clusters(count: int) -> tuple[Any, ...]:
+    """The same so many of ``CLUSTERS`` every time: to make one takes longer than to ask a plugin about it, so all are asked about the same.
+    Whoever asks changes none of their objects."""
+    found: list[Any] = []
+
+    @given(CLUSTERS)
+    @settings(max_examples=count, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    def keep(cluster: Any) -> None:
+        found.append(cluster)
+
+    keep()
+    return tuple(found)
 
 
 def table_of(found: list[core.Node], placed: Any, plugins: Sequence[type[Plugin]] = PLUGINS) -> NodeTable:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.catalog import PLUGINS
@@ -24,7 +24,7 @@ from services.scheduler.queue import Waiting
 from services.scheduler.row_cache import RowCache
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
-from tests.scheduler.clusters import CLUSTERS, namespaces, pods, storage_objects, table_of, web_service
+from tests.scheduler.clusters import namespaces, pods, random_clusters, storage_objects, table_of, web_service
 from tests.scheduler.objects import NeedsTeam, Objects, node, pod
 from tests.scheduler.watched import UndeclaredRead, ask_everything
 
@@ -110,13 +110,8 @@ def test_a_cache_refuses_a_table_that_does_not_compare_what_it_depends_on() -> N
 
 
 def in_random_clusters(plugin: type[Plugin]) -> None:
-    @given(CLUSTERS)
-    @settings(max_examples=60, deadline=None, database=None, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
-    def check(cluster: Any) -> None:
-        found, placed, waiting = cluster
+    for found, placed, waiting in random_clusters(60):
         ask_everything(plugin, table_of(found, placed, [plugin]), waiting, Objects(web_service(), *namespaces(), *storage_objects()))
-
-    check()
 
 
 @pytest.mark.parametrize("plugin", [*PLUGINS, ImagePresence])
@@ -255,20 +250,13 @@ def test_a_plugin_has_nothing_to_say_of_pods_that_do_not_concern_it(plugin: type
     """So it makes no difference that it is not asked about them."""
     assert facts_of(Subject.POD, *plugin.concerned_by) <= plugin.reads
     spoke = 0
-
-    @given(CLUSTERS)
-    @settings(max_examples=60, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
-    def check(cluster: Any) -> None:
-        nonlocal spoke
-        found, placed, waiting = cluster
+    for found, placed, waiting in random_clusters(60):
         table, asked = table_of(found, placed, [plugin]), plugin(Objects(web_service(), *namespaces(), *storage_objects()))
         rows = np.array(sorted(table.rows.values()), np.intp)
         for facts in waiting:
             silent = not asked.impossible(facts) and asked.filter(facts, table) is None and asked.score(facts, table, rows) is None
             spoke += not silent
             assert silent or not plugin.concerned_by.isdisjoint(facts.has), facts.has
-
-    check()
     # NodeName speaks of pods alone that name a node themselves: those do not wait.
     assert spoke or plugin.name == "NodeName"
 
