@@ -17,11 +17,12 @@ INTERVAL_SECONDS = 5.0
 
 
 async def observe_queues(queues: Mapping[str, Reconciler]) -> None:
-    """Copies the queues' counts into the metrics until cancelled."""
+    """Copies the counts of the queues that there are now into the metrics until cancelled."""
+    observed = [(queue, DEPTH.labels(name), SYNCS.labels(name), ERRORS.labels(name)) for name, queue in queues.items()]
     while True:
-        for name, queue in queues.items():
+        for queue, depth, syncs, errors in observed:
             status = queue.status()
-            DEPTH.labels(name).set(status.depth)
-            SYNCS.labels(name).set(status.syncs)
-            ERRORS.labels(name).set(status.errors)
+            depth.set(status.depth)
+            syncs.set(status.syncs)
+            errors.set(status.errors)
         await asyncio.sleep(INTERVAL_SECONDS)
