@@ -11,7 +11,7 @@ from tests.controller.scenarios.catalog import SCENARIOS
 from tests.support.mishaps import Kind, play, wrongs
 
 # Hundreds of runs of milliseconds, which a busy machine makes long.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.spread]
 
 
 def test_every_controller_has_a_scenario() -> None:

@@ -69,6 +69,9 @@ def unsettled() -> Iterator[None]:
     yield
     gc.unfreeze()
     gc.set_threshold(*thresholds)
+    # As tests/conftest.py has it for all.
+    gc.collect()
+    gc.freeze()
 
 
 def test_what_is_freed_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch, unsettled: None) -> None:

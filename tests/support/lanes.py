@@ -30,10 +30,11 @@ def hidden(items: Iterable[Marked]) -> set[str]:
     return {
         f"{item.path}: a test has the marker {name}, and the file does not say mark.{name}; scripts/test.sh looks for it there"
         for item in items
-        for name in LANES & {marker.name for marker in item.iter_markers()} - _named(item.path)
+        for name in LANES & {marker.name for marker in item.iter_markers()} - named(item.path)
     }
 
 
 @cache
-def _named(path: Path) -> frozenset[str]:
+def named(path: Path) -> frozenset[str]:
+    """The markers that a file of tests says by name."""
     return frozenset(re.findall(r"mark\.(\w+)", path.read_text()))
