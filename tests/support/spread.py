@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,11 +34,11 @@ class SpreadPlugin:
     """Takes the place of ``--dist=loadfile``. Only to be registered where pytest-xdist is."""
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> object | None:
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         if config.getoption("dist") != "loadfile":
             return None
         from xdist.scheduler import LoadFileScheduling
 
         scheduling = LoadFileScheduling(config, log)
-        scheduling._split_scope = scopes(config.rootpath)  # type: ignore[method-assign]
+        scheduling._split_scope = scopes(config.rootpath)
         return scheduling
