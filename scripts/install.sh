@@ -128,12 +128,13 @@ need etcd etcd-server
 need etcdctl etcd-client
 need nft nftables
 need ip iproute2
+# The gateway runs it, from the first Ingress or Gateway on.
+need haproxy haproxy
 need busybox busybox-static
 if [ "${1:-}" = "--bench" ]; then
     need wrk wrk
     need dnsperf dnsperf
     need dnsmasq dnsmasq-base
-    need haproxy haproxy
     need nginx nginx-light
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || PATH="$PATH:/usr/sbin" nginx -V 2>&1 | grep -q 'with-stream\( \|$\)' || needed+=(libnginx-mod-stream)
     need iperf3 iperf3

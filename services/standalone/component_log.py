@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from services.kubelet.runtime.port import LogOptions
 
 ETCD = "etcd"
-COMPONENTS = ("apiserver", "cloud", "controller", "dns", ETCD, "kubelet", "proxy", "scheduler")
+COMPONENTS = ("apiserver", "cloud", "controller", "dns", ETCD, "gateway", "kubelet", "proxy", "scheduler")
 LOOK_SECONDS = 0.2
 # How many lines are read without letting others go on.
 CHUNK_LINES = 1000

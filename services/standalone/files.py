@@ -65,6 +65,11 @@ class Files:
         return self.root / "kubelet"
 
     @property
+    def gateway(self) -> Path:
+        """Configurations of the proxy for requests from outside, while they are in force."""
+        return self.root / "gateway"
+
+    @property
     def pid(self) -> Path:
         return self.root / "knarr.pid"
 

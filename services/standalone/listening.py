@@ -14,6 +14,8 @@ from services.standalone.settings import ClusterSettings, Ports
 
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+# What is opened with the first Ingress or Gateway, and told there when it cannot be.
+WITH_FIRST_ROUTE = frozenset({"gateway_http", "gateway_https"})
 # How often a port that the system offers may be in use elsewhere.
 TRIES = 100
 
@@ -38,6 +40,8 @@ def endpoints(settings: ClusterSettings, node_address: str) -> Iterator[tuple[st
                     yield field.name, [(node_address, TCP)]
             case "nameserver":
                 yield field.name, [(node_address, TCP), (node_address, UDP)]
+            case name if name in WITH_FIRST_ROUTE:
+                yield field.name, [(host, TCP) for host in dict.fromkeys((LOOPBACK, node_address))]
             case _:
                 yield field.name, [(settings.listen_address, TCP)]
 

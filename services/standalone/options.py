@@ -17,7 +17,7 @@ def options() -> Iterator[tuple[str, Choice, Any]]:
         if "choice" in field.metadata and choice_of(field).help:
             yield field.name.replace("_", "-"), choice_of(field), field.default
     for field in dataclasses.fields(Ports):
-        yield f"{field.name}-port", choice_of(field), field.default
+        yield f"{field.name.replace('_', '-')}-port", choice_of(field), field.default
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from knarr.service.errors import CommandError
 from knarr.service.options import node_name
 from services.kubelet.runtime.catalog import DEFAULT_ENGINE, bridge_name, engine_url
 from services.standalone.hollow import with_room
-from services.standalone.listening import bound, endpoints
+from services.standalone.listening import WITH_FIRST_ROUTE, bound, endpoints
 from services.standalone.machine import node_address
 from services.standalone.settings import MEMORY, ClusterSettings, path_of
 from services.standalone.store import DATA, INSTALL_HINT, has_state, path_problem
@@ -239,10 +239,13 @@ def name_problems(settings: ClusterSettings) -> Iterator[str]:
 
 def port_problems(settings: ClusterSettings) -> Iterator[str]:
     taken: dict[int, str] = {0: ""}
-    for name, sockets in endpoints(settings, node_address()):
-        port = getattr(settings.ports, name)
+    for field, sockets in endpoints(settings, node_address()):
+        port, name = getattr(settings.ports, field), field.replace("_", "-")
         if (other := taken.setdefault(port, name)) not in ("", name):
             yield f"--{other}-port and --{name}-port are both {port}; choose different ones"
+            continue
+        if field in WITH_FIRST_ROUTE:
+            # Of no use to most clusters, and often somebody else's: who makes an Ingress is told there.
             continue
         for address, kind in sockets:
             try:

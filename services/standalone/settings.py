@@ -58,6 +58,9 @@ LATER = frozenset(
         "disable_admission_plugins",
         "enable_admission_plugins",
         "encryption_provider_config",
+        "gateway",
+        "gateway_http",
+        "gateway_https",
         "hollow",
         "hollow_faults",
         "kubelet_options",
@@ -142,6 +145,11 @@ class Ports:
     dns: int = _port(10253, "the DNS component's gRPC service")
     cloud: int = _port(10258, "the cloud controller manager's gRPC service")
     nameserver: int = chosen(10053, port, "port of the cluster's DNS, UDP and TCP, on the node's address; 0 lets the system choose", "PORT")
+    gateway: int = _port(10254, "the gateway's gRPC service")
+    gateway_http: int = chosen(
+        80, port, "opened for port 80 of Ingresses and Gateways, once there is one; 0 lets the system choose", "PORT"
+    )
+    gateway_https: int = chosen(443, port, "the same for port 443", "PORT")
     hollow: int = _port(0, "the gRPC service of the simulated nodes that --nodes adds")
 
     def moved(self, **given: int) -> Ports:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -18,6 +19,8 @@ from services.controller.component import ControllerManager
 from services.controller.settings import ControllerSettings, Signing
 from services.dns.component import Dns
 from services.dns.settings import DnsSettings
+from services.gateway.component import Gateway
+from services.gateway.settings import GatewaySettings
 from services.kubelet.component import Kubelet
 from services.kubelet.node.registry_logins import node_config
 from services.kubelet.parts.port import NO_PARTS, NodeParts
@@ -28,8 +31,11 @@ from services.scheduler.component import Scheduler
 from services.scheduler.settings import SchedulerSettings
 from services.standalone.datapath import datapath_settings
 from services.standalone.hollow import hollow_nodes
+from services.standalone.listening import LOOPBACK
 from services.standalone.settings import ClusterSettings, path_of
 
+# Of the proxy for requests from outside.
+MOST_THREADS = 4
 # By name, in the order in which a start is told; each call makes a new one.
 Workers = dict[str, Callable[[], Component]]
 
@@ -53,7 +59,7 @@ def workers(
     # Pods could not reach names at a loopback address, so a machine without a network has none.
     named = "" if IPv4Address(address).is_loopback else settings.nameserver_address
     dns, cloud = _dns(settings, address, named), _cloud(settings)
-    scheduler = _scheduler(settings)
+    scheduler, gateway = _scheduler(settings), _gateway(settings, address)
     kubelet, proxy = _kubelet(settings, address, named), datapath_settings(settings)
     controller = ControllerSettings(
         cluster_cidr=settings.cluster_cidr,
@@ -67,6 +73,7 @@ def workers(
         "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller, clock=clock),
         "cloud": lambda: CloudControllerManager(client("system:cloud-controller-manager"), cloud, clock=clock),
         "dns": lambda: Dns(client("system:kube-dns"), dns, clock),
+        "gateway": lambda: Gateway(client("system:knarr-gateway"), gateway, clock),
         "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
         "kubelet": lambda: Kubelet(
             client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet), clock=clock, parts=parts()
@@ -108,6 +115,18 @@ def _dns(settings: ClusterSettings, address: str, cluster_ip: str) -> DnsSetting
         drain_seconds=0.0,
         renew_seconds=5.0,
         lease_seconds=20.0,
+    )
+
+
+def _gateway(settings: ClusterSettings, address: str) -> GatewaySettings:
+    # Names like web.localhost lead to the loopback, wherever they are asked for.
+    return GatewaySettings(
+        folder=settings.files.gateway,
+        addresses=tuple(dict.fromkeys((LOOPBACK, address))),
+        http_port=settings.ports.gateway_http,
+        https_port=settings.ports.gateway_https,
+        status_address="" if address == LOOPBACK else address,
+        threads=min(os.cpu_count() or 1, MOST_THREADS),
     )
 
 

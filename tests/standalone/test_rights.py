@@ -10,6 +10,7 @@ import pytest
 from knarr.api.cloud.v1 import cloud_service_pb2, provider_pb2
 from knarr.api.controller.v1 import controller_service_pb2
 from knarr.api.dns.v1 import dns_service_pb2
+from knarr.api.gateway.v1 import gateway_service_pb2
 from knarr.api.kubelet.v1 import kubelet_service_pb2
 from knarr.api.proxy.v1 import proxy_service_pb2
 from knarr.api.scheduler.v1 import plugin_pb2, scheduler_service_pb2
@@ -40,6 +41,9 @@ CALLS: dict[str, tuple[str, str]] = {
     "knarr.api.dns.v1.DnsService/Resolve": ("get", ""),
     "knarr.api.dns.v1.DnsService/Explain": ("get", ""),
     "knarr.api.dns.v1.DnsService/GetStatus": ("get", ""),
+    "knarr.api.gateway.v1.GatewayService/Explain": ("get", ""),
+    "knarr.api.gateway.v1.GatewayService/GetRoutes": ("get", ""),
+    "knarr.api.gateway.v1.GatewayService/GetStatus": ("get", ""),
     "knarr.api.cloud.v1.CloudService/GetStatus": ("get", ""),
     "knarr.api.cloud.v1.CloudService/ListLoadBalancers": ("get", ""),
     "knarr.api.cloud.v1.CloudService/ListNodes": ("get", ""),
@@ -52,8 +56,8 @@ CALLS: dict[str, tuple[str, str]] = {
     "knarr.api.kubelet.v1.KubeletService/GetStats": ("get", "stats"),
 }
 FILES = (
-    scheduler_service_pb2, controller_service_pb2, proxy_service_pb2, dns_service_pb2, cloud_service_pb2, kubelet_service_pb2, provider_pb2,
-    plugin_pb2,
+    scheduler_service_pb2, controller_service_pb2, proxy_service_pb2, dns_service_pb2, cloud_service_pb2, gateway_service_pb2,
+    kubelet_service_pb2, provider_pb2, plugin_pb2,
 )  # fmt: skip
 # Served by others, who know by themselves whom they serve.
 OF_OTHERS = {"knarr.api.cloud.v1.CloudProviderService", "knarr.api.scheduler.v1.SchedulerPluginService"}

@@ -70,12 +70,26 @@ class KnarrCluster(ClusterClient):
         return (self.data_dir / "knarr.log").read_text().splitlines()[-40:]
 
 
-PORT_NAMES = ("rest", "apiserver", "mutual", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver")
+PORT_NAMES = (
+    "rest",
+    "apiserver",
+    "mutual",
+    "kubelet",
+    "proxy",
+    "controller",
+    "scheduler",
+    "dns",
+    "cloud",
+    "nameserver",
+    "gateway",
+    "gateway-http",
+    "gateway-https",
+)
 OFFSETS = range(1, 40)
 
 
 def ports_of(offset: int) -> dict[str, int]:
-    return {name: 23000 + 10 * offset + number for number, name in enumerate(PORT_NAMES)}
+    return {name: 23000 + 16 * offset + number for number, name in enumerate(PORT_NAMES)}
 
 
 def free_offset() -> int:

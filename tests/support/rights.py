@@ -24,6 +24,7 @@ CONTROLLER = component("system:kube-controller-manager")
 CLOUD = component("system:cloud-controller-manager")
 DNS = component("system:kube-dns")
 PROXY = component("system:kube-proxy")
+GATEWAY = component("system:knarr-gateway")
 
 
 def kubelet(node: str) -> User:

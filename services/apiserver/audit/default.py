@@ -25,6 +25,7 @@ COMPONENTS = (
     "system:cloud-controller-manager",
     "system:kube-apiserver",
     "system:kube-dns",
+    "system:knarr-gateway",
     "system:knarr",
 )
 

@@ -17,7 +17,7 @@ from services.standalone.settings import ClusterSettings
 @click.option("--follow", "-f", is_flag=True, help="go on with what is written from now on, until Ctrl-C")
 @click.option("--tail", type=click.IntRange(0), metavar="NUMBER", help="the last lines alone (default: all)")
 def logs(data_dir: Path, component: str, follow: bool, tail: int | None) -> int:
-    """what the cluster has written, or one component: apiserver, cloud, controller, dns, etcd, kubelet, proxy, scheduler"""
+    """what the cluster has written, or one component: apiserver, cloud, controller, dns, etcd, gateway, kubelet, proxy, scheduler"""
     from services.command.logs import show
     from services.standalone.component_log import COMPONENTS
 

@@ -137,16 +137,16 @@ def test_who_creates_what_nothing_acts_by_is_told_so_once(kind: str) -> None:
 
 
 def test_some_kinds_wait_for_their_controllers() -> None:
-    assert {"Ingress", "StorageVersionMigration"} <= set(WITHOUT_CONTROLLER)
+    assert {"IPAddress", "StorageVersionMigration"} <= set(WITHOUT_CONTROLLER)
 
 
 async def test_the_warning_reaches_whoever_creates_it() -> None:
     async with ApiInMemory() as api:
         rest = RestClient(api)
-        ingress = {"metadata": {"name": "x"}, "spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}}}
-        answer = await rest.call("POST", "/apis/networking.k8s.io/v1/namespaces/default/ingresses", ingress)
+        migration = {"metadata": {"name": "x"}, "spec": {"resource": {"group": "", "resource": "pods"}}}
+        answer = await rest.call("POST", "/apis/storagemigration.k8s.io/v1/storageversionmigrations", migration)
         (warning,) = answer.headers["warning"]
-        assert answer.status == 201 and "Ingress is kept, but nothing acts by it yet" in warning
+        assert answer.status == 201 and "StorageVersionMigration is kept, but nothing acts by it yet" in warning
 
 
 async def test_the_api_server_judges_creates_and_updates() -> None:

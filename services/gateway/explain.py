@@ -1,0 +1,72 @@
+"""What routes ask for and do, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from services.gateway.routing.actions import Action, Endpoints, Rewrite
+from services.gateway.routing.table import Match, Step
+
+
+def condition_words(match: Match) -> list[str]:
+    """What besides host and path a request must have."""
+    found = [f"method {match.method}"] if match.method else []
+    for what, conditions in (("header", match.headers), ("query parameter", match.query)):
+        found += [f"{what} {each.name} {'like' if each.regex else '='} {each.value}" for each in conditions]
+    return found
+
+
+def action_words(action: Action) -> str:
+    return "; ".join(_words(action))
+
+
+def _words(action: Action) -> Iterator[str]:
+    options = action.options
+    if options.allowed:
+        yield f"only from {', '.join(options.allowed)}"
+    if options.login is not None:
+        yield f"with a password of one of {len(options.login.users)} users"
+    if options.body_bytes:
+        yield f"bodies of up to {options.body_bytes:,} bytes"
+    if action.redirect is not None:
+        to = action.redirect
+        yield f"redirected ({to.status}) to {to.scheme}://{to.host or 'the same host'}{f':{to.port}' if to.port else ''}"
+        return
+    total = sum(share.weight for share in action.targets)
+    for share in action.targets:
+        part = f"{share.weight} of {total} to " if len(action.targets) > 1 else ""
+        yield f"{part}{share.target}" if share.target is not None else f"{part}nobody: answered {share.status}"
+    if action.rewrite is not None:
+        yield from _rewrite_words(action.rewrite)
+    for target in action.mirrors:
+        yield f"a copy to {target}"
+    if options.cookie:
+        yield f"a client stays with its pod by the cookie {options.cookie}"
+    elif options.affinity_seconds:
+        yield "a client's address stays with its pod"
+
+
+def _rewrite_words(rewrite: Rewrite) -> Iterator[str]:
+    if rewrite.host:
+        yield f"host becomes {rewrite.host}"
+    if rewrite.path is not None:
+        yield f"path becomes {rewrite.path}"
+    elif rewrite.prefix is not None:
+        yield f"{rewrite.prefix or '/'} becomes {rewrite.replacement or '/'}"
+    elif rewrite.pattern is not None:
+        yield f"what {rewrite.pattern} matches becomes {rewrite.replacement}"
+
+
+def result_words(steps: Sequence[Step], endpoints: Endpoints) -> str:
+    """What a client is answered, or who answers it."""
+    if not steps or not steps[-1].taken:
+        return "404: no route takes it"
+    action = steps[-1].route.action
+    if action.redirect is not None:
+        return action_words(action)
+    found = [server for share in action.targets if share.target and share.weight for server in endpoints.get(share.target, ())]
+    if found:
+        return f"goes to one of {len(found)} endpoints"
+    if any(share.target is not None for share in action.targets):
+        return "503: its Service has no endpoint that is ready"
+    return f"{action.targets[0].status if action.targets else 500}: it leads to no Service"

@@ -1,0 +1,197 @@
+"""A port as a frontend of HAProxy: its routes as maps, and the rules for what maps cannot tell. Pure.
+
+The maps have a key for each path of each host: ``HOST/PATH`` where the path is exact, and ``HOST/PATH/`` where it is a prefix, of which the
+longest that a request begins with is found; a slash behind both makes it one of whole parts. The host is as requested, ``*.``
+and the rest of it
+where a wildcard stands for one label, ``**.`` where it stands for several, or nothing. A value names a backend, or a group
+(``g…``) of routes that
+have conditions: rules that are asked one after the other. The order in which places are asked is that of
+``services.gateway.routing.table``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from services.gateway.haproxy.words import expression, hash_of, host, method, path, quoted, token
+from services.gateway.routing.actions import Action
+from services.gateway.routing.table import Condition, Host, HostRoutes, Match, PathKind, Place
+
+ANY, ONE_LABEL, MANY_LABELS, NAMED = "any", "one", "many", "named"
+NOT_YET = "!{ var(txn.b) -m found }"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Leads to a backend where a request came to a group, or to an expression of a host, and meets conditions."""
+
+    words: str
+    backend: str
+
+
+@dataclass(slots=True)
+class Entries:
+    """What one host is in the maps of its port, and beside them."""
+
+    exact: dict[str, str] = field(default_factory=dict)
+    prefix: dict[str, str] = field(default_factory=dict)
+    # Of groups that the maps of exact paths and of prefixes name, and of expressions.
+    exact_rules: list[Rule] = field(default_factory=list)
+    expression_rules: list[Rule] = field(default_factory=list)
+    prefix_rules: list[Rule] = field(default_factory=list)
+
+    @property
+    def rules(self) -> tuple[tuple[Rule, ...], ...]:
+        return tuple(map(tuple, (self.exact_rules, self.expression_rules, self.prefix_rules)))
+
+
+def stage(found: Host) -> str:
+    """When it is asked."""
+    if not found.name:
+        return ANY
+    if not found.name.startswith("*."):
+        return NAMED
+    return MANY_LABELS if found.deep else ONE_LABEL
+
+
+def key_of(found: Host) -> str:
+    """What stands for it in the keys of maps. BadWord when it is no host."""
+    if not found.name:
+        return ""
+    return f"*{host(found.name)}" if found.deep else host(found.name)
+
+
+def exact_key(found: Host, place: Place) -> str:
+    return f"{key_of(found)}{path(place.path)}"
+
+
+def prefix_key(found: Host, place: Place) -> str:
+    return f"{key_of(found)}{path(place.path + '/')}"
+
+
+def expression_words(found: Host, place: Place) -> list[str]:
+    """That a request is for this host and path."""
+    words = [f"var(txn.h) -m str -- {quoted(key_of(found))}"] if found.name else []
+    said = place.path if place.path.startswith("^") else f"^(?:{place.path})"
+    return [*words, f"path -m reg {'-i ' if place.ignore_case else ''}-- {quoted(expression(said))}"]
+
+
+def conditions(words: Sequence[str]) -> str:
+    return " ".join(f"{{ {each} }}" for each in words)
+
+
+def match_words(match: Match) -> list[str]:
+    """Its conditions besides host and path. BadWord where one cannot be written."""
+    words = [f"method {method(match.method)}"] if match.method else []
+    words += [f"req.fhdr({token(each.name).lower()}) {_said(each)}" for each in match.headers]
+    words += [f"url_param({token(each.name)}) {_said(each)}" for each in match.query]
+    return words
+
+
+def _said(condition: Condition) -> str:
+    return f"-m reg -- {quoted(expression(condition.value))}" if condition.regex else f"-m str -- {quoted(condition.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where a port is served. ``tls``: with certificates."""
+
+    port: int
+    addresses: tuple[tuple[str, int], ...]
+    tls: bool
+
+
+def frontend(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
+    """``entries`` are those of all hosts of the port."""
+    name = f"f{bind.port}"
+    yield f"frontend {name}"
+    for address, port in bind.addresses:
+        secure = f" ssl crt-list l{bind.port}.list alpn h2,http/1.1" if bind.tls else ""
+        yield f"  bind {address}:{port}{secure}"
+    scheme = "https" if bind.tls else "http"
+    # What clients say of who they are is not passed on.
+    yield "  http-request set-header X-Forwarded-For %[src]"
+    yield f"  http-request set-header X-Forwarded-Proto {scheme}"
+    yield "  http-request set-header X-Forwarded-Host %[req.hdr(host)]"
+    yield f"  http-request set-header X-Forwarded-Port {bind.port}"
+    yield "  http-request set-var(txn.host) req.hdr(host),field(1,:),rtrim(.),lower"
+    stages = {stage(found) for found in entries}
+    for each in (NAMED, ONE_LABEL, MANY_LABELS, ANY):
+        if each in stages or each in (NAMED, ANY):
+            yield from _stage(bind.port, each, {found: said for found, said in entries.items() if stage(found) == each})
+    yield f"  http-request return status 404 content-type text/plain string 'no route leads from here\\n' if {NOT_YET}"
+    yield "  use_backend %[var(txn.b)]"
+
+
+def _stage(port: int, which: str, entries: dict[Host, Entries]) -> Iterator[str]:
+    """Looks in the maps for the hosts of one kind."""
+    if which == MANY_LABELS:
+        for found in sorted(entries, key=lambda each: (-len(each.name), each.name)):
+            name = key_of(found)
+            here = f" if {NOT_YET} {{ var(txn.host) -m end -- {quoted(name.removeprefix('**'))} }}"
+            yield f"  http-request set-var(txn.h) str({name}){here}"
+            yield f"  http-request set-var-fmt(txn.k) '{name}%[path]'{here}"
+            yield from _lookups(port, [entries[found]], first=False)
+        return
+    unless = "" if which == NAMED else f" if {NOT_YET}"
+    if which == NAMED:
+        yield "  http-request set-var(txn.h) var(txn.host)"
+    elif which == ONE_LABEL:
+        yield f"  http-request set-var-fmt(txn.h) '*.%[var(txn.host),field(2,.,0)]'{unless}"
+    named = "" if which == ANY else "%[var(txn.h)]"
+    yield f"  http-request set-var-fmt(txn.k) '{named}%[path]'{unless}"
+    yield from _lookups(port, list(entries.values()), first=which == NAMED)
+
+
+def _lookups(port: int, found: Sequence[Entries], *, first: bool) -> Iterator[str]:
+    exact = [rule for each in found for rule in each.exact_rules]
+    expressions = [rule for each in found for rule in each.expression_rules]
+    prefix = [rule for each in found for rule in each.prefix_rules]
+    yield from _lookup(f"var(txn.k),map_str(e{port}.map)", exact, first=first)
+    for rule in expressions:
+        yield f"  http-request set-var(txn.b) str({rule.backend}) if {NOT_YET} {rule.words}"
+    yield from _lookup(f"var(txn.k),concat(/),map_beg(p{port}.map)", prefix, first=False)
+
+
+def _lookup(words: str, rules: Sequence[Rule], *, first: bool) -> Iterator[str]:
+    unless = "" if first else f" if {NOT_YET}"
+    if not rules:
+        yield f"  http-request set-var(txn.b) {words}{unless}"
+        return
+    yield f"  http-request set-var(txn.g) {words}{unless}"
+    for rule in rules:
+        yield f"  http-request set-var(txn.b) str({rule.backend}) if {NOT_YET} {rule.words}"
+    named = "{ var(txn.g) -m found } !{ var(txn.g) -m beg g }"
+    yield f"  http-request set-var(txn.b) var(txn.g) if {NOT_YET} {named}"
+
+
+def group_words(group: str, match: Match) -> str:
+    """That a request came to a group and meets the conditions of one of its routes."""
+    return conditions([f"var(txn.g) -m str {group}", *match_words(match)])
+
+
+def entries_of(found: Host, routes: HostRoutes, backend: Callable[[Action], str]) -> Entries:
+    """``backend`` names the one of an action. BadWord where something cannot be written."""
+    entries = Entries()
+    for place in routes.places:
+        if place.kind is PathKind.REGEX:
+            continue
+        asked = routes.asked(place)
+        exact = place.kind is PathKind.EXACT
+        if not asked[0].match.conditional:
+            value = backend(asked[0].action)
+        else:
+            # The same for as long as the place is there.
+            value = f"g{hash_of(f'{found} {place}')}"
+            rules = entries.exact_rules if exact else entries.prefix_rules
+            rules += [Rule(group_words(value, each.match), backend(each.action)) for each in asked]
+        if exact:
+            entries.exact[exact_key(found, place)] = value
+        else:
+            entries.prefix[prefix_key(found, place)] = value
+    for place in routes.expressions():
+        words = expression_words(found, place)
+        for each in routes.asked(place):
+            entries.expression_rules.append(Rule(conditions([*words, *match_words(each.match)]), backend(each.action)))
+    return entries

@@ -1,0 +1,362 @@
+"""What HAProxy is to do, and how it gets there from what it does: at run time where it can, else by a new configuration. Pure.
+
+Maps, servers and certificates change at run time. Backends cannot be made then, so there are always some more than are needed: most actions
+lead to one Service and do nothing else, and take one of those. Everything else (a port, an action of its own kind, a condition) makes a new
+configuration, to which a new process changes over while the old one ends its requests.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from services.gateway.haproxy.backends import Placed, lines_of, servers_of, users_of
+from services.gateway.haproxy.certificates import Certificate, Shelf
+from services.gateway.haproxy.frontends import Bind, Entries, entries_of, frontend, match_words, stage
+from services.gateway.haproxy.words import BadWord, hash_of
+from services.gateway.routing.actions import Action, Server, Target
+from services.gateway.routing.table import Host, HostRoutes, Origin, Route, Table, host_of
+
+# Backends beside those in use: some, and a part of them.
+SPARE, SPARE_PART = 32, 4
+CONFIGURATION = "haproxy.cfg"
+# As much of a map as goes in one command, bytes.
+COMMAND_BYTES = 12_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the process may use: threads, connections, and how long one that is replaced may go on with its requests, seconds."""
+
+    threads: int = 2
+    connections: int = 20_000
+    leave_seconds: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Files by their names, the configuration among them; all others are of no use any more."""
+
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Commands for the running process, each with its payload's lines, in their order."""
+
+    commands: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Backends:
+    """Which backend an action has. Names are ``p…`` for plain ones, ``a…`` for others."""
+
+    names: dict[Action, str] = field(default_factory=dict)
+    uses: Counter[Action] = field(default_factory=Counter)
+    free: list[int] = field(default_factory=list)
+    plain: int = 0
+    made: int = 0
+
+
+class Program:
+    """``put`` what changed, then ``change`` says what is to be done. ``refused`` has what could not be taken, in words, by its object."""
+
+    def __init__(self, limits: Limits, binds: Iterable[Bind] = ()) -> None:
+        self.table = Table()
+        self.refused: dict[Origin, str] = {}
+        self.endpoints: dict[Target, tuple[Server, ...]] = {}
+        self._limits = limits
+        self._binds = {bind.port: bind for bind in binds}
+        self._shelf = Shelf()
+        self._entries: dict[Host, Entries] = {}
+        self._acting: dict[Host, list[Action]] = {}
+        self._backends = _Backends()
+        # What frontends look for: port, kind of host, and its name where it has lines of its own.
+        self._kinds: set[tuple[int, str, str]] = set()
+        # By map: what is in force, and what is to be.
+        self._maps: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self._news: dict[tuple[str, str], str | None] = {}
+        # By backend: servers in force, and those that only end their requests.
+        self._servers: dict[str, dict[str, Placed]] = {}
+        self._leaving: set[tuple[str, str]] = set()
+        self._of_target: defaultdict[Target, set[Action]] = defaultdict(set)
+        self._moved: set[Action] = set()
+        self._emptied: set[str] = set()
+        self._with_cookies: set[str] = set()
+        self._stale = True
+
+    @property
+    def targets(self) -> set[Target]:
+        """Ports of Services that routes lead to."""
+        return {target for target, actions in self._of_target.items() if actions}
+
+    @property
+    def leaving(self) -> list[tuple[str, str]]:
+        """Servers without new requests, by backend and name: they can be deleted once their last request has ended."""
+        return sorted(self._leaving)
+
+    def left(self, backend: str, server: str) -> None:
+        self._leaving.discard((backend, server))
+
+    def restart(self) -> None:
+        """What is in force is not known: the next change is a whole configuration."""
+        self._stale = True
+
+    def bind(self, binds: Iterable[Bind]) -> None:
+        wanted = {bind.port: bind for bind in binds}
+        # With the last one the process ends, and with it what is in force.
+        if wanted != self._binds:
+            self._binds, self._stale = wanted, True
+
+    def put(self, origin: Origin, routes: Iterable[Route]) -> None:
+        """Takes an object's routes. Those that cannot be written are refused, with all of that object's."""
+        self.refused.pop(origin, None)
+        routes = tuple(routes)
+        try:
+            _try(routes)
+        except BadWord as error:
+            self.refused[origin] = str(error)
+            routes = ()
+        for host in self.table.put(origin, routes):
+            self._look(host)
+
+    def put_endpoints(self, target: Target, servers: tuple[Server, ...]) -> None:
+        if self.endpoints.get(target, ()) == servers:
+            return
+        if servers:
+            self.endpoints[target] = servers
+        else:
+            self.endpoints.pop(target, None)
+        self._moved |= self._of_target.get(target, set())
+
+    def put_certificates(self, port: int, certificates: Iterable[Certificate]) -> None:
+        """All of a port; the first one is shown to who asks for no name that another has."""
+        self._shelf.put(port, certificates)
+
+    def _look(self, host: Host) -> None:
+        """Takes a host into the maps as its routes are now."""
+        before, acted = self._entries.pop(host, Entries()), self._acting.pop(host, [])
+        after = Entries()
+        if host in self.table.hosts:
+            acting: list[Action] = []
+
+            def backend(action: Action) -> str:
+                acting.append(action)
+                return self._acquire(action)
+
+            after = entries_of(host, self.table.hosts[host], backend)
+            self._entries[host], self._acting[host] = after, acting
+            kind = (host.port, stage(host), host.name if host.deep else "")
+            self._stale |= kind not in self._kinds
+        for action in acted:
+            self._release(action)
+        self._stale |= before.rules != after.rules
+        for name, old, new in ((f"e{host.port}.map", before.exact, after.exact), (f"p{host.port}.map", before.prefix, after.prefix)):
+            self._news.update({(name, key): None for key in old.keys() - new.keys()})
+            self._news.update({(name, key): value for key, value in new.items() if old.get(key) != value})
+
+    def _acquire(self, action: Action) -> str:
+        own = self._backends
+        own.uses[action] += 1
+        if action in own.names:
+            return own.names[action]
+        if not action.plain:
+            own.made += 1
+            own.names[action] = f"a{own.made}"
+            self._stale = True
+            if action.options.cookie:
+                self._with_cookies.add(own.names[action])
+        else:
+            if not own.free:
+                more = SPARE + own.plain // SPARE_PART
+                own.free += range(own.plain, own.plain + more)
+                own.plain += more
+                self._stale = True
+            own.names[action] = f"p{heapq.heappop(own.free)}"
+        for share in action.targets:
+            if share.target is not None:
+                self._of_target[share.target].add(action)
+        self._moved.add(action)
+        return own.names[action]
+
+    def _release(self, action: Action) -> None:
+        own = self._backends
+        own.uses[action] -= 1
+        if own.uses[action] > 0:
+            return
+        del own.uses[action]
+        name = own.names.pop(action)
+        for share in action.targets:
+            if share.target is not None:
+                self._of_target[share.target].discard(action)
+                if not self._of_target[share.target]:
+                    del self._of_target[share.target]
+        self._moved.discard(action)
+        # One of another kind leads nowhere until the next configuration leaves it out.
+        if name.startswith("p"):
+            heapq.heappush(own.free, int(name[1:]))
+        self._emptied.add(name)
+
+    def change(self) -> Reload | Runtime | None:
+        """What is to be done to what ``change`` said before; None: nothing."""
+        if self._stale or self._shelf.unwritable:
+            return self._reload()
+        commands = [*self._server_commands(), *self._shelf.commands(), *self._map_commands()]
+        if self._stale:
+            return self._reload()
+        return Runtime(tuple(commands)) if commands else None
+
+    def _server_commands(self) -> Iterator[str]:
+        """New servers first, so that no backend is without one meanwhile."""
+        wanted: dict[str, dict[str, Placed]] = {name: {} for name in self._emptied}
+        self._emptied = set()
+        wanted |= {self._backends.names[action]: servers_of(action, self.endpoints) for action in self._moved}
+        self._moved = set()
+        for backend, servers in wanted.items():
+            found = self._servers.get(backend, {})
+            # One that is added while it runs gets no cookie.
+            self._stale |= bool(servers.keys() - found.keys()) and backend in self._with_cookies
+            for name, placed in servers.items():
+                yield from self._placed(backend, name, placed, found.get(name))
+            for name in found.keys() - servers.keys():
+                yield f"set server {backend}/{name} state maint"
+                self._leaving.add((backend, name))
+            self._servers[backend] = servers
+
+    def _placed(self, backend: str, name: str, placed: Placed, found: Placed | None) -> Iterator[str]:
+        here = f"{backend}/{name}"
+        if found is not None:
+            if found.weight != placed.weight:
+                yield f"set server {here} weight {placed.weight}"
+            return
+        if (backend, name) in self._leaving:
+            # Whatever it was, it is spoken to as this backend's are.
+            self._leaving.discard((backend, name))
+            yield f"set server {here} weight {placed.weight}"
+            yield f"set server {here} state ready"
+            return
+        yield f"add server {here} {placed.words}"
+        yield f"enable server {here}"
+
+    def _map_commands(self) -> Iterator[str]:
+        added: defaultdict[str, list[str]] = defaultdict(list)
+        news, self._news = self._news, {}
+        for (name, key), value in sorted(news.items(), key=lambda item: item[0]):
+            found = self._maps[name]
+            if value is None:
+                if found.pop(key, None) is not None:
+                    yield f"del map {name} {escaped(key)}"
+            elif key in found:
+                if found[key] != value:
+                    yield f"set map {name} {escaped(key)} {value}"
+                found[key] = value
+            else:
+                found[key] = value
+                added[name].append(f"{key} {value}")
+        for name, lines in added.items():
+            for part in _parts(lines):
+                yield f"add map {name} <<\n" + "\n".join(part) + "\n"
+
+    def _reload(self) -> Reload:
+        """Everything as it is to be, which from then on counts as what is in force."""
+        self._stale = False
+        self._news, self._moved, self._emptied, self._leaving = {}, set(), set(), set()
+        self._maps.clear()
+        self._kinds = {(host.port, stage(host), host.name if host.deep else "") for host in self._entries}
+        for port in self._binds:
+            self._maps[f"e{port}.map"], self._maps[f"p{port}.map"] = {}, {}
+        for host, entries in self._entries.items():
+            self._maps[f"e{host.port}.map"] |= entries.exact
+            self._maps[f"p{host.port}.map"] |= entries.prefix
+        self._servers = {name: servers_of(action, self.endpoints) for action, name in self._backends.names.items()}
+        files = {name: "".join(f"{key} {value}\n" for key, value in found.items()) for name, found in self._maps.items()}
+        files |= self._shelf.files({port for port, bind in self._binds.items() if bind.tls})
+        return Reload({**files, CONFIGURATION: "\n".join(self._configuration()) + "\n"})
+
+    def _configuration(self) -> Iterator[str]:
+        yield from head(self._limits)
+        logins = {action.options.login for action in self._backends.names if action.options.login is not None}
+        for lines in sorted({tuple(users_of(login)) for login in logins}):
+            yield from lines
+        for port, bind in sorted(self._binds.items()):
+            yield from frontend(bind, {host: entries for host, entries in self._entries.items() if host.port == port})
+        of_plain = {name: action for action, name in self._backends.names.items()}
+        for number in range(self._backends.plain):
+            yield from self._backend(f"p{number}", of_plain.get(f"p{number}"))
+        for name, action in sorted(of_plain.items()):
+            if not name.startswith("p"):
+                yield from self._backend(name, action)
+
+    def _backend(self, name: str, action: Action | None) -> Iterator[str]:
+        yield f"backend {name}"
+        if action is not None:
+            for line in lines_of(action):
+                yield f"  {line}"
+        for server, placed in self._servers.get(name, {}).items():
+            cookie = f" cookie {hash_of(server)}" if action is not None and action.options.cookie else ""
+            yield f"  server {server} {placed.words}{cookie}"
+
+
+def head(limits: Limits) -> Iterator[str]:
+    """What holds for all of it. Retries are of what certainly did no harm: a connection that was refused, and a request that
+    may be repeated
+    on one that ended without a word."""
+    yield from (
+        "global",
+        '  stats socket "unix@${KNARR_ADMIN}" mode 600 level admin expose-fd listeners',
+        f"  nbthread {limits.threads}",
+        f"  maxconn {limits.connections}",
+        f"  hard-stop-after {limits.leave_seconds}s",
+        "  ssl-default-bind-options ssl-min-ver TLSv1.2",
+        "  tune.maxrewrite 4096",
+        "defaults",
+        "  mode http",
+        f"  maxconn {limits.connections}",
+        "  option redispatch 1",
+        "  option idle-close-on-response",
+        "  retries 3",
+        "  retry-on conn-failure empty-response",
+        "  balance roundrobin",
+        "  timeout connect 3s",
+        "  timeout client 60s",
+        "  timeout server 60s",
+        "  timeout http-request 30s",
+        "  timeout http-keep-alive 75s",
+        "  timeout queue 5s",
+        "  timeout tunnel 1h",
+    )
+
+
+def escaped(key: str) -> str:
+    """As one word of a command."""
+    return re.sub(r"([\\;<\s])", r"\\\1", key)
+
+
+def _parts(lines: list[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        if part and size + len(line) > COMMAND_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += len(line) + 1
+    if part:
+        yield part
+
+
+def _try(routes: Iterable[Route]) -> None:
+    """Writes them all, to see whether it can be done. Raises BadWord with the place."""
+    for route in routes:
+        try:
+            routes_of = HostRoutes({route.match.place: [route]})
+            entries_of(host_of(route), routes_of, lambda _: "p0")
+            match_words(route.match)
+            lines_of(route.action)
+            if route.action.options.login is not None:
+                users_of(route.action.options.login)
+        except BadWord as error:
+            raise BadWord(f"{route.place}: {error}" if route.place else str(error)) from None

@@ -1,0 +1,89 @@
+"""What objects are told of how they are served: addresses in their status, and events for what is not done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from knarr.api.networking.v1 import networking_pb2 as networking
+from knarr.client.client import Client
+from knarr.client.events import NORMAL, WARNING, EventRecorder
+from knarr.client.store import Store
+from knarr.machinery.errors import NotFound, StatusError
+from services.gateway.routing.table import Origin
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+Problems = Sequence[tuple[str, str]]
+
+
+class IngressReporter:
+    """``look`` at some that changed; ``run`` writes. ``problems`` says what of one is not done; None: it is not served."""
+
+    def __init__(
+        self,
+        client: Client,
+        recorder: EventRecorder,
+        ingresses: Store[networking.Ingress],
+        address: Callable[[], str],
+        problems: Callable[[Origin], Problems | None],
+    ) -> None:
+        self._client, self._recorder, self._ingresses = client, recorder, ingresses
+        self._address, self._problems = address, problems
+        self._waiting: dict[Origin, None] = {}
+        self._news = asyncio.Event()
+        # What was said last of each.
+        self._told: dict[Origin, tuple[tuple[str, str], ...]] = {}
+
+    def look(self, origins: set[Origin]) -> None:
+        self._waiting.update(dict.fromkeys(sorted(origins)))
+        self._news.set()
+
+    async def run(self) -> None:
+        while True:
+            while self._waiting:
+                origin = next(iter(self._waiting))
+                del self._waiting[origin]
+                try:
+                    await self._report(origin)
+                except StatusError as error:
+                    log.warning("a status could not be written", extra={"of": str(origin), "error": str(error)})
+                    self._waiting[origin] = None
+                    await asyncio.sleep(RETRY_SECONDS)
+            self._news.clear()
+            await self._news.wait()
+
+    async def _report(self, origin: Origin) -> None:
+        ingress = self._ingresses.get(origin.namespace, origin.name)
+        problems = self._problems(origin)
+        if ingress is None:
+            self._told.pop(origin, None)
+            return
+        if problems is not None:
+            self._tell(origin, ingress, tuple(problems))
+        await self._write(ingress, self._address() if problems is not None else "", served=problems is not None or origin in self._told)
+
+    def _tell(self, origin: Origin, ingress: networking.Ingress, problems: tuple[tuple[str, str], ...]) -> None:
+        before = self._told.get(origin)
+        self._told[origin] = problems
+        for reason, words in problems:
+            if before is None or (reason, words) not in before:
+                self._recorder.event(ingress, WARNING, reason, words)
+        if before and not problems:
+            self._recorder.event(ingress, NORMAL, "Served", "all of it is in force")
+
+    async def _write(self, ingress: networking.Ingress, address: str, *, served: bool) -> None:
+        """Of one that others serve the status is theirs."""
+        found = [entry.ip or entry.hostname for entry in ingress.status.load_balancer.ingress]
+        wanted = [address] if address else []
+        if found == wanted or not served:
+            return
+        patch = {"status": {"loadBalancer": {"ingress": [{"ip": each} for each in wanted]}}}
+        try:
+            await self._client.patch(
+                networking.Ingress, ingress.metadata.name, ingress.metadata.namespace, patch=patch, subresource="status"
+            )
+        except NotFound:
+            return

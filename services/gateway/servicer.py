@@ -1,0 +1,137 @@
+"""GatewayService: what becomes of a request and why, which routes there are, and how the proxy is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+import grpc
+
+from knarr.api.gateway.v1 import gateway_service_pb2 as messages
+from knarr.api.gateway.v1 import gateway_service_pb2_grpc as stubs
+from services.gateway.explain import action_words, condition_words, result_words
+from services.gateway.haproxy.words import BadWord, host, method, path
+from services.gateway.instance import Instance
+from services.gateway.routing.table import Origin, Request, Route, Step
+
+DEFAULT_PORT = 80
+MOST_PORT = 65535
+
+
+class GatewayServicer(stubs.GatewayServiceServicer):
+    """Answers from the component's parts."""
+
+    def __init__(self, gateway: Instance) -> None:
+        self._gateway = gateway
+
+    async def Explain(self, request: messages.ExplainRequest, context: Any) -> messages.ExplainResponse:
+        asked = await _asked(request, context)
+        program = self._gateway.executor.program
+        steps = program.table.explain(asked)
+        notes = self._notes(asked, steps)
+        return messages.ExplainResponse(
+            steps=[messages.Step(route=self._route(step.route), taken=step.taken, reason=step.reason) for step in steps],
+            result=result_words(steps, program.endpoints),
+            notes=notes,
+        )
+
+    def _notes(self, asked: Request, steps: list[Step]) -> list[str]:
+        gateway = self._gateway
+        found = list(gateway.problems())
+        if asked.port not in gateway.executor.program.table.ports:
+            ports = ", ".join(map(str, sorted(gateway.executor.program.table.ports)))
+            found.append(f"no route is of port {asked.port}" + (f": there are some of {ports}" if ports else ": nothing is served"))
+        for origin in dict.fromkeys(step.route.origin for step in steps):
+            found += [f"{origin}: {words}" for _, words in gateway.problems_of(origin) or ()]
+        return list(dict.fromkeys(found))
+
+    async def GetRoutes(self, request: messages.GetRoutesRequest, context: Any) -> messages.GetRoutesResponse:
+        gateway = self._gateway
+        routes = gateway.executor.program.table.routes()
+        return messages.GetRoutesResponse(
+            routes=[self._route(route) for route in routes if request.namespace in ("", route.origin.namespace)],
+            problems=self._problems(request.namespace),
+        )
+
+    def _problems(self, namespace: str) -> Iterator[messages.Problem]:
+        for origin in sorted(self._gateway.follower.served):
+            if namespace in ("", origin.namespace):
+                for reason, words in self._gateway.problems_of(origin) or ():
+                    yield _problem(origin, reason, words)
+
+    async def GetStatus(self, request: messages.GetStatusRequest, context: Any) -> messages.GetStatusResponse:
+        gateway, executor = self._gateway, self._gateway.executor
+        answer = messages.GetStatusResponse(
+            synced=gateway.follower.synced and executor.synced,
+            process=executor.process.pid,
+            leaving=[pid for pid in executor.process.pids if pid != executor.process.pid],
+            listeners=self._listeners(),
+            routes=len(executor.program.table),
+            backends=len(executor.program.targets),
+            changes=executor.changes,
+            reloads=executor.reloads,
+            last_change_seconds=executor.last_change_seconds,
+            restarts=executor.process.restarts,
+            problems=gateway.problems(),
+            address=gateway.address,
+        )
+        if (since := gateway.away_since) is not None:
+            answer.stale = True
+            answer.stale_since.FromDatetime(since)
+        return answer
+
+    def _listeners(self) -> Iterator[messages.Listener]:
+        executor = self._gateway.executor
+        for port, (tls, places) in sorted(executor.listeners.items()):
+            yield messages.Listener(
+                port=port, addresses=[f"{address}:{number}" for address, number in places], tls=tls, problem=executor.closed.get(port, "")
+            )
+
+    def _route(self, route: Route) -> messages.Route:
+        made = messages.Route(
+            kind=route.origin.kind,
+            namespace=route.origin.namespace,
+            name=route.origin.name,
+            place=route.place,
+            port=route.port,
+            host=route.host,
+            path_type=route.match.kind.value,
+            path=route.match.path or "/",
+            conditions=condition_words(route.match),
+            action=action_words(route.action),
+        )
+        for share in route.action.targets:
+            if share.target is None:
+                continue
+            backend = made.backends.add(
+                namespace=share.target.namespace, service=share.target.service, port=share.target.port, weight=share.weight
+            )
+            for server in self._gateway.executor.program.endpoints.get(share.target, ()):
+                backend.endpoints.add(address=server.address, port=server.port, pod=server.pod)
+        return made
+
+
+def _problem(origin: Origin, reason: str, words: str) -> messages.Problem:
+    return messages.Problem(kind=origin.kind, namespace=origin.namespace, name=origin.name, reason=reason, message=words)
+
+
+async def _asked(request: messages.ExplainRequest, context: Any) -> Request:
+    place, _, query = (request.path or "/").partition("?")
+    try:
+        name = "host"
+        found_host = host(request.host.partition(":")[0].rstrip(".").lower())
+        name = "path"
+        found_path = path(place)
+        name = "method"
+        found_method = method(request.method or "GET")
+    except BadWord as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{name}: {error}")
+    if request.port > MOST_PORT:
+        await context.abort(
+            grpc.StatusCode.INVALID_ARGUMENT, f"port: {request.port} is no port: give one from 1 to {MOST_PORT}, or none for 80"
+        )
+    headers = {key.lower(): value for key, value in request.headers.items()}
+    return Request(
+        request.port or DEFAULT_PORT, found_host, found_path, found_method, headers, dict(parse_qsl(query, keep_blank_values=True))
+    )

@@ -1,0 +1,303 @@
+"""Routes in force in a real HAProxy, before small servers on the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.gateway.haproxy.frontends import Bind
+from services.gateway.haproxy.process import Haproxy, ProxyError, most_connections
+from services.gateway.haproxy.program import Limits, Program, Reload, Runtime
+from services.gateway.routing.actions import Action, Headers, Options, Redirect, Rewrite, Target, Weighted
+from services.gateway.routing.table import Condition, Match, Origin, PathKind, Request, Route
+from tests.gateway.servers import Browser, Pod, pods
+from tests.support.ports import free_port
+
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.skipif(shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None, reason="haproxy is not installed"),
+]
+ORIGIN = Origin("Ingress", "default", "web")
+
+
+class Gateway:
+    """A program and the process that works by it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.program = Program(Limits(connections=most_connections(2000)), [Bind(80, (("127.0.0.1", self.port),), tls=False)])
+        self.process = Haproxy(folder, self.program.restart)
+        self.kinds: list[str] = []
+
+    async def apply(self) -> None:
+        change = self.program.change()
+        self.kinds.append(type(change).__name__)
+        if isinstance(change, Reload):
+            await self.process.reload(change)
+        elif isinstance(change, Runtime):
+            await self.process.command(change.commands)
+
+    async def put(self, *routes: Route, origin: Origin = ORIGIN) -> None:
+        self.program.put(origin, routes)
+        assert not self.program.refused
+        await self.apply()
+
+    async def lead(self, service: str, *found: Pod) -> None:
+        self.program.put_endpoints(target(service), tuple(pod.server for pod in found))
+        await self.apply()
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    made = Gateway(tmp_path / "haproxy")
+    task = asyncio.create_task(made.process.run())
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def target(service: str) -> Target:
+    return Target("default", service, "80")
+
+
+def service_of(found: Route) -> str:
+    aim = found.action.targets[0].target
+    assert aim is not None
+    return aim.service
+
+
+def to(*services: str, **rest: object) -> Action:
+    return Action(targets=tuple(Weighted(target(service)) for service in services), **rest)  # type: ignore[arg-type]
+
+
+def route(host: str = "a.example", path: str = "", service: str = "web", action: Action | None = None, kind: PathKind = PathKind.PREFIX,
+          deep: bool = False, **match: object) -> Route:  # fmt: skip
+    return Route(80, host, Match(kind, path, **match), action or to(service), ORIGIN, deep=deep)  # type: ignore[arg-type]
+
+
+PRECEDENCE = [
+    route(path="", service="root"),
+    route(path="/foo", service="foo"),
+    route(path="/foo/bar", service="posted", method="POST"),
+    route(path="/foo/bar", service="marked", headers=(Condition("X-Mark", "it's 100%"),)),
+    route(path="/foo/bar", service="asked", query=(Condition("v", "2"),)),
+    route(path="/foo", kind=PathKind.EXACT, service="exact"),
+    route(path="/v[0-9]+/.*", kind=PathKind.REGEX, service="regex"),
+    route(path="/v1/deeper", service="never"),
+    route("*.example", path="/one", service="one"),
+    route("*.wide.example", path="", service="deep", deep=True),
+    route("*.more.wide.example", path="", service="deeper", deep=True),
+    route("", path="/any", service="any"),
+    route("only.example", path="", service="guarded", headers=(Condition("X-Mark", "[0-9]{2}", regex=True),)),
+]
+REQUESTS = [
+    ("a.example", "/", {}, "root"),
+    ("A.example:8080", "/x", {}, "root"),
+    ("a.example", "/foo", {}, "exact"),
+    ("a.example", "/foo/", {}, "foo"),
+    ("a.example", "/foobar", {}, "root"),
+    ("a.example", "/foo/bar/x", {}, "foo"),
+    ("a.example", "/foo/bar", {"X-Mark": "it's 100%"}, "marked"),
+    ("a.example", "/foo/bar?v=2", {}, "asked"),
+    ("a.example", "/foo/bar?v=22", {}, "foo"),
+    ("a.example", "/v12/deeper", {}, "regex"),
+    ("b.example", "/one/x", {}, "one"),
+    ("b.example", "/two", {}, ""),
+    ("b.c.example", "/one", {}, ""),
+    ("b.c.wide.example", "/one", {}, "deep"),
+    ("b.more.wide.example", "/one", {}, "deeper"),
+    ("elsewhere", "/any", {}, "any"),
+    ("a.example.", "/", {}, "root"),
+    ("only.example", "/any", {}, "any"),
+    ("only.example", "/any", {"X-Mark": "a12"}, "guarded"),
+]
+
+
+async def test_precedence_is_that_of_the_table(gateway: Gateway) -> None:
+    """What the proxy does is what Explain says that it does."""
+    names = sorted({service_of(each) for each in PRECEDENCE})
+    async with pods(*names) as found, Browser(gateway.port) as browser:
+        for pod in found:
+            gateway.program.put_endpoints(target(pod.name), (pod.server,))
+        await gateway.put(*PRECEDENCE)
+        for host, path, headers, service in REQUESTS:
+            answer = await browser.ask(host, path, headers=headers)
+            assert (answer.status, answer.text if service else "") == (200 if service else 404, service), (host, path, headers)
+            plain, _, query = path.partition("?")
+            said = gateway.program.table.explain(
+                Request(
+                    80,
+                    host.partition(":")[0].rstrip("."),
+                    plain,
+                    headers={name.lower(): value for name, value in headers.items()},
+                    query=dict(part.split("=") for part in query.split("&") if part),
+                )
+            )
+            took = next((service_of(step.route) for step in said if step.taken), "")
+            assert took == service, (host, path, headers)
+        assert (await browser.ask("a.example", "/foo/bar", "POST")).text == "posted"
+
+
+async def test_round_robin_is_exact(gateway: Gateway) -> None:
+    async with pods("x", "y", "z") as found, Browser(gateway.port) as browser:
+        await gateway.put(route())
+        await gateway.lead("web", *found)
+        counted = Counter([(await browser.ask("a.example")).text for _ in range(60)])
+        assert counted == {"x": 20, "y": 20, "z": 20}
+
+
+async def test_changes_at_run_time_need_no_new_process(gateway: Gateway) -> None:
+    async with pods("x", "y") as (x, y), Browser(gateway.port) as browser:
+        await gateway.put(route())
+        first = gateway.process.pid
+        await gateway.lead("web", x)
+        assert (await browser.ask("a.example")).text == "x"
+        await gateway.put(route(), route("b.example", "/;it's \\odd <", service="other"))
+        await gateway.lead("other", y)
+        assert (await browser.ask("b.example", "/;it's%20%5Codd%20%3C/x")).text == "y"
+        await gateway.lead("web", y)
+        assert {(await browser.ask("a.example")).text for _ in range(4)} == {"y"}
+        await gateway.lead("web", x)
+        assert {(await browser.ask("a.example")).text for _ in range(4)} == {"x"}
+        await gateway.put(route())
+        assert (await browser.ask("b.example", "/;it's%20%5Codd%20%3C/x")).status == 404
+        await gateway.lead("web")
+        assert (await browser.ask("a.example")).status == 503
+        assert gateway.kinds == ["Reload"] + ["Runtime"] * 7 and gateway.process.pid == first
+
+
+async def test_a_new_configuration_drops_no_connection(gateway: Gateway) -> None:
+    async with pods("x") as (x,), Browser(gateway.port) as browser:
+        await gateway.put(route())
+        await gateway.lead("web", x)
+        statuses: list[int] = []
+        going = True
+
+        async def load() -> None:
+            while going:
+                statuses.append((await browser.ask("a.example", "/?sleep=0.01")).status)
+
+        loads = [asyncio.create_task(load()) for _ in range(8)]
+        slow = asyncio.create_task(browser.ask("a.example", "/?sleep=1"))
+        while len(statuses) < 10:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        for number in range(4):
+            before = gateway.process.pid
+            await gateway.put(route(), route("b.example", f"/{number}", headers=(Condition("X", "y"),)))
+            assert gateway.process.pid != before
+            seen = len(statuses)
+            while len(statuses) < seen + 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        going = False
+        await asyncio.gather(*loads)
+        assert (await slow).status == 200 and set(statuses) == {200}
+
+
+async def test_killed_it_is_back_within_a_second(gateway: Gateway) -> None:
+    async with pods("x", "y") as (x, y), Browser(gateway.port) as browser:
+        await gateway.put(route())
+        await gateway.lead("web", x)
+        pid = gateway.process.pid
+        os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        while gateway.process.restarts == 0:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        assert time.monotonic() - began < 1 and gateway.process.pid not in (0, pid)
+        await gateway.lead("web", y)
+        assert gateway.kinds[-1] == "Reload", "what was changed at run time is lost with the process"
+        assert (await browser.ask("a.example")).text == "y"
+
+
+async def test_a_configuration_that_cannot_start_changes_nothing(gateway: Gateway) -> None:
+    async with pods("x") as (x,), Browser(gateway.port) as browser:
+        await gateway.put(route())
+        await gateway.lead("web", x)
+        gateway.program.bind([Bind(80, (("127.0.0.1", gateway.port), ("192.0.2.77", 1)), tls=False)])
+        change = gateway.program.change()
+        assert isinstance(change, Reload)
+        with pytest.raises(ProxyError, match=r"does not start.*192\.0\.2\.77:1"):
+            await gateway.process.reload(change)
+        assert (await browser.ask("a.example")).text == "x"
+
+
+async def test_without_haproxy_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.haproxy.process.PROGRAM", "no-such-haproxy")
+    with pytest.raises(ProxyError, match="install the package haproxy"):
+        await Haproxy(tmp_path).reload(Reload({}))
+
+
+async def test_what_is_done_on_the_way(gateway: Gateway) -> None:
+    ways = {
+        "/set": to("web", rewrite=Rewrite(path="/whole%20path's")),
+        "/pre": to("web", rewrite=Rewrite(prefix="/pre", replacement="/in%to")),
+        "/cut": to("web", rewrite=Rewrite(prefix="/cut", replacement="/", host="other.example")),
+        "/exp": to("web", rewrite=Rewrite(pattern="^/exp(/|$)(.*)", replacement="/\\2")),
+        "/hdr": to("web", request=Headers(set=(("X-Set", 'it\'s "100%" \\1 %[src]'),), add=(("X-Add", "b"),), remove=("X-Gone",))),
+        "/res": to("web", response=Headers(set=(("X-Pod", "hidden"),), remove=("X-Body",))),
+        "/big": to("web", options=Options(body_bytes=10)),
+        "/net": to("web", options=Options(allowed=("10.0.0.0/8",))),
+        "/slow": to("web", options=Options(timeout_seconds=0.2)),
+        "/go": Action(redirect=Redirect(301, "https", "else.example", 8443, Rewrite(prefix="/go", replacement="/gone"))),
+        "/tls": Action(redirect=Redirect(308)),
+        "/none": Action(targets=(Weighted(None, status=500),)),
+    }
+    async with pods("x") as (x,), Browser(gateway.port) as browser:
+        await gateway.put(*(route(path=path, action=action) for path, action in ways.items()))
+        await gateway.lead("web", x)
+
+        async def seen(path: str, **headers: str) -> tuple[str, Any]:
+            assert (await browser.ask("a.example", path, headers=headers)).status == 200
+            return x.requests[-1][1], x.requests[-1][2]
+
+        assert (await seen("/set/x?q=1"))[0] == "/whole%20path's?q=1"
+        assert [(await seen(path))[0] for path in ("/pre", "/pre/", "/pre/a")] == ["/in%to", "/in%to/", "/in%to/a"]
+        assert [(await seen(path))[0] for path in ("/cut", "/cut/", "/cut/a")] == ["/", "/", "/a"]
+        assert (await seen("/cut"))[1]["Host"] == "other.example"
+        assert (await seen("/exp/a/b"))[0] == "/a/b"
+        _, headers = await seen("/hdr", **{"X-Gone": "1", "X-Add": "a", "X-Forwarded-For": "1.2.3.4"})
+        assert headers["X-Set"] == 'it\'s "100%" \\1 %[src]' and "X-Gone" not in headers and headers["X-Forwarded-For"] == "127.0.0.1"
+        answer = await browser.ask("a.example", "/res")
+        assert answer.headers["X-Pod"] == "hidden" and "X-Body" not in answer.headers
+        assert [(await browser.ask("a.example", "/big", "POST", data=b"x" * size)).status for size in (10, 11)] == [200, 413]
+        assert (await browser.ask("a.example", "/net")).status == 403
+        assert (await browser.ask("a.example", "/slow?sleep=2")).status == 504
+        answer = await browser.ask("a.example", "/go/x?q=1")
+        assert (answer.status, answer.headers["Location"]) == (301, "https://else.example:8443/gone/x?q=1")
+        answer = await browser.ask("a.example", "/tls/x?q=1")
+        assert (answer.status, answer.headers["Location"]) == (308, "https://a.example/tls/x?q=1")
+        assert (await browser.ask("a.example", "/none")).status == 500
+
+
+async def test_weights_are_of_services_whatever_the_number_of_their_pods(gateway: Gateway) -> None:
+    action = Action(targets=(Weighted(Target("default", "web", "80"), 9), Weighted(Target("default", "next", "80"), 1)))
+    async with pods("x", "y", "z") as (x, y, z), Browser(gateway.port) as browser:
+        await gateway.put(route(action=action))
+        await gateway.lead("web", x, y)
+        await gateway.lead("next", z)
+        counted = Counter([(await browser.ask("a.example")).text for _ in range(100)])
+        # A turn that began before the last of them came is not a whole one.
+        assert all(abs(counted[name] - wanted) <= 1 for name, wanted in {"x": 45, "y": 45, "z": 10}.items())
+
+
+async def test_a_client_stays_with_its_pod(gateway: Gateway) -> None:
+    async with pods("x", "y", "z") as found, Browser(gateway.port) as browser:
+        by_cookie, by_address = (to("web", options=options) for options in (Options(cookie="SRV"), Options(affinity_seconds=60)))
+        await gateway.put(route(path="/c", action=by_cookie), route(path="/i", action=by_address))
+        await gateway.lead("web", *found)
+        first = await browser.ask("a.example", "/c")
+        cookie = first.headers["Set-Cookie"].partition(";")[0]
+        assert cookie.startswith("SRV=")
+        assert {(await browser.ask("a.example", "/c", headers={"Cookie": cookie})).text for _ in range(6)} == {first.text}
+        assert len({(await browser.ask("a.example", "/i")).text for _ in range(6)}) == 1
+        assert gateway.kinds == ["Reload", "Reload"], "a server that is added at run time can have no cookie"
