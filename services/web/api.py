@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from aiohttp.connector import NEEDS_CLEANUP_CLOSED
 from yarl import URL
 
 from knarr.client.http import open_session
@@ -50,7 +51,9 @@ class Api:
         self.access = access
         self._session = open_session(
             headers=dict(access.headers),
-            connector=aiohttp.TCPConnector(limit=0),
+            # A connection that is left says farewell in TLS: it waits two seconds for the server's, where Python itself would wait half a
+            # minute, and not at all once the session is closed.
+            connector=aiohttp.TCPConnector(limit=0, enable_cleanup_closed=NEEDS_CLEANUP_CLOSED),
             timeout=aiohttp.ClientTimeout(total=None, connect=ANSWER_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -74,9 +77,11 @@ class Api:
             try:
                 yield answer
             finally:
-                # A watch that is left has no end to wait for, and TLS would wait half a minute for the server's farewell.
-                if answer.connection is not None and answer.connection.transport is not None:
-                    answer.connection.transport.abort()
+                # A watch that is left has no end to wait for, and TLS would wait half a minute for the server's farewell. Where aiohttp
+                # sees to that, it must not be done twice: Python 3.11 fails at it.
+                connection = None if NEEDS_CLEANUP_CLOSED else answer.connection
+                if connection is not None and connection.transport is not None:
+                    connection.transport.abort()
 
     @asynccontextmanager
     async def socket(self, path: str, protocols: Sequence[str]) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
