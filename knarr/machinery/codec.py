@@ -74,7 +74,7 @@ def from_json(
         return Decoded(message)
     found = diagnosis.find_strays(descriptor, diagnosis.parse_keeping_duplicates(data) if repeated else written or value)  # type: ignore[arg-type]
     if found and unknown is UnknownFields.REJECT:
-        raise _refused(message_type, "strict decoding error: " + ", ".join(found))
+        raise _refused(message_type, "strict decoding error: " + diagnosis.strict_words(found))
     return Decoded(message, found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -16,12 +16,14 @@ from knarr.machinery.type_names import api_version_and_kind
 # So many unknown and repeated fields are named, and so much of the way to one.
 MAX_STRAYS = 100
 MAX_PATH_LETTERS = 1024
+_LINE = "line "
 
 
 class Duplicates(dict[str, Any]):
-    """A JSON object that remembers which of its keys came more than once."""
+    """An object that remembers which of its keys came more than once: by name, or, one of YAML, by the lines of the later values."""
 
     repeated: tuple[str, ...] = ()
+    lines: tuple[tuple[int, str], ...] = ()
 
 
 def without_duplicates(value: Any) -> Any:
@@ -177,17 +179,38 @@ def _check_form(message: Descriptor, value: Any, names: str, path: str, form: in
 
 
 def find_strays(message: Descriptor, value: Any) -> list[str]:
-    """``unknown field "spec.foo"`` and ``duplicate field "spec.bar"`` for a well-formed JSON value, in its order."""
-    found: list[str] = []
+    """``unknown field "spec.foo"`` and ``duplicate field "spec.bar"`` for a well-formed JSON value, in its order.
+
+    What YAML repeats stands before that: ``line 3: key "bar" already set in map``.
+    """
+    found = _repeated_lines(value)
     _stray(message, value, "", found)
     return found
 
 
 def find_repeated(value: Any) -> list[str]:
-    """``duplicate field "spec.bar"`` for a JSON value that keeps its ``Duplicates``, whatever its fields are."""
-    found: list[str] = []
+    """``duplicate field "spec.bar"`` for a value that keeps its ``Duplicates``, whatever its fields are; of YAML the line."""
+    found = _repeated_lines(value)
     _repeated(value, "", found)
     return found
+
+
+def strict_words(strays: Sequence[str]) -> str:
+    """What ``find_strays`` or ``find_repeated`` found, as it stands in an error: what YAML repeats is one part of it."""
+    lines = [stray for stray in strays if stray.startswith(_LINE)]
+    others = list(strays[len(lines) :])
+    return ", ".join(["\n  ".join(["yaml: unmarshal errors:", *lines]), *others] if lines else others)
+
+
+def _repeated_lines(value: Any) -> list[str]:
+    found: list[tuple[int, str]] = []
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, Duplicates):
+            found += item.lines
+        left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return [f"{_LINE}{line}: key {json.dumps(key, ensure_ascii=False)} already set in map" for line, key in sorted(set(found))[:MAX_STRAYS]]
 
 
 def _repeated(value: Any, path: str, found: list[str]) -> None:

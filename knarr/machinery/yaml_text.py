@@ -84,16 +84,18 @@ def _refused(detail: str) -> StatusError:
 class _Node:
     """An object or a list that is being read."""
 
-    __slots__ = ("anchor", "key", "merged", "repeated", "size", "value")
+    __slots__ = ("anchor", "key", "line", "merged", "repeated", "size", "value")
 
-    def __init__(self, value: dict[str, Any] | list[Any], anchor: str | None) -> None:
+    def __init__(self, value: dict[str, Any] | list[Any], event: Any) -> None:
         self.value = value
-        self.anchor = anchor
+        self.anchor: str | None = event.anchor
+        self.line = event.start_mark.line + 1
         # The key whose value comes next, once it is known.
         self.key: str | None = None
         # What merge keys bring: the object's own keys come before it.
         self.merged: list[dict[str, Any]] = []
-        self.repeated: list[str] = []
+        # The lines on which keys that were there before got another value.
+        self.repeated: list[tuple[int, str]] = []
         self.size = 1
 
 
@@ -112,7 +114,7 @@ class _Builder:
         if event.anchor is not None:
             # An alias within what it stands for would have no end.
             self._anchors.pop(event.anchor, None)
-        self._open.append(_Node(value, event.anchor))
+        self._open.append(_Node(value, event))
 
     def end(self) -> None:
         node = self._open.pop()
@@ -123,16 +125,16 @@ class _Builder:
                     value.setdefault(name, item)
             if node.repeated:
                 value = Duplicates(value)
-                value.repeated = tuple(dict.fromkeys(node.repeated))
+                value.lines = tuple(node.repeated)
         if node.anchor is not None:
             self._anchors[node.anchor] = value, node.size
-        self._add(value, node.size)
+        self._add(value, node.size, node.line)
 
     def scalar(self, event: Any) -> None:
         value, size = _scalar(event), len(event.value) + 1
         if event.anchor is not None:
             self._anchors[event.anchor] = value, size
-        self._add(value, size, merges=event.value == "<<" and event.implicit[0] and not event.style)
+        self._add(value, size, event.start_mark.line + 1, merges=event.value == "<<" and event.implicit[0] and not event.style)
 
     def alias(self, event: Any) -> None:
         if event.anchor not in self._anchors:
@@ -141,9 +143,9 @@ class _Builder:
         self._repeated_bytes += size
         if self._repeated_bytes > REPEATED_BYTES:
             raise _refused(f"yaml: aliases may repeat {REPEATED_BYTES} bytes at most")
-        self._add(value, size)
+        self._add(value, size, event.start_mark.line + 1)
 
-    def _add(self, value: Any, size: int, *, merges: bool = False) -> None:
+    def _add(self, value: Any, size: int, line: int, *, merges: bool = False) -> None:
         if not self._open:
             self.document = value
             return
@@ -158,7 +160,7 @@ class _Builder:
             self._merge(node, value)
         else:
             if node.key in node.value:
-                node.repeated.append(node.key)
+                node.repeated.append((line, node.key))
             node.value[node.key] = value
             node.key = None
 

@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import registry
-from knarr.objects.keys import metadata_of
+from knarr.objects.keys import is_deleting, metadata_of
 from tests.controller.cluster import Cluster, cluster
-from tests.controller.objects import condition_of, deployment, namespace, node, service
+from tests.controller.objects import condition_of, deployment, namespace, node, pod, service
 from tests.support.virtual_time import virtual_time
 
 TEAM = "team"
@@ -78,6 +78,32 @@ async def test_a_finalizer_holds_the_namespace_and_is_told() -> None:
             del obj.metadata.finalizers[:]
 
         await c.edit(core.ConfigMap, "held", release, TEAM)
+        await c.until(lambda: team(c) is None, 5)
+
+
+@virtual_time
+async def test_pods_go_before_all_else() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        await c.client.create(namespace(TEAM))
+        held = of_team(pod("held"))
+        held.metadata.finalizers.append("example.org/hold")
+        await c.client.create(held)
+        await c.client.create(config_map("relied-on"))
+        await c.client.delete(core.Namespace, TEAM)
+        await c.until(lambda: is_deleting(c.api.all(core.Pod, TEAM)[0]))
+        await asyncio.sleep(5)
+        relied_on = next(found for found in c.api.all(core.ConfigMap, TEAM) if found.metadata.name == "relied-on")
+        assert not is_deleting(relied_on)
+        waiting = team(c)
+        assert waiting is not None
+        remaining = condition_of(waiting.status, "NamespaceContentRemaining")
+        assert remaining.message == "Some resources are remaining: pods. has 1 resource instances"
+
+        def release(obj: core.Pod) -> None:
+            del obj.metadata.finalizers[:]
+
+        await c.edit(core.Pod, "held", release, TEAM)
         await c.until(lambda: team(c) is None, 5)
 
 

@@ -98,10 +98,12 @@ def test_numbers_that_are_too_long_for_a_number() -> None:
 YAML_TWICE = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata:\n  a: '1'\n  a: '2'\n"
 
 
-def test_repeated_keys_of_yaml_are_as_those_of_json() -> None:
-    assert 'duplicate field "data.a"' in refusal(lambda: config_map(YAML_TWICE, b"application/yaml", UnknownFields.REJECT)).status.message
+def test_repeated_keys_of_yaml_are_told_by_their_lines() -> None:
+    line = 'line 6: key "a" already set in map'
+    refused = refusal(lambda: config_map(YAML_TWICE + b"nope: 1\n", b"application/yaml", UnknownFields.REJECT)).status.message
+    assert refused.endswith(f'strict decoding error: yaml: unmarshal errors:\n  {line}, unknown field "nope"')
     warned = bodies.decode(core.ConfigMap, YAML_TWICE, b"application/yaml", UnknownFields.WARN)
-    assert (warned.warnings, warned.message.data["a"]) == (['duplicate field "data.a"'], "2")
+    assert (warned.warnings, warned.message.data["a"]) == ([line], "2")
     assert not bodies.decode(core.ConfigMap, YAML_TWICE, b"application/yaml", UnknownFields.DROP).warnings
 
 

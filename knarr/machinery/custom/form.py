@@ -116,7 +116,7 @@ class CustomForm(ObjectForm):
             strays += [f'unknown field "{path}"' for path in self.schema.prune(content, track=warn)]
             self.schema.default(content)
         if strays and unknown is UnknownFields.REJECT:
-            raise self._refused("strict decoding error: " + ", ".join(strays))
+            raise self._refused("strict decoding error: " + diagnosis.strict_words(strays))
         size_bytes = max(self.least_size_bytes, len(text) if text is not None else len(orjson.dumps(content)))
         obj: Any = self._class(found.message, content, size_bytes)
         return Decoded(obj, strays)

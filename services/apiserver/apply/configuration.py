@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from knarr.machinery import budget, codec
-from knarr.machinery.diagnosis import find_repeated, parse_keeping_duplicates, without_duplicates
+from knarr.machinery.diagnosis import find_repeated, strict_words, without_duplicates
 from knarr.machinery.errors import StatusError, bad_request
 from knarr.machinery.fieldsets.check import problems
 from knarr.machinery.fieldsets.shape import Shape
@@ -31,7 +31,7 @@ def parse(body: bytes, names: tuple[str, str], shape: Shape, field_validation: s
     _check(value, names, shape)
     repeated = find_repeated(written) if written is not None and field_validation != "Ignore" else []
     if repeated and field_validation == "Strict":
-        raise bad_request("error strict decoding patch: " + ", ".join(repeated))
+        raise bad_request("error strict decoding patch: error converting YAML to JSON: " + strict_words(repeated))
     return Configuration(value, len(body), tuple(repeated))
 
 
@@ -47,7 +47,8 @@ def _load(body: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
     budget.check(value, body)
     if not codec.may_repeat_keys(body, value):
         return value, None
-    written = parse_keeping_duplicates(body)
+    # Kubernetes reads JSON as YAML here, and tells the lines.
+    written = _load_yaml(body)
     return without_duplicates(written), written
 
 

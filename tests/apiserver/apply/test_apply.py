@@ -257,15 +257,18 @@ async def test_what_cannot_be_applied(world: World, where: Ref, config: Any, mes
 
 
 async def test_keys_that_come_twice_are_told_or_refused(world: World) -> None:
-    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"1","a":"2"}}'
+    """By their lines: what is applied is read as YAML, JSON too."""
+    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},\n"data":{"a":"1","a":"2"}}'
     written = await world.caller.patch(CONFIG_MAP, "apply", body, meta.PatchOptions(field_manager="m"))
-    assert list(written.warnings) == ['duplicate field "data.a"']
+    assert list(written.warnings) == ['line 2: key "a" already set in map']
+    strict = "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  "
     with pytest.raises(BadRequest) as caught:
         await apply(world, CONFIG_MAP, body, field_validation="Strict")
-    assert caught.value.status.message == 'error strict decoding patch: duplicate field "data.a"'
-    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  a: '1'\n  a: '2'\n"
-    with pytest.raises(BadRequest):
+    assert caught.value.status.message == f'{strict}line 2: key "a" already set in map'
+    text = b"\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  a: '1'\n  a: '2'\nmetadata:\n  name: c\n"
+    with pytest.raises(BadRequest) as caught:
         await apply(world, CONFIG_MAP, text, field_validation="Strict")
+    assert caught.value.status.message == f'{strict}line 7: key "a" already set in map\n  line 9: key "metadata" already set in map'
     assert (await apply(world, CONFIG_MAP, text, field_validation="Ignore")).data["a"] == "2"
 
 

@@ -38,16 +38,26 @@ class NamespaceController(Controller):
         return None if content.empty else Again(self.context.settings.namespace_retry_seconds)
 
     async def _empty(self, namespace: str) -> Content:
-        """Deletes everything that is there, of every kind that is served now, and tells what is left now."""
+        """Deletes everything that is there, of every kind that is served now, and tells what is left now.
+
+        Pods go before all else: while one still runs, the policies and secrets that hold for it stay.
+        """
         content = Content()
-        for resource in await self.client.resources():
-            if resource.namespaced and {"list", "delete"} <= set(resource.verbs):
-                try:
-                    await self._delete_all(resource, namespace)
-                    await self._count(resource, namespace, content)
-                except StatusError as error:
-                    content.errors.append(f"{resource.storage.qualified}: {error}")
+        found = [served for served in await self.client.resources() if served.namespaced and {"list", "delete"} <= set(served.verbs)]
+        pods = [resource for resource in found if resource.storage.message is core.Pod]
+        for resources in (pods, [resource for resource in found if resource not in pods]):
+            for resource in resources:
+                await self._empty_of(resource, namespace, content)
+            if not content.empty:
+                break
         return content
+
+    async def _empty_of(self, resource: Resource, namespace: str, content: Content) -> None:
+        try:
+            await self._delete_all(resource, namespace)
+            await self._count(resource, namespace, content)
+        except StatusError as error:
+            content.errors.append(f"{resource.storage.qualified}: {error}")
 
     async def _delete_all(self, resource: Resource, namespace: str) -> None:
         page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE)
