@@ -65,6 +65,7 @@ from services.apiserver.policy_types import PolicyTypes
 from services.apiserver.rbac.bootstrap import reconcile_roles
 from services.apiserver.rbac.escalation import RoleEscalation
 from services.apiserver.rbac.grants import Grants
+from services.apiserver.service_range import keep_service_range
 from services.apiserver.servicer import ResourceServicer
 from services.apiserver.settings import ApiServerSettings
 from services.apiserver.storage.etcd import EtcdStore
@@ -313,13 +314,14 @@ class ApiServer(Component):
                     keep_fairness(self.client(USER)),
                     self._local_services.make(),
                     self._announcer.announce(),
+                    keep_service_range(self.client(USER), str(self.allocators.addresses), self.backend.clock),
                 )
                 self._bootstrapped.set()
             except StatusError as error:
                 log.warning("the first objects are not there yet, trying again: %s", error.status.message)
                 await asyncio.sleep(RETRY_SECONDS)
-        address = self.allocators.addresses.first_address
-        upkeep = Upkeep(self.client(USER), address, self._announcer, self._front_proxy, self.uses)
+        addresses, clock = self.allocators.addresses, self.backend.clock
+        upkeep = Upkeep(self.client(USER), addresses, self._announcer, clock, self._front_proxy, self.uses)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(upkeep.run(), name="apiserver/upkeep")
             tasks.create_task(self._local_services.run(), name="apiserver/local apiservices")

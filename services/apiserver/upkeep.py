@@ -1,5 +1,5 @@
-"""Keeps what every cluster has: the namespaces of the system, priorities of requests, the `kubernetes` Service and its endpoints, what
-extension API servers read to know whom to believe, and when tokens of Secrets were used."""
+"""Keeps what every cluster has: the namespaces of the system, priorities of requests, the `kubernetes` Service, its endpoints and
+the range of addresses, what extension API servers read to know whom to believe, and when tokens of Secrets were used."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
 
 from google.protobuf.message import Message
 
@@ -18,9 +19,11 @@ from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusErro
 from knarr.objects.copies import copy_of
 from services.apiserver.aggregation.front_proxy import NAME, FrontProxy
 from services.apiserver.aggregation.front_proxy import NAMESPACE as IN_NAMESPACE
+from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.announcement import NAMESPACE, RENEW_SECONDS, SERVICE, Announcer
 from services.apiserver.bootstrap import bootstrap
 from services.apiserver.fairness.upkeep import keep_fairness
+from services.apiserver.service_range import keep_service_range
 from services.apiserver.tokens.uses import Uses
 
 log = logging.getLogger(__name__)
@@ -34,13 +37,14 @@ class Upkeep:
     def __init__(
         self,
         client: Client,
-        service_address: str,
+        addresses: AddressRange,
         announcer: Announcer,
+        clock: Callable[[], datetime],
         front_proxy: FrontProxy | None = None,
         uses: Uses | None = None,
     ) -> None:
-        self._client, self._service_address, self._announcer, self._front_proxy = client, service_address, announcer, front_proxy
-        self._uses = uses
+        self._client, self._addresses, self._announcer, self._clock = client, addresses, announcer, clock
+        self._front_proxy, self._uses = front_proxy, uses
         self._gone = asyncio.Event()
 
     async def run(self) -> None:
@@ -91,7 +95,8 @@ class Upkeep:
             await self._try(self._keep_once)
 
     async def _keep_once(self) -> None:
-        await bootstrap(self._client, self._service_address)
+        await bootstrap(self._client, self._addresses.first_address)
+        await keep_service_range(self._client, str(self._addresses), self._clock)
         await keep_fairness(self._client)
         await self._announcer.announce()
         await self._publish()

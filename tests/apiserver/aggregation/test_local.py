@@ -20,6 +20,7 @@ from knarr.service.tasks import cancel
 from services.apiserver.aggregation import local
 from services.apiserver.aggregation.front_proxy import NAME, NAMESPACE, FrontProxy
 from services.apiserver.aggregation.local import ALWAYS, LABEL, ON_START, LocalServices
+from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.announcement import Announcer
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.upkeep import Upkeep
@@ -135,7 +136,8 @@ async def test_extension_api_servers_read_whom_to_believe(tmp_path: Path) -> Non
 
     async with ApiInMemory() as api:
         announcer = Announcer(api.client(), "", 6443, shared=False)
-        task = asyncio.create_task(Upkeep(api.client(), "10.96.0.1", announcer, front_proxy).run())
+        addresses, clock = AddressRange("10.96.0.0/16"), api.server.backend.clock
+        task = asyncio.create_task(Upkeep(api.client(), addresses, announcer, clock, front_proxy).run())
         try:
             await until(lambda: published(api))
         finally:

@@ -11,6 +11,7 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
+from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.client.client import Client
 from services.apiserver.component import ApiServer
 from services.apiserver.in_memory import ADMIN
@@ -69,3 +70,30 @@ async def test_a_lone_server_mends_its_endpoints_and_the_namespaces() -> None:
         endpoints = await client.get(core.Endpoints, "kubernetes", "default")
         assert [address.ip for address in endpoints.subsets[0].addresses] == ["192.0.2.1"]
         assert not (await client.get(core.Namespace, "kube-node-lease")).metadata.HasField("deletion_timestamp")
+
+
+@virtual_time
+async def test_the_range_of_services_can_be_asked_for() -> None:
+    """As the ServiceCIDR that Kubernetes' own API server keeps."""
+    async with running() as client:
+        found = await client.get(networking.ServiceCIDR, "kubernetes")
+        assert list(found.spec.cidrs) == ["10.96.0.0/16"]
+        ready = found.status.conditions[0]
+        assert (ready.type, ready.status, ready.message) == ("Ready", "True", "Kubernetes default Service CIDR is ready")
+        await client.delete(networking.ServiceCIDR, "kubernetes")
+        await asyncio.sleep(6)
+        again = await client.get(networking.ServiceCIDR, "kubernetes")
+        assert again.metadata.uid != found.metadata.uid and again.status.conditions[0].status == "True"
+
+
+@virtual_time
+async def test_a_range_of_another_time_is_not_called_ready(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as client:
+        await client.delete(networking.ServiceCIDR, "kubernetes")
+        other = networking.ServiceCIDR()
+        other.metadata.name = "kubernetes"
+        other.spec.cidrs.append("10.112.0.0/16")
+        await client.create(other)
+        await asyncio.sleep(6)
+        assert not (await client.get(networking.ServiceCIDR, "kubernetes")).status.conditions
+    assert "ServiceCIDR kubernetes says 10.112.0.0/16, and addresses are given out of 10.96.0.0/16: delete it" in caplog.text
