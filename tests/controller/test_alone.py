@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import Sequence
 
@@ -96,8 +95,11 @@ async def test_all_work_in_any_order(order: str, caplog: pytest.LogCaptureFixtur
         assert complaints(caplog) == []
 
 
-@pytest.mark.parametrize("order", [*itertools.permutations(CONTROLLERS, 2)], ids=lambda pair: " ".join(found.name for found in pair))
-async def test_any_two_agree_on_their_indexes(order: Sequence[type[Controller]]) -> None:
+@pytest.mark.parametrize("first", CONTROLLERS, ids=lambda found: found.name)
+async def test_any_two_agree_on_their_indexes(first: type[Controller]) -> None:
+    """Whichever of them is made first."""
     client = FaultyApi().client()
-    context = Context(client, Informers(client), EventRecorder(client, "test"), ControllerSettings())
-    assert [made(context).name for made in order] == [made.name for made in order]
+    for second in CONTROLLERS:
+        if second is not first:
+            context = Context(client, Informers(client), EventRecorder(client, "test"), ControllerSettings())
+            assert [made(context).name for made in (first, second)] == [first.name, second.name]
