@@ -24,7 +24,7 @@ from services.controller.catalog import CONTROLLERS
 from services.controller.controller import Context, Controller
 from services.controller.csi.client import SocketDriver
 from services.controller.csi.driver import Driver
-from services.controller.metrics import observe_queues
+from services.controller.metrics import show_queues
 from services.controller.servicer import ControllerServicer
 from services.controller.settings import ControllerSettings
 
@@ -85,5 +85,5 @@ class ControllerManager(ElectedComponent):
     async def _work(self, context: Context, controllers: Sequence[Controller]) -> None:
         await context.informers.wait_synced()
         self._working = True
-        parts = {controller.name: controller.run() for controller in controllers}
-        await run_together("controller", {**parts, "metrics": observe_queues(self._queues)})
+        show_queues(self._queues)
+        await run_together("controller", {controller.name: controller.run() for controller in controllers})

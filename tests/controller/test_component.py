@@ -8,6 +8,7 @@ from typing import cast
 import grpc
 import grpc.aio
 import pytest
+from prometheus_client import REGISTRY
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.controller.v1 import controller_service_pb2 as api
@@ -19,6 +20,7 @@ from knarr.machinery.errors import StatusError
 from knarr.objects.keys import Key
 from services.controller.catalog import CONTROLLERS
 from services.controller.component import ControllerManager
+from services.controller.metrics import show_queues
 from services.controller.servicer import ControllerServicer
 from services.controller.settings import ControllerSettings
 from tests.controller.cluster import cluster
@@ -26,9 +28,27 @@ from tests.controller.objects import deployment, node, replica_set, service
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 
+METRICS = ("knarr_controller_queue_depth", "knarr_controller_syncs", "knarr_controller_errors")
+
 
 async def forget(key: Key) -> Again | None:
     return None
+
+
+def told(name: str, controller: str) -> float | None:
+    """What the metrics say."""
+    return REGISTRY.get_sample_value(name, {"controller": controller})
+
+
+async def test_the_metrics_tell_of_the_queues_as_they_are_when_they_are_asked() -> None:
+    queue = Reconciler("told", forget)
+    show_queues({"told": queue})
+    assert [told(name, "told") for name in METRICS] == [0, 0, 0]
+    queue.enqueue(Key("default", "a"))
+    assert [told(name, "told") for name in METRICS] == [1, 0, 0]
+    # Another leader's are those that count then.
+    show_queues({"told": Reconciler("told", forget)})
+    assert [told(name, "told") for name in METRICS] == [0, 0, 0]
 
 
 async def test_the_service_answers_over_grpc() -> None:
