@@ -16,6 +16,10 @@ ERRORS = Gauge("knarr_controller_errors", "Failed reconciles since the controlle
 def show_queues(queues: Mapping[str, Reconciler]) -> None:
     """From now on the metrics tell of these queues, and ask them when somebody asks: a controller at rest does nothing for it."""
     for name, queue in queues.items():
-        DEPTH.labels(name).set_function(lambda queue=queue: queue.status().depth)
-        SYNCS.labels(name).set_function(lambda queue=queue: queue.status().syncs)
-        ERRORS.labels(name).set_function(lambda queue=queue: queue.status().errors)
+        _show(name, queue)
+
+
+def _show(name: str, queue: Reconciler) -> None:
+    DEPTH.labels(name).set_function(lambda: queue.status().depth)
+    SYNCS.labels(name).set_function(lambda: queue.status().syncs)
+    ERRORS.labels(name).set_function(lambda: queue.status().errors)
