@@ -18,7 +18,7 @@ NAMES = {"apiserver": "the API server", "scheduler": "the scheduler"}
 
 async def answered(files: Files, component: str, method: Callable[[grpc.aio.Channel], Any], question: Message, seconds: float) -> Any:
     """What a component answers to a question. ``method`` makes the service's of a channel. CommandError where it does not answer."""
-    address, token, authority = _reached(files, component)
+    address, token, authority = reached(files, component)
     name = f"{NAMES[component]} at {address}"
     async with open_channel(address, authority, token) as channel:
         try:
@@ -31,7 +31,7 @@ async def answered(files: Files, component: str, method: Callable[[grpc.aio.Chan
             raise CommandError(f"{name} does not explain it: {error.details()}") from error
 
 
-def _reached(files: Files, component: str) -> tuple[str, str, bytes]:
+def reached(files: Files, component: str) -> tuple[str, str, bytes]:
     """Where a component is, and what is shown to it and by it: an address, a token, an authority."""
     try:
         address = str(files.read_state()["components"][component])

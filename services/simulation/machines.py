@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.owners import controller_of
 from knarr.objects.pods import is_finished
 from knarr.service.tasks import cancel
+from services.apiserver.admission.node_restriction.labels import forbidden_labels
 from services.kubelet.component import Kubelet
 from services.kubelet.hollow_faults import Condition
 from services.kubelet.hollow_nodes import HollowNode
@@ -55,7 +56,19 @@ class Machines:
             settings = self._settings(group, self._joined[group.name], self._count)
             node = HollowNode(self._maker(group, settings), self._count, Condition(runtime=group.runtime), settings.node_name)
             self._nodes.setdefault(group.name, []).append(node)
-            self._running[node.name] = asyncio.create_task(node.run(), name=f"machine {node.name}")
+            self._running[node.name] = asyncio.create_task(self._run(node, group), name=f"machine {node.name}")
+
+    async def _run(self, node: HollowNode, group: NodeGroup) -> None:
+        """Until cancelled. Labels that no kubelet may give its node are given to it by who keeps the nodes, as on a real one."""
+        running = asyncio.create_task(node.run(), name=f"machine {node.name}/kubelet")
+        try:
+            if given := {key: group.labels[key] for key in forbidden_labels(group.labels, {})}:
+                while not node.ready and not running.done():  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_SECONDS)
+                await self._admin.patch(core.Node, node.name, patch={"metadata": {"labels": given}})
+            await running
+        finally:
+            await cancel([running])
 
     async def wait_ready(self) -> None:
         """Until each that is here has been ready."""
@@ -119,9 +132,14 @@ class Machines:
             pod_cidr=f"10.{place >> 8 & 255}.{place & 255}.0/24",
             max_pods=group.pods,
             status_check_seconds=LOOK_SECONDS,
-            labels={**group.labels, GROUP: group.name},
+            labels={**self._own(group.labels), GROUP: group.name},
             taints=group.taints,
         )
+
+    @staticmethod
+    def _own(labels: Mapping[str, str]) -> dict[str, str]:
+        forbidden = forbidden_labels(labels, {})
+        return {key: value for key, value in labels.items() if key not in forbidden}
 
     def _maker(self, group: NodeGroup, settings: KubeletSettings) -> Callable[[HollowNode], tuple[Kubelet, HollowRuntime]]:
         def make(node: HollowNode) -> tuple[Kubelet, HollowRuntime]:
