@@ -25,6 +25,7 @@ from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.runtime.hollow import TERMINATED_EXIT_CODE, HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan, PodRef
 from services.kubelet.runtime.port import EXITED, RUNNING, Check, Container, ExecCheck, LocalImage, ProbeResult, RuntimeUnavailable
+from services.kubelet.worker import worker
 from tests.kubelet.csi.driver_world import needs_mounts
 from tests.kubelet.support import NODE, FiledRuntime, condition, make_pod, running
 from tests.support.api import FaultyApi
@@ -310,6 +311,25 @@ def probed(**probe: Any) -> core.Pod:
     pod.spec.containers[0].liveness_probe.MergeFrom(core.Probe(period_seconds=1, failure_threshold=2, **probe))
     pod.spec.containers[0].liveness_probe.handler.exec.command.append("true")
     return pod
+
+
+@virtual_time
+async def test_a_pod_that_begins_is_looked_at_once_for_each_thing_that_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its volumes, its sandbox, its container, and that this runs; that its own status was written is no reason to look again."""
+    looks, look = list[str](), worker.decide
+
+    def counted(*given: Any) -> Any:
+        decision = look(*given)
+        looks.append(decision.activity)
+        return decision
+
+    monkeypatch.setattr(worker, "decide", counted)
+    clock = VirtualClock()
+    async with running(HollowRuntime(CIDR, clock=clock), tmp_path, clock=clock) as cluster:
+        await cluster.client.create(make_pod("web", "app"))
+        await cluster.ready()
+        await asyncio.sleep(5.0)
+    assert looks == ["preparing volumes", "creating sandbox", "running", "running"]
 
 
 @virtual_time

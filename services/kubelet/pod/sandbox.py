@@ -145,8 +145,9 @@ class SandboxMaker:
             log.warning("no sandbox", extra={"pod": pod.metadata.name, "error": str(error)})
             return
         self._facts.failures.pop(SANDBOX, None)
-        for words in write_name_files(pod, sandbox, self._directory, settings):
-            self._event("Warning", "DNSConfigForming", words)
+        if self._shared.runtime.mounts_files or pod.spec.HasField("dns_config"):
+            for words in write_name_files(pod, sandbox, self._directory, settings):
+                self._event("Warning", "DNSConfigForming", words)
 
     def _check_users(self, pod: core.Pod) -> None:
         """Raises RuntimeFailure, in Kubernetes' words, where users of its own cannot be had: the pod is never run without."""

@@ -83,6 +83,8 @@ class StatusWriter:
         self._base: core.Pod | None = None
         # The resourceVersion that the last write made, and of which one.
         self._made = self._made_of = ""
+        # What is being written, and over which resourceVersion.
+        self._under_way: tuple[str, core.PodStatus] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         # Nothing is being done that would change the newest status, or somebody waits for its write.
@@ -118,7 +120,12 @@ class StatusWriter:
         """Whether a pod, as the API tells of it, is what the last write made of what was told ``before``: all else of it is known.
 
         A write that follows a conflict is made of what others wrote meanwhile, of which a watch that broke may never tell by itself.
+        Mostly the watch tells of a write before its answer comes: then it is known by the status, which nobody else writes so.
         """
+        if self._under_way is not None:
+            revision, status = self._under_way
+            if before.metadata.resource_version == revision and pod.status == status:
+                return True
         return bool(pod.metadata.resource_version == self._made and before.metadata.resource_version in (self._made_of, self._made))
 
     async def flush(self) -> None:
@@ -179,7 +186,11 @@ class StatusWriter:
 
     async def _update(self, base: core.Pod, wanted: core.PodStatus) -> core.Pod:
         pod = core.Pod(metadata=base.metadata, spec=base.spec, status=_merged(base.status, wanted))
-        return await self._client.update(pod, subresource="status")
+        self._under_way = base.metadata.resource_version, pod.status
+        try:
+            return await self._client.update(pod, subresource="status")
+        finally:
+            self._under_way = None
 
     async def _refreshed(self, base: core.Pod) -> core.Pod:
         try:
