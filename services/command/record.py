@@ -63,9 +63,8 @@ async def follow(
 ) -> tuple[dict[str, Any], Recording]:
     """The trace of what happens until ``ended`` is set, or for so long. Raises CommandError where the API server cannot be read."""
     recording, loop = Recording(), asyncio.get_running_loop()
-    informers: dict[type[Message], Informer[Any]] = {
-        kind: Informer(client, kind) for kind in (core.Node, *GROUNDWORK, *WORKLOADS, core.Pod)
-    }
+    kinds: list[type[Message]] = [core.Node, *GROUNDWORK, *WORKLOADS, core.Pod]
+    informers: dict[type[Message], Informer[Any]] = {kind: Informer(client, kind) for kind in kinds}
     running = [asyncio.create_task(informer.run(), name=f"recording {informer.kind}") for informer in informers.values()]
     try:
         try:

@@ -23,7 +23,8 @@ from tests.support.virtual_time import VirtualClock, virtual_time
 
 @virtual_time
 async def test_what_happens_between_the_begin_and_the_end_is_in_the_trace() -> None:
-    async with FaultyApi(VirtualClock()) as api:
+    api = FaultyApi(VirtualClock())
+    async with api:
         client, ended = api.client(), asyncio.Event()
         web = deployment("web", 2)
         web.metadata.uid, web.metadata.namespace = "", "default"

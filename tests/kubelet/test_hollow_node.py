@@ -21,6 +21,7 @@ from services.kubelet.eviction.usage import Observation
 from services.kubelet.node.mounts import mounts_below
 from services.kubelet.pod import admission
 from services.kubelet.pod.contents import File, Files
+from services.kubelet.pod.decide import decide
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.runtime.hollow import TERMINATED_EXIT_CODE, HollowRuntime, HollowSettings
 from services.kubelet.runtime.plan import ContainerPlan, PodRef
@@ -316,10 +317,10 @@ def probed(**probe: Any) -> core.Pod:
 @virtual_time
 async def test_a_pod_that_begins_is_looked_at_once_for_each_thing_that_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its volumes, its sandbox, its container, and that this runs; that its own status was written is no reason to look again."""
-    looks, look = list[str](), worker.decide
+    looks = list[str]()
 
     def counted(*given: Any) -> Any:
-        decision = look(*given)
+        decision = decide(*given)
         looks.append(decision.activity)
         return decision
 

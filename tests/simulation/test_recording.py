@@ -162,9 +162,9 @@ def test_a_pod_of_its_own_is_a_workload_and_one_of_the_node_is_none() -> None:
     recording.pod(5.0, None, alone)
     recording.pod(9.0, alone, pod("alone", "", "Succeeded", 4))
     recording.pod(9.5, pod("alone", "", "Succeeded", 4), None)
-    (found,) = read(recording).workloads
-    shown: Any = found.objects[0]
-    assert (found.at, found.changes, shown.spec.node_name, len(shown.spec.volumes)) == (5.0, (), "", 0)
+    (workload,) = read(recording).workloads
+    shown: Any = workload.objects[0]
+    assert (workload.at, workload.changes, shown.spec.node_name, len(shown.spec.volumes)) == (5.0, (), "", 0)
     assert list(shown.spec.containers[0].command) == ["sleep", "4.000"]
 
 
