@@ -21,19 +21,23 @@ ADMIN = "admin"
 def show(folder: Path, output: str) -> int:
     """Prints them; 1 where one of them is not good, or not for long."""
     found, moment = certificates(folder), datetime.now(UTC)
-    if output == "json":
-        deliver(orjson.dumps([one.as_dict(moment) for one in found], option=orjson.OPT_INDENT_2).decode())
-    else:
-        deliver(_table(found, moment))
+    deliver(_form(found, moment, output))
     return 0 if all(one.state(moment) == "good" for one in found) else 1
 
 
-def renewed(folder: Path, names: Sequence[str], kubeconfig: Path | None) -> int:
+def renewed(folder: Path, names: Sequence[str], kubeconfig: Path | None, output: str) -> int:
+    """Makes them anew, and prints them as they are now."""
     found, moment = renew(folder, names), datetime.now(UTC)
     if kubeconfig is not None and any(one.name == ADMIN for one in found):
         show_in_kubeconfig(kubeconfig, KeyPair.load(folder, ADMIN))
-    print(_table(found, moment))
+    deliver(_form(found, moment, output))
     return 0
+
+
+def _form(found: Sequence[Found], moment: datetime, output: str) -> str:
+    if output == "json":
+        return orjson.dumps([one.as_dict(moment) for one in found], option=orjson.OPT_INDENT_2).decode()
+    return _table(found, moment)
 
 
 def _row(found: Found, moment: datetime) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -16,6 +18,7 @@ from services.standalone.files import Files
 from services.standalone.settings import ClusterSettings
 
 ANSWER_SECONDS = 3.0
+RUNNING, PAUSED, STARTING, STOPPED = "running", "paused", "starting", "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +34,82 @@ class Health:
         return self.answer == "SERVING"
 
 
-def report(settings: ClusterSettings) -> int:
-    """Prints the state; 0 when all components serve, 1 otherwise."""
+@dataclass(frozen=True, slots=True)
+class Status:
+    """``state`` is running, paused, starting or stopped. All but the places are empty where nothing runs, or nothing is known of it yet."""
+
+    state: str
+    folder: Path
+    log: Path
+    # Whether there is a state that the next start goes on with.
+    kept: bool
+    pid: int = 0
+    server: str = ""
+    node: str = ""
+    runtime: str = ""
+    datapath: str = ""
+    components: tuple[Health, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        return self.state == RUNNING and all(answer.good for answer in self.components)
+
+    def as_dict(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "state": self.state,
+            "folder": str(self.folder),
+            "log": str(self.log),
+            "pid": self.pid,
+            "server": self.server,
+            "node": self.node,
+            "runtime": self.runtime,
+            "datapath": self.datapath,
+            "components": [{**asdict(health), "serving": health.good} for health in self.components],
+        }
+
+
+def status_of(settings: ClusterSettings) -> Status:
+    """What runs, and how it is; asks every component. Raises CommandError for a damaged state."""
     files = settings.files
     running = process.find(files)
-    if running is None or not files.state.exists():
-        kept = " (its state is kept; `knarr up` starts it again)" if files.etcd.exists() else ""
-        print(f"no cluster runs from {files.root}{kept}")
-        return 1
+    found = Status(STOPPED, files.root, files.log, files.etcd.exists())
+    if running is None:
+        return found
     if is_frozen(running.pid):
-        print(f"the cluster in {files.root} (pid {running.pid}) is paused; `knarr resume` lets it go on")
-        return 1
+        return replace(found, state=PAUSED, pid=running.pid)
+    if not files.state.exists():
+        return replace(found, state=STARTING, pid=running.pid)
     state = files.read_state()
-    answers = asyncio.run(ask_all(files, state["components"]))
-    print(f"{state['server']}  pid {running.pid}  {state['runtime']} runtime, {state['datapath']} datapath")
-    width = max(len(answer.component) for answer in answers)
-    for answer in answers:
-        print(f"  {answer.component:<{width}}  {answer.address:<22}  {answer.answer}")
-    if not all(answer.good for answer in answers):
-        print(f"the log is {files.log}")
-        return 1
-    return 0
+    answers = tuple(asyncio.run(ask_all(files, state["components"])))
+    return replace(
+        found,
+        state=RUNNING,
+        pid=running.pid,
+        server=state["server"],
+        node=state["node"],
+        runtime=state["runtime"],
+        datapath=state["datapath"],
+        components=answers,
+    )
+
+
+def lines_of(status: Status) -> Iterator[str]:
+    """For a person."""
+    match status.state:
+        case "stopped":
+            yield f"no cluster runs from {status.folder}" + (" (its state is kept; `knarr up` starts it again)" if status.kept else "")
+        case "starting":
+            yield f"the cluster in {status.folder} (pid {status.pid}) is starting; its log is {status.log}"
+        case "paused":
+            yield f"the cluster in {status.folder} (pid {status.pid}) is paused; `knarr resume` lets it go on"
+        case _:
+            yield f"{status.server}  pid {status.pid}  {status.runtime} runtime, {status.datapath} datapath"
+            width = max(len(answer.component) for answer in status.components)
+            for answer in status.components:
+                yield f"  {answer.component:<{width}}  {answer.address:<22}  {answer.answer}"
+            if not status.good:
+                yield f"the log is {status.log}"
 
 
 async def ask_all(files: Files, components: dict[str, str]) -> list[Health]:

@@ -25,10 +25,13 @@ _FOLDER = click.option(
 )
 
 
+_OUTPUT = click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="the form (default: table)")
+
+
 @certs.command("list")
 @data_dir
 @_FOLDER
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="the form (default: table)")
+@_OUTPUT
 def list_certificates(data_dir: Path, folder: Path | None, output: str) -> int:
     """each certificate: whom it is for, by which authority, until when; exits with 1 when one of them is not good"""
     from services.command.certs import show
@@ -40,7 +43,8 @@ def list_certificates(data_dir: Path, folder: Path | None, output: str) -> int:
 @data_dir
 @_FOLDER
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def renew_certificates(data_dir: Path, folder: Path | None, names: tuple[str, ...]) -> int:
+@_OUTPUT
+def renew_certificates(data_dir: Path, folder: Path | None, names: tuple[str, ...], output: str) -> int:
     """make certificates anew, at once; servers that run show them to the next connection
 
     NAME is one of `knarr certs list`; all unless one is given. The kubeconfig of the data directory gets its new one.
@@ -48,4 +52,4 @@ def renew_certificates(data_dir: Path, folder: Path | None, names: tuple[str, ..
     from services.command.certs import renewed
 
     kubeconfig = ClusterSettings(data_dir=data_dir).files.kubeconfig if folder is None else None
-    return renewed(_folder(data_dir, folder), list(names), kubeconfig)
+    return renewed(_folder(data_dir, folder), list(names), kubeconfig, output)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,48 @@ from knarr.service.errors import CommandError
 from services.command.commands.down import remove
 from services.command.group import Command
 from services.command.named import place
-from services.command.options import config_option, data_dir, settings_options
+from services.command.options import config_option, data_dir, output_option, settings_options
+from services.command.output import deliver
 from services.command.working import Working
 from services.standalone.files import Files
 from services.standalone.options import options_of, settings_from
 from services.standalone.settings import ClusterSettings
 from services.standalone.signals import interruptible, undisturbed
 
+Tell = Callable[[str], object]
+
 
 @click.command(cls=Command)
 @partial(data_dir, may_be_new=True)
 @config_option
 @settings_options
+@output_option
 @click.option("--foreground", is_flag=True, help="stay in the foreground, logs on standard error")
-def up(data_dir: Path, config: Mapping[str, Any], foreground: bool, **given: Any) -> int:
+def up(data_dir: Path, config: Mapping[str, Any], foreground: bool, output: str, **given: Any) -> int:
     """start the cluster in the background and wait until its node is ready
 
     An option that is not given stays as it was chosen for this data directory before.
     """
+    if output == "text":
+        return _up(data_dir, config, given, print, foreground=foreground)
+    if foreground:
+        raise click.UsageError("--foreground tells nothing but logs; leave it out, or --output")
+    from services.command.status import status_of
+
+    _up(data_dir, config, given, _to_standard_error, foreground=False)
+    files, name = ClusterSettings(data_dir=data_dir).files, place.name_of(data_dir)
+    context = {"context": f"knarr-{name}"} if name else {}
+    found = status_of(ClusterSettings(data_dir=data_dir)).as_dict()
+    deliver(json.dumps({**found, "kubeconfig": str(files.kubeconfig), **context}, indent=2))
+    return 0
+
+
+def _to_standard_error(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _up(data_dir: Path, config: Mapping[str, Any], given: Mapping[str, Any], tell: Tell, *, foreground: bool) -> int:
+    """``tell`` hears what a person is told."""
     from services.standalone import process
     from services.standalone.lock import Busy, held
 
@@ -42,7 +67,7 @@ def up(data_dir: Path, config: Mapping[str, Any], foreground: bool, **given: Any
         with held(files.root) as lock:
             # One that an earlier version started holds no lock.
             if running := process.find(files):
-                return _runs_already(files, name, running.pid)
+                return _runs_already(files, name, running.pid, tell)
             if name and not files.settings.exists():
                 raise CommandError(f"the cluster {name} was removed meanwhile; try again")
             try:
@@ -52,12 +77,12 @@ def up(data_dir: Path, config: Mapping[str, Any], foreground: bool, **given: Any
                 if fresh:
                     files.abandon()
                 raise
-            return _run(settings) if foreground else _start(settings, name, lock)
+            return _run(settings) if foreground else _start(settings, name, lock, tell)
     except Busy:
         running = process.find(files)
         if running is None or not files.state.exists():
             raise
-        return _runs_already(files, name, running.pid)
+        return _runs_already(files, name, running.pid, tell)
 
 
 def _reserved(data_dir: Path) -> bool:
@@ -68,29 +93,29 @@ def _reserved(data_dir: Path) -> bool:
     return making.reserve(data_dir)
 
 
-def _runs_already(files: Files, name: str, pid: int) -> int:
+def _runs_already(files: Files, name: str, pid: int, tell: Tell) -> int:
     from services.command.named import freezing
 
     if freezing.is_frozen(pid):
         freezing.resume(ClusterSettings.saved(files.root))
-        print("the cluster was paused and goes on")
+        tell("the cluster was paused and goes on")
     of = f" --name {name}" if name else ""
-    print(f"the cluster runs already (pid {pid}); `knarr status{of}` shows it, `knarr down{of}` stops it")
+    tell(f"the cluster runs already (pid {pid}); `knarr status{of}` shows it, `knarr down{of}` stops it")
     if name and files.state.exists():
-        _enter_context(files, name)
+        _enter_context(files, name, tell)
     return 0
 
 
-def _enter_context(files: Files, name: str) -> None:
+def _enter_context(files: Files, name: str, tell: Tell) -> None:
     """kubectl asks this cluster from now on. Where that cannot be written, the cluster runs all the same."""
     from services.command.named import contexts
 
     try:
         path = contexts.add(name, files.kubeconfig)
-        print(f"  the current context of {path} is {contexts.context_of(name)}")
+        tell(f"  the current context of {path} is {contexts.context_of(name)}")
     except (CommandError, OSError) as error:
         print(f"warning: {error}", file=sys.stderr)
-        print(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
+        tell(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
 
 
 def _check(settings: ClusterSettings) -> None:
@@ -107,18 +132,18 @@ def _run(settings: ClusterSettings) -> int:
     return run(settings, Progress())
 
 
-def _start(settings: ClusterSettings, name: str, lock: int) -> int:
+def _start(settings: ClusterSettings, name: str, lock: int, tell: Tell) -> int:
     from services.standalone import process
 
     files = settings.files
     try:
         with interruptible(), Working("starting the cluster"):
             timeout = process.start_timeout(settings.nodes)
-            facts = process.start(files, options_of(settings), _tell_step, lock, timeout)
+            facts = process.start(files, options_of(settings), partial(_tell_step, tell), lock, timeout)
             with undisturbed():
-                print(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
+                tell(f"node {facts['node']} is ready after {facts['seconds']:.2f} s: {facts['server']}")
                 if name:
-                    _enter_context(files, name)
+                    _enter_context(files, name, tell)
     except KeyboardInterrupt:
         with undisturbed():
             print("interrupted: stopping the cluster again", file=sys.stderr)
@@ -127,12 +152,13 @@ def _start(settings: ClusterSettings, name: str, lock: int) -> int:
             remove(settings)
         raise
     if not name:
-        print(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
+        tell(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
     return 0
 
 
-def _tell_step(step: str, seconds: float) -> None:
-    print(f"  {seconds:5.2f} s  {step}", flush=True)
+def _tell_step(tell: Tell, step: str, seconds: float) -> None:
+    tell(f"  {seconds:5.2f} s  {step}")
+    sys.stdout.flush()
 
 
 def _shown(path: Path) -> str:
