@@ -15,6 +15,7 @@ from services.command.commands.addon import addon_group
 from services.command.commands.audit import audit
 from services.command.commands.auth import auth
 from services.command.commands.backup import backup, restore
+from services.command.commands.boot import boot_group
 from services.command.commands.certs import certs
 from services.command.commands.clusters import delete, list_clusters, pause, resume, switch
 from services.command.commands.completion import COMPLETE, completion
@@ -45,6 +46,7 @@ COMMANDS: list[click.Command] = [
     switch,
     pause,
     resume,
+    boot_group,
     delete,
     status,
     node_group,

@@ -332,6 +332,7 @@ COMMANDS = {
     "down",
     "list",
     "switch",
+    "boot",
     "pause",
     "resume",
     "delete",

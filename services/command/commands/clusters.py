@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from services.command.group import Command
 from services.command.named import place
 from services.command.options import cluster_name, data_dir, output_option
 from services.command.output import deliver
+from services.standalone.hollow import HOLLOW
 from services.standalone.settings import MEMORY, ClusterSettings
 from services.standalone.signals import undisturbed
 
@@ -38,10 +40,16 @@ def list_clusters(output: str) -> int:
 @cluster_name(required=True)
 def delete(data_dir: Path) -> int:
     """stop a named cluster and remove all of it, its state included"""
+    from services.command import boot
     from services.command.named.making import discard
 
     take_down(data_dir)
     with undisturbed():
+        try:
+            boot.disable(ClusterSettings.salvaged(data_dir)[0])
+        except (CommandError, OSError) as error:
+            # What it would start is not there any more, and it looks for that first.
+            print(f"warning: {error}", file=sys.stderr)
         discard(data_dir)
     print(f"removed {data_dir}")
     return 0
@@ -74,7 +82,7 @@ def pause(data_dir: Path) -> int:
     with undisturbed():
         count = freezing.pause(settings)
     etcd = ["etcd"] if settings.store != MEMORY else []
-    containers = [f"{count} containers"] if settings.runtime == "docker" else []
+    containers = [f"{count} containers"] if settings.runtime != HOLLOW else []
     print("frozen: " + ", ".join(["the cluster's process", *etcd, *containers]))
     return 0
 
