@@ -13,6 +13,8 @@ import uvloop
 from knarr.service import collector, logs
 from knarr.service.command import until_signalled
 from knarr.service.errors import CommandError
+from services.kubelet.cgroups.freezer import Freezer
+from services.kubelet.cgroups.names import root_of
 from services.standalone import process
 from services.standalone.cluster import Cluster
 from services.standalone.etcd_process import EtcdProcess
@@ -31,6 +33,9 @@ def run(settings: ClusterSettings, etcd: EtcdProcess | None, progress: Progress,
     # A cluster that was killed has left its own there.
     files.state.unlink(missing_ok=True)
     process.write_pid(files)
+    # One that was killed while it was paused has left its containers so.
+    with suppress(OSError):
+        Freezer(root_of(files.cluster_id(), settings.node)).thaw()
     # Start-up makes many objects that stay; collecting over them again and again is waste.
     gc.disable()
     collector.spare_loaded()

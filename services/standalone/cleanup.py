@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from knarr.service.errors import CommandError
+from services.kubelet.cgroups.freezer import Freezer
 from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.cgroups.names import CGROUPFS, root_of
 from services.kubelet.node.mounts import mounts_below, unmount_all
@@ -30,6 +31,9 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
     if not files.identity.exists():
         return
     failures: list[str] = []
+    # What is frozen, by a pause whose cluster was killed meanwhile, cannot be removed.
+    with suppress(OSError):
+        Freezer(root_of(files.cluster_id(), settings.node)).thaw()
     # A hollow cluster has none, unless it was another before; of an engine that is not there, it needs no word.
     told = list(_remove_containers(files.cluster_id(), failures))
     yield from told if settings.runtime == "docker" else ()

@@ -1,7 +1,8 @@
 """A cluster that is paused: it takes no processor's time, and goes on where it was.
 
-Its process and etcd are stopped (SIGSTOP), then its containers are frozen by the engine; memory, ports and addresses stay taken. Whoever
-asks it meanwhile waits. Time goes on: leases are renewed and what was due is done when it goes on, as after a machine has slept.
+Its process and etcd are stopped (SIGSTOP), then its containers are frozen, all at once by the control group that they have in common; one
+that is elsewhere, because the kubelet could make none, by the engine. Memory, ports and addresses stay taken. Whoever asks it meanwhile
+waits. Time goes on: leases are renewed and what was due is done when it goes on, as after a machine has slept.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import asyncio
 import json
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from knarr.service.errors import CommandError
+from services.kubelet.cgroups.freezer import Freezer
+from services.kubelet.cgroups.names import root_of
 from services.kubelet.runtime.catalog import engine_url
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineNotFound, quoted
 from services.kubelet.runtime.labels import CLUSTER
 from services.kubelet.runtime.port import RuntimeFailure
 from services.standalone import process
+from services.standalone.hollow import HOLLOW
 from services.standalone.settings import ClusterSettings
 
 ANSWER_SECONDS = 30.0
@@ -35,19 +40,15 @@ def pause(settings: ClusterSettings) -> int:
     running = process.find(settings.files)
     if running is None:
         raise CommandError(f"no cluster runs from {settings.files.root}; there is nothing to pause")
-    if settings.runtime == "containerd":
-        raise CommandError(
-            "containerd has no call by which a pod's containers are frozen; `knarr down` stops the cluster and keeps its state"
-        )
     if not settings.files.state.exists():
         raise CommandError(f"the cluster in {settings.files.root} is still starting; pause it when it runs")
     # The kubelet first: it would take frozen containers for such that hang, and restart them.
     for pid in (running.pid, *_children(running.pid)):
         _signal(pid, signal.SIGSTOP)
-    if settings.runtime != "docker":
+    if settings.runtime == HOLLOW:
         return 0
     try:
-        return _containers(settings.files.cluster_id(), "pause", "running")
+        return _freeze(settings)
     except CommandError:
         resume(settings)
         raise
@@ -59,12 +60,49 @@ def resume(settings: ClusterSettings) -> bool:
     if running is None:
         return False
     try:
-        if settings.runtime == "docker":
-            _containers(settings.files.cluster_id(), "unpause", "paused")
+        thaw(settings)
     finally:
         for pid in (*_children(running.pid), running.pid):
             _signal(pid, signal.SIGCONT)
     return True
+
+
+def thaw(settings: ClusterSettings) -> None:
+    """Lets the containers go on, also those of a cluster whose process ended while it was paused. May be repeated. Raises CommandError."""
+    if settings.runtime == HOLLOW or not settings.files.known_id():
+        return
+    with _told("go on"):
+        _freezer(settings).thaw()
+    if settings.runtime == "docker":
+        _containers(settings.files.cluster_id(), "unpause", "paused")
+
+
+def _freeze(settings: ClusterSettings) -> int:
+    """How many containers stand now."""
+    freezer = _freezer(settings)
+    with _told("freeze"):
+        freezer.freeze()
+        frozen = list(freezer.groups())
+    if settings.runtime == "docker":
+        return _containers(settings.files.cluster_id(), "pause", "running", frozen)
+    if not frozen:
+        raise CommandError(
+            "the pods' control groups are not to be seen here, and containerd has no call by which containers are frozen; `knarr down`"
+            " stops the cluster and keeps its state"
+        )
+    return len(frozen)
+
+
+def _freezer(settings: ClusterSettings) -> Freezer:
+    return Freezer(root_of(settings.files.cluster_id(), settings.node))
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(f"the containers do not {what}: {error}") from error
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -89,19 +127,22 @@ def _fields(pid: int) -> list[str]:
         return []
 
 
-def _containers(cluster_id: str, action: str, status: str) -> int:
+def _containers(cluster_id: str, action: str, status: str, done: Collection[str] = ()) -> int:
+    """How many containers there are of that status. Those in groups that are ``done``, which bear their ids, are left alone."""
     try:
-        return asyncio.run(_act(cluster_id, action, status))
+        return asyncio.run(_act(cluster_id, action, status, done))
     except RuntimeFailure as error:
         raise CommandError(f"the Docker engine could not {action} the containers: {error}; run this again") from error
 
 
-async def _act(cluster_id: str, action: str, status: str) -> int:
+async def _act(cluster_id: str, action: str, status: str, done: Collection[str]) -> int:
     engine = Engine(engine_url(), ANSWER_SECONDS)
     try:
         filters = json.dumps({"label": [f"{CLUSTER}={cluster_id}"], "status": [status]})
         listed = await engine.request("GET", "containers/json", params={"filters": filters}) or []
         for entry in listed:
+            if any(entry["Id"] in group for group in done):
+                continue
             # It may have ended meanwhile, or be frozen already.
             with suppress(EngineConflict, EngineNotFound):
                 await engine.request("POST", f"containers/{quoted(entry['Id'])}/{action}")

@@ -13,6 +13,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.objects.int_or_string import is_text
 from knarr.objects.pods import init_and_main_containers, is_sidecar
 from knarr.service.tasks import cancel
+from services.kubelet.container.standstill import Standstill
 from services.kubelet.pod.context import PodContext
 from services.kubelet.pod.stopping import MAXIMUM_GRACE_SECONDS
 from services.kubelet.runtime.port import (
@@ -133,10 +134,13 @@ class Prober:
             await ticks.next()
 
     async def _ask(self, kind: str, spec: core.Container, container: Container, probe: core.Probe, ip: str) -> ProbeResult | None:
-        """None where the container could not be asked: an engine that is away must not end containers that are well."""
+        """None where the container could not be asked, or had no time to answer because this process stood still: an engine that is away,
+        or a cluster that is paused, must not end containers that are well."""
         timeout = float(probe.timeout_seconds or 1)
         try:
-            return await self._runtime.check(container.id, check_of(probe.handler, spec, ip), timeout)
+            with Standstill() as standstill:
+                result = await self._runtime.check(container.id, check_of(probe.handler, spec, ip), timeout)
+            return None if standstill.happened and not result.success else result
         except (RuntimeFailure, UnknownPort) as error:
             self._event("Warning", "Unhealthy", f"{kind} probe errored and resulted in unknown state: {error}", spec.name)
             return None

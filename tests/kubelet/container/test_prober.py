@@ -132,3 +132,50 @@ async def _answers_of_two_kubelets(place: Path, *, static: bool) -> None:
         await cluster.until(lambda: condition(cluster.pod(shown), "Ready") == "False", 60)
     # A pod of the node's own begins before the API has told what was known of it.
     assert runtime.asked[static:] == [("ready", "True")] * 3
+
+
+class Late:
+    """Fails, each time after so many seconds of which the process stood still for some."""
+
+    def __init__(self, still_seconds: list[float]) -> None:
+        self._still, self.done = still_seconds, asyncio.Event()
+
+    async def check(self, container_id: str, check: Check, timeout_seconds: float) -> ProbeResult:
+        await asyncio.sleep(0.7)
+        still = self._still.pop(0)
+        if not self._still:
+            self.done.set()
+            await asyncio.Event().wait()
+        # Nothing runs meanwhile, but the clock.
+        asyncio.get_running_loop()._jumping.now += still  # type: ignore[attr-defined]
+        return ProbeResult(False, "timed out")
+
+
+@pytest.mark.parametrize(
+    ("still", "results"),
+    [
+        ([0.0, 0.0], {"failed": 2}),
+        ([9.0, 0.0], {"unknown": 1, "failed": 1}),
+        ([0.9, 9.0, 600.0], {"failed": 1, "unknown": 2}),
+    ],
+)
+def test_who_had_no_time_to_answer_has_not_failed(still: list[float], results: dict[str, int]) -> None:
+    """A cluster that is paused, or a machine that sleeps, ends no containers that are well."""
+    found: dict[str, int] = {}
+
+    async def play() -> None:
+        pod, facts, runtime = make_pod(), PodFacts(START), Late([*still, 0.0])
+        spec = pod.spec.containers[0]
+        spec.liveness_probe.CopyFrom(core.Probe(period_seconds=10, failure_threshold=9))
+        spec.liveness_probe.handler.exec.command.append("true")
+        shared = SimpleNamespace(runtime=runtime, clock=VirtualClock())
+        context = cast(PodContext, SimpleNamespace(shared=shared, facts=facts, events=SimpleNamespace(container=lambda *_: None)))
+        prober = Prober(context, lambda: None)
+        container = Container("id", spec.name, 0, RUNNING, "app:1", "", "", 0, None, started_at=START)
+        prober.follow(pod, PodObservation(PodRef("default", "web", "uid"), containers=(container,)), stopping=False)
+        await runtime.done.wait()
+        await prober.close()
+        found.update({result: count for (_, _, result), count in prober.results.items()})
+
+    run(play())
+    assert found == results
