@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -90,6 +91,87 @@ def test_fixtures_and_faults(runs: pytest.Pytester) -> None:
     assert found == {"passed": 8}, result.stdout.str()
 
 
+# Each sees what its fault does, by a client that knows nothing of it.
+FAULTS = f"""
+import http.client, json, ssl, time
+import pytest
+from kubernetes import client
+
+POD = {POD}
+
+def test_kill_node(kubectl, inject):
+    inject.kill_node()
+    inject.clock.advance(60)
+    assert "NotReady" in kubectl("get", "nodes")
+
+def test_revive_node(cluster, kubectl, inject):
+    within = cluster.faults._within
+    within.call(cluster.faults._set_dead("node", True))
+    within.advance(60)
+    assert "NotReady" in kubectl("get", "nodes")
+    inject.revive_node()
+    within.advance(20)
+    assert "NotReady" not in kubectl("get", "nodes")
+
+def test_refuse_writes(namespace, api, inject):
+    inject.refuse_writes(503, times=1)
+    core = client.CoreV1Api(api)
+    with pytest.raises(client.ApiException) as caught:
+        core.create_namespaced_pod(namespace, POD)
+    assert caught.value.status == 503
+    core.create_namespaced_pod(namespace, POD)
+
+def test_delay_api(namespace, api, inject):
+    inject.delay_api(0.5)
+    before = time.monotonic()
+    client.CoreV1Api(api).list_namespaced_pod(namespace)
+    assert time.monotonic() - before >= 0.5
+
+def watch(cluster, namespace):
+    pki = cluster.files.pki
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    server = json.loads(cluster.kubeconfig.read_bytes())["clusters"][0]["cluster"]["server"].removeprefix("https://")
+    connection = http.client.HTTPSConnection(server, context=context, timeout=3)
+    connection.request("GET", f"/api/v1/namespaces/{{namespace}}/configmaps?watch=true")
+    return connection.getresponse()
+
+def test_drop_watches(cluster, namespace, inject):
+    open_one = watch(cluster, namespace)
+    assert json.loads(open_one.readline())["object"]["metadata"]["name"] == "kube-root-ca.crt"
+    assert inject.drop_watches() >= 1
+    # It ends, and is not only silent.
+    with pytest.raises((ConnectionError, ssl.SSLError, http.client.HTTPException)):
+        if open_one.readline() == b"":
+            raise ConnectionError
+    # Others may be opened.
+    assert watch(cluster, namespace).readline()
+
+def test_clock(namespace, api, inject):
+    batch = client.BatchV1Api(api)
+    template = {{"spec": {{"restartPolicy": "Never", "containers": POD["spec"]["containers"]}}}}
+    spec = {{"schedule": "0 * * * *", "jobTemplate": {{"spec": {{"template": template}}}}}}
+    batch.create_namespaced_cron_job(namespace, {{"metadata": {{"name": "hourly"}}, "spec": spec}})
+    inject.clock.advance(3700)
+    assert len(batch.list_namespaced_job(namespace).items) >= 1
+"""
+NOTHING = """
+from knarr.pytest import faults
+
+for name in ("kill_node", "revive_node", "refuse_writes", "delay_api", "drop_watches"):
+    setattr(faults.Faults, name, lambda self, *given, **named: 1)
+faults.Time.advance = lambda self, span: None
+"""
+
+
+@pytest.mark.parametrize(("faults", "expected"), [("", {"passed": 6}), (NOTHING, {"failed": 6})], ids=["injected", "that do nothing"])
+def test_each_fault_is_seen_and_seen_to_be_missing(runs: pytest.Pytester, faults: str, expected: dict[str, int]) -> None:
+    runs.makeconftest(faults)
+    runs.makepyfile(FAULTS)
+    result, found = outcomes(runs)
+    assert found == expected, result.stdout.str()
+
+
 def test_other_libraries(runs: pytest.Pytester) -> None:
     pytest.importorskip("kr8s")
     runs.makepyfile(
@@ -114,10 +196,30 @@ def test_other_libraries(runs: pytest.Pytester) -> None:
             client = Client(config=KubeConfig.from_file(kubeconfig))
             client.create(Pod(metadata=ObjectMeta(name="web"), spec=PodSpec(containers=[Container(name="c", image="x")])))
             client.wait(Pod, "web", for_conditions=["Ready"])
+
+        def test_kubernetes_asyncio(kubeconfig, namespace):
+            import asyncio
+            from kubernetes_asyncio import client, config, watch
+
+            async def until_ready():
+                await config.load_kube_config(config_file=str(kubeconfig))
+                async with client.ApiClient() as api, watch.Watch() as watching:
+                    core = client.CoreV1Api(api)
+                    await core.create_namespaced_pod(namespace, POD)
+                    async for event in watching.stream(core.list_namespaced_pod, namespace, timeout_seconds=20):
+                        conditions = event["object"].status.conditions or []
+                        if any((one.type, one.status) == ("Ready", "True") for one in conditions):
+                            break
+                    else:
+                        raise AssertionError("it did not become ready")
+                    found = await core.patch_namespaced_pod("web", namespace, {{"metadata": {{"labels": {{"a": "b"}}}}}})
+                    assert found.metadata.labels == {{"a": "b"}}
+
+            asyncio.run(until_ready())
         """
     )
     result, found = outcomes(runs, "-W", "ignore:Kubernetes version")
-    assert found == {"passed": 2}, result.stdout.str()
+    assert found == {"passed": 3}, result.stdout.str()
 
 
 def test_the_example(runs: pytest.Pytester) -> None:
@@ -158,16 +260,17 @@ def test_each_worker_has_a_cluster_and_nothing_of_it_stays(runs: pytest.Pytester
         f"""
         import pathlib, pytest
 
-        @pytest.mark.parametrize("number", range(4))
+        @pytest.mark.parametrize("number", range(8))
         def test_one(number, cluster, namespace):
             assert cluster.files.root.is_relative_to({str(kept)!r})
             server = cluster.kubeconfig_in(namespace)
             pathlib.Path({str(tmp_path)!r}, cluster.files.root.name).write_bytes(server)
         """
     )
-    result, found = outcomes(runs, "-n", "2")
-    assert found == {"passed": 4}, result.stdout.str()
-    assert len(list(tmp_path.glob("knarr-*"))) == 2
+    result, found = outcomes(runs, "-n", "4")
+    assert found == {"passed": 8}, result.stdout.str()
+    servers = {json.loads(path.read_bytes())["clusters"][0]["cluster"]["server"] for path in tmp_path.glob("knarr-*")}
+    assert len(servers) == 4
     assert list(kept.glob("knarr-*")) == []
 
 
