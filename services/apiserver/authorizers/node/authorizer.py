@@ -4,6 +4,7 @@ own pods name, and touch only what is its own."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
@@ -34,6 +35,12 @@ VOLUMES, ATTACHMENTS, POD_CERTIFICATES, SLICES = (
 )
 
 
+@cache
+def _written_down() -> Index:
+    """The role's rules, read once: they are asked, and never changed."""
+    return Index([Rule(said) for role in roles() if role.metadata.name == ROLE for said in role.rules])
+
+
 class NodeAuthorizer:
     """Decides at once, for kubelets alone; the role is the one that is written down here, whatever became of the one in the cluster."""
 
@@ -41,7 +48,7 @@ class NodeAuthorizer:
 
     def __init__(self, cache: WatchCache, pods: PodsByNode) -> None:
         self._cache, self._pods = cache, pods
-        self._rules = Index([Rule(said) for role in roles() if role.metadata.name == ROLE for said in role.rules])
+        self._rules = _written_down()
         # What belongs to somebody, by group and plural; everything else is the same for all nodes.
         self._of: Mapping[tuple[str, str], Callable[[str, Wish, Request], str]] = {
             ("", "secrets"): self._secret,
