@@ -49,7 +49,7 @@ def _sizes() -> None:
 def _operators() -> None:
     function("_==_", (A, A), BOOL, values.equal, _equality)
     function("_!=_", (A, A), BOOL, lambda one, other: not values.equal(one, other), _equality)
-    for sort in (*ORDERED, DYN):
+    for sort in ORDERED:
         for name, holds in _RELATIONS.items():
             run = functools.partial(_related, holds)
             function(name, (sort, sort), BOOL, run, traversed(0) if sort in (STRING, BYTES) else one)

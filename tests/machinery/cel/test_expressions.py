@@ -138,6 +138,7 @@ def test_what_cannot_be_told(expression: str, words: str) -> None:
         ("other == 1", "undeclared reference to 'other'"),
         ("self.a ==", "unexpected end"),
         ("self.a === 3", "Syntax error"),
+        ("self.a > '1'", "found no matching overload for '_>_' applied to '(int, string)'"),
         ("self.a && true", "found no matching overload for '_&&_'"),
         ("self.s.all(x, true)", "expression of type 'string' cannot be range of a comprehension"),
         ("has(self)", "invalid argument to has() macro"),
