@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -20,9 +21,10 @@ from aetcd import rpc
 
 from knarr.client.channel import open_plain_channel
 from knarr.service.tasks import cancel
-from services.standalone import etcd_process
+from services.standalone import etcd_process, process
 from services.standalone.etcd_process import ASIDE, EtcdProcess
 from services.standalone.store import DATA, UNFINISHED, has_state
+from tests.support.cluster_client import ROOT
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(60)]
 
@@ -144,3 +146,25 @@ def test_what_is_in_the_way_is_told_when_it_runs(folder: Path) -> None:
 def test_a_child_whose_parent_has_ended_before_it_began_ends(parent: Callable[[], int], code: int) -> None:
     """Nobody would tell it of that any more."""
     assert subprocess.run([sys.executable, "-c", ""], check=False, preexec_fn=partial(etcd_process.die_with, parent())).returncode == code
+
+
+# Starts a child that dies with it, stops that and ends without a word to it.
+PARENT = """
+import os, signal, subprocess
+from functools import partial
+from services.standalone.etcd_process import die_with
+child = subprocess.Popen(["sleep", "100"], preexec_fn=partial(die_with, os.getpid()))
+os.kill(child.pid, signal.SIGSTOP)
+os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+print(child.pid, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_child_that_is_stopped_ends_with_its_parent_too() -> None:
+    """It would hold the store of a cluster that was killed while it was paused."""
+    ended = subprocess.run([sys.executable, "-c", PARENT], check=True, capture_output=True, text=True, cwd=ROOT)
+    child, deadline = int(ended.stdout), time.monotonic() + 20
+    while process.start_time(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
