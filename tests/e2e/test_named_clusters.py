@@ -50,6 +50,12 @@ class Person:
         assert running.returncode == 0, told
         return told
 
+    def facts(self, *arguments: str) -> Any:
+        """What a command tells programs; people are told beside it."""
+        command = [str(BIN / "knarr"), *arguments, "-o", "json"]
+        done = subprocess.run(command, capture_output=True, check=True, timeout=120, cwd=ROOT, env=self.environment)
+        return json.loads(done.stdout)
+
     def listed(self) -> dict[str, Any]:
         return {one["name"]: one for one in json.loads(self.knarr("list", "-o", "json"))}
 
@@ -117,6 +123,10 @@ def comes_back(person: Person, server: str) -> None:
     assert "knarr-a" not in person.kubeconfig.read_text()
     assert "is ready after" in person.knarr("up", "--name", "a")
     assert person.listed()["a"]["server"] == server
+    # Of one that runs already programs hear the same.
+    told = person.facts("up", "--name", "a")
+    assert (told["state"], told["server"], told["context"]) == ("running", server, "knarr-a")
+    assert all(one["serving"] for one in told["components"])
     assert "of-a" in person.kubectl("get", "namespaces", "-o", "name")
 
 
