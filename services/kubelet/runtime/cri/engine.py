@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import grpc
@@ -105,11 +105,20 @@ class Engine:
         await self.stream_content(iter([request]), lease)
 
     async def stream_content(self, requests: Iterable[Any], lease: str, timeout_seconds: float | None = None) -> None:
-        """The same in as many messages as it takes; the engine takes none beyond 16 MB."""
+        """The same in as many messages as it takes; the engine takes none beyond 16 MB.
+
+        It answers each of them. One that is sent before the answer to the one before might still be under way when the engine says that it
+        has the blob already, and gRPC would tell of that message instead.
+        """
         stub = content_pb2_grpc.ContentStub(self._open())
-        call = stub.Write(_sent(requests), timeout=timeout_seconds or self._timeout_seconds, metadata=_own(lease))
+        call = stub.Write(timeout=timeout_seconds or self._timeout_seconds, metadata=_own(lease))
         try:
-            async for _ in call:
+            for request in requests:
+                await call.write(request)
+                if await call.read() is grpc.aio.EOF:
+                    break
+            await call.done_writing()
+            while await call.read() is not grpc.aio.EOF:
                 pass
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
@@ -144,12 +153,6 @@ class Engine:
         if error.code() in UNREACHED:
             return RuntimeUnavailable(f"the container runtime at {self.endpoint} does not answer: {words}")
         return KINDS.get(error.code(), EngineError)(words)
-
-
-async def _sent(requests: Iterable[Any]) -> AsyncIterator[Any]:
-    """One after the other, as the engine takes them: gRPC reads what is no coroutine in one go."""
-    for request in requests:
-        yield request
 
 
 def _own(lease: str = "") -> Metadata:
