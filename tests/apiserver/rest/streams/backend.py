@@ -75,7 +75,8 @@ class Backend:
 @asynccontextmanager
 async def running_backend(context: ssl.SSLContext | None = None) -> AsyncIterator[Backend]:
     backend = Backend()
-    runner = web.ServerRunner(web.Server(backend.answer))  # type: ignore[arg-type]
+    # It waits for no rest of a body that it answered before, which the test does not send.
+    runner = web.ServerRunner(web.Server(backend.answer, lingering_time=0.0))  # type: ignore[arg-type]
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
