@@ -44,8 +44,9 @@ class Report:
         return "\n  ".join([*lines, *self.history.faults] if self.violations else lines)
 
 
-async def run(seed: int, seconds: float, folder: Path, shape: str = "pair") -> Report:
-    """Lets clients work and faults happen for so long, heals everything, and judges what was."""
+async def run(seed: int, seconds: float, folder: Path, shape: str = "pair", least: int = 0) -> Report:
+    """Lets clients work and faults happen for so long, heals everything, and judges what was. Where the machine was too busy for ``least``
+    operations, clients go on until there are so many, but not for ever."""
     source, history = random.Random(seed), History()
     async with running_cluster(folder, history, source, SHAPES[shape]) as cluster:
         clients = [Client(f"c{number}", cluster, random.Random(source.random())) for number in range(CLIENTS)]
@@ -55,6 +56,7 @@ async def run(seed: int, seconds: float, folder: Path, shape: str = "pair") -> R
         try:
             await Faults(cluster, random.Random(source.random())).run(seconds, restore=source.random() < 0.5 and SHAPES[shape].restore)
             await cluster.leaders.leave_alone()
+            await _worked(history, least)
             await cluster.hold_still()
             cluster.open.set()
             for task in working:
@@ -67,6 +69,13 @@ async def run(seed: int, seconds: float, folder: Path, shape: str = "pair") -> R
         broken = [f"a client ended: {error!r}" for error in ended if isinstance(error, Exception)]
         await cluster.recorded()
     return Report(f"{seed} ({shape})", history, [*found, *broken, *violations(history)])
+
+
+async def _worked(history: History, least: int) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CONVERGE_SECONDS):
+            while len(history.operations) < least:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
 
 async def _converged(cluster: Cluster, watchers: list[Watcher]) -> list[str]:
