@@ -18,6 +18,7 @@ DATAPATH_SUFFIXES = ("", "-connections", "-throughput", "-latency", "-memory")
 # What measures what: several names may come from one run.
 MEASUREMENTS = {
     "bench.workloads:up_ready": ["up-ready"],
+    "bench.in_process:starts": ["inprocess-memory", "inprocess-whole", "inprocess-etcd"],
     "bench.workloads:deploy_heal_memory": ["deploy-20", "heal-pod", "memory"],
     "bench.memory:memory_pods": ["memory-pods"],
     "bench.memory:memory_after": ["memory-after"],

@@ -24,7 +24,7 @@ from services.standalone.settings import ClusterSettings, Ports
 # Chosen by the system, so that clusters do not meet.
 FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
 # What only containers would use.
-UNUSED = frozenset({"proxy", "dns"})
+UNUSED = frozenset({"proxy", "dns", "gateway"})
 # A pod is refused in a namespace without its ServiceAccount, which a controller makes.
 ACCOUNT_SECONDS, POLL_SECONDS = 10.0, 0.005
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 PRIVATE = 0o600
 PUBLIC = 0o644
 # The ending of a file that is not in its place yet, in random bytes.
 MARK_BYTES = 4
+# Whether files are to be there after a power cut: not those of a cluster that ends with its process.
+on_disk: ContextVar[bool] = ContextVar("on_disk", default=True)
 
 
 def write_whole(path: Path, data: bytes, *, mode: int) -> None:
@@ -33,7 +36,8 @@ def write_whole(path: Path, data: bytes, *, mode: int) -> None:
                     os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if on_disk.get():
+                os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)

@@ -13,8 +13,11 @@ import uvloop
 from knarr.service import collector, logs
 from knarr.service.command import until_signalled
 from knarr.service.errors import CommandError
+from services.dns.component import Dns
+from services.gateway.component import Gateway
 from services.kubelet.cgroups.freezer import Freezer
 from services.kubelet.cgroups.names import root_of
+from services.proxy.component import Proxy
 from services.standalone import process
 from services.standalone.cluster import Cluster
 from services.standalone.etcd_process import EtcdProcess
@@ -22,6 +25,9 @@ from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
 
 log = logging.getLogger(__name__)
+
+# Loaded while etcd gets ready, and not when they are made; a cluster for tests does without them.
+LOADED = (Dns, Gateway, Proxy)
 
 
 def run(settings: ClusterSettings, etcd: EtcdProcess | None, progress: Progress, log_file: Path | None = None) -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.service.errors import CommandError
+from knarr.service.files import on_disk
 from knarr.service.logs import TextFormatter
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.progress import Progress
@@ -99,6 +100,7 @@ class InProcess:
         os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client")
         began = time.monotonic()
         from services.standalone.cluster import Cluster
+        from services.standalone.every_start import LOADED  # noqa: F401
 
         loaded = time.monotonic()
         settings = self._settings
@@ -166,6 +168,7 @@ class InProcess:
 
     async def _work(self) -> None:
         self._task = asyncio.current_task()
+        on_disk.set(self._settings.store != MEMORY)
         # It may have been stopped before it began.
         if not self._ends:
             await self.cluster.run()

@@ -17,16 +17,14 @@ from services.cloud.providers.local.settings import LocalSettings
 from services.cloud.settings import CloudSettings
 from services.controller.component import ControllerManager
 from services.controller.settings import ControllerSettings, Signing
-from services.dns.component import Dns
 from services.dns.settings import DnsSettings
-from services.gateway.component import Gateway
 from services.gateway.settings import GatewaySettings
 from services.kubelet.component import Kubelet
 from services.kubelet.node.registry_logins import node_config
 from services.kubelet.parts.port import NO_PARTS, NodeParts
 from services.kubelet.runtime.catalog import make_runtime
 from services.kubelet.settings import KubeletSettings
-from services.proxy.component import Proxy
+from services.proxy.settings import ProxySettings
 from services.scheduler.component import Scheduler
 from services.scheduler.settings import SchedulerSettings
 from services.standalone.datapath import datapath_settings
@@ -72,9 +70,9 @@ def workers(
         "scheduler": lambda: Scheduler(client("system:kube-scheduler"), scheduler, clock=clock),
         "controller": lambda: ControllerManager(client("system:kube-controller-manager"), controller, clock=clock),
         "cloud": lambda: CloudControllerManager(client("system:cloud-controller-manager"), cloud, clock=clock),
-        "dns": lambda: Dns(client("system:kube-dns"), dns, clock),
-        "gateway": lambda: Gateway(client("system:knarr-gateway"), gateway, clock),
-        "proxy": lambda: Proxy(client("system:kube-proxy"), proxy),
+        "dns": lambda: _made_dns(client("system:kube-dns"), dns, clock),
+        "gateway": lambda: _made_gateway(client("system:knarr-gateway"), gateway, clock),
+        "proxy": lambda: _made_proxy(client("system:kube-proxy"), proxy),
         "kubelet": lambda: Kubelet(
             client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet), clock=clock, parts=parts()
         ),
@@ -99,6 +97,27 @@ def _scheduler(settings: ClusterSettings) -> SchedulerSettings:
 
     # One process is one scheduler: there is nobody to be elected among.
     return settings_of(read_scheduler_configuration(file))
+
+
+# A cluster for tests does without these, and so does not load them.
+
+
+def _made_dns(client: Client, settings: DnsSettings, clock: Clock) -> Component:
+    from services.dns.component import Dns
+
+    return Dns(client, settings, clock)
+
+
+def _made_gateway(client: Client, settings: GatewaySettings, clock: Clock) -> Component:
+    from services.gateway.component import Gateway
+
+    return Gateway(client, settings, clock)
+
+
+def _made_proxy(client: Client, settings: ProxySettings) -> Component:
+    from services.proxy.component import Proxy
+
+    return Proxy(client, settings)
 
 
 def _dns(settings: ClusterSettings, address: str, cluster_ip: str) -> DnsSettings:

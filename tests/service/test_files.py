@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from knarr.service.files import PRIVATE, PUBLIC, sweep, write_whole
+from knarr.service.files import PRIVATE, PUBLIC, on_disk, sweep, write_whole
 
 
 def mode(path: Path) -> int:
@@ -78,3 +78,16 @@ def test_what_a_killed_write_left_is_swept_away(tmp_path: Path, monkeypatch: pyt
     sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"token", ".hidden", ".profile.bak", ".0123abcd"}
     assert (tmp_path / "token").read_bytes() == b"x"
+
+
+def test_what_ends_with_its_process_need_not_be_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brought: list[int] = []
+    monkeypatch.setattr("os.fsync", brought.append)
+    before = on_disk.set(False)
+    try:
+        write_whole(tmp_path / "a", b"1", mode=PRIVATE)
+    finally:
+        on_disk.reset(before)
+    assert ((tmp_path / "a").read_bytes(), brought) == (b"1", [])
+    write_whole(tmp_path / "a", b"2", mode=PRIVATE)
+    assert len(brought) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from services.standalone.backup.backup import backup
 from services.standalone.in_process import InProcess
 from services.standalone.settings import MEMORY, ClusterSettings, Ports
 from services.standalone.store import INSTALL_HINT
+from tests.support.cluster_client import ROOT
 
 FREE = Ports(*(0 for _ in Ports.__dataclass_fields__))
 
@@ -31,7 +34,7 @@ def settings_in(folder: Path, **chosen: object) -> ClusterSettings:
 
 @pytest.fixture
 def within(tmp_path: Path) -> Iterator[InProcess]:
-    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns"}))
+    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns", "gateway"}))
     made.start()
     yield made
     made.stop()
@@ -43,6 +46,32 @@ def client_of(within: InProcess) -> Client:
 
 def ready(within: InProcess) -> bool:
     return is_true(within.call(client_of(within).get(core.Node, "node")).status, "Ready")
+
+
+LOADED_BY_A_START = """
+import dataclasses, pathlib, sys, tempfile
+from services.standalone.in_process import InProcess
+from services.standalone.settings import ClusterSettings, Ports
+
+ports = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
+with tempfile.TemporaryDirectory() as folder:
+    settings = ClusterSettings(
+        data_dir=pathlib.Path(folder, "k"), store="memory", runtime="hollow", datapath="userspace", ports=ports, audit_log_path="none"
+    )
+    within = InProcess(settings, without=frozenset({"proxy", "dns", "gateway"}))
+    run = within._thread._target
+    before = set()
+    within._thread._target = lambda: (before.update(sys.modules), run())
+    within.start()
+    print(*sorted(sys.modules.keys() - before))
+    within.stop()
+"""
+
+
+def test_what_a_start_loads_is_told_as_loading() -> None:
+    """A start of a cluster for tests is measured from then on."""
+    done = subprocess.run([sys.executable, "-c", LOADED_BY_A_START], capture_output=True, text=True, check=True, cwd=ROOT, timeout=100)
+    assert done.stdout.split() == []
 
 
 def test_a_node_that_dies_is_missed_in_its_time_and_welcomed_when_it_comes_back(within: InProcess) -> None:
@@ -80,7 +109,7 @@ def test_time_does_not_go_back(within: InProcess) -> None:
 
 def test_nothing_of_it_is_left_when_it_has_stopped(tmp_path: Path) -> None:
     before = set(threading.enumerate())
-    within = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns"}))
+    within = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns", "gateway"}))
     within.start()
     within.stop()
     within.stop()
@@ -91,7 +120,7 @@ def test_each_has_a_log_of_its_own_while_it_runs(tmp_path: Path) -> None:
     loggers = [logging.getLogger(name) for name in ("knarr", "services")]
     before = [(list(logger.handlers), logger.propagate) for logger in loggers]
     for name in ("one", "two"):
-        made = InProcess(settings_in(tmp_path / name), without=frozenset({"proxy", "dns"}))
+        made = InProcess(settings_in(tmp_path / name), without=frozenset({"proxy", "dns", "gateway"}))
         made.start()
         logging.getLogger("services.test").warning("said of %s", name)
         made.stop()
@@ -102,7 +131,7 @@ def test_each_has_a_log_of_its_own_while_it_runs(tmp_path: Path) -> None:
 
 
 def test_who_is_interrupted_while_it_starts_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns"}))
+    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns", "gateway"}))
 
     wait = made._ready.wait
 
@@ -117,7 +146,7 @@ def test_who_is_interrupted_while_it_starts_leaves_none(tmp_path: Path, monkeypa
 
 
 def test_one_that_is_stopped_before_it_began_ends(tmp_path: Path) -> None:
-    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns"}))
+    made = InProcess(settings_in(tmp_path), without=frozenset({"proxy", "dns", "gateway"}))
     made._end()
     with pytest.raises(CommandError, match="did not become ready"):
         made.start()
