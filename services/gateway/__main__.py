@@ -52,6 +52,7 @@ def main() -> int:
         metavar="DIR",
         help="where its files lie, unless it is root (default: %(default)s)",
     )
+    parser.add_argument("--gateway-api", action="store_true", help="make the kinds of Gateway API, with a class, where they are not there")
     arguments = parser.parse_args()
     settings = GatewaySettings(
         folder=arguments.data_dir,
@@ -59,6 +60,7 @@ def main() -> int:
         http_port=arguments.http_port,
         https_port=arguments.https_port,
         status_address=arguments.status_address,
+        gateway_api=arguments.gateway_api,
         threads=arguments.threads,
         connections=arguments.connections,
     )

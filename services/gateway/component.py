@@ -59,6 +59,7 @@ class Gateway(Component):
                 "follower": own.follower.run(),
                 "executor": own.executor.run(),
                 "reporter": own.reporter.run(),
+                "gateway-reporter": own.gateway_reporter.run(),
                 "events": own.recorder.run(),
                 "class": self._keep_class(),
             },

@@ -8,6 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Mapping
+from enum import Enum
 
 from knarr.client.backoff import Backoff
 from services.gateway import metrics
@@ -22,6 +23,14 @@ SWEEP_SECONDS = 5.0
 AGAIN = Backoff(first_seconds=0.2, limit_seconds=10.0)
 # How a changed port is looked at again that was in use.
 PORT_SECONDS = 3.0
+
+
+class Kind(Enum):
+    """Of a port: HTTP, HTTP over TLS that ends here, or TLS that is passed on."""
+
+    PLAIN = "plain"
+    TLS = "tls"
+    PASSED = "passed"
 
 
 class Executor:
@@ -40,7 +49,7 @@ class Executor:
         self.last_change_seconds = 0.0
         self.reloads = 0
         self._open: set[tuple[str, int]] = set()
-        self._wanted: dict[int, bool] = {}
+        self._wanted: dict[int, Kind] = {}
         self._again = asyncio.Event()
         self._failures = 0
         self._lock = asyncio.Lock()
@@ -51,15 +60,15 @@ class Executor:
         return not self.problem
 
     @property
-    def listeners(self) -> dict[int, tuple[bool, list[tuple[str, int]]]]:
-        """The wanted ports: whether with TLS, and where."""
+    def listeners(self) -> dict[int, tuple[Kind, list[tuple[str, int]]]]:
+        """The wanted ports: of which kind, and where."""
         return {
-            port: (tls, [(address, self._settings.listens(port)) for address in self._settings.addresses])
-            for port, tls in self._wanted.items()
+            port: (kind, [(address, self._settings.listens(port)) for address in self._settings.addresses])
+            for port, kind in self._wanted.items()
         }
 
-    def ports(self, wanted: Mapping[int, bool]) -> None:
-        """Which ports are to be served, and whether with TLS."""
+    def ports(self, wanted: Mapping[int, Kind]) -> None:
+        """Which ports are to be served."""
         self._wanted = dict(wanted)
 
     async def apply(self, since: float | None = None) -> bool:
@@ -113,13 +122,13 @@ class Executor:
     def _binds(self) -> list[Bind]:
         """What can be opened of the wanted ports."""
         binds, closed, opened = [], {}, set()
-        for port, (tls, places) in sorted(self.listeners.items()):
+        for port, (kind, places) in sorted(self.listeners.items()):
             problems = [problem for place in places if place not in self._open and (problem := _cannot_open(*place))]
             if problems:
                 closed[port] = problems[0]
                 continue
             opened.update(places)
-            binds.append(Bind(port, tuple(places), tls))
+            binds.append(Bind(port, tuple(places), kind is Kind.TLS, kind is Kind.PASSED))
         self._open = opened
         if closed != self.closed:
             for port, why in closed.items():

@@ -38,8 +38,6 @@ def _words(action: Action) -> Iterator[str]:
         yield f"{part}{share.target}" if share.target is not None else f"{part}nobody: answered {share.status}"
     if action.rewrite is not None:
         yield from _rewrite_words(action.rewrite)
-    for target in action.mirrors:
-        yield f"a copy to {target}"
     if options.cookie:
         yield f"a client stays with its pod by the cookie {options.cookie}"
     elif options.affinity_seconds:

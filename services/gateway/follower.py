@@ -23,7 +23,8 @@ from knarr.client.index import Index
 from knarr.client.informer import Informer
 from knarr.objects.keys import key_of
 from knarr.objects.labels import SERVICE_NAME
-from services.gateway.executor import Executor
+from services.gateway.executor import Executor, Kind
+from services.gateway.gateway_api import GatewayApi
 from services.gateway.haproxy.certificates import Certificate
 from services.gateway.haproxy.words import BadWord, host
 from services.gateway.names import Names
@@ -32,6 +33,10 @@ from services.gateway.routing.table import Origin, Route
 from services.gateway.secrets import Secrets
 from services.gateway.settings import HTTP_PORT, HTTPS_PORT, GatewaySettings
 from services.gateway.sources import backends
+from services.gateway.sources.gateway_api.listeners import HTTP as HTTP_LISTENER
+from services.gateway.sources.gateway_api.listeners import HTTPS as HTTPS_LISTENER
+from services.gateway.sources.gateway_api.listeners import TLS as TLS_LISTENER
+from services.gateway.sources.gateway_api.objects import GATEWAY, ROUTES, Facts
 from services.gateway.sources.ingress import Compiled, Keypair, compile_ingress
 from services.gateway.sources.keypairs import BadKeypair, own_pem, pem_of
 
@@ -45,6 +50,7 @@ DELAY_PER_WORK = 2.0
 # How many objects are compiled before others get a turn.
 TURN = 50
 SOURCE_SELF = "the gateway's own"
+PROTOCOLS = {HTTP_LISTENER: Kind.PLAIN, HTTPS_LISTENER: Kind.TLS, TLS_LISTENER: Kind.PASSED}
 
 Name = tuple[str, str]
 
@@ -78,6 +84,8 @@ class Follower:
         self.slices = Informer(client, discovery.EndpointSlice)
         self.slices.add_index(BY_SERVICE)
         self.secrets = Secrets(client, self._secret_changed)
+        facts = Facts(services=lambda namespace, name: self.services.store.get(namespace, name), secrets=self.secrets.get)
+        self.gateway_api = GatewayApi(client, self.touch, facts, define=settings.gateway_api)
         self.names = Names(settings.resolve_seconds, self._name_changed)
         self.served: dict[Origin, Served] = {}
         self._by_service: defaultdict[Name, set[Origin]] = defaultdict(set)
@@ -98,6 +106,7 @@ class Follower:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self.classes.run(), name="gateway/classes")
+            group.create_task(self.gateway_api.run(), name="gateway/gateway-api")
             group.create_task(self.ingresses.run(), name="gateway/ingresses")
             await self.classes.wait_synced()
             await self.ingresses.wait_synced()
@@ -197,7 +206,7 @@ class Follower:
         """Follows Services and endpoints from the first object that is served."""
         if self._group is None or self.services.synced:
             return
-        if not any(self._is_ours(ingress) for ingress in self.ingresses.store.list()):
+        if not self.gateway_api.serves and not any(self._is_ours(ingress) for ingress in self.ingresses.store.list()):
             return
         self._group.create_task(self.services.run(), name="gateway/services")
         self._group.create_task(self.slices.run(), name="gateway/slices")
@@ -208,12 +217,48 @@ class Follower:
         self.slices.on_change(self._slice_changed)
 
     async def _look(self, origins: Iterable[Origin]) -> None:
+        origins = set(origins)
+        if any(origin.kind == GATEWAY for origin in origins):
+            # Whoever has a route may be attached otherwise by now.
+            origins.update(self.gateway_api.origins())
+            self._look_at_gateways(origins)
         for number, origin in enumerate(sorted(origins), start=1):
             self._look_at(origin)
             if number % TURN == 0:
                 await asyncio.sleep(0)
 
+    def _look_at_gateways(self, origins: set[Origin]) -> None:
+        self.gateway_api.look_at_gateways(self._executor.closed)
+        for origin in [each for each in origins if each.kind == GATEWAY]:
+            self._forget(origin)
+            listeners = self.gateway_api.listeners.get(origin)
+            if listeners is None:
+                self.served.pop(origin, None)
+                continue
+            compiled = Compiled(secrets=[name for each in listeners for name in each.secrets])
+            self.served[origin] = Served(compiled)
+            for secret in compiled.secrets:
+                self._by_secret[secret].add(origin)
+
+    def _look_at_route(self, origin: Origin) -> None:
+        self._forget(origin)
+        told = self.gateway_api.compile(origin)
+        if told is None:
+            self._executor.program.put(origin, ())
+            self.served.pop(origin, None)
+            return
+        routes = [replace(route, action=self._finished(route.action)) for route in told.routes]
+        self.served[origin] = Served(Compiled(routes=routes), told.services)
+        for service in told.services:
+            self._by_service[service].add(origin)
+        self._executor.program.put(origin, routes)
+
     def _look_at(self, origin: Origin) -> None:
+        if origin.kind == GATEWAY:
+            return
+        if origin.kind in ROUTES:
+            self._look_at_route(origin)
+            return
         self._forget(origin)
         ingress = self.ingresses.store.get(origin.namespace, origin.name)
         if ingress is None or not self._is_ours(ingress):
@@ -271,17 +316,26 @@ class Follower:
         await self.secrets.follow(wanted)
         return new
 
-    def _ports(self) -> dict[int, bool]:
-        return {HTTP_PORT: False, HTTPS_PORT: True} if self.served else {}
+    def _ports(self) -> dict[int, Kind]:
+        found = {HTTP_PORT: Kind.PLAIN, HTTPS_PORT: Kind.TLS} if any(origin.kind == "Ingress" for origin in self.served) else {}
+        for port, protocol in self.gateway_api.protocols.items():
+            found.setdefault(port, PROTOCOLS[protocol])
+        return found
 
     def _put_certificates(self) -> None:
-        if not self.served:
+        ports = [port for port, kind in self._ports().items() if kind is Kind.TLS]
+        if not ports:
             return
         self._own_pem = self._own_pem or own_pem(self._clock.now())
-        found = [Certificate(SOURCE_SELF, self._own_pem)]
+        pairs: dict[int, list[Keypair]] = {port: [] for port in ports}
         for served in self.served.values():
-            found += [made for pair in served.compiled.keypairs if (made := self._certificate(pair)) is not None]
-        self._executor.program.put_certificates(HTTPS_PORT, found)
+            pairs.setdefault(HTTPS_PORT, []).extend(served.compiled.keypairs)
+        for listeners in self.gateway_api.listeners.values():
+            for each in listeners:
+                pairs.setdefault(each.port, []).extend(each.keypairs if each.served else ())
+        for port in ports:
+            made = [found for pair in pairs[port] if (found := self._certificate(pair)) is not None]
+            self._executor.program.put_certificates(port, [Certificate(SOURCE_SELF, self._own_pem), *made])
 
     def _certificate(self, pair: Keypair) -> Certificate | None:
         secret = self.secrets.get(pair.namespace, pair.secret)
@@ -344,7 +398,7 @@ def _same(old: networking.Ingress, new: networking.Ingress) -> bool:
 
 
 def _targets(route: Route) -> list[Target]:
-    return [*(share.target for share in route.action.targets if share.target is not None), *route.action.mirrors]
+    return [share.target for share in route.action.targets if share.target is not None]
 
 
 def _name(target: Target) -> Name:

@@ -14,6 +14,7 @@ from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from services.gateway.executor import Executor
 from services.gateway.follower import Follower
+from services.gateway.gateway_reporter import GatewayReporter
 from services.gateway.reporter import IngressReporter
 from services.gateway.routing.table import Origin
 from services.gateway.settings import GatewaySettings
@@ -27,6 +28,9 @@ class Instance:
         self.executor = Executor(settings, self._look_at_all)
         self.follower = Follower(client, settings, self.executor, clock, self._settled)
         self.recorder = EventRecorder(client, "knarr-gateway", socket.gethostname(), clock=clock)
+        self.gateway_reporter = GatewayReporter(
+            client, self.follower.gateway_api, clock, lambda: self.address, lambda: self.executor.problem
+        )
         self.reporter = IngressReporter(client, self.recorder, self.follower.ingresses.store, lambda: self.address, self.problems_of)
 
     @property
@@ -52,7 +56,10 @@ class Instance:
         return [words for words in found if words]
 
     def _settled(self, origins: set[Origin]) -> None:
-        self.reporter.look(origins)
+        self.reporter.look({origin for origin in origins if origin.kind == "Ingress"})
+        self.gateway_reporter.look(origins)
 
     def _look_at_all(self) -> None:
-        self.reporter.look(set(self.follower.served))
+        """A port was opened, or cannot be."""
+        self.reporter.look({origin for origin in self.follower.served if origin.kind == "Ingress"})
+        self.follower.gateway_api.touch_all()

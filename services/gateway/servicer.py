@@ -10,6 +10,7 @@ import grpc
 
 from knarr.api.gateway.v1 import gateway_service_pb2 as messages
 from knarr.api.gateway.v1 import gateway_service_pb2_grpc as stubs
+from services.gateway.executor import Kind
 from services.gateway.explain import action_words, condition_words, result_words
 from services.gateway.haproxy.words import BadWord, host, method, path
 from services.gateway.instance import Instance
@@ -83,9 +84,12 @@ class GatewayServicer(stubs.GatewayServiceServicer):
 
     def _listeners(self) -> Iterator[messages.Listener]:
         executor = self._gateway.executor
-        for port, (tls, places) in sorted(executor.listeners.items()):
+        for port, (kind, places) in sorted(executor.listeners.items()):
             yield messages.Listener(
-                port=port, addresses=[f"{address}:{number}" for address, number in places], tls=tls, problem=executor.closed.get(port, "")
+                port=port,
+                addresses=[f"{address}:{number}" for address, number in places],
+                tls=kind is not Kind.PLAIN,
+                problem=executor.closed.get(port, ""),
             )
 
     def _route(self, route: Route) -> messages.Route:

@@ -21,6 +21,8 @@ class GatewaySettings:
     https_port: int = HTTPS_PORT
     # Told in the status of what it serves; empty: none.
     status_address: str = ""
+    # Whether the kinds of Gateway API are made where they are not there, with a class.
+    gateway_api: bool = False
     # Threads of the proxy, and the most connections of clients at once.
     threads: int = 2
     connections: int = 20_000

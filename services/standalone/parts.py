@@ -46,6 +46,7 @@ KINDS = {
     "controller": _Kind("kube-controller-manager"),
     "cloud": _Kind("cloud-controller-manager"),
     "dns": _Kind("kube-dns", NODE, "kube-dns"),
+    "gateway": _Kind("knarr-gateway", NODE, "knarr-gateway"),
     "proxy": _Kind("kube-proxy", NODE, "kube-proxy"),
 }
 

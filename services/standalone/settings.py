@@ -59,6 +59,7 @@ LATER = frozenset(
         "enable_admission_plugins",
         "encryption_provider_config",
         "gateway",
+        "gateway_api",
         "gateway_http",
         "gateway_https",
         "hollow",
@@ -196,6 +197,7 @@ class ClusterSettings:
     pod_cidr: str = chosen("10.244.0.0/24", cidr_for("pods", 29), "the part of them that is this node's", "CIDR")
     load_balancer_pool: str = chosen("10.97.0.0/24", cidr, "addresses of Services of type LoadBalancer", "CIDR")
     cluster_domain: str = chosen("cluster.local", domain, "the ending of all names in the cluster", "DOMAIN")
+    gateway_api: str = _one("off", "on", text="whether the kinds of Gateway API are made, with a class of Knarr's own")
     # The range of node ports, both ends included.
     node_ports: tuple[int, int] = (30000, 32767)
     encryption_provider_config: str = chosen(

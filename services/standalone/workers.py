@@ -145,6 +145,7 @@ def _gateway(settings: ClusterSettings, address: str) -> GatewaySettings:
         http_port=settings.ports.gateway_http,
         https_port=settings.ports.gateway_https,
         status_address="" if address == LOOPBACK else address,
+        gateway_api=settings.gateway_api == "on",
         threads=min(os.cpu_count() or 1, MOST_THREADS),
     )
 

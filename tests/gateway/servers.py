@@ -50,7 +50,7 @@ class Pod:
 
 
 @contextlib.asynccontextmanager
-async def pods(*names: str, address: str = "127.0.0.1") -> AsyncIterator[list[Pod]]:
+async def pods(*names: str, address: str = "127.0.0.1", **site_options: Any) -> AsyncIterator[list[Pod]]:
     found = []
     try:
         for name in names:
@@ -59,7 +59,7 @@ async def pods(*names: str, address: str = "127.0.0.1") -> AsyncIterator[list[Po
             app.router.add_route("*", "/{tail:.*}", pod.answer)
             pod.runner = web.AppRunner(app, shutdown_timeout=0.2)
             await pod.runner.setup()
-            site = web.TCPSite(pod.runner, address, 0)
+            site = web.TCPSite(pod.runner, address, 0, **site_options)
             await site.start()
             pod.port = pod.runner.addresses[0][1]
             found.append(pod)

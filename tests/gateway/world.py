@@ -17,6 +17,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.networking.v1 import networking_pb2 as networking
+from knarr.machinery.errors import AlreadyExists
 from services.gateway.component import Gateway
 from services.gateway.instance import Instance
 from services.gateway.settings import GatewaySettings
@@ -27,7 +28,7 @@ from tests.support.ports import free_port
 from tests.support.rights import GATEWAY
 
 WAIT_SECONDS = 15.0
-NAMESPACE = "default"
+NAMESPACE, GROUP = "default", "gateway.networking.k8s.io"
 ADDRESS = "192.0.2.80"
 
 needs_haproxy = pytest.mark.skipif(
@@ -55,9 +56,9 @@ class FakeContext:
 
 
 @contextlib.asynccontextmanager
-async def pods(*names: str) -> AsyncIterator[list[Pod]]:
+async def pods(*names: str, **options: Any) -> AsyncIterator[list[Pod]]:
     """At an address that a cluster takes for a pod's."""
-    async with servers.pods(*names, address=machine_address()) as made:
+    async with servers.pods(*names, address=machine_address(), **options) as made:
         yield made
 
 
@@ -116,6 +117,53 @@ class World:
             piece.ports.add(name="http", port=pod.port, protocol="TCP")
             piece.endpoints.add(addresses=[machine_address()]).conditions.ready = True
             await self.client.create(piece)
+
+    async def kind(self, name: str) -> Any:
+        """The class of a kind of Gateway API, once it is served."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                for resource in await self.client.resources():
+                    for version in resource.versions:
+                        if (version.group, version.kind) == (GROUP, name):
+                            return version.message
+                await asyncio.sleep(0.02)
+
+    async def put(self, kind: str, name: str, spec: dict[str, Any], namespace: str = NAMESPACE) -> None:
+        """Makes an object of Gateway API, or gives it another spec."""
+        made = (await self.kind(kind))()
+        made.metadata.name = name
+        if kind != "GatewayClass":
+            made.metadata.namespace = namespace
+        made.content = {"spec": spec}
+        try:
+            await self.client.create(made)
+        except AlreadyExists:
+            await self.client.patch(type(made), name, namespace, patch={"spec": spec})
+
+    async def remove(self, kind: str, name: str) -> None:
+        await self.client.delete(await self.kind(kind), name, NAMESPACE)
+
+    async def status(self, kind: str, name: str, namespace: str = NAMESPACE) -> dict[str, Any]:
+        found = await self.client.get(await self.kind(kind), name, "" if kind == "GatewayClass" else namespace)
+        status: dict[str, Any] = found.content.get("status") or {}
+        return status
+
+    async def reasons(self, kind: str, name: str, namespace: str = NAMESPACE) -> dict[str, str]:
+        """Of its conditions, or those of a route's only parent: the reason by the type."""
+        status = await self.status(kind, name, namespace)
+        if kind.endswith("Route"):
+            status = next(iter(status.get("parents", [])), {})
+        return {each["type"]: each["reason"] for each in status.get("conditions", [])}
+
+    async def until_reasons(self, kind: str, name: str, namespace: str = NAMESPACE, **wanted: str) -> None:
+        found: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while any(found.get(each) != reason for each, reason in wanted.items()):
+                    found = await self.reasons(kind, name, namespace)
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"{kind} {name}: {found}, not {wanted}") from None
 
     def ingress(self, name: str = "web") -> networking.Ingress:
         return next(found for found in self.api.all(networking.Ingress, NAMESPACE) if found.metadata.name == name)

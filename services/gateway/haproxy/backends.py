@@ -7,9 +7,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.gateway.haproxy.words import expression, formatted, hash_of, host, literal, network, path, plain, quoted, replacement, token
-from services.gateway.routing.actions import HTTP, HTTP2, HTTPS, HTTPS2, Action, Cors, Endpoints, Headers, Login, Redirect, Rewrite, Server
+from services.gateway.routing.actions import (
+    HTTP,
+    HTTP2,
+    HTTPS,
+    HTTPS2,
+    TCP,
+    Action,
+    Cors,
+    Endpoints,
+    Headers,
+    Login,
+    Redirect,
+    Rewrite,
+    Server,
+)
 
-PROTOCOLS = {HTTP: "", HTTP2: " proto h2", HTTPS: " ssl verify none alpn http/1.1", HTTPS2: " ssl verify none alpn h2"}
+PROTOCOLS = {HTTP: "", HTTP2: " proto h2", HTTPS: " ssl verify none alpn http/1.1", HTTPS2: " ssl verify none alpn h2", TCP: ""}
 MOST_WEIGHT = 256
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -57,6 +71,10 @@ def lines_of(action: Action) -> list[str]:
 
 def _lines(action: Action) -> Iterator[str]:
     options = action.options
+    if options.protocol == TCP:
+        yield "mode tcp"
+        yield "no option redispatch"
+        return
     if options.allowed:
         yield f"http-request deny deny_status 403 unless {{ src {' '.join(map(network, options.allowed))} }}"
     if options.cors is not None:

@@ -95,17 +95,21 @@ def _said(condition: Condition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Where a port is served. ``tls``: with certificates."""
+    """Where a port is served. ``tls``: with certificates. ``passed``: TLS goes on to backends as it comes, by the name that is
+    asked for."""
 
     port: int
     addresses: tuple[tuple[str, int], ...]
     tls: bool
+    passed: bool = False
 
 
 def frontend(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
     """``entries`` are those of all hosts of the port."""
-    name = f"f{bind.port}"
-    yield f"frontend {name}"
+    if bind.passed:
+        yield from _passing(bind, entries)
+        return
+    yield f"frontend f{bind.port}"
     for address, port in bind.addresses:
         secure = f" ssl crt-list l{bind.port}.list alpn h2,http/1.1" if bind.tls else ""
         yield f"  bind {address}:{port}{secure}"
@@ -122,6 +126,27 @@ def frontend(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
             yield from _stage(bind.port, each, {found: said for found, said in entries.items() if stage(found) == each})
     yield f"  http-request return status 404 content-type text/plain string 'no route leads from here\\n' if {NOT_YET}"
     yield "  use_backend %[var(txn.b)]"
+
+
+def _passing(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
+    """Only the name in a client's first message is read. A client that says none, or one that nobody has, is left."""
+    yield f"frontend f{bind.port}"
+    yield "  mode tcp"
+    for address, port in bind.addresses:
+        yield f"  bind {address}:{port}"
+    yield "  tcp-request inspect-delay 5s"
+    hello = "{ req.ssl_hello_type 1 }"
+    yield f"  tcp-request content set-var(txn.host) req.ssl_sni,lower if {hello}"
+    for each in (NAMED, MANY_LABELS, ANY):
+        for found in sorted((one for one in entries if stage(one) == each), key=lambda one: (-len(one.name), one.name)):
+            where = {NAMED: "-m str --", MANY_LABELS: "-m end --", ANY: "-m found"}[each]
+            name = "" if each == ANY else quoted(key_of(found).removeprefix("**"))
+            backend = next(iter(entries[found].prefix.values()))
+            yield f"  tcp-request content set-var(txn.b) str({backend}) if {NOT_YET} {hello} {{ var(txn.host) {where} {name} }}"
+    yield f"  tcp-request content reject if {hello} {NOT_YET}"
+    yield f"  tcp-request content accept if {hello}"
+    yield "  tcp-request content reject if WAIT_END"
+    yield "  use_backend %[var(txn.b)] if { var(txn.b) -m found }"
 
 
 def _stage(port: int, which: str, entries: dict[Host, Entries]) -> Iterator[str]:

@@ -154,6 +154,9 @@ class Program:
         for action in acted:
             self._release(action)
         self._stale |= before.rules != after.rules
+        # What is passed on is in the configuration itself.
+        bind = self._binds.get(host.port)
+        self._stale |= bind is not None and bind.passed and before != after
         for name, old, new in ((f"e{host.port}.map", before.exact, after.exact), (f"p{host.port}.map", before.prefix, after.prefix)):
             self._news.update({(name, key): None for key in old.keys() - new.keys()})
             self._news.update({(name, key): value for key, value in new.items() if old.get(key) != value})

@@ -80,8 +80,8 @@ class Cors:
     max_age_seconds: int = 1728000
 
 
-# How backends are spoken to.
-HTTP, HTTP2, HTTPS, HTTPS2 = "http", "h2c", "https", "h2"
+# How backends are spoken to; the last one is what a client sends, as it is.
+HTTP, HTTP2, HTTPS, HTTPS2, TCP = "http", "h2c", "https", "h2", "tcp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``redirect`` answers at once; else a request goes to one of ``targets`` by their weights, and a copy to each of ``mirrors``."""
+    """``redirect`` answers at once; else a request goes to one of ``targets`` by their weights."""
 
     targets: tuple[Weighted, ...] = ()
     redirect: Redirect | None = None
     rewrite: Rewrite | None = None
     request: Headers = Headers()
     response: Headers = Headers()
-    mirrors: tuple[Target, ...] = ()
     options: Options = Options()
 
     @property

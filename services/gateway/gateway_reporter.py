@@ -1,0 +1,185 @@
+"""What the objects of Gateway API are told in their status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from knarr.client.client import Client
+from knarr.client.clock import Clock
+from knarr.machinery.errors import Conflict, NotFound, StatusError
+from services.gateway.gateway_api import GatewayApi
+from services.gateway.routing.table import Origin
+from services.gateway.sources.gateway_api.listeners import Listener
+from services.gateway.sources.gateway_api.objects import CONTROLLER, GATEWAY, GROUP, ROUTES, Condition, Json, record, records, text
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+FEATURES = (
+    "GRPCRoute",
+    "Gateway",
+    "GatewayPort8080",
+    "HTTPRoute",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
+    "ReferenceGrant",
+    "TLSRoute",
+)
+
+
+class GatewayReporter:
+    """``look`` at some that changed; ``run`` writes. ``address`` is where Gateways are reached; ``problem`` says why nothing
+    is in force."""
+
+    def __init__(self, client: Client, api: GatewayApi, clock: Clock, address: Callable[[], str], problem: Callable[[], str]) -> None:
+        self._client, self._api, self._clock, self._address, self._problem = client, api, clock, address, problem
+        self._waiting: dict[Origin, None] = {}
+        self._news = asyncio.Event()
+
+    def look(self, origins: Iterable[Origin]) -> None:
+        """Gateways count the routes of their listeners, so they are looked at with every route."""
+        found = [origin for origin in origins if origin.kind in ROUTES]
+        gateways = list(self._api.listeners) if found else []
+        wanted = [*found, *gateways, *(origin for origin in origins if origin.kind == GATEWAY)]
+        classes = [Origin("GatewayClass", "", each.metadata.name) for each in self._api.classes()]
+        self._waiting.update(dict.fromkeys([*classes, *wanted]))
+        if self._waiting:
+            self._news.set()
+
+    async def run(self) -> None:
+        while True:
+            while self._waiting:
+                origin = next(iter(self._waiting))
+                del self._waiting[origin]
+                try:
+                    await self._report(origin)
+                except NotFound:
+                    continue
+                except Conflict:
+                    self._waiting[origin] = None
+                    await asyncio.sleep(0.05)
+                except StatusError as error:
+                    log.warning("a status could not be written", extra={"of": str(origin), "error": str(error)})
+                    self._waiting[origin] = None
+                    await asyncio.sleep(RETRY_SECONDS)
+            self._news.clear()
+            await self._news.wait()
+
+    async def _report(self, origin: Origin) -> None:
+        found = self._api.object(origin)
+        if found is None:
+            return
+        before = record(found.content, "status")
+        now = self._clock.now()
+        status: dict[str, Any] | None
+        match origin.kind:
+            case "GatewayClass":
+                status = self._class(found, before, now)
+            case "Gateway":
+                status = self._gateway(origin, found, before, now)
+            case _:
+                status = self._route(origin, found, before, now)
+        if status is not None and any(before.get(name) != value for name, value in status.items()):
+            patch = {"metadata": {"resourceVersion": found.metadata.resource_version}, "status": status}
+            await self._client.patch(type(found), origin.name, origin.namespace, patch=patch, subresource="status")
+
+    def _class(self, found: Any, before: Json, now: datetime) -> dict[str, Any]:
+        accepted = [Condition("Accepted", True, "Accepted", "served by Knarr's gateway")]
+        return {
+            "conditions": written(accepted, records(before, "conditions"), found.metadata.generation, now),
+            "supportedFeatures": [{"name": name} for name in FEATURES],
+        }
+
+    def _gateway(self, origin: Origin, found: Any, before: Json, now: datetime) -> dict[str, Any] | None:
+        listeners = self._api.listeners.get(origin)
+        if listeners is None:
+            return None
+        address, problem = self._address(), self._problem()
+        bad = [each.name for each in listeners if each.problems]
+        words = f"listeners {', '.join(bad)}: see their conditions" if bad else ""
+        accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", words)
+        if problem:
+            programmed = Condition("Programmed", False, "NoResources", problem)
+        elif not any(each.served and "Programmed" not in each.problems for each in listeners):
+            programmed = Condition("Programmed", False, "Invalid", words)
+            accepted = Condition("Accepted", False, "ListenersNotValid", words)
+        elif not address:
+            programmed = Condition("Programmed", False, "AddressNotAssigned", "no address is known yet")
+        else:
+            programmed = Condition("Programmed", True, "Programmed")
+        counted = Counter((each.gateway, each.name) for told in self._api.told.values() for each in told.attached)
+        earlier = {text(each, "name"): each for each in records(before, "listeners")}
+        return {
+            "addresses": [{"type": "IPAddress", "value": address}] if address else [],
+            "conditions": written([accepted, programmed], records(before, "conditions"), found.metadata.generation, now),
+            "listeners": [
+                {
+                    "name": each.name,
+                    "supportedKinds": [{"group": GROUP, "kind": kind} for kind in each.kinds],
+                    "attachedRoutes": counted[origin, each.name],
+                    "conditions": written(
+                        self._conditions(each), records(earlier.get(each.name, {}), "conditions"), found.metadata.generation, now
+                    ),
+                }
+                for each in listeners
+            ],
+        }
+
+    def _conditions(self, listener: Listener) -> Sequence[Condition]:
+        return listener.conditions()
+
+    def _route(self, origin: Origin, found: Any, before: Json, now: datetime) -> dict[str, Any]:
+        """What other controllers say stays."""
+        told = self._api.told.get(origin)
+        parents = list(records(before, "parents"))
+        ours = [each for each in parents if text(each, "controllerName") == CONTROLLER]
+        made = [each for each in parents if text(each, "controllerName") != CONTROLLER]
+        for reference, conditions in told.parents if told is not None else ():
+            earlier = next((each for each in ours if each.get("parentRef") == reference), {})
+            made.append(
+                {
+                    "parentRef": dict(reference),
+                    "controllerName": CONTROLLER,
+                    "conditions": written(conditions, records(earlier, "conditions"), found.metadata.generation, now),
+                }
+            )
+        return {"parents": made}
+
+
+def written(wanted: Iterable[Condition], before: Iterable[Json], generation: int, now: datetime) -> list[dict[str, Any]]:
+    """Conditions as JSON; the time of one changes with its status alone."""
+    earlier = {text(each, "type"): each for each in before}
+    made = []
+    for each in wanted:
+        status = "True" if each.status else "False"
+        old = earlier.get(each.type, {})
+        since = text(old, "lastTransitionTime") if text(old, "status") == status else ""
+        made.append(
+            {
+                "type": each.type,
+                "status": status,
+                "observedGeneration": generation,
+                "lastTransitionTime": since or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "reason": each.reason,
+                "message": each.message,
+            }
+        )
+    return made

@@ -1,0 +1,189 @@
+"""Routes of HTTPRoutes, GRPCRoutes and TLSRoutes, and what each is told of its parents. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.gateway.haproxy.words import BadWord, expression, host, literal
+from services.gateway.routing.actions import HTTP, HTTP2, TCP, Action, Options, Target, Weighted
+from services.gateway.routing.table import Condition as Demand
+from services.gateway.routing.table import Match, Origin, PathKind, Route
+from services.gateway.sources import backends
+from services.gateway.sources.gateway_api.attach import Attachment, ListenersOf, attach
+from services.gateway.sources.gateway_api.filters import Scene, Unsupported, filtered, seconds
+from services.gateway.sources.gateway_api.listeners import HTTPS, Listener
+from services.gateway.sources.gateway_api.objects import (
+    GRPC_ROUTE,
+    TLS_ROUTE,
+    Condition,
+    Facts,
+    Json,
+    number,
+    record,
+    records,
+    spec_of,
+    text,
+)
+
+LISTS = {"Exact": PathKind.EXACT, "PathPrefix": PathKind.PREFIX, "RegularExpression": PathKind.REGEX}
+# What a share that leads nowhere is answered.
+NOWHERE = 500
+
+
+@dataclass(slots=True)
+class Told:
+    """What a route comes to. ``services`` are those whose change changes it."""
+
+    routes: list[Route] = field(default_factory=list)
+    parents: list[tuple[Json, list[Condition]]] = field(default_factory=list)
+    attached: list[Listener] = field(default_factory=list)
+    services: set[tuple[str, str]] = field(default_factory=set)
+
+
+def compile_route(origin: Origin, route: Any, listeners_of: ListenersOf, facts: Facts) -> Told:
+    told = Told()
+    attachments = list(attach(origin, route, listeners_of, facts))
+    if not attachments:
+        return told
+    resolved = Condition("ResolvedRefs", True, "ResolvedRefs")
+    unsupported = ""
+    for attachment in attachments:
+        told.attached += list({id(listener): listener for listener, _ in attachment.places}.values())
+        maker = _Maker(origin, route, facts, told)
+        try:
+            told.routes += maker.routes(attachment)
+        except (Unsupported, BadWord) as error:
+            unsupported = str(error)
+        resolved = maker.resolved or resolved
+    if unsupported:
+        told.routes.clear()
+    for attachment in attachments:
+        accepted = attachment.accepted
+        if unsupported and accepted.status:
+            accepted = Condition("Accepted", False, "UnsupportedValue", unsupported)
+        told.parents.append((attachment.reference, [accepted, resolved]))
+    # Two parents may be the same listener.
+    told.routes = list(dict.fromkeys(told.routes))
+    return told
+
+
+class _Maker:
+    def __init__(self, origin: Origin, route: Any, facts: Facts, told: Told) -> None:
+        self._origin, self._facts, self._told = origin, facts, told
+        self._spec = spec_of(route)
+        self._since = route.metadata.creation_timestamp.seconds
+        self.resolved: Condition | None = None
+
+    def routes(self, attachment: Attachment) -> Iterator[Route]:
+        """References are looked at whatever becomes of the route."""
+        rules = list(records(self._spec, "rules"))
+        if not attachment.places:
+            for rule in rules:
+                self._targets(rule)
+            return
+        for listener, name in attachment.places:
+            if name:
+                host(name)
+            for index, rule in enumerate(rules):
+                for match in self._matches(rule):
+                    action = self._action(rule, listener, match)
+                    if listener.served:
+                        yield Route(
+                            listener.port, name, match, action, self._origin, f"spec.rules[{index}]", self._since,
+                            name.startswith("*."), index
+                        )  # fmt: skip
+
+    def _matches(self, rule: Json) -> list[Match]:
+        if self._origin.kind == TLS_ROUTE:
+            return [Match()]
+        make = _grpc_match if self._origin.kind == GRPC_ROUTE else _http_match
+        return [make(each) for each in records(rule, "matches")] or [Match()]
+
+    def _action(self, rule: Json, listener: Listener, match: Match) -> Action:
+        shares, protocol, inner = self._targets(rule)
+        timeouts = record(rule, "timeouts")
+        limits = [seconds(text(timeouts, name)) for name in ("request", "backendRequest") if text(timeouts, name)]
+        limit = min((each for each in limits if each), default=0.0)
+        scheme = "https" if listener.protocol == HTTPS else "http"
+        action = Action(targets=shares, options=Options(protocol=protocol, timeout_seconds=limit))
+        scene = Scene(scheme, listener.port, match)
+        filters = list(records(rule, "filters"))
+        return filtered(action, [*filters, *inner], scene)
+
+    def _targets(self, rule: Json) -> tuple[tuple[Weighted, ...], str, list[Json]]:
+        """Shares, how they are spoken to, and filters of the only one."""
+        found = list(records(rule, "backendRefs"))
+        inner = [each for reference in found for each in records(reference, "filters")]
+        if inner and len(found) > 1:
+            raise Unsupported("filters of one backend among several are not done: put them into the rule")
+        shares = tuple(self._share(reference) for reference in found)
+        if not shares and self._origin.kind != TLS_ROUTE:
+            # With a redirect nobody asks for it.
+            shares = (Weighted(None, 1, NOWHERE),)
+        said = {HTTP2 if self._origin.kind == GRPC_ROUTE else HTTP}
+        for share in shares:
+            if share.target is not None:
+                service = self._facts.service(share.target.namespace, share.target.service)
+                said = {backends.protocol_of(service, share.target) or next(iter(said))}
+        return shares, TCP if self._origin.kind == TLS_ROUTE else next(iter(said)), inner
+
+    def _share(self, reference: Json) -> Weighted:
+        weight = number(reference, "weight", 1)
+        namespace, name = text(reference, "namespace", self._origin.namespace), text(reference, "name")
+        target = Target(namespace, name, str(number(reference, "port")))
+        kind = text(reference, "group"), text(reference, "kind", "Service")
+        if kind != ("", "Service"):
+            return self._nowhere(weight, "InvalidKind", f"{kind[1]} {name} is no Service")
+        if not self._facts.permitted(self._origin, "Service", namespace, name):
+            words = f"no ReferenceGrant of namespace {namespace} allows {self._origin.kind}s of {self._origin.namespace} its Service {name}"
+            return self._nowhere(weight, "RefNotPermitted", words)
+        self._told.services.add((namespace, name))
+        if words := backends.problem_of(self._facts.service(namespace, name), target):
+            return self._nowhere(weight, "BackendNotFound", words)
+        return Weighted(target, weight)
+
+    def _nowhere(self, weight: int, reason: str, words: str) -> Weighted:
+        self.resolved = self.resolved or Condition("ResolvedRefs", False, reason, words)
+        return Weighted(None, weight, NOWHERE)
+
+
+def _http_match(spec: Json) -> Match:
+    path = record(spec, "path")
+    kind, value = LISTS.get(text(path, "type", "PathPrefix"), PathKind.PREFIX), text(path, "value", "/")
+    if kind is PathKind.REGEX:
+        expression(value)
+    return Match(
+        kind,
+        value.rstrip("/") if kind is PathKind.PREFIX else value,
+        text(spec, "method"),
+        _demands(spec, "headers"),
+        _demands(spec, "queryParams"),
+    )
+
+
+def _grpc_match(spec: Json) -> Match:
+    """A method is the path of its request."""
+    wanted = record(spec, "method")
+    service, method = text(wanted, "service"), text(wanted, "method")
+    headers = _demands(spec, "headers")
+    if text(wanted, "type", "Exact") == "RegularExpression":
+        said = f"/{service or '[^/]+'}/{method or '[^/]+'}"
+        return Match(PathKind.REGEX, f"^{expression(said)}$", headers=headers)
+    if service and method:
+        return Match(PathKind.EXACT, f"/{service}/{method}", headers=headers)
+    if method:
+        return Match(PathKind.REGEX, f"^/[^/]+/{literal(method)}$", headers=headers)
+    return Match(PathKind.PREFIX, f"/{service}" if service else "", headers=headers)
+
+
+def _demands(spec: Json, name: str) -> tuple[Demand, ...]:
+    """Of several for one name, whatever its case, the first counts."""
+    found: dict[str, Demand] = {}
+    for each in records(spec, name):
+        regex = text(each, "type", "Exact") == "RegularExpression"
+        value = expression(text(each, "value")) if regex else text(each, "value")
+        key = text(each, "name").lower() if name == "headers" else text(each, "name")
+        found.setdefault(key, Demand(text(each, "name"), value, regex))
+    return tuple(sorted(found.values()))
