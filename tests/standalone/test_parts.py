@@ -21,7 +21,7 @@ from services.standalone.settings import ClusterSettings
 from tests.standalone.test_in_process import client_of, settings_in
 
 WAIT_SECONDS = 20.0
-SHOWN = ("cloud-controller-manager", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+SHOWN = ("cloud-controller-manager", "knarr-gateway", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 @pytest.fixture(scope="module")

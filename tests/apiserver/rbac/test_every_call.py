@@ -31,7 +31,6 @@ IDENTITIES: dict[str, tuple[str, ...]] = {
     "system:cloud-controller-manager": (),
     "system:kube-proxy": (),
     "system:kube-dns": (),
-    "system:knarr-gateway": (),
     "system:kube-apiserver": (),
     "system:node:node-1": ("system:nodes",),
     "system:serviceaccount:default:default": (),
