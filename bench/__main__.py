@@ -75,6 +75,7 @@ MEASUREMENTS = {
     "bench.policy:many_policies": ["policies-first", "policies-change"],
     "bench.dns:dns_rate": ["dns-rate", "dns-p99"],
     "bench.ha:leader_failover": ["failover-crash", "failover-stop"],
+    "bench.page:page": ["page-first-paint", "page-memory", "page-cpu"],
     "bench.compose:compose_up": ["compose-up", "compose-memory", "node-memory", "compose-rollout"],
 }
 

@@ -19,6 +19,7 @@ from knarr.client.http import open_session
 ANSWER_SECONDS = 30.0
 PAGE = 500
 LAST_ROUNDS = 3
+JSON = "application/json"
 # Of a WebSocket: an end that says nothing for so long is asked whether it is there.
 BEAT_SECONDS = 20.0
 # An object is at most a few MiB, and an event holds one.
@@ -98,10 +99,10 @@ class Api:
             options["server_hostname"] = self.access.server_name
         return options
 
-    async def json(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> Any:
-        """What is answered with success; raises Refused else."""
+    async def json(self, method: str, path: str, body: Any = None, accept: str = JSON, content: str = JSON) -> Any:
+        """What is answered with success; raises Refused else. ``content`` says what the body is: one of the patches, say."""
         text = None if body is None else orjson.dumps(body)
-        async with self.asked(method, path, text, {"Accept": accept, "Content-Type": "application/json"}) as answer:
+        async with self.asked(method, path, text, {"Accept": accept, "Content-Type": content}) as answer:
             found = await answer.read()
             if answer.status >= 400:
                 raise Refused(answer.status, _message(found))

@@ -16,6 +16,7 @@
 /timeline/change        what one changed
 /timeline/at            all objects as they were at a revision
 /timeline/chain         the steps from an apply to a ready endpoint
+/lessons…               lessons and the tutorial: see learning/routes.py
 /cluster/PATH           what the API server answers to the viewer
 """
 
@@ -23,21 +24,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import asdict
 
-import aiohttp
-import orjson
 from aiohttp import WSCloseCode, web
 
 from knarr.service.tasks import cancel
-from services.web.api import Api, Refused
+from services.web.answers import answering, json, number, said
+from services.web.api import Api
 from services.web.bundle import Bundle
 from services.web.followed import FOLLOWED
 from services.web.follower import Follower
 from services.web.guard import Guard, tell_browsers
 from services.web.history import chain, changed, latest
+from services.web.learning.classroom import Classroom
+from services.web.learning.routes import LessonRoutes
 from services.web.live import Feed
 from services.web.parts import NoParts, Parts, Unanswered
 from services.web.passing import BELOW, MOST_BODY_BYTES, passed_on
@@ -54,7 +55,6 @@ from services.web.what_if import Unclear, what_if
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HOST = "127.0.0.1"
 STOP_SECONDS = 1.0
 STUCK_SECONDS, WRITE_BYTES = 60.0, 64 * 1024
@@ -80,6 +80,7 @@ class PageServer:
         self._shared_wants = Shared(lambda: wanted(self._parts), LEAST_SECONDS)
         self.followers = [Follower(api, followed, self.recorder, self._changed) for followed in FOLLOWED]
         self.sampler = Sampler(api)
+        self._room = Classroom(api, self.recorder, lambda: self.watching)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
 
@@ -109,10 +110,12 @@ class PageServer:
         self._guard.port = self._runner.addresses[0][1]
         self._tasks = [asyncio.create_task(one.run(), name=f"follow {one.followed.name}") for one in self.followers]
         self._tasks.append(asyncio.create_task(self.sampler.run(), name="sample metrics"))
+        self._tasks.append(asyncio.create_task(self._room.keep(), name="keep lessons"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await cancel(self._tasks)
+        await self._room.close()
         for terminal in list(self._terminals):
             await terminal.close(code=WSCloseCode.GOING_AWAY, drain=False)
         if self._runner is not None:
@@ -137,6 +140,7 @@ class PageServer:
             web.get("/timeline/change", answering(self._change)),
             web.get("/timeline/at", answering(self._then)),
             web.get("/timeline/chain", answering(self._chain)),
+            *LessonRoutes(self._room).routes(),
             web.route("*", BELOW + "/{path:.*}", answering(self._pass_on)),
         ]
 
@@ -263,39 +267,3 @@ async def write_within(response: web.StreamResponse, piece: bytes, seconds: floa
     for start in range(0, len(whole), WRITE_BYTES):
         async with asyncio.timeout(seconds):
             await response.write(whole[start : start + WRITE_BYTES])
-
-
-def said(request: web.Request, name: str) -> str:
-    """What the query says, which must say it."""
-    if not (value := request.query.get(name, "")):
-        raise web.HTTPBadRequest(text=f"the query must say {name}=…")
-    return value
-
-
-def number(request: web.Request, name: str) -> int:
-    value = said(request, name)
-    if not (value.isascii() and value.isdigit() and len(value) < 20):
-        raise web.HTTPBadRequest(text=f"{name}={value[:50]} is no number")
-    return int(value)
-
-
-def json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")
-
-
-def answering(handler: Handler) -> Handler:
-    """Says in HTTP what others had against answering."""
-
-    async def answered(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except Refused as error:
-            return web.json_response({"message": str(error)}, status=error.code)
-        except Unanswered as error:
-            return web.json_response({"message": str(error)}, status=503)
-        except LookupError as error:
-            return web.json_response({"message": str(error)}, status=404)
-        except (aiohttp.ClientError, OSError) as error:
-            return web.json_response({"message": f"the API server does not answer: {error or type(error).__name__}"}, status=502)
-
-    return answered

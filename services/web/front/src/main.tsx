@@ -4,10 +4,11 @@ import { live, useLive } from "./live";
 import { keyOf } from "./objects";
 import "./page.css";
 import { Controllers } from "./views/controllers";
+import { Learn, tell } from "./views/learn";
 import { Map_, type Choose } from "./views/map";
 import { ObjectPanel, type Chosen } from "./views/object";
 import { Timeline } from "./views/timeline";
-import { LANGUAGES, Words, firstLanguage, sayIn, type Language, type Word } from "./words";
+import { LANGUAGES, LanguageNow, Words, firstLanguage, sayIn, type Language, type Word } from "./words";
 
 const THEMES: Word[] = ["auto", "light", "dark"];
 
@@ -16,7 +17,7 @@ interface View {
   view: (props: { choose: Choose; namespace: string }) => any;
 }
 
-const VIEWS: View[] = [{ name: "map", view: Map_ }, { name: "controllers", view: Controllers }, { name: "timeline", view: Timeline }];
+const VIEWS: View[] = [{ name: "map", view: Map_ }, { name: "controllers", view: Controllers }, { name: "timeline", view: Timeline }, { name: "learn", view: Learn }];
 
 function Page() {
   const { connection, standing, shown } = useLive();
@@ -36,8 +37,9 @@ function Page() {
   }, [theme]);
   const unseen = Object.entries(standing).filter(([, words]) => words);
   const namespaces = [...live.of("namespaces").values()].map((one) => one.metadata.name as string).sort();
-  const go = (one: View) => (setView(one), history.replaceState(null, "", `#${one.name}`));
+  const go = (one: View) => (setView(one), tell({ viewed: one.name }), history.replaceState(null, "", `#${one.name}`));
   return (
+    <LanguageNow.Provider value={language}>
     <Words.Provider value={say}>
       <a class="skip" href="#content">{say("skip")}</a>
       <header>
@@ -66,12 +68,13 @@ function Page() {
                 {say("asOf", { revision: shown })} <button type="button" onClick={() => live.show()}>{say("backToNow")}</button>
               </p>
             )}
-            <view.view namespace={namespace} choose={(resource, obj) => setChosen({ resource, key: keyOf(obj) })} />
+            <view.view namespace={namespace} choose={(resource, obj) => (setChosen({ resource, key: keyOf(obj) }), tell({ opened: resource }))} />
           </main>
           {chosen && <ObjectPanel chosen={chosen} close={() => setChosen(undefined)} />}
         </div>
       )}
     </Words.Provider>
+    </LanguageNow.Provider>
   );
 }
 

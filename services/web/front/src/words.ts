@@ -212,6 +212,35 @@ const en = {
   evictWaits: "{pod}: {words}",
   evictGaveUp: "{pod} was left where it is: {words}",
   replicas: "Replicas",
+  learn: "Learn",
+  tutorial: "Tutorial",
+  tutorialMeans: "Twelve steps, each a part of what Kubernetes is, with something to do and something to see. All of it is in a namespace of its own.",
+  beginTutorial: "Begin",
+  lessons: "Lessons",
+  lessonsMean: "Something is broken in a namespace of its own, and you find out what: {done} of {all} found. It is taken away when you leave, or close the page.",
+  imageFor: "Image with busybox",
+  lessonDone: "found",
+  realOnly: "Simulated nodes do not show it.",
+  leaveLesson: "Leave it, and take it away",
+  "lesson.preparing": "Something that works is being made …",
+  "lesson.breaking": "It is being broken …",
+  "lesson.asked": "It is broken.",
+  "lesson.found": "You have found it.",
+  "lesson.mended": "You have found it, and all is well again.",
+  "lesson.failed": "It did not come about:",
+  whatIsTheCause: "What is the cause?",
+  answerRight: "That is it.",
+  answerWrong: "That is not it. Look again.",
+  hint: "Where to look",
+  mendIt: "Now mend it: edit what is wrong, by YAML here or by kubectl. Or",
+  mendForMe: "have it mended",
+  lookHere: "It is in namespace {namespace}:",
+  toDo: "To do:",
+  makeIt: "Make it",
+  nextStep: "Next step",
+  stepDone: "Seen. On to the next one.",
+  stepAwaited: "What is to be seen has not been yet.",
+  tutorialOver: "That was the last one: you have seen it all.",
 };
 
 export type Word = keyof typeof en;
@@ -426,6 +455,35 @@ const ko: Record<Word, string> = {
   evictWaits: "{pod}: {words}",
   evictGaveUp: "{pod}은(는) 그대로 두었습니다: {words}",
   replicas: "레플리카",
+  learn: "배우기",
+  tutorial: "튜토리얼",
+  tutorialMeans: "열두 단계로 쿠버네티스의 개념을 하나씩 직접 해 보고 눈으로 확인합니다. 모두 별도의 네임스페이스에서 이루어집니다.",
+  beginTutorial: "시작",
+  lessons: "수업",
+  lessonsMean: "별도의 네임스페이스에서 무언가를 고장 냅니다. 원인을 찾아보세요({all}개 중 {done}개 찾음). 그만두거나 페이지를 닫으면 모두 지워집니다.",
+  imageFor: "busybox가 있는 이미지",
+  lessonDone: "찾음",
+  realOnly: "모의 노드에서는 나타나지 않습니다.",
+  leaveLesson: "그만두고 지우기",
+  "lesson.preparing": "잘 작동하는 것을 만드는 중 …",
+  "lesson.breaking": "고장 내는 중 …",
+  "lesson.asked": "고장 났습니다.",
+  "lesson.found": "원인을 찾았습니다.",
+  "lesson.mended": "원인을 찾았고 모두 정상으로 돌아왔습니다.",
+  "lesson.failed": "진행하지 못했습니다:",
+  whatIsTheCause: "원인이 무엇일까요?",
+  answerRight: "맞습니다.",
+  answerWrong: "아닙니다. 다시 살펴보세요.",
+  hint: "어디를 볼까요",
+  mendIt: "이제 고치세요. 여기의 YAML이나 kubectl로 잘못된 곳을 고칩니다. 또는",
+  mendForMe: "대신 고치기",
+  lookHere: "네임스페이스 {namespace}에 있습니다:",
+  toDo: "할 일:",
+  makeIt: "만들기",
+  nextStep: "다음 단계",
+  stepDone: "확인했습니다. 다음으로 넘어가세요.",
+  stepAwaited: "아직 확인되지 않았습니다.",
+  tutorialOver: "마지막 단계까지 모두 확인했습니다.",
 };
 
 export const LANGUAGES = { en: "English", ko: "한국어" } as const;
@@ -440,6 +498,9 @@ export function sayIn(language: Language): Say {
 
 export const Words = createContext<Say>(sayIn("en"));
 export const useWords = (): Say => useContext(Words);
+
+export const LanguageNow = createContext<Language>("en");
+export const useLanguage = (): Language => useContext(LanguageNow);
 
 /** The language that was chosen here before, or that the browser prefers. */
 export function firstLanguage(): Language {
