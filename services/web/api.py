@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
@@ -16,8 +16,9 @@ from yarl import URL
 
 from knarr.client.http import open_session
 
+T = TypeVar("T")
 ANSWER_SECONDS = 30.0
-PAGE = 500
+PAGE = 100
 LAST_ROUNDS = 3
 JSON = "application/json"
 # Of a WebSocket: an end that says nothing for so long is asked whether it is there.
@@ -108,13 +109,13 @@ class Api:
                 raise Refused(answer.status, _message(found))
             return _parsed(found)
 
-    async def list(self, path: str, accept: str) -> tuple[list[dict[str, Any]], int]:
-        """All objects of a collection, and the revision of the list."""
-        objects: list[dict[str, Any]] = []
+    async def list(self, path: str, accept: str, pack: Callable[[dict[str, Any]], T]) -> tuple[list[T], int]:
+        """All objects of a collection as ``pack`` makes them small, page by page, and the revision of the list."""
+        objects: list[T] = []
         token = ""
         while True:
             page = await self.json("GET", f"{path}?limit={PAGE}" + (f"&continue={token}" if token else ""), accept=accept)
-            objects += page.get("items") or ()
+            objects += map(pack, page.get("items") or ())
             token = page["metadata"].get("continue", "")
             if not token:
                 return objects, int(page["metadata"].get("resourceVersion") or 0)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 
 import aiohttp
 
@@ -53,8 +54,9 @@ class Follower:
 
     async def _follow(self) -> None:
         followed = self.followed
-        objects, revision = await self._api.list(followed.path, followed.list_form)
-        self._recorder.begin(followed.name, objects, revision, remember=followed.remembered)
+        pack = partial(self._recorder.pack, followed.name)
+        objects, revision = await self._api.list(followed.path, followed.list_form, pack)
+        self._recorder.begin_packed(followed.name, objects, revision, remember=followed.remembered)
         self._stand("")
         while True:
             async with aclosing(self._api.watch(followed.path, revision, followed.watch_form)) as events:

@@ -22,6 +22,9 @@ ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # A change beside what it compressed: its fields, its key, its place.
 CHANGE_BYTES = 400
+WROTE_BYTES = 4
+# Sets of writers that are shared; a cluster has some dozens.
+MOST_WRITERS = 1000
 
 
 class ObjectKey(NamedTuple):
@@ -46,8 +49,19 @@ class Held:
 
     revision: int
     text: bytes
-    # When each of its writers wrote last, as managedFields say, and which fields: times have whole seconds.
-    writers: Mapping[Writer, tuple[str, int]]
+    # As managedFields have them; objects with the same ones share the tuple.
+    writers: tuple[Writer, ...]
+    # Of each, a checksum of when it wrote last, in whole seconds, and which fields: WROTE_BYTES each. Whole, they take more than the object.
+    wrote: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An object on its way into the recorder: what is kept of it, and when each of its writers wrote last."""
+
+    key: ObjectKey
+    held: Held
+    times: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,7 @@ class Recorder:
         self._changes: deque[Change] = deque()
         self._bytes = 0
         self._listeners: list[Listener] = []
+        self._writers: dict[tuple[Writer, ...], tuple[Writer, ...]] = {}
         # The earliest revision that can be shown, and the newest that was heard of.
         self.floor = self.latest = 0
 
@@ -122,7 +137,25 @@ class Recorder:
         text = self.text(key)
         return None if text is None else orjson.loads(text)
 
+    def pack(self, resource: str, obj: dict[str, Any]) -> Packed:
+        """What is kept of an object, which is not to be used any more: a tenth of what it is when parsed."""
+        entries = obj["metadata"].get("managedFields") or ()
+        times = tuple(entry.get("time", "") for entry in entries)
+        wrote = b"".join(
+            zlib.crc32(orjson.dumps((time, entry.get("fieldsV1")))).to_bytes(WROTE_BYTES, "little")
+            for time, entry in zip(times, entries, strict=True)
+        )
+        writers = tuple(Writer(entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")) for entry in entries)
+        if len(self._writers) >= MOST_WRITERS:
+            self._writers.clear()
+        shared = self._writers.setdefault(writers, writers)
+        return Packed(_key(resource, obj), Held(_revision(obj), orjson.dumps(_bare(obj)), shared, wrote), times)
+
     def begin(self, resource: str, objects: list[dict[str, Any]], revision: int, *, remember: bool = True) -> None:
+        """The same as ``begin_packed`` of a short list."""
+        self.begin_packed(resource, [self.pack(resource, obj) for obj in objects], revision, remember=remember)
+
+    def begin_packed(self, resource: str, objects: list[Packed], revision: int, *, remember: bool = True) -> None:
         """Takes a whole list. The first one of a resource is where its history begins; of a later one the differences are changes. One that
         is older than what is known comes of a store that was set back: what was remembered has not been, and history begins anew."""
         known = self._current.setdefault(resource, {})
@@ -130,11 +163,11 @@ class Recorder:
             self._forget(revision)
         first = resource not in self._begun
         self._begun.add(resource)
-        told = {_key(resource, obj) for obj in objects}
+        told = {obj.key for obj in objects}
         for key in [key for key in known if key not in told]:
             self._remove(key, revision, remember and not first)
         for obj in objects:
-            self._hold(_key(resource, obj), obj, remember=remember and not first)
+            self._hold(obj, remember=remember and not first)
         if first:
             self.floor = max(self.floor, revision)
         self.latest = max(self.latest, revision)
@@ -150,11 +183,10 @@ class Recorder:
 
     def take(self, resource: str, event: str, obj: dict[str, Any], *, remember: bool = True) -> None:
         """One event of a watch. Without ``remember`` it only becomes current."""
-        key = _key(resource, obj)
         if event == DELETED:
-            self._remove(key, _revision(obj), remember)
+            self._remove(_key(resource, obj), _revision(obj), remember)
         else:
-            self._hold(key, obj, remember)
+            self._hold(self.pack(resource, obj), remember)
 
     def at(self, revision: int) -> dict[str, list[bytes]]:
         """The JSON of all objects as they were, by resource. Raises LookupError for what is forgotten."""
@@ -180,18 +212,16 @@ class Recorder:
             later[change.key] = change
         raise LookupError(f"revision {revision} is not remembered; what is goes from {self.floor} to {self.latest}")
 
-    def _hold(self, key: ObjectKey, obj: dict[str, Any], remember: bool) -> None:
-        revision = _revision(obj)
+    def _hold(self, obj: Packed, remember: bool) -> None:
+        key, held = obj.key, obj.held
         known = self._current.setdefault(key.resource, {})
         before = known.get(key)
-        if before is not None and before.revision >= revision:
+        if before is not None and before.revision >= held.revision:
             return
-        writers = _writers(obj)
-        text = orjson.dumps(_bare(obj))
-        known[key] = Held(revision, text, writers)
+        known[key] = held
         if remember:
-            self._note(revision, ADDED if before is None else MODIFIED, key, _who(before, writers), before)
-        self._told(key, text, revision)
+            self._note(held.revision, ADDED if before is None else MODIFIED, key, _who(before, obj), before)
+        self._told(key, held.text, held.revision)
 
     def _remove(self, key: ObjectKey, revision: int, remember: bool) -> None:
         before = self._current.get(key.resource, {}).pop(key, None)
@@ -235,20 +265,17 @@ def _bare(obj: dict[str, Any]) -> dict[str, Any]:
     return obj
 
 
-def _writers(obj: Mapping[str, Any]) -> dict[Writer, tuple[str, int]]:
-    return {
-        Writer(entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")): (
-            entry.get("time", ""),
-            zlib.crc32(orjson.dumps(entry.get("fieldsV1"))),
-        )
-        for entry in obj["metadata"].get("managedFields") or ()
-    }
+def _wrote(held: Held) -> dict[Writer, bytes]:
+    checksums = (held.wrote[start : start + WROTE_BYTES] for start in range(0, len(held.wrote), WROTE_BYTES))
+    return dict(zip(held.writers, checksums, strict=True))
 
 
-def _who(before: Held | None, writers: Mapping[Writer, tuple[str, int]]) -> str:
+def _who(before: Held | None, now: Packed) -> str:
     """Who made a change: whose entry is new or another one; empty where nobody's is, as of a binding."""
-    changed = [writer for writer, wrote in writers.items() if before is None or before.writers.get(writer) != wrote]
-    newest = max(changed, key=lambda writer: writers[writer], default=None)
+    earlier = _wrote(before) if before is not None else {}
+    times = dict(zip(now.held.writers, now.times, strict=True))
+    changed = [writer for writer, wrote in _wrote(now.held).items() if earlier.get(writer) != wrote]
+    newest = max(changed, key=lambda writer: times[writer], default=None)
     if newest is None:
         return ""
     return f"{newest.manager} ({newest.operation}{f' {newest.subresource}' if newest.subresource else ''})"
