@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
@@ -19,6 +19,8 @@ from services.web.recorder import Recorder
 from tests.support.set_clock import SetClock
 from tests.web.test_recorder import thing
 
+T = TypeVar("T")
+
 
 class WorstApi(Api):
     """Its lists are empty; its watches do what ``script`` says, one after the other: tell an object, or raise an error. When it is at
@@ -29,7 +31,7 @@ class WorstApi(Api):
         self.lists = 0
         self.ended = asyncio.Event()
 
-    async def list(self, path: str, accept: str) -> tuple[list[dict[str, Any]], int]:
+    async def list(self, path: str, accept: str, pack: Callable[[dict[str, Any]], T]) -> tuple[list[T], int]:
         self.lists += 1
         return [], 1
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.web.api import Api, Refused
+from services.web.api import JSON, Api, Refused
 from services.web.recorder import ObjectKey
 from services.web.usage import KEPT_SAMPLES, MISSED_SAMPLES, MOST_OBJECTS, Memory, Sampler, amount, used
 from tests.support.set_clock import SetClock
@@ -62,7 +62,7 @@ class Metrics(Api):
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
 
-    async def json(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> Any:
+    async def json(self, method: str, path: str, body: Any = None, accept: str = JSON, content: str = JSON) -> Any:
         answer = self.answers[path.rpartition("/")[2]]
         if isinstance(answer, Exception):
             raise answer
