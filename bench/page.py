@@ -4,6 +4,7 @@ viewers, each of which looks at the map."""
 from __future__ import annotations
 
 import asyncio
+import importlib
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -69,13 +70,13 @@ async def _server(bench: BenchCluster) -> AsyncIterator[tuple[asyncio.subprocess
 async def _paints(link: str) -> dict[str, Any]:
     """Seconds from the request to a thousand pods on the screen of a browser that runs by now, and the session's cookie."""
     try:
-        from playwright.async_api import async_playwright
+        playwright = importlib.import_module("playwright.async_api")
     except ImportError:
         raise SystemExit("page-first-paint needs Playwright: `pip install playwright`") from None
     program = shutil.which("chromium")
     if program is None:
         raise SystemExit("page-first-paint needs Chromium: `apt-get install chromium`")
-    async with async_playwright() as driver:
+    async with playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         screen = await browser.new_page()
         await screen.goto("about:blank")

@@ -51,7 +51,7 @@ class Held:
     text: bytes
     # As managedFields have them; objects with the same ones share the tuple.
     writers: tuple[Writer, ...]
-    # Of each, a checksum of when it wrote last, in whole seconds, and which fields: WROTE_BYTES each. Whole, they take more than the object.
+    # Of each, a checksum of when it wrote last, in whole seconds, and which fields: whole they would take more than the object.
     wrote: bytes
 
 
