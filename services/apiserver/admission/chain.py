@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from knarr.machinery.resources import Resource
 from services.apiserver.admission.attributes import Attributes
@@ -99,8 +99,8 @@ class Chain:
         self._plugins = tuple(plugins)
         self._phases: dict[tuple[str, Resource, str], Phases] = {}
         for plugin in self._plugins:
-            if isinstance(plugin, Configurable):
-                plugin.subscribe(self._phases.clear)
+            if _is(plugin, Configurable):
+                cast("Configurable", plugin).subscribe(self._phases.clear)
 
     def phases(self, operation: str, ref: Ref) -> Phases:
         """Those for an operation on the resource, or the sub-resource, of ``ref``."""
@@ -117,10 +117,28 @@ class Chain:
 
     def _choose(self, operation: str, resource: Resource, subresource: str) -> Phases:
         chosen = [plugin for plugin in self._plugins if plugin.handles(operation, resource, subresource)]
-        mutating = tuple(plugin for plugin in chosen if isinstance(plugin, Mutating))
-        validating = tuple(plugin for plugin in chosen if isinstance(plugin, Validating))
-        charging = next((plugin for plugin in chosen if isinstance(plugin, Charging)), None)
-        return Phases(operation, mutating, validating, charging)
+        mutating = [plugin for plugin in chosen if _is(plugin, Mutating)]
+        validating = [plugin for plugin in chosen if _is(plugin, Validating)]
+        charging = next((plugin for plugin in chosen if _is(plugin, Charging)), None)
+        return Phases(
+            operation,
+            cast("tuple[Mutating, ...]", tuple(mutating)),
+            cast("tuple[Validating, ...]", tuple(validating)),
+            cast("Charging | None", charging),
+        )
+
+
+# By the class of a plugin, and what it may be.
+_found: dict[tuple[type[Plugin], Any], bool] = {}
+
+
+def _is(plugin: Plugin, role: Any) -> bool:
+    """Whether it has the methods of a protocol; found out once for each class, since Python takes 40 µs to look."""
+    key = type(plugin), role
+    known = _found.get(key)
+    if known is None:
+        known = _found[key] = isinstance(plugin, role)
+    return known
 
 
 def _shown(plugin: Plugin) -> str:
