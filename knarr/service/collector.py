@@ -9,8 +9,9 @@ import gc
 # Requests make and drop thousands of objects that are in no cycle: look less often than the default (700, 10, 10) does.
 THRESHOLDS = (20_000, 50, 100)
 GIVE_BACK_SECONDS = 30.0
-# To look through so many objects takes some 10 ms.
+# To look through so many objects takes some 10 ms. Where there are more, to count them takes as long: that is done seldom, then.
 FEW_OBJECTS = 100_000
+UNCOUNTED_ROUNDS = 20
 # glibc's names for what it keeps of the heap's free end, and for how large a block must be to be mapped apart. By itself it keeps no more
 # than twice the largest block that was ever freed: an answer of 3 MB, copied on its way, was given back and asked for again page by page,
 # with 1,400 page faults of 2 µs. What is kept goes back with the next ``give_back``.
@@ -63,14 +64,12 @@ async def give_back() -> None:
     small object that stays behind a burst of large ones holds all of it.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    uncounted = 0
     while trim is not None:
         await asyncio.sleep(GIVE_BACK_SECONDS)
+        few = not uncounted and len(gc.get_objects(2)) < FEW_OBJECTS
+        uncounted = 0 if few else (uncounted or UNCOUNTED_ROUNDS) - 1
         # A connection that is gone is in a cycle, and so is what was made of a definition that is gone; where little happens nobody looks.
-        gc.collect(_generation())
+        gc.collect(2 if few else 1)
         # Milliseconds, during which this thread's lock is free.
         await asyncio.to_thread(trim, 0)
-
-
-def _generation() -> int:
-    """What is young, and where that is quick what is old too: by itself Python looks there when it has grown by much."""
-    return 2 if len(gc.get_objects(2)) < FEW_OBJECTS else 1

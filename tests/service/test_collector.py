@@ -63,6 +63,31 @@ async def test_what_is_old_is_looked_through_where_there_is_little_of_it(monkeyp
         gc.enable()
 
 
+async def test_where_much_is_old_it_is_counted_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand simulated nodes are a million objects: to list them all held everybody up for half a second, twice a minute."""
+    counted, rounds, enough, loop = list[int](), list[int](), asyncio.Event(), asyncio.get_running_loop()
+
+    def count(generation: int) -> list[int]:
+        counted.append(generation)
+        return [1]
+
+    def trim(kept: int) -> None:
+        rounds.append(kept)
+        if len(rounds) == 2 * collector.UNCOUNTED_ROUNDS + 1:
+            loop.call_soon_threadsafe(enough.set)
+
+    monkeypatch.setattr(collector, "GIVE_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(collector, "FEW_OBJECTS", 0)
+    monkeypatch.setattr(gc, "get_objects", count)
+    monkeypatch.setattr(gc, "collect", lambda generation: 0)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=trim))
+    giving_back = asyncio.create_task(collector.give_back())
+    async with asyncio.timeout(10):
+        await enough.wait()
+    await cancel([giving_back])
+    assert len(counted) == 3 and set(counted) == {2}
+
+
 @pytest.fixture
 def unsettled() -> Iterator[None]:
     thresholds = gc.get_threshold()
