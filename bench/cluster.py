@@ -20,7 +20,7 @@ import aiohttp
 from tests.support.ports import free_port
 
 BIN = Path(sys.executable).parent
-LISTENERS = ("rest", "apiserver", "mutual", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver")
+LISTENERS = ("rest", "apiserver", "mutual", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver", "gateway")
 PORTS = {name: free_port() for name in LISTENERS}
 RANGES = {
     "service-cidr": "10.98.0.0/16",

@@ -126,7 +126,11 @@ class StatusWriter:
             revision, status = self._under_way
             if before.metadata.resource_version == revision and pod.status == status:
                 return True
-        return bool(pod.metadata.resource_version == self._made and before.metadata.resource_version in (self._made_of, self._made))
+        if pod.metadata.resource_version != self._made or before.metadata.resource_version not in (self._made_of, self._made):
+            return False
+        # From here on the informer has it.
+        self._base = None
+        return True
 
     async def flush(self) -> None:
         """Waits until the last status is written or the pod is gone."""
@@ -154,6 +158,7 @@ class StatusWriter:
                 self._base = await self._update(base, wanted)
                 self._made_of, self._made = base.metadata.resource_version, self._base.metadata.resource_version
                 self._written, failures = wanted, 0
+                self._newest()
                 STATUS_WRITES.labels("written").inc()
             except StatusError as error:
                 STATUS_WRITES.labels(error.reason).inc()
@@ -180,7 +185,11 @@ class StatusWriter:
     def _newest(self) -> core.Pod | None:
         """What the last write answered, unless the informer has seen a newer one."""
         latest = self._latest()
-        if latest is None or self._base is None or _revision(latest) >= _revision(self._base):
+        if latest is None or self._base is None:
+            return latest
+        if _revision(latest) >= _revision(self._base):
+            # The informer has it: it need not be held twice.
+            self._base = None
             return latest
         return self._base
 
