@@ -84,6 +84,18 @@ def loads_an_image_of_the_machines_engine(cluster: KnarrCluster) -> None:
     cluster.wait_for("a pod of the image that was loaded", lambda: cluster.ready_pods("app=loaded"))
 
 
+def stands_while_it_is_paused(cluster: KnarrCluster, address: str) -> None:
+    """The kernel still takes connections to its pods, which nobody answers."""
+    place = ("--data-dir", str(cluster.data_dir))
+    # Three pods, each with a sandbox.
+    assert cluster.knarr("pause", *place).stdout == "frozen: the cluster's process, etcd, 6 containers\n"
+    with pytest.raises(TimeoutError):
+        answer(f"http://{address}/")
+    cluster.knarr("resume", *place)
+    cluster.wait_for("an answer after the pause", lambda: answer(f"http://{address}/"))
+    assert {found["restartCount"] for pod in cluster.pods("app=web") for found in pod["status"]["containerStatuses"]} == {0}
+
+
 def test_a_cluster_comes_works_and_goes_without_a_trace(engine: Containerd, tmp_path: Path) -> None:
     before = left(engine)
     cluster = KnarrCluster(tmp_path / "k", runtime="containerd", endpoint=engine.endpoint)
@@ -102,6 +114,7 @@ def test_a_cluster_comes_works_and_goes_without_a_trace(engine: Containerd, tmp_
             cluster.wait_for(f"an answer of {other}", partial(lambda other: answer(f"http://{address}/") == other, other))
         assert said("iptables", "-S", "CNI-FORWARD"), "pods are let through by the plugins"
         loads_an_image_of_the_machines_engine(cluster)
+        stands_while_it_is_paused(cluster, address)
     finally:
         cluster.down()
     assert left(engine) - before == set()
