@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import webbrowser
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from services.web.api import Access, Api
 from services.web.parts import NoParts, Parts
 from services.web.peers import of_this_process
 from services.web.server import HOST, PageServer
+
+TLS_BUFFER_BYTES = 32 * 1024
 
 
 def show(files: Files, kubeconfig: Path | None, port: int, *, browser: bool) -> int:
@@ -38,6 +41,8 @@ async def _serve(files: Files, access: Access, port: int, browser: bool) -> None
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    # Each connection has a buffer of this size for as long as it lasts, and each watch a connection: 256 KiB by default.
+    SSLProtocol.max_size = TLS_BUFFER_BYTES
     async with Api(access) as api:
         parts = _parts(files, api)
         server = PageServer(api, parts, port=port, users=of_this_process())

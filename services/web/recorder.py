@@ -149,7 +149,9 @@ class Recorder:
         if len(self._writers) >= MOST_WRITERS:
             self._writers.clear()
         shared = self._writers.setdefault(writers, writers)
-        return Packed(_key(resource, obj), Held(_revision(obj), orjson.dumps(_bare(obj)), shared, wrote), times)
+        # What orjson gives lies in a block of 8 KiB or more, however short it is: a copy takes its own size.
+        text = bytes(memoryview(orjson.dumps(_bare(obj))))
+        return Packed(_key(resource, obj), Held(_revision(obj), text, shared, wrote), times)
 
     def begin(self, resource: str, objects: list[dict[str, Any]], revision: int, *, remember: bool = True) -> None:
         """The same as ``begin_packed`` of a short list."""
