@@ -15,9 +15,9 @@ KIND_SECONDS = 33.0
 # In a process of its own, as a run of tests is one: what is loaded counts. Linux tells when a process began in ticks since boot.
 PROGRAM = """
 import json, os, sys, time
-from knarr.pytest.clusters import start
+from knarr.pytest import started
 
-made = start("hollow", sys.argv[1], 1)
+made = started("hollow", sys.argv[1], 1)
 with open("/proc/self/stat") as file:
     began = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 whole = time.clock_gettime(time.CLOCK_BOOTTIME) - began

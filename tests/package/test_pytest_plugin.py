@@ -35,7 +35,7 @@ def outcomes(runs: pytest.Pytester, *arguments: str) -> tuple[pytest.RunResult, 
 def test_fixtures_and_faults(runs: pytest.Pytester) -> None:
     runs.makepyfile(
         f"""
-        import os, time
+        import gc, os, time
         import pytest
         from kubernetes import client
 
@@ -44,6 +44,7 @@ def test_fixtures_and_faults(runs: pytest.Pytester) -> None:
 
         def test_a_pod_runs_and_kubectl_sees_it(cluster, namespace, kubectl, api):
             seen.add(namespace)
+            assert gc.isenabled()
             assert cluster.took.starting > 0
             client.CoreV1Api(api).create_namespaced_pod(namespace, POD)
             assert "condition met" in kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
