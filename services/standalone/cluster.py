@@ -304,7 +304,8 @@ class Cluster:
                 self._hosts["hollow"].component.become(node_numbers(self._settings))  # type: ignore[attr-defined]
             elif before.nodes == 1 < self._settings.nodes:
                 supervisors.append(asyncio.create_task(begin(), name="supervise/hollow"))
-                await _until(lambda: self._is_ready("hollow"))
+                # No longer: a node that never comes is to be removable.
+                await _until(lambda: self._listens("hollow"))
             self._write_state()
 
     def _name_nodes(self) -> None:
@@ -318,6 +319,9 @@ class Cluster:
             self._progress.step(name)
         await _until(lambda: _node_ready(self._client, self._settings.node))
         await give_role(self._client, await self._client.get(core.Node, self._settings.node))
+
+    async def _listens(self, name: str) -> bool:
+        return name in self._hosts and self._hosts[name].port > 0
 
     async def _is_ready(self, name: str) -> bool:
         return self._serves(name)
