@@ -1,26 +1,29 @@
 """The components of a cluster for the page: found by the data directory, asked only what the viewer may ask.
 
-gRPC and its messages are loaded with the first question.
+Messages are loaded with the first question, gRPC's library never is.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from knarr.client.clock import SYSTEM_CLOCK
 from knarr.service.errors import CommandError
-from knarr.service.late import loaded
+from services.command.unary import Failed, Way, trusting, unary
 from services.standalone.files import Files
 from services.web.api import Api
 from services.web.parts import Health, Unanswered
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
-    from grpc.aio import Channel
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 # Extenders of the scheduler may be asked.
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS, HEALTH_SECONDS = 30.0, 3.0
+CHECK = "/grpc.health.v1.Health/Check"
+# The states of that, by their numbers: all that its answer has.
+STATES = {b"": "UNKNOWN", b"\x08\x01": "SERVING", b"\x08\x02": "NOT_SERVING", b"\x08\x03": "SERVICE_UNKNOWN"}
 # What the API server said of a right holds so long: traffic is asked for every other second, and each question would be two.
 PERMITTED_SECONDS = 10.0
 
@@ -32,40 +35,28 @@ class ClusterParts:
         self._files, self._api = files, api
         # Methods that the viewer may call, and since when that is known.
         self._allowed: dict[str, float] = {}
-        self._channels: dict[tuple[str, str, bytes], Channel] = {}
-
-    async def close(self) -> None:
-        """Ends the connections to the components."""
-        channels, self._channels = self._channels, {}
-        for channel in channels.values():
-            await channel.close()
 
     async def healths(self) -> list[Health]:
-        status = await loaded("services.command.status")
         try:
-            answers = await status.ask_all(self._files, self._files.read_state()["components"])
+            components = {str(name): str(address) for name, address in self._files.read_state()["components"].items()}
+            trust = trusting((self._files.pki / "ca.crt").read_bytes())
         except (OSError, CommandError) as error:
             raise Unanswered(f"the cluster's state cannot be read: {error}") from error
-        return [Health(answer.component, answer.address, answer.answer) for answer in answers]
+        return list(await asyncio.gather(*(_health(name, Way(address, trust)) for name, address in components.items())))
 
     async def ask(self, component: str, method: str, question: Message, answer: type[Any]) -> Any:
         await self._permitted(method)
-        channels, aio = await loaded("knarr.client.channel"), await loaded("grpc.aio")
         try:
             address = str(self._files.read_state()["components"][component])
             token, authority = self._files.admin_token.read_text().strip(), (self._files.pki / "ca.crt").read_bytes()
         except (OSError, KeyError, CommandError) as error:
             raise Unanswered(f"{component} is not known here: {error}") from error
-        # A cluster that was made anew has another authority and token.
-        known = address, token, authority
-        channel = self._channels.get(known)
-        if channel is None:
-            channel = self._channels[known] = channels.open_channel(address, authority, token)
-        call = channel.unary_unary(method, request_serializer=type(question).SerializeToString, response_deserializer=answer.FromString)
         try:
-            return await call(question, timeout=ANSWER_SECONDS, wait_for_ready=True)
-        except aio.AioRpcError as error:
-            raise Unanswered(f"{component} at {address}: {error.details()}") from error
+            return answer.FromString(
+                await unary(Way(address, trusting(authority), token), method, question.SerializeToString(), ANSWER_SECONDS)
+            )
+        except Failed as error:
+            raise Unanswered(f"{component} at {address}: {error}") from error
 
     async def _permitted(self, method: str) -> None:
         """Raises Unanswered where the viewer has no right to make the call, which is what the components themselves ask for."""
@@ -77,3 +68,11 @@ class ClusterParts:
         if not status.get("allowed"):
             raise Unanswered(f"you may not ask that: there is no right to get {method}")
         self._allowed[method] = now
+
+
+async def _health(component: str, way: Way) -> Health:
+    try:
+        said = await unary(way, CHECK, b"", HEALTH_SECONDS)
+    except Failed as error:
+        return Health(component, way.address, f"no answer: {error}")
+    return Health(component, way.address, STATES.get(said, f"answers {said!r}"))

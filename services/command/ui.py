@@ -60,7 +60,6 @@ async def _serve(files: Files, access: Access, port: int, browser: bool) -> None
             pass
         finally:
             await server.__aexit__()
-            await parts.close()
 
 
 def _parts(files: Files, api: Api) -> Parts:

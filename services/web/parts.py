@@ -36,10 +36,6 @@ class Parts(Protocol):
         """What a component answers to a call, by the method's full name in gRPC. Raises Unanswered."""
         ...
 
-    async def close(self) -> None:
-        """Ends the connections to them; the next question opens others."""
-        ...
-
 
 class NoParts:
     """Of a cluster of which only the API server can be reached."""
@@ -49,6 +45,3 @@ class NoParts:
 
     async def ask(self, component: str, method: str, question: Message, answer: type[Any]) -> Any:
         raise Unanswered(f"{component} cannot be reached from here: the page was not started beside the cluster's data directory")
-
-    async def close(self) -> None:
-        return None

@@ -37,9 +37,6 @@ class AnsweringParts:
             raise Unanswered(f"{component} does not answer")
         return self.answers[answer]
 
-    async def close(self) -> None:
-        return None
-
 
 def metadata(name: str, **labels: str) -> dict[str, Any]:
     return {"name": name, "namespace": "shop", "resourceVersion": "1", "labels": labels}

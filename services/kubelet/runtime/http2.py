@@ -1,4 +1,4 @@
-"""One request over HTTP/2 on a connection of its own, for probes.
+"""One request over HTTP/2 on a connection of its own, for probes and for who asks seldom.
 
 A connection that carries one request needs little: no priorities, no pushes, and no more window than the answer that is looked at.
 Without TLS the other side must know that HTTP/2 comes (prior knowledge), with it both agree by ALPN.
@@ -22,7 +22,10 @@ from knarr.service import endings
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GO_AWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 END_STREAM, END_HEADERS, PADDED, PRIORITY, ACK = 0x1, 0x4, 0x8, 0x20, 0x1
-ENABLE_PUSH = 2
+WINDOW_UPDATE = 8
+ENABLE_PUSH, INITIAL_WINDOW_SIZE = 2, 4
+# Which both sides begin with.
+WINDOW_BYTES = 65_535
 STREAM = 1
 MAX_FRAME_BYTES, MAX_HEADER_BYTES = 16384, 64 * 1024
 ALPN = "h2"
@@ -61,11 +64,15 @@ async def connected(host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIt
         await endings.close(writer)
 
 
-async def exchange(connection: Connection, headers: Headers, body: bytes | None, limit: int) -> Answer:
-    """Sends a request and reads its answer, of the body no more than ``limit`` bytes. Raises Http2Error and OSError."""
+async def exchange(connection: Connection, headers: Headers, body: bytes | None, limit: int, window: int = WINDOW_BYTES) -> Answer:
+    """Sends a request and reads its answer, of the body no more than ``limit`` bytes; it is no longer than ``window``, for no more is ever
+    asked for. Raises Http2Error and OSError."""
     reader, writer = connection
     block = Encoder().encode(list(headers))
-    writer.write(PREFACE + _frame(SETTINGS, 0, 0, struct.pack("!HI", ENABLE_PUSH, 0)))
+    writer.write(PREFACE + _frame(SETTINGS, 0, 0, struct.pack("!HIHI", ENABLE_PUSH, 0, INITIAL_WINDOW_SIZE, window)))
+    if window > WINDOW_BYTES:
+        # The connection's own, which settings leave alone.
+        writer.write(_frame(WINDOW_UPDATE, 0, 0, struct.pack("!I", window - WINDOW_BYTES)))
     for place in range(0, len(block), MAX_FRAME_BYTES):
         last = END_HEADERS if place + MAX_FRAME_BYTES >= len(block) else 0
         ends = END_STREAM if body is None and not place else 0
