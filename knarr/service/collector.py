@@ -12,6 +12,8 @@ GIVE_BACK_SECONDS = 30.0
 # To look through so many objects takes some 10 ms. Where there are more, to count them takes as long: that is done seldom, then.
 FEW_OBJECTS = 100_000
 UNCOUNTED_ROUNDS = 20
+# What a start has made is looked through for garbage up to so many objects, half a second's; of thousands of simulated nodes it is kept.
+MOST_LOOKED_THROUGH = 2_000_000
 # glibc's names for what it keeps of the heap's free end, and for how large a block must be to be mapped apart. By itself it keeps no more
 # than twice the largest block that was ever freed: an answer of 3 MB, copied on its way, was given back and asked for again page by page,
 # with 1,400 page faults of 2 µs. What is kept goes back with the next ``give_back``.
@@ -44,7 +46,8 @@ def settle() -> None:
 
     The collector need not look at that again, and looks seldom at the rest.
     """
-    gc.collect()
+    if gc.get_count()[0] <= MOST_LOOKED_THROUGH:
+        gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     gc.enable()

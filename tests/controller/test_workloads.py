@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -17,7 +18,7 @@ from knarr.objects.keys import key_of
 from knarr.objects.owners import controller_of, is_controlled_by
 from services.controller.expectations import Expectations, created, deleted
 from services.controller.workloads.adoption import settle_claims
-from services.controller.workloads.pods import PodWriter, pod_from_template, slow_start
+from services.controller.workloads.pods import MOST_AT_ONCE, PodWriter, pod_from_template, slow_start
 from services.controller.workloads.status import report
 from tests.controller.objects import pod, replica_set
 from tests.support.api import FaultyApi
@@ -75,6 +76,20 @@ def test_a_pod_of_a_template() -> None:
 
 async def stored_owner(api: FaultyApi) -> apps.ReplicaSet:
     return await api.client().create(replica_set())
+
+
+async def test_never_more_are_begun_at_once_than_leave_time_for_others() -> None:
+    going, most = 0, list[int]()
+
+    async def act(item: int) -> None:
+        nonlocal going
+        going += 1
+        most.append(going)
+        await asyncio.sleep(0)
+        going -= 1
+
+    assert await slow_start(range(200), act) is None
+    assert len(most) == 200 and max(most) == MOST_AT_ONCE
 
 
 @virtual_time

@@ -63,6 +63,19 @@ async def test_what_is_old_is_looked_through_where_there_is_little_of_it(monkeyp
         gc.enable()
 
 
+@pytest.mark.parametrize(("objects", "looks"), [(1_000, 1), (collector.MOST_LOOKED_THROUGH + 1, 0)])
+def test_what_a_start_has_made_is_looked_through_where_that_is_quick(
+    objects: int, looks: int, monkeypatch: pytest.MonkeyPatch, unsettled: None
+) -> None:
+    looked = list[int]()
+    monkeypatch.setattr(gc, "get_count", lambda: (objects, 0, 0))
+    monkeypatch.setattr(gc, "collect", lambda: looked.append(0))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    collector.settle()
+    monkeypatch.undo()
+    assert len(looked) == looks
+
+
 async def test_where_much_is_old_it_is_counted_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand simulated nodes are a million objects: to list them all held everybody up for half a second, twice a minute."""
     counted, rounds, enough, loop = list[int](), list[int](), asyncio.Event(), asyncio.get_running_loop()
