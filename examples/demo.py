@@ -107,6 +107,29 @@ def round_robin(url: str, names: set[str]) -> None:
     print("    three each, in turn")
 
 
+def by_name() -> None:
+    """What people do in a browser; on a machine where somebody has port 80 the Ingress says so."""
+    say("the same by its name: http://hello.localhost/ (examples/ingress.yaml)")
+    kubectl("apply", "-f", "examples/ingress.yaml")
+    port = json.loads((DATA / "settings.json").read_text())["ports"]["gateway_http"]
+    answer = wait_for("an answer by name", lambda: _named(port) or _not_served())
+    print(f"    {answer}")
+
+
+def _named(port: int) -> str:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "hello.localhost"})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+            return f"answered by {answer.read().decode().split()[-1]}"
+    except (urllib.error.URLError, OSError):
+        return ""
+
+
+def _not_served() -> str:
+    events = get("events", "--field-selector", "reason=NotServed")["items"]
+    return f"not served: {events[-1]['message']}" if events else ""
+
+
 def heal() -> None:
     victim = ready_pods()[0]
     name = victim["metadata"]["name"]
@@ -143,6 +166,7 @@ def main() -> None:
     kubectl("get", "pods", "-l", "app=hello", "-o", "wide")
     cluster_ip = get("service", "hello")["spec"]["clusterIP"]
     round_robin(f"http://{cluster_ip}/", {pod["metadata"]["name"] for pod in pods})
+    by_name()
     heal()
     scale()
     say("it works. Try next:")

@@ -98,6 +98,7 @@ class Follower:
         self._delay = FIRST_DELAY_SECONDS
         self._own_pem = ""
         self._group: asyncio.TaskGroup | None = None
+        self._serving = False
         # Whether everything that is there has been taken once.
         self.synced = False
 
@@ -194,27 +195,36 @@ class Follower:
             again, self._dirty = self._dirty, set()
             await self._look(again)
         moved, self._moved = self._moved, set()
-        for target in self._executor.program.targets:
-            if (target.namespace, target.service) in moved or target not in self._executor.program.endpoints:
-                self._executor.program.put_endpoints(target, self._servers(target))
+        self._look_at_endpoints(moved)
         self._executor.ports(self._ports())
         self._put_certificates()
         await self._executor.apply(since)
         self._settled(dirty)
 
+    def _look_at_endpoints(self, moved: set[Name]) -> None:
+        """Of Services that moved, and of those that are new."""
+        program = self._executor.program
+        for target in program.newly_wanted():
+            program.put_endpoints(target, self._servers(target))
+        for name in moved:
+            for target in program.targets_of(*name):
+                program.put_endpoints(target, self._servers(target))
+
     async def _ready_to_serve(self) -> None:
         """Follows Services and endpoints from the first object that is served."""
-        if self._group is None or self.services.synced:
+        if self._group is None or self._serving:
             return
         if not self.gateway_api.serves and not any(self._is_ours(ingress) for ingress in self.ingresses.store.list()):
             return
+        self._serving = True
         self._group.create_task(self.services.run(), name="gateway/services")
         self._group.create_task(self.slices.run(), name="gateway/slices")
         self._group.create_task(self.names.run(), name="gateway/names")
-        await self.services.wait_synced()
-        await self.slices.wait_synced()
+        # Before anybody refers to them, what is heard of them is no news.
         self.services.on_change(self._service_changed)
         self.slices.on_change(self._slice_changed)
+        await self.services.wait_synced()
+        await self.slices.wait_synced()
 
     async def _look(self, origins: Iterable[Origin]) -> None:
         origins = set(origins)

@@ -83,6 +83,8 @@ class Program:
         self._servers: dict[str, dict[str, Placed]] = {}
         self._leaving: set[tuple[str, str]] = set()
         self._of_target: defaultdict[Target, set[Action]] = defaultdict(set)
+        self._by_service: defaultdict[tuple[str, str], set[Target]] = defaultdict(set)
+        self._newly_wanted: set[Target] = set()
         self._moved: set[Action] = set()
         self._emptied: set[str] = set()
         self._with_cookies: set[str] = set()
@@ -92,6 +94,15 @@ class Program:
     def targets(self) -> set[Target]:
         """Ports of Services that routes lead to."""
         return {target for target, actions in self._of_target.items() if actions}
+
+    def newly_wanted(self) -> set[Target]:
+        """Those of ``targets`` that were not among them when this was asked last: their endpoints are to be put."""
+        found, self._newly_wanted = self._newly_wanted, set()
+        return {target for target in found if target in self._of_target}
+
+    def targets_of(self, namespace: str, service: str) -> list[Target]:
+        """Those of one Service."""
+        return [target for target in self._by_service.get((namespace, service), ()) if target in self._of_target]
 
     @property
     def leaving(self) -> list[tuple[str, str]]:
@@ -181,7 +192,7 @@ class Program:
             own.names[action] = f"p{heapq.heappop(own.free)}"
         for share in action.targets:
             if share.target is not None:
-                self._of_target[share.target].add(action)
+                self._want(share.target, action)
         self._moved.add(action)
         return own.names[action]
 
@@ -196,12 +207,26 @@ class Program:
             if share.target is not None:
                 self._of_target[share.target].discard(action)
                 if not self._of_target[share.target]:
-                    del self._of_target[share.target]
+                    self._unwant(share.target)
         self._moved.discard(action)
         # One of another kind leads nowhere until the next configuration leaves it out.
         if name.startswith("p"):
             heapq.heappush(own.free, int(name[1:]))
         self._emptied.add(name)
+
+    def _want(self, target: Target, action: Action) -> None:
+        if target not in self._of_target:
+            self._newly_wanted.add(target)
+            self._by_service[target.namespace, target.service].add(target)
+        self._of_target[target].add(action)
+
+    def _unwant(self, target: Target) -> None:
+        del self._of_target[target]
+        self.endpoints.pop(target, None)
+        targets = self._by_service[target.namespace, target.service]
+        targets.discard(target)
+        if not targets:
+            del self._by_service[target.namespace, target.service]
 
     def change(self) -> Reload | Runtime | None:
         """What is to be done to what ``change`` said before; None: nothing."""
@@ -295,7 +320,7 @@ class Program:
 
     def _backend(self, name: str, action: Action | None) -> Iterator[str]:
         yield f"backend {name}"
-        if action is not None:
+        if action is not None and not name.startswith("p"):
             for line in lines_of(action):
                 yield f"  {line}"
         for server, placed in self._servers.get(name, {}).items():
