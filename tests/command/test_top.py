@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.command import main as cli
+from services.command.api import Refused
 from services.command.table import aligned
 from services.command.top import METRICS, as_dicts, as_rows, nodes, pods
 
@@ -72,3 +73,24 @@ def test_where_there_is_no_cluster_that_is_told(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 1 and "start the cluster first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "words"), [(404, "`knarr addon enable metrics` has it do so"), (403, "not you")])
+def test_a_cluster_without_metrics_is_told_with_the_way_out(
+    code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __enter__(self) -> Refusing:
+            raise Refused(code, "not you")
+
+        def __exit__(self, *_: object) -> None: ...
+
+    (tmp_path / "kubeconfig").touch()
+    monkeypatch.setattr("services.command.api.ApiClient", Refusing)
+    monkeypatch.setattr("sys.argv", ["knarr", "top", "--data-dir", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert words in capsys.readouterr().err

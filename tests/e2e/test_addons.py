@@ -40,6 +40,8 @@ def test_what_is_switched_off_stays_off_over_a_start(cluster: KnarrCluster) -> N
     cluster.up()
     assert states(cluster) == {"metrics": "off", "registry": "off", "dashboard": "on", "local-path": "off"}
     assert "Metrics API not available" in cluster.kubectl("top", "nodes", check=False).stderr
+    told = cluster.knarr("top", "--data-dir", str(cluster.data_dir), check=False)
+    assert told.returncode == 1 and "knarr addon enable metrics" in told.stderr
     assert cluster.get("storageclass")["items"] == []
     refused = cluster.knarr("addon", "enable", "registry", "--data-dir", str(cluster.data_dir), check=False)
     assert refused.returncode == 1 and "knarr addon enable local-path" in refused.stderr

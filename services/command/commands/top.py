@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from pathlib import Path
 
 import click
@@ -35,6 +36,9 @@ def top(data_dir: Path, what: str, namespace: str, all_namespaces: bool, kubecon
         with Working("asking"), ApiClient(path) as api:
             found = nodes(api) if what == "nodes" else pods(api, "" if all_namespaces else namespace)
     except Refused as refused:
-        raise CommandError(f"the cluster does not tell what is used: {refused}") from refused
+        # Who serves no such group answers a bare 404.
+        off = refused.code == HTTPStatus.NOT_FOUND
+        words = "it serves no metrics.k8s.io; `knarr addon enable metrics` has it do so" if off else str(refused)
+        raise CommandError(f"the cluster does not tell what is used: {words}") from refused
     deliver(json.dumps(as_dicts(found), indent=2) if output == "json" else "\n".join(aligned(as_rows(found))))
     return 0
