@@ -263,7 +263,10 @@ class Cluster:
 
     def _node_parts(self) -> NodeParts:
         """How the node shows what runs in this process."""
-        return node_parts(self._chosen, self._address, self._runs, self._serves, self._announced.wait)
+        return node_parts(self._chosen, self._address, self._runs, self._serves, self._announced.wait, self._rest_port)
+
+    def _rest_port(self) -> int:
+        return self._settings.ports.rest
 
     def _serves(self, name: str) -> bool:
         if name == ETCD:

@@ -32,6 +32,8 @@ class _Kind:
     name: str
     tier: str = CONTROL_PLANE
     app: str = ""
+    # Where Kubernetes' own has its pages (metrics, health); 0: at none that is not the component's here, too.
+    pages: int = 0
 
     @property
     def labels(self) -> dict[str, str]:
@@ -42,8 +44,8 @@ class _Kind:
 KINDS = {
     ETCD: _Kind("etcd"),
     "apiserver": _Kind("kube-apiserver"),
-    "scheduler": _Kind("kube-scheduler"),
-    "controller": _Kind("kube-controller-manager"),
+    "scheduler": _Kind("kube-scheduler", pages=10259),
+    "controller": _Kind("kube-controller-manager", pages=10257),
     "cloud": _Kind("cloud-controller-manager"),
     "dns": _Kind("kube-dns", NODE, "kube-dns"),
     "gateway": _Kind("knarr-gateway", NODE, "knarr-gateway"),
@@ -57,8 +59,10 @@ def node_parts(
     runs: Mapping[str, Runs],
     is_ready: Callable[[str], bool],
     due: Callable[[], Awaitable[object]],
+    rest_port: Callable[[], int],
 ) -> NodeParts:
-    """A part for each component in ``runs`` that is shown. ``address`` is the node's, ``due`` when they are to be told of."""
+    """A part for each component in ``runs`` that is shown. ``address`` is the node's, ``due`` when they are to be told of, ``rest_port``
+    that of the Kubernetes REST API, which has the pages of all components."""
     process = f"{os.getpid()}.{start_time(os.getpid())}"
     parts = []
     for component, kind in KINDS.items():
@@ -72,7 +76,7 @@ def node_parts(
                 labels=kind.labels,
                 course=partial(_course, process, runs[component], partial(is_ready, component)),
                 log=ComponentLog(settings.files.etcd_log if component == ETCD else settings.files.log, component),
-                dial=partial(_dial, settings.listen_address),
+                dial=partial(_dial, settings.listen_address, kind.pages, rest_port),
                 way_out=f"`knarr logs {component}` and `kubectl logs` have what it says, `knarr status` how it is",
             )
         )
@@ -105,6 +109,8 @@ def _course(process: str, runs: Runs, is_ready: Callable[[], bool]) -> Course:
     return Course(process, runs.number, runs.began is not None and is_ready(), runs.began, runs.last)
 
 
-async def _dial(listen_address: str, port: int) -> socket.socket:
-    """To where the components listen, which Services and pods do not reach."""
+async def _dial(listen_address: str, pages: int, rest_port: Callable[[], int], port: int) -> socket.socket:
+    """To where the components listen, which Services and pods do not reach; to the pages, where Kubernetes' tools look for them."""
+    if port == pages:
+        return await dial_address(LOOPBACK, rest_port())
     return await dial_address(LOOPBACK if listen_address == EVERYWHERE else listen_address, port)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
+from services.standalone.parts import KINDS
 from tests.support.knarr_cluster import BIN, KnarrCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
@@ -15,21 +16,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 # Its name is the machine's, not that by which it is reached here.
 NOBODY = ssl.create_default_context()
 NOBODY.check_hostname, NOBODY.verify_mode = False, ssl.CERT_NONE
-COMPONENTS = (
-    "cloud-controller-manager",
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-dns",
-    "kube-proxy",
-    "kube-scheduler",
-)
-
-
 def test_the_components_are_pods_of_a_node_with_the_role(cluster: KnarrCluster) -> None:
-    cluster.wait_for("all components", lambda: len(cluster.ready_pods("tier in (control-plane,node)", "kube-system")) == len(COMPONENTS))
+    cluster.wait_for("all components", lambda: len(cluster.ready_pods("tier in (control-plane,node)", "kube-system")) == len(KINDS))
     found = cluster.pods("tier in (control-plane,node)", "kube-system")
-    assert sorted(pod["metadata"]["name"] for pod in found) == [f"{name}-{cluster.node}" for name in COMPONENTS]
+    assert sorted(pod["metadata"]["name"] for pod in found) == sorted(f"{kind.name}-{cluster.node}" for kind in KINDS.values())
     assert "control-plane" in cluster.kubectl("get", "nodes").stdout
     # They wait for nothing, so that whoever waits for them goes on.
     cluster.kubectl("wait", "--for=condition=Ready", "pods", "--all", "-n", "kube-system", "--timeout=20s")
@@ -57,6 +47,20 @@ def test_their_ports_are_the_machines(cluster: KnarrCluster) -> None:
             asked = answer.read()
         forwarding.terminate()
     assert asked == b"ok"
+
+
+def test_metrics_are_found_where_kubernetes_tools_look(cluster: KnarrCluster) -> None:
+    command = [str(BIN / "kubectl"), "--kubeconfig", str(cluster.data_dir / "kubeconfig"), "port-forward", "-n", "kube-system"]
+    command += [f"kube-scheduler-{cluster.node}", ":10259"]
+    token = (cluster.data_dir / "token").read_text().strip()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forwarding:
+        assert forwarding.stdout is not None
+        port = forwarding.stdout.readline().split(" ->")[0].rpartition(":")[2]
+        asked = Request(f"https://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
+        with urlopen(asked, timeout=20, context=NOBODY) as answer:
+            text = answer.read()
+        forwarding.terminate()
+    assert b"\nknarr_scheduler_" in text
 
 
 def test_a_drain_leaves_them_alone(cluster: KnarrCluster) -> None:

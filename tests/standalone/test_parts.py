@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,12 +91,27 @@ def test_every_component_but_the_kubelet_is_shown() -> None:
 def test_a_pod_is_the_same_at_each_start(tmp_path: Path) -> None:
     """Else it would be deleted and made anew, and its restarts be forgotten."""
     runs = {name: Runs() for name in (ETCD, "scheduler", "kubelet")}
-    made = [node_parts(ClusterSettings(data_dir=tmp_path), "192.0.2.1", runs, lambda name: True, _nothing).parts for _ in range(2)]
+    settings = ClusterSettings(data_dir=tmp_path)
+    made = [node_parts(settings, "192.0.2.1", runs, lambda name: True, _nothing, lambda: 1).parts for _ in range(2)]
     assert [(part.name, part.image, part.command) for part in made[0]] == [(part.name, part.image, part.command) for part in made[1]]
     assert [part.name for part in made[0]] == ["etcd", "kube-scheduler"]
     runs["scheduler"].begin()
     course = made[0][1].course()
     assert isinstance(course, Course) and course.ready and course.number == 0
+
+
+async def test_metrics_are_where_kubernetes_tools_look_for_them(tmp_path: Path) -> None:
+    """By port-forward: the ports of Kubernetes' scheduler and controller manager lead to the API server's pages."""
+    runs = {name: Runs() for name in ("apiserver", "controller", "scheduler")}
+    with socket.create_server(("127.0.0.1", 0)) as rest, socket.create_server(("127.0.0.1", 0)) as grpc:
+        rest_port, own_port = rest.getsockname()[1], grpc.getsockname()[1]
+        settings = ClusterSettings(data_dir=tmp_path)
+        made = {part.name: part for part in node_parts(settings, "192.0.2.1", runs, bool, _nothing, lambda: rest_port).parts}
+        for name, port in (("kube-scheduler", 10259), ("kube-controller-manager", 10257)):
+            with await made[name].dial(port) as found:
+                assert found.getpeername() == ("127.0.0.1", rest_port)
+            with await made[name].dial(own_port) as found:
+                assert found.getpeername() == ("127.0.0.1", own_port)
 
 
 async def _nothing() -> None:
