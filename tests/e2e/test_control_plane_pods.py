@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 # Its name is the machine's, not that by which it is reached here.
 NOBODY = ssl.create_default_context()
 NOBODY.check_hostname, NOBODY.verify_mode = False, ssl.CERT_NONE
+
+
 def test_the_components_are_pods_of_a_node_with_the_role(cluster: KnarrCluster) -> None:
     cluster.wait_for("all components", lambda: len(cluster.ready_pods("tier in (control-plane,node)", "kube-system")) == len(KINDS))
     found = cluster.pods("tier in (control-plane,node)", "kube-system")
