@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -33,6 +34,7 @@ FILES = {
     f"lib/modules/{RELEASE}/modules.builtin": "kernel/net/bridge/bridge.ko\nkernel/net/netfilter/nf_tables.ko\n",
     f"lib/modules/{RELEASE}/modules.dep": "kernel/net/veth.ko.xz:\nkernel/fs/overlay.ko:\nkernel/net/nf-conntrack.ko:\n",
     "proc/modules": "",
+    "etc/resolv.conf": "nameserver 192.0.2.53\n",
     "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids",
     "proc/sys/fs/inotify/max_user_instances": "128",
     "proc/sys/fs/inotify/max_user_watches": "65536",
@@ -230,6 +232,24 @@ def test_a_proxy_that_is_asked_for_the_cluster_is_found(
     machine.environment = {"PATH": "/usr/bin", "HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": spared}
     text = " ".join(found(machine, "proxies"))
     assert {what for what in ("node", "Services", "pods") if what in text} == left_out
+
+
+@pytest.mark.parametrize(
+    ("nodes", "text", "count"),
+    [
+        (1, "nameserver 192.0.2.53\nnameserver fd00::1\nnameserver\noptions edns0\n", 0),
+        (1, "nameserver 10.244.9.9\n", 1),
+        (1, "# nameserver 10.244.9.9\nsearch 10.96.0.10\n", 0),
+        (1, "nameserver 10.255.255.53\n", 0),
+        (5000, "nameserver 10.255.255.53\n", 1),
+    ],
+)
+def test_a_nameserver_among_the_clusters_addresses_is_found(machine: Simulated, tmp_path: Path, nodes: int, text: str, count: int) -> None:
+    """The range of pods grows with the nodes."""
+    (tmp_path / "etc").mkdir(exist_ok=True)
+    (tmp_path / "etc/resolv.conf").write_text(text)
+    machine.settings = dataclasses.replace(machine.settings, nodes=nodes, runtime="hollow")
+    assert len(found(machine, "nameservers")) == count
 
 
 def test_what_a_killed_cluster_left_is_found(machine: Simulated, tmp_path: Path) -> None:

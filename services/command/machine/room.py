@@ -13,6 +13,7 @@ from knarr.service.errors import CommandError
 from services.command.checks.check import Check, NotHere, Weight
 from services.command.machine.facts import Machine
 from services.standalone import preflight
+from services.standalone.hollow import with_room
 from services.standalone.machine import node_address
 
 MIB = 1 << 20
@@ -61,6 +62,26 @@ def _ranges(machine: Machine) -> Sequence[str]:
     if machine.program("ip"):
         found += preflight.read_route_problems(machine.settings)
     return found
+
+
+def _nameservers(machine: Machine) -> Sequence[str]:
+    """A range of pods grows with the number of simulated nodes."""
+    settings = with_room(machine.settings)
+    ranges = {"pods": settings.cluster_cidr, "Services": settings.service_cidr, "load balancers": settings.load_balancer_pool}
+    return [
+        f"the machine's nameserver {server} lies in {text}, which the cluster has for {what}"
+        for server in _servers(machine.text("/etc/resolv.conf"))
+        for what, text in ranges.items()
+        if server in IPv4Network(text)
+    ]
+
+
+def _servers(text: str) -> Iterator[IPv4Address]:
+    for line in text.splitlines():
+        match line.split():
+            case ["nameserver", address, *_]:
+                with suppress(ValueError):
+                    yield IPv4Address(address)
 
 
 def _chosen(machine: Machine) -> Sequence[str]:
@@ -143,6 +164,13 @@ CHECKS: tuple[Check[Machine], ...] = (
         "Packets to pods and Services would go where somebody else's go.",
         "Choose others by their options, or let free ones be found (`knarr up --name NAME`).",
         _ranges,
+    ),
+    Check(
+        "nameservers",
+        "the address ranges leave the machine its nameservers",
+        "What goes to a cluster's addresses never leaves the machine: no name would be found any more, by anybody on it.",
+        "Choose other ranges by their options (`--cluster-cidr` and its like).",
+        _nameservers,
     ),
     Check(
         "choices",
