@@ -53,8 +53,11 @@ async def unary(way: Way, method: str, message: bytes, seconds: float) -> bytes:
         headers.append(("authorization", f"Bearer {way.token}"))
     try:
         async with asyncio.timeout(seconds), connected(host, int(port), way.trust) as connection:
-            body = PREFIX.pack(0, len(message)) + message
-            return answered(await exchange(connection, headers, body, MOST_BYTES, window=MOST_BYTES))
+            try:
+                return answered(await exchange(connection, headers, PREFIX.pack(0, len(message)) + message, MOST_BYTES, window=MOST_BYTES))
+            finally:
+                # gRPC's servers do not answer TLS's farewell, and it would be waited for.
+                connection[1].transport.abort()
     except TimeoutError:
         raise Failed(DEADLINE_EXCEEDED, f"no answer within {seconds:g} s") from None
     except (Http2Error, OSError) as error:
