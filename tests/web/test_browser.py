@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from services.web.api import Api
 from services.web.server import PageServer
 from tests.apiserver.rest.live import LiveServer
-from tests.web.conftest import followed
+from tests.web.conftest import access, followed
 
 pytestmark = pytest.mark.browser
 PODS = 1000
@@ -153,10 +156,78 @@ async def test_the_cluster_as_it_was_is_shown_and_left(crowd: LiveServer, screen
     deployment.spec.template.metadata.labels["app"] = "later"
     deployment.spec.template.spec.containers.append(core.Container(name="web", image="web:1"))
     crowd.call(crowd.client.create(deployment))
-    await screen.click("header nav button >> nth=1")
+    await screen.click("header nav button:has-text('Timeline')")
     await screen.click("main .changes button:has-text('Deployment default/later')")
     await screen.wait_for_selector("main .changes td")
     await screen.click("main .changes button:has-text('See the cluster then')")
     await screen.wait_for_selector("main .notice:has-text('as it was at revision')")
     await screen.click("main .notice button")
     await screen.wait_for_selector("main .notice", state="detached")
+
+
+def bare(name: str) -> core.Pod:
+    spec = core.PodSpec(node_name="node-1", containers=[core.Container(name="web", image="web:1")], termination_grace_period_seconds=0)
+    return core.Pod(metadata=meta.ObjectMeta(name=name, namespace="default"), spec=spec)
+
+
+async def test_what_would_happen_is_told_before_it_is_done(crowd: LiveServer, screen: Any) -> None:
+    crowd.call(crowd.client.create(bare("doomed")))
+    await screen.click("main .pod[aria-label^='default/doomed,']")
+    await screen.click("aside [role=tab]:has-text('What if')")
+    await screen.click("aside button:has-text('Delete this pod')")
+    # Nobody reaches a scheduler here: that is said, and what the API server says of a dry run.
+    await screen.wait_for_selector("dialog .notice:has-text('is not known')")
+    await screen.wait_for_selector("dialog :text('The API server would take it.')")
+    assert await screen.evaluate("document.activeElement.textContent") == "Leave it"
+    await screen.keyboard.press("Escape")
+    await screen.wait_for_selector("dialog", state="detached")
+    assert await screen.locator("main .pod[aria-label^='default/doomed,']").count() == 1
+    await screen.click("aside button:has-text('Delete this pod')")
+    await screen.click("dialog button:has-text('Do it')")
+    await screen.wait_for_selector("main .pod[aria-label^='default/doomed,']", state="detached")
+
+
+async def test_who_may_only_look_finds_no_buttons(crowd: LiveServer, screen: Any) -> None:
+    rules = [rbac.PolicyRule(api_groups=["*"], resources=["*"], verbs=["get", "list", "watch"])]
+    crowd.call(crowd.client.create(rbac.ClusterRole(metadata=meta.ObjectMeta(name="looks"), rules=rules)))
+    binding = rbac.ClusterRoleBinding(metadata=meta.ObjectMeta(name="looks"))
+    binding.role_ref.api_group, binding.role_ref.kind, binding.role_ref.name = "rbac.authorization.k8s.io", "ClusterRole", "looks"
+    binding.subjects.add(kind="User", name="guest", api_group="rbac.authorization.k8s.io")
+    crowd.call(crowd.client.create(binding))
+    admin = access(crowd)
+    guest = replace(admin, headers={**admin.headers, "Impersonate-User": "guest"})
+    async with Api(guest) as api, PageServer(api) as page:
+        await followed(page)
+        await screen.goto(page.link)
+        await screen.click("main .pod[aria-label^='default/web-0001,']")
+        for tab in ("What if", "Terminal"):
+            await screen.click(f"aside [role=tab]:has-text('{tab}')")
+            await screen.wait_for_selector("aside :text('There is nothing that you may do here.')")
+            assert await screen.locator("aside [role=tabpanel] button").count() == 0
+        await screen.click("aside [role=tab]:has-text('YAML')")
+        await screen.wait_for_selector("aside textarea[readonly]")
+        await screen.click("header nav button:has-text('Learn')")
+        await screen.wait_for_selector("main :text('There is nothing that you may do here.')")
+        assert await screen.locator("main .lessons").count() == 0
+        await screen.goto("about:blank")
+
+
+async def test_a_terminal_shows_what_is_typed_and_how_it_ends(crowd: LiveServer, screen: Any) -> None:
+    pod = crowd.call(crowd.client.create(bare("typed")))
+    pod.status.phase = "Running"
+    pod.status.container_statuses.add(name="web", ready=True).state.running.SetInParent()
+    crowd.call(crowd.client.update(pod, subresource="status"))
+    await screen.click("main .pod[aria-label^='default/typed,']")
+    await screen.click("aside [role=tab]:has-text('Terminal')")
+    # The node's shell is one that echoes its command, and ends.
+    await screen.wait_for_selector("aside .notice:has-text('It has ended.')")
+    await screen.wait_for_selector("aside .xterm-rows :text('exec bash')")
+    crowd.call(crowd.client.delete(core.Pod, "typed", "default", grace_period_seconds=0))
+
+
+async def test_lessons_are_told_in_both_languages(crowd: LiveServer, screen: Any) -> None:
+    await screen.click("header nav button:has-text('Learn')")
+    await screen.wait_for_selector("main .lessons .card >> nth=29")
+    assert "It keeps restarting" in await screen.inner_text("main .lessons .card >> nth=0")
+    await screen.select_option("header select >> nth=1", "ko")
+    assert "계속 재시작합니다" in await screen.inner_text("main .lessons .card >> nth=0")

@@ -51,9 +51,9 @@ class Answer:
 
 
 @asynccontextmanager
-async def connected(host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[Connection]:
+async def connected(host: str, port: int, tls: ssl.SSLContext | None, close_seconds: float = CLOSE_SECONDS) -> AsyncIterator[Connection]:
     """A connection until the end of the block; raises OSError, and Http2Error where TLS does not end in HTTP/2."""
-    options: dict[str, Any] = {"ssl": tls, "ssl_shutdown_timeout": CLOSE_SECONDS} if tls is not None else {}
+    options: dict[str, Any] = {"ssl": tls, "ssl_shutdown_timeout": close_seconds} if tls is not None else {}
     reader, writer = await asyncio.open_connection(host, port, **options)
     try:
         session: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
