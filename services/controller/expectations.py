@@ -30,6 +30,10 @@ class Expectations:
     def expect(self, owner: Key, token: str) -> None:
         self._open[owner][token] = asyncio.get_running_loop().time() + LAPSE_SECONDS
 
+    def expects(self, owner: Key, token: str) -> bool:
+        """Whether that write was noted and not seen yet."""
+        return token in self._open.get(owner, ())
+
     def met(self, owner: Key, token: str) -> None:
         """The write was seen, or did not happen."""
         tokens = self._open.get(owner)

@@ -17,6 +17,7 @@ from knarr.objects.copies import copy_of
 from knarr.objects.keys import key_of
 from knarr.objects.owners import controller_of, is_controlled_by
 from services.controller.expectations import Expectations, created, deleted
+from services.controller.workloads import pods
 from services.controller.workloads.adoption import settle_claims
 from services.controller.workloads.pods import MOST_AT_ONCE, PodWriter, pod_from_template, slow_start
 from services.controller.workloads.status import report
@@ -97,11 +98,11 @@ async def test_writes_are_expected_until_they_are_seen_and_failed_ones_are_not()
     api, expectations = FaultyApi(), Expectations()
     owner = await stored_owner(api)
     writer = PodWriter(api.client(), EventSource(EventRecorder(api.client(), "test"), "test"), expectations)
-    pods = [pod_from_template(owner.spec.template, owner) for _ in range(3)]
+    wanted = [pod_from_template(owner.spec.template, owner) for _ in range(3)]
     api.fail_next(REFUSED, verb="create", message_type=core.Pod)
-    assert await writer.create(owner, pods) == REFUSED
+    assert await writer.create(owner, wanted) == REFUSED
     assert (expectations.open(key_of(owner)), len(api.all(core.Pod))) == (0, 0)
-    assert await writer.create(owner, pods) is None
+    assert await writer.create(owner, wanted) is None
     assert (expectations.open(key_of(owner)), len(api.all(core.Pod))) == (3, 3)
     for found in api.all(core.Pod):
         expectations.saw(key_of(owner), found, gone=False)
@@ -114,6 +115,25 @@ async def test_writes_are_expected_until_they_are_seen_and_failed_ones_are_not()
     assert expectations.open(key_of(owner)) == 0
     # Gone already: nothing to wait for.
     assert await writer.delete(owner, stored) is None
+    assert expectations.open(key_of(owner)) == 0
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@virtual_time
+async def test_a_name_that_was_drawn_twice_is_drawn_again(seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five thousand pods two mostly have one name: the second was taken for the first, and waited for until its expectation lapsed."""
+    api, expectations = FaultyApi(), Expectations()
+    owner = await stored_owner(api)
+    writer = PodWriter(api.client(), EventSource(EventRecorder(api.client(), "test"), "test"), expectations)
+    drawn = iter("aaab")
+    monkeypatch.setattr(pods, "generated", lambda base: f"{base}{next(drawn)}")
+    for made in range(2):
+        assert await writer.create(owner, [pod_from_template(owner.spec.template, owner)]) is None
+        for found in api.all(core.Pod) if seen and not made else ():
+            expectations.saw(key_of(owner), found, gone=False)
+    assert sorted(found.metadata.name[-1] for found in api.all(core.Pod)) == ["a", "b"]
+    for found in api.all(core.Pod):
+        expectations.saw(key_of(owner), found, gone=False)
     assert expectations.open(key_of(owner)) == 0
 
 

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, WARNING, EventSource
-from knarr.machinery.errors import Conflict, NotFound, StatusError
+from knarr.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError, already_exists
 from knarr.objects.keys import key_of, metadata_of
 from knarr.objects.names import generated
 from knarr.objects.owners import owner_reference
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 # Each takes a millisecond of everybody's time before it waits for the first time: of a thousand at once that would be a second.
 MOST_AT_ONCE = 32
+# As often as the API server draws a name.
+NAME_TRIES = 8
 
 
 def pod_from_template(template: core.PodTemplateSpec, owner: Message) -> core.Pod:
@@ -67,19 +69,33 @@ class PodWriter:
         return next((error for error in results if error is not None), None)
 
     async def _create(self, owner: Message, pod: core.Pod) -> StatusError | None:
+        for left in reversed(range(NAME_TRIES)):
+            error = await self._try(owner, pod)
+            if not (isinstance(error, AlreadyExists) and pod.metadata.generate_name and left):
+                break
+            # Of five thousand pods two mostly draw the same name: the later one draws again, as the API server does for its clients.
+            pod.metadata.name = generated(pod.metadata.generate_name)
+        if error is None:
+            self._tell(owner, NORMAL, "SuccessfulCreate", self._words.created, pod)
+        elif not is_in_going_namespace(error):
+            self._tell(owner, WARNING, "FailedCreate", self._words.not_created, pod, error)
+        return error
+
+    async def _try(self, owner: Message, pod: core.Pod) -> StatusError | None:
+        """Creates it under its name. What bears a name that was chosen here, and is there already, is another one."""
         key, token = key_of(owner), created(pod.metadata.name)
+        if pod.metadata.generate_name and self._expectations.expects(key, token):
+            return already_exists("pods", pod.metadata.name)
         self._expectations.expect(key, token)
         try:
             await self._client.create(pod)
         except BaseException as error:
-            if not await is_made(self._client, pod, error):
+            is_another = isinstance(error, AlreadyExists) and bool(pod.metadata.generate_name)
+            if is_another or not await is_made(self._client, pod, error):
                 self._expectations.met(key, token)
                 if not isinstance(error, StatusError):
                     raise
-                if not is_in_going_namespace(error):
-                    self._tell(owner, WARNING, "FailedCreate", self._words.not_created, pod, error)
                 return error
-        self._tell(owner, NORMAL, "SuccessfulCreate", self._words.created, pod)
         return None
 
     async def _delete(self, owner: Message, pod: core.Pod) -> StatusError | None:
