@@ -25,6 +25,11 @@ class Duplicates(dict[str, Any]):
     repeated: tuple[str, ...] = ()
     lines: tuple[tuple[int, str], ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those keys, whatever it was read from."""
+        return self.repeated or tuple(name for _, name in self.lines)
+
 
 def without_duplicates(value: Any) -> Any:
     """The same of plain objects."""

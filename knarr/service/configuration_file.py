@@ -69,7 +69,7 @@ def refuse_repeated(found: Any, path: str = "") -> None:
         for at, item in enumerate(found):
             refuse_repeated(item, f"{path}[{at}]")
     elif isinstance(found, dict):
-        if repeated := getattr(found, "repeated", ()):
+        if repeated := getattr(found, "names", ()):
             raise ValueError(f"{path}: field {repeated[0]!r} is there twice".lstrip(": "))
         for name, inner in found.items():
             refuse_repeated(inner, f"{path}.{name}".lstrip("."))
