@@ -24,10 +24,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.networking.v1 import networking_pb2 as networking
 from services.apiserver.in_memory import ApiInMemory
 from services.gateway.component import Gateway
-from services.gateway.follower import CONTROLLER
 from services.gateway.haproxy.frontends import Bind
 from services.gateway.haproxy.process import Haproxy, most_connections
 from services.gateway.haproxy.program import Limits, Program, Reload
+from services.gateway.rest import CONTROLLER
 from services.gateway.routing.actions import Action, Server, Target, Weighted
 from services.gateway.routing.table import Match, Origin, Route
 from services.gateway.settings import GatewaySettings

@@ -28,6 +28,7 @@ from services.gateway.gateway_api import GatewayApi
 from services.gateway.haproxy.certificates import Certificate
 from services.gateway.haproxy.words import BadWord, host
 from services.gateway.names import Names
+from services.gateway.rest import Rest, class_of
 from services.gateway.routing.actions import HTTP, Action, Server, Target
 from services.gateway.routing.table import Origin, Route
 from services.gateway.secrets import Secrets
@@ -42,8 +43,6 @@ from services.gateway.sources.keypairs import BadKeypair, own_pem, pem_of
 
 log = logging.getLogger(__name__)
 
-CONTROLLER = "knarr.io/gateway"
-CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 # After the first of several changes, and at most where taking them takes long itself.
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.01, 0.5
 DELAY_PER_WORK = 2.0
@@ -75,17 +74,22 @@ class Follower:
     """``settled`` is told of objects whose routes are in force, or are no more, after each change."""
 
     def __init__(
-        self, client: Client, settings: GatewaySettings, executor: Executor, clock: Clock, settled: Callable[[set[Origin]], None]
+        self,
+        client: Client,
+        settings: GatewaySettings,
+        rest: Rest,
+        executor: Executor,
+        clock: Clock,
+        settled: Callable[[set[Origin]], None],
     ) -> None:
         self._client, self._settings, self._executor, self._clock, self._settled = client, settings, executor, clock, settled
-        self.ingresses = Informer(client, networking.Ingress)
-        self.classes = Informer(client, networking.IngressClass)
+        self._rest, self.ingresses, self.classes = rest, rest.ingresses, rest.classes
         self.services = Informer(client, core.Service)
         self.slices = Informer(client, discovery.EndpointSlice)
         self.slices.add_index(BY_SERVICE)
         self.secrets = Secrets(client, self._secret_changed)
         facts = Facts(services=lambda namespace, name: self.services.store.get(namespace, name), secrets=self.secrets.get)
-        self.gateway_api = GatewayApi(client, self.touch, facts, define=settings.gateway_api)
+        self.gateway_api = GatewayApi(client, self.touch, facts, rest.definition, define=settings.gateway_api)
         self.names = Names(settings.resolve_seconds, self._name_changed)
         self.served: dict[Origin, Served] = {}
         self._by_service: defaultdict[Name, set[Origin]] = defaultdict(set)
@@ -106,11 +110,8 @@ class Follower:
         """Follows until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            group.create_task(self.classes.run(), name="gateway/classes")
             group.create_task(self.gateway_api.run(), name="gateway/gateway-api")
-            group.create_task(self.ingresses.run(), name="gateway/ingresses")
-            await self.classes.wait_synced()
-            await self.ingresses.wait_synced()
+            await self._rest.wait_synced()
             self.classes.on_change(self._class_changed)
             self.ingresses.on_change(self._ingress_changed)
             try:
@@ -156,7 +157,7 @@ class Follower:
         if found is None or (old is not None and new is not None and _same(old, new)):
             return
         origin = _origin(found)
-        if origin in self.served or (new is not None and self._is_ours(new)):
+        if origin in self.served or (new is not None and self._rest.is_ours(new)):
             self.touch([origin])
 
     def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
@@ -178,10 +179,6 @@ class Follower:
         for service in self.services.store.list():
             if service.spec.external_name == name:
                 self._service_changed(service, service)
-
-    def _is_ours(self, ingress: networking.Ingress) -> bool:
-        found = self.classes.store.get("", class_of(ingress))
-        return found is not None and found.spec.controller == CONTROLLER
 
     async def _take(self) -> None:
         since, self._since = self._since, None
@@ -214,7 +211,7 @@ class Follower:
         """Follows Services and endpoints from the first object that is served."""
         if self._group is None or self._serving:
             return
-        if not self.gateway_api.serves and not any(self._is_ours(ingress) for ingress in self.ingresses.store.list()):
+        if not self.gateway_api.serves and not any(self._rest.is_ours(ingress) for ingress in self.ingresses.store.list()):
             return
         self._serving = True
         self._group.create_task(self.services.run(), name="gateway/services")
@@ -271,7 +268,7 @@ class Follower:
             return
         self._forget(origin)
         ingress = self.ingresses.store.get(origin.namespace, origin.name)
-        if ingress is None or not self._is_ours(ingress):
+        if ingress is None or not self._rest.is_ours(ingress):
             self._executor.program.put(origin, ())
             self.served.pop(origin, None)
             return
@@ -391,12 +388,6 @@ class Follower:
         except BadKeypair as error:
             return f"{named} {error}: a self-made certificate is shown"
         return ""
-
-
-def class_of(ingress: networking.Ingress) -> str:
-    if ingress.spec.HasField("ingress_class_name"):
-        return str(ingress.spec.ingress_class_name)
-    return str(ingress.metadata.annotations.get(CLASS_ANNOTATION, ""))
 
 
 def _origin(ingress: networking.Ingress) -> Origin:

@@ -24,20 +24,20 @@ from services.gateway.sources.gateway_api.routes import Told, compile_route
 log = logging.getLogger(__name__)
 
 CLASSES, GRANTS = "GatewayClass", "ReferenceGrant"
-# By which it is seen that the kinds are defined.
-DEFINITION = f"gatewayclasses.{GROUP}"
 CLASS = "knarr"
 RETRY_SECONDS = 1.0
 VERSIONS = ("v1", "v1beta1", "v1alpha3", "v1alpha2")
 
 
 class GatewayApi:
-    """``touch`` is told of objects to be compiled again. ``follow`` runs a coroutine for as long as the component works."""
+    """``touch`` is told of objects to be compiled again."""
 
-    def __init__(self, client: Client, touch: Callable[[Iterable[Origin]], None], facts: Facts, *, define: bool) -> None:
+    def __init__(
+        self, client: Client, touch: Callable[[Iterable[Origin]], None], facts: Facts, definition: Informer[Any], *, define: bool
+    ) -> None:
         """``define``: makes the kinds that are not there, and a class."""
         self._client, self._touch, self._facts, self._define = client, touch, facts, define
-        self._definition = Informer(client, apiextensions.CustomResourceDefinition, field_selector=f"metadata.name={DEFINITION}")
+        self._definition = definition
         self._known: dict[str, Any] = {}
         self.informers: dict[str, Informer[Any]] = {}
         self.namespaces = Informer(client, core.Namespace)
@@ -53,7 +53,6 @@ class GatewayApi:
             self._group = group
             if self._define:
                 group.create_task(self._make(), name="gateway/definitions")
-            group.create_task(self._definition.run(), name="gateway/definition")
             await self._definition.wait_synced()
             news = asyncio.Event()
             self._definition.on_change(lambda old, new: news.set())

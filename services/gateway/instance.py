@@ -16,6 +16,7 @@ from services.gateway.executor import Executor
 from services.gateway.follower import Follower
 from services.gateway.gateway_reporter import GatewayReporter
 from services.gateway.reporter import IngressReporter
+from services.gateway.rest import Rest
 from services.gateway.routing.table import Origin
 from services.gateway.settings import GatewaySettings
 
@@ -23,10 +24,10 @@ from services.gateway.settings import GatewaySettings
 class Instance:
     """Its parts are run by others."""
 
-    def __init__(self, client: Client, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(self, client: Client, settings: GatewaySettings, rest: Rest, clock: Clock) -> None:
         self.settings = settings
         self.executor = Executor(settings, self._look_at_all)
-        self.follower = Follower(client, settings, self.executor, clock, self._settled)
+        self.follower = Follower(client, settings, rest, self.executor, clock, self._settled)
         self.recorder = EventRecorder(client, "knarr-gateway", socket.gethostname(), clock=clock)
         self.gateway_reporter = GatewayReporter(
             client, self.follower.gateway_api, clock, lambda: self.address, lambda: self.executor.problem

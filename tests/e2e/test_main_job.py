@@ -30,7 +30,7 @@ def hello(cluster: KnarrCluster) -> Iterator[KnarrCluster]:
     cluster.kubectl("delete", "-f", str(ROOT / "examples/hello.yaml"), "--wait=true")
 
 
-def ask(url: str) -> str:
+def ask(url: str | urllib.request.Request) -> str:
     """One request on a connection of its own; the name of the pod that took it."""
     with urllib.request.urlopen(url, timeout=5) as answer:
         return str(answer.read().decode().split()[-1])
@@ -66,6 +66,36 @@ def test_a_pod_reaches_the_service_by_its_address(hello: KnarrCluster) -> None:
     counts = collections.Counter(line.split()[-1] for line in output.splitlines())
     assert set(counts) == names
     assert set(counts.values()) == {2}
+
+
+def test_a_browser_reaches_it_by_its_name_through_a_rolling_update(hello: KnarrCluster) -> None:
+    """From outside, by the Ingress of the example; no request fails while every pod is replaced."""
+
+    def by_name() -> str:
+        request = urllib.request.Request(f"http://127.0.0.1:{hello.ports['gateway-http']}/", headers={"Host": "hello.localhost"})
+        try:
+            return ask(request)
+        except (urllib.error.URLError, OSError):
+            return ""
+
+    hello.kubectl("apply", "-f", str(ROOT / "examples/ingress.yaml"))
+    before = names_of(hello.ready_pods(APP))
+    hello.wait_for("all pods to answer by name", lambda: {by_name() for _ in range(6)} == before)
+    answers = [by_name() for _ in range(9)]
+    assert sorted(collections.Counter(answers).values()) == [3, 3, 3]
+    status = hello.get("ingress", "hello")["status"]["loadBalancer"]["ingress"]
+    assert status == [{"ip": hello.get("nodes")["items"][0]["status"]["addresses"][0]["address"]}]
+    hello.kubectl("rollout", "restart", "deployment/hello")
+    seen: set[str] = set()
+
+    def replaced() -> bool:
+        seen.update(by_name() for _ in range(20))
+        now = names_of(hello.ready_pods(APP))
+        return not now & before and len(now) == 3 and now <= seen
+
+    hello.wait_for("all pods to be replaced", replaced)
+    assert "" not in seen, "a request failed meanwhile"
+    hello.kubectl("delete", "-f", str(ROOT / "examples/ingress.yaml"))
 
 
 def test_a_killed_container_is_replaced(hello: KnarrCluster) -> None:

@@ -20,7 +20,7 @@ from tools.wheel import moved
 
 ROOMS = ("apiserver", "scheduler", "standalone")
 PARTS = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "NOTICE", "requirements.in", "tools/wheel.py", "knarr", "services")
-PORTS = ("rest", "apiserver", "mutual", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver")
+PORTS = ("rest", "apiserver", "mutual", "kubelet", "proxy", "controller", "scheduler", "dns", "cloud", "nameserver", "gateway")
 # What a program of Python's might load, were it to look there.
 HOSTILE = ("json.py", "click.py", "sitecustomize.py", "services/__init__.py", "services/standalone/__init__.py", "knarr/__init__.py")
 
