@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from knarr.service.configuration_file import seconds_of
 from services.command.group import Command
 from services.command.options import data_dir, output_option
 from services.standalone.settings import ClusterSettings
@@ -15,6 +14,9 @@ from services.standalone.settings import ClusterSettings
 def _duration(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None
+    # What reads YAML and knows the contracts is loaded by those alone who ask for it.
+    from knarr.service.configuration_file import seconds_of
+
     try:
         seconds = seconds_of(value, "--for")
     except ValueError as error:
