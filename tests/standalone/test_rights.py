@@ -32,6 +32,7 @@ CALLS: dict[str, tuple[str, str]] = {
     "knarr.api.scheduler.v1.SchedulerService/GetQueue": ("get", ""),
     "knarr.api.scheduler.v1.SchedulerService/WhatIf": ("get", ""),
     "knarr.api.controller.v1.ControllerService/ListControllers": ("get", ""),
+    "knarr.api.controller.v1.ControllerService/ListKeys": ("get", ""),
     "knarr.api.controller.v1.ControllerService/GetKey": ("get", ""),
     "knarr.api.controller.v1.ControllerService/Sync": ("post", ""),
     "knarr.api.proxy.v1.ProxyService/GetRoutes": ("get", ""),
