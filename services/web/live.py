@@ -6,7 +6,7 @@ What waits for a browser is kept by object, the newest state only: a slow one he
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 import orjson
 
@@ -16,6 +16,8 @@ from services.web.recorder import ObjectKey, Recorder
 # After so long without news something is said, by which an end that is gone is found out.
 SILENT_SECONDS = 15.0
 SILENCE = b":\n\n"
+# Written to a browser as one piece: some 50 KiB.
+OBJECTS_AT_ONCE = 20
 
 
 class Feed:
@@ -32,7 +34,8 @@ class Feed:
         unlisten = self._recorder.listen(self._hear)
         try:
             for follower in self._followers:
-                yield self._everything(follower.followed.name)
+                for piece in self._everything(follower.followed.name):
+                    yield piece
             while True:
                 yield b"".join(self._standings() + self._changes()) or SILENCE
                 try:
@@ -51,11 +54,16 @@ class Feed:
         self._waiting[key] = text
         self._news.set()
 
-    def _everything(self, resource: str) -> bytes:
+    def _everything(self, resource: str) -> Iterator[bytes]:
+        """One event in pieces: whole, it would be another copy of all objects for each browser that comes."""
         # What changed meanwhile is in it.
         for key in [key for key in self._waiting if key.resource == resource]:
             del self._waiting[key]
-        return b'event: all\ndata: ["%s",[%s]]\n\n' % (resource.encode(), b",".join(self._recorder.texts(resource)))
+        texts = self._recorder.texts(resource)
+        yield b'event: all\ndata: ["%s",[' % resource.encode()
+        for first in range(0, len(texts), OBJECTS_AT_ONCE):
+            yield (b"," if first else b"") + b",".join(texts[first : first + OBJECTS_AT_ONCE])
+        yield b"]]\n\n"
 
     def _changes(self) -> list[bytes]:
         self._news.clear()

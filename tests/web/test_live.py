@@ -17,8 +17,9 @@ from aiohttp.test_utils import TestServer
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from services.web.api import Access, Api
-from services.web.followed import FOLLOWED
-from services.web.live import Feed
+from services.web.followed import FOLLOWED, Followed
+from services.web.follower import Follower
+from services.web.live import OBJECTS_AT_ONCE, Feed
 from services.web.recorder import MODIFIED, Recorder
 from services.web.server import PageServer
 from tests.apiserver.rest.live import LiveServer
@@ -97,6 +98,25 @@ async def test_a_slow_browser_hears_of_the_newest_state_alone() -> None:
     assert told.count(b"event: object") == 1 and b'"value":999' in told and b"data: [1,999]" in told
     await events.aclose()
     recorder.take("things", MODIFIED, thing("a", 1000))
+
+
+@pytest.mark.parametrize("count", [0, 1, OBJECTS_AT_ONCE, 2 * OBJECTS_AT_ONCE + 5])
+async def test_all_objects_are_one_event_in_small_pieces_and_what_changes_meanwhile_follows(count: int) -> None:
+    recorder = Recorder(SetClock())
+    recorder.begin("namespaces", [thing(str(number), 1) for number in range(count)], 1)
+    follower = Follower(Api.__new__(Api), Followed("v1", "namespaces"), recorder, lambda follower: None)
+    events = Feed(recorder, [follower]).events()
+    pieces = [await anext(events)]
+    recorder.take("namespaces", MODIFIED, thing("late", 2))
+    while not pieces[-1].endswith(b"\n\n"):
+        pieces.append(await anext(events))
+    event, _, data = b"".join(pieces).partition(b"\ndata: ")
+    resource, objects = orjson.loads(data)
+    assert (event, resource) == (b"event: all", "namespaces")
+    assert [obj["metadata"]["name"] for obj in objects][:count] == [str(number) for number in range(count)]
+    assert max(piece.count(b'"metadata"') for piece in pieces) <= OBJECTS_AT_ONCE
+    assert b'"late"' in await anext(events)
+    await events.aclose()
 
 
 async def test_a_look_at_what_an_edit_would_change_changes_nothing(cluster: LiveServer, browser: Browser) -> None:
