@@ -56,6 +56,8 @@ frontend web
   bind {address}:{port}
   http-request set-header X-Forwarded-For %[src]
   http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  http-request set-header X-Forwarded-Port 80
   use_backend %[req.hdr(host),lower,map_str({folder}/hosts.map)]
 {backends}
 """
@@ -253,10 +255,19 @@ async def _by_hand(folder: Path) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def _nginx(folder: Path) -> AsyncIterator[None]:
     servers = " ".join(f"server {LOOPBACK}:{BACKEND_PORT + number};" for number in range(2))
+    headers = " ".join(
+        f"proxy_set_header {name} {value};"
+        for name, value in (
+            ("Connection", '""'),
+            ("X-Forwarded-For", "$remote_addr"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Host", "$host"),
+            ("X-Forwarded-Port", "80"),
+        )
+    )
     body = "\n".join(
         f"upstream b{number} {{ {servers} keepalive 64; }} server {{ listen {LOOPBACK}:{NGINX_PORT}; server_name h{number}.example;"
-        f' location / {{ proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header X-Forwarded-For $remote_addr;'
-        f" proxy_pass http://b{number}; }} }}"
+        f" location / {{ proxy_http_version 1.1; {headers} proxy_pass http://b{number}; }} }}"
         for number in range(HOSTS)
     )
     async with _nginx_process(folder, "peer", body, NGINX_PORT):

@@ -149,6 +149,23 @@ async def test_precedence_is_that_of_the_table(gateway: Gateway) -> None:
         assert (await browser.ask("a.example", "/foo/bar", "POST")).text == "posted"
 
 
+@pytest.mark.parametrize("conditional", [False, True], ids=["plain", "conditional"])
+async def test_a_host_cannot_say_a_path(gateway: Gateway, conditional: bool) -> None:
+    """What is led to a pod is what a rule names: the path is asked, not what a client calls its host."""
+    more = (route("a.example", "/public", method="POST"),) if conditional else ()
+    async with pods("x") as (x,), Browser(gateway.port) as browser:
+        await gateway.put(route("a.example", "/public"), *more)
+        await gateway.lead("web", x)
+        answers = [(await browser.ask(host, path)).status for host, path in (("a.example", "/public"), ("a.example/public", "/secret"))]
+        assert answers == [200, 400] and [asked[1] for asked in x.requests] == ["/public"]
+        assert [(await browser.ask(host, "/public")).status for host in ("A.EXAMPLE", "a.example:80", "a.example.", "b.example")] == [
+            200,
+            200,
+            200,
+            404,
+        ]
+
+
 async def test_round_robin_is_exact(gateway: Gateway) -> None:
     async with pods("x", "y", "z") as found, Browser(gateway.port) as browser:
         await gateway.put(route())

@@ -149,7 +149,7 @@ def _prefix(prefix: str, into: str) -> Iterator[str]:
 
 def _redirect(redirect: Redirect) -> Iterator[str]:
     yield from _rewrite(redirect.rewrite)
-    named = formatted(host(redirect.host))[1:-1] if redirect.host else "%[var(txn.host)]"
+    named = formatted(host(redirect.host))[1:-1] if redirect.host else "%[req.hdr(host),field(1,:),rtrim(.),lower]"
     scheme = token(redirect.scheme)
     port = "" if redirect.port in (0, DEFAULT_PORTS.get(scheme)) else f":{redirect.port}"
     yield f"http-request redirect code {redirect.status} location '{scheme}://{named}{port}%[pathq]'"

@@ -119,7 +119,8 @@ def frontend(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
     yield f"  http-request set-header X-Forwarded-Proto {scheme}"
     yield "  http-request set-header X-Forwarded-Host %[req.hdr(host)]"
     yield f"  http-request set-header X-Forwarded-Port {bind.port}"
-    yield "  http-request set-var(txn.host) req.hdr(host),field(1,:),rtrim(.),lower"
+    # Else a host could say the beginning of a path, and what is looked up be another path than the one that a pod is asked for.
+    yield "  http-request deny deny_status 400 if { req.hdr(host) -m sub / }"
     stages = {stage(found) for found in entries}
     for each in (NAMED, ONE_LABEL, MANY_LABELS, ANY):
         if each in stages or each in (NAMED, ANY):
@@ -159,14 +160,20 @@ def _stage(port: int, which: str, entries: dict[Host, Entries]) -> Iterator[str]
             yield f"  http-request set-var-fmt(txn.k) '{name}%[path]'{here}"
             yield from _lookups(port, [entries[found]], first=False)
         return
-    unless = "" if which == NAMED else f" if {NOT_YET}"
+    plain = which == NAMED and not any(any(each.rules) for each in entries.values())
+    unless = "" if which == NAMED and not plain else f" if {NOT_YET}"
+    if plain:
+        # Most requests name their host as it stands in the maps.
+        yield f"  http-request set-var(txn.b) base,map_str(e{port}.map)"
+        yield f"  http-request set-var(txn.b) base,concat(/),map_beg(p{port}.map) if {NOT_YET}"
     if which == NAMED:
-        yield "  http-request set-var(txn.h) var(txn.host)"
+        yield f"  http-request set-var(txn.host) req.hdr(host),field(1,:),rtrim(.),lower{unless}"
+        yield f"  http-request set-var(txn.h) var(txn.host){unless}"
     elif which == ONE_LABEL:
         yield f"  http-request set-var-fmt(txn.h) '*.%[var(txn.host),field(2,.,0)]'{unless}"
     named = "" if which == ANY else "%[var(txn.h)]"
     yield f"  http-request set-var-fmt(txn.k) '{named}%[path]'{unless}"
-    yield from _lookups(port, list(entries.values()), first=which == NAMED)
+    yield from _lookups(port, list(entries.values()), first=which == NAMED and not plain)
 
 
 def _lookups(port: int, found: Sequence[Entries], *, first: bool) -> Iterator[str]:
