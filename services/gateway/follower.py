@@ -44,7 +44,7 @@ from services.gateway.sources.keypairs import BadKeypair, own_pem, pem_of
 log = logging.getLogger(__name__)
 
 # After the first of several changes, and at most where taking them takes long itself.
-FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.01, 0.5
+FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.01, 0.05
 DELAY_PER_WORK = 2.0
 # How many objects are compiled before others get a turn.
 TURN = 50
