@@ -77,7 +77,7 @@ class ReplicatedController(WorkloadController[R]):
             settled=settled,
         )
         failure = await self._act(workload, plan)
-        if failure is None and (plan.create or plan.delete) and self._will_count(workload, len(replicas)):
+        if failure is None and (plan.create or plan.delete) and not _tells_of_a_loss(workload, plan) and self._will_count(workload, len(replicas)):
             return again(plan.again_seconds)
         set_replica_failure(plan.status, "FailedCreate" if plan.create else "FailedDelete", failure, self.context.clock.now())
         await report(self.client, workload, plan.status, insist=True)
@@ -103,3 +103,9 @@ class ReplicatedController(WorkloadController[R]):
             pods = (pod_from_template(workload.spec.template, workload) for _ in range(plan.create))
             return await self._writer.create(workload, pods)
         return await self._writer.delete(workload, plan.delete)
+
+
+def _tells_of_a_loss(workload: Replicated, plan: Plan) -> bool:
+    """Whether fewer are ready than was told: that is written at once. Pods that come instead may be ready before all is counted again, and
+    nobody would have heard that any were missing."""
+    return bool(plan.status.ready_replicas < workload.status.ready_replicas)
