@@ -14,6 +14,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import status_error
 from knarr.objects.owners import controller_key, controller_of
 from services.controller.controllers.replicaset.controller import ReplicaSetController
+from services.controller.workloads.controller import GATHERED_SECONDS
 from services.controller.workloads.replicas import Replicated
 from tests.controller.cluster import cluster
 from tests.controller.objects import condition_of, deployment, namespace, node, pod, replica_set, replication_controller
@@ -257,3 +258,16 @@ async def test_pods_that_did_not_change_are_counted_anew_by_a_template_that_did(
         await c.until(lambda: c.api.all(apps.ReplicaSet)[0].status.fully_labeled_replicas == 0, 5)
         status = c.api.all(apps.ReplicaSet)[0].status
         assert (status.replicas, status.ready_replicas) == (3, 3)
+
+
+@both
+@virtual_time
+async def test_a_loss_is_told_though_it_is_made_up_for_before_all_is_counted_again(make: Callable[..., Replicated]) -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        kind = type(await c.client.create(make(replicas=3)))
+        await c.until(lambda: c.api.all(kind)[0].status.ready_replicas == 3)
+        assert c.kubelet.ready_seconds(c.ready_pods()[0]) == 0.1 < GATHERED_SECONDS
+        await c.client.delete(core.Pod, c.ready_pods()[0].metadata.name, "default", grace_period_seconds=0)
+        await c.until(lambda: c.api.all(kind)[0].status.ready_replicas == 2, 0.09)
+        await c.until(lambda: c.api.all(kind)[0].status.ready_replicas == 3, 1)
