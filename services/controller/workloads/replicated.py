@@ -77,7 +77,8 @@ class ReplicatedController(WorkloadController[R]):
             settled=settled,
         )
         failure = await self._act(workload, plan)
-        if failure is None and (plan.create or plan.delete) and not _tells_of_a_loss(workload, plan) and self._will_count(workload, len(replicas)):
+        counted_again = (plan.create or plan.delete) and self._will_count(workload, len(replicas))
+        if failure is None and counted_again and not _tells_of_a_loss(workload, plan):
             return again(plan.again_seconds)
         set_replica_failure(plan.status, "FailedCreate" if plan.create else "FailedDelete", failure, self.context.clock.now())
         await report(self.client, workload, plan.status, insist=True)
