@@ -33,6 +33,8 @@ LOG_LINES_SHOWN = 25
 LOG_LINES_READ = 200
 # As a line of the log begins; there was no date once.
 _TIME = re.compile(r"([\d-]+ )?[\d:.]+ ")
+# What was started by this process and goes on. A child that is forgotten is complained of, and one that ended stays until it is asked for.
+_going_on: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,9 @@ def start(
             )  # fmt: skip
             children.append(child)
         os.close(writing)
-        return _await_ready(reading, child, files.log, on_step, timeout_seconds)
+        told = _await_ready(reading, child, files.log, on_step, timeout_seconds)
+        _going_on.append(child)
+        return told
     except BaseException:
         with undisturbed():
             for child in children:
@@ -189,6 +193,7 @@ def stop(files: Files) -> bool:
             os.kill(running.pid, signal.SIGKILL)
             deadline = float("inf")
         time.sleep(0.02)
+    _going_on[:] = [child for child in _going_on if child.poll() is None]
     return True
 
 

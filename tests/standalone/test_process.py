@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -92,6 +93,32 @@ def test_a_start_is_told_from_where_the_command_began() -> None:
     told = float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
     # The kernel tells it in hundredths of a second.
     assert before - 0.02 <= told <= time.monotonic() - 0.18
+
+
+def test_a_cluster_goes_on_without_complaint_in_the_process_that_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in that of somebody's tests, whose warnings may be errors."""
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import os, sys, time\n"
+        "progress = next(int(word.partition('=')[2]) for word in sys.argv if word.startswith('--progress-fd='))\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        'os.write(progress, b\'{"ready": {}, "seconds": 0}\\n\')\n'
+        "time.sleep(60)\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    files, complaints = Files(tmp_path), list[object]()
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with held(tmp_path) as lock:
+        process.start(files, [], lambda step, seconds: None, lock)
+    gc.collect()
+    pid = int((tmp_path / "pid").read_text())
+    files.pid.write_text(f"{pid} {process.start_time(pid)}\n")
+    assert process.stop(files) is True
+    assert not Path(f"/proc/{pid}").exists()
+    gc.collect()
+    assert complaints == []
 
 
 def test_stopping_waits_for_the_end(tmp_path: Path) -> None:

@@ -165,9 +165,9 @@ async def take_the_tutorial(cluster: AnyCluster, image: str = "") -> None:
 
         async def lose() -> None:
             pod = next(recorder.objects("pods", TUTORIAL), None)
-            pods = [
-                one["metadata"]["name"] for one in recorder.objects("pods", TUTORIAL) if one["metadata"]["labels"].get("app") == "hello"
-            ]
+            # One of the tutorial's pods is somebody's without labels.
+            labeled = ((one, one["metadata"].get("labels", {})) for one in recorder.objects("pods", TUTORIAL))
+            pods = [one["metadata"]["name"] for one, labels in labeled if labels.get("app") == "hello"]
             assert pod is not None and pods
             await api.json("DELETE", f"/api/v1/namespaces/{TUTORIAL}/pods/{pods[0]}")
 
