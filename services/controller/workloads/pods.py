@@ -54,9 +54,12 @@ class Words:
 class PodWriter:
     """Creates and deletes pods for their owners. Each answers the first error, which is told by an event already; None when all is well."""
 
-    def __init__(self, client: Client, recorder: EventSource, expectations: Expectations, words: Words | None = None) -> None:
+    def __init__(
+        self, client: Client, recorder: EventSource, expectations: Expectations, words: Words | None = None, *, drawn: bool = True
+    ) -> None:
+        """``drawn``: the pods' names were drawn, and one that another has is drawn again; else each has the name that it is to have."""
         self._client, self._recorder, self._expectations = client, recorder, expectations
-        self._words = words or Words()
+        self._words, self._drawn = words or Words(), drawn
 
     async def create(self, owner: Message, pods: Iterable[core.Pod]) -> StatusError | None:
         """Slowly at first; after an error those that are left are not tried. That the namespace is going is no error: nothing mends it."""
@@ -71,7 +74,7 @@ class PodWriter:
     async def _create(self, owner: Message, pod: core.Pod) -> StatusError | None:
         for left in reversed(range(NAME_TRIES)):
             error = await self._try(owner, pod)
-            if not (isinstance(error, AlreadyExists) and pod.metadata.generate_name and left):
+            if not (isinstance(error, AlreadyExists) and self._drawn and left):
                 break
             # Of five thousand pods two mostly draw the same name: the later one draws again, as the API server does for its clients.
             pod.metadata.name = generated(pod.metadata.generate_name)
@@ -82,15 +85,15 @@ class PodWriter:
         return error
 
     async def _try(self, owner: Message, pod: core.Pod) -> StatusError | None:
-        """Creates it under its name. What bears a name that was chosen here, and is there already, is another one."""
+        """Creates it under its name. What bears a name that was drawn, and is there already, is another one."""
         key, token = key_of(owner), created(pod.metadata.name)
-        if pod.metadata.generate_name and self._expectations.expects(key, token):
+        if self._drawn and self._expectations.expects(key, token):
             return already_exists("pods", pod.metadata.name)
         self._expectations.expect(key, token)
         try:
             await self._client.create(pod)
         except BaseException as error:
-            is_another = isinstance(error, AlreadyExists) and bool(pod.metadata.generate_name)
+            is_another = isinstance(error, AlreadyExists) and self._drawn
             if is_another or not await is_made(self._client, pod, error):
                 self._expectations.met(key, token)
                 if not isinstance(error, StatusError):

@@ -52,7 +52,7 @@ class StatefulSetController(WorkloadController[apps.StatefulSet]):
         self._claims = self.watches(core.PersistentVolumeClaim, mapped=self._waiting_for, when=is_gone)
         self._failed = FailedPods(BACKOFF)
         self.hears(apps.StatefulSet, self._failed.forget_gone)
-        self._writer = PodWriter(context.client, self.recorder, self.expectations, WORDS)
+        self._writer = PodWriter(context.client, self.recorder, self.expectations, WORDS, drawn=False)
 
     def _only_counts(self, owner: Key, old: Message | None, new: Message | None) -> bool:
         """The others wait for how far a pod is: a node or an address alone gives nothing to do. What was awaited is no news either."""
