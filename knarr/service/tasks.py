@@ -31,8 +31,10 @@ async def run_together(name: str, parts: dict[str, Coroutine[Any, Any, Any]]) ->
     """Runs coroutines until cancelled or until the first of them ends.
 
     Each is meant to run for ever: when one returns or raises, the others are cancelled and its
-    error (or a RuntimeError that names it) is raised.
+    error (or a RuntimeError that names it) is raised. Of none, none ends.
     """
+    if not parts:
+        await asyncio.get_running_loop().create_future()
     tasks = [asyncio.create_task(part, name=f"{name}/{label}") for label, part in parts.items()]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -4,7 +4,7 @@ Each component gets a folder of its own for its ``--trust`` option, with a certi
 authority's key stays in ``authority/``. What is there and good stays as it is, so that it may run before every start:
 
     DIR/authority/                  for nobody but this command
-    DIR/apiserver/ scheduler/ controller/ cloud/ dns/ gateway/
+    DIR/apiserver/ scheduler/ controller/ cloud/ dns/
     DIR/NODE/kubelet/ NODE/proxy/   one folder for each --node
     DIR/hollow/                     with --hollow-nodes: what simulated nodes serve with, and in nodes/ what each of them is known by
     DIR/etcd/                       with --etcd: the certificate of a member of etcd, by an authority of etcd's own
@@ -59,7 +59,6 @@ CONTROL_PLANE = {
     "controller": User("system:kube-controller-manager"),
     "cloud": User("system:cloud-controller-manager"),
     "dns": User("system:kube-dns"),
-    "gateway": User("system:knarr-gateway"),
 }
 
 

@@ -21,7 +21,7 @@ NOTHING = {"pid": 0, "server": "", "node": "", "runtime": "", "datapath": "", "c
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     settings = settings_in(tmp_path_factory.mktemp("status"))
-    made = InProcess(settings, without=frozenset({"proxy", "dns", "cloud"}))
+    made = InProcess(settings, without=frozenset({"proxy", "dns", "cloud", "gateway"}))
     made.start()
     process.write_pid(settings.files)
     yield made

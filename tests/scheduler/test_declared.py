@@ -110,7 +110,7 @@ def test_a_cache_refuses_a_table_that_does_not_compare_what_it_depends_on() -> N
 
 
 def in_random_clusters(plugin: type[Plugin]) -> None:
-    for found, placed, waiting in random_clusters(60):
+    for found, placed, waiting in random_clusters(100):
         ask_everything(plugin, table_of(found, placed, [plugin]), waiting, Objects(web_service(), *namespaces(), *storage_objects()))
 
 
@@ -250,7 +250,7 @@ def test_a_plugin_has_nothing_to_say_of_pods_that_do_not_concern_it(plugin: type
     """So it makes no difference that it is not asked about them."""
     assert facts_of(Subject.POD, *plugin.concerned_by) <= plugin.reads
     spoke = 0
-    for found, placed, waiting in random_clusters(60):
+    for found, placed, waiting in random_clusters(100):
         table, asked = table_of(found, placed, [plugin]), plugin(Objects(web_service(), *namespaces(), *storage_objects()))
         rows = np.array(sorted(table.rows.values()), np.intp)
         for facts in waiting:

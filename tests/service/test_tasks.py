@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from knarr.service.tasks import SharedTasks, run_together
+from tests.support.virtual_time import virtual_time
 
 
 async def forever(stopped: list[str]) -> None:
@@ -95,3 +96,10 @@ async def test_closing_ends_shared_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert not shared
+
+
+@virtual_time
+async def test_of_no_parts_none_ends() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3600):
+            await run_together("x", {})
