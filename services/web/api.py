@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -64,7 +64,13 @@ class Api:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        # Python 3.11 fails to abort what is gone already, and aiohttp then leaves all after it open.
+        saying_farewell = [*getattr(self._session.connector, "_cleanup_closed_transports", ())]
+        with suppress(AttributeError):
+            await self._session.close()
+        for transport in saying_farewell:
+            with suppress(AttributeError):
+                transport.abort()
         # The loop closes the sockets of what was aborted in its next rounds; one that ends before that leaves them open.
         for _round in range(LAST_ROUNDS):
             await asyncio.sleep(0)

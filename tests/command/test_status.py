@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 
 from services.command import main as cli
+from services.command.status import status_of
 from services.standalone import process
 from services.standalone.in_process import InProcess
 from services.standalone.settings import ClusterSettings
 from tests.standalone.test_in_process import settings_in
 
+SERVING_SECONDS = 20.0
 NOTHING = {"pid": 0, "server": "", "node": "", "runtime": "", "datapath": "", "components": []}
 
 
@@ -24,6 +27,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
     made = InProcess(settings, without=frozenset({"proxy", "dns", "cloud", "gateway"}))
     made.start()
     process.write_pid(settings.files)
+    # The node may be ready before the last component serves.
+    deadline = time.monotonic() + SERVING_SECONDS
+    while not status_of(settings).good and time.monotonic() < deadline:
+        time.sleep(0.05)
     yield made
     made.stop()
 
