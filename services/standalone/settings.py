@@ -132,6 +132,10 @@ def _port(default: int, text: str) -> Any:
     return chosen(default, port, f"TCP port of {text}; 0 lets the system choose", "PORT")
 
 
+# Ports that came later, and behind which part's they lie.
+BESIDE = {"mutual": "apiserver", "gateway": "dns"}
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """TCP ports; 0 lets the system choose."""
@@ -154,16 +158,19 @@ class Ports:
     hollow: int = _port(0, "the gRPC service of the simulated nodes that --nodes adds")
 
     def moved(self, **given: int) -> Ports:
-        """These with others in their places. ``mutual`` goes where ``apiserver`` goes, unless it is given, or was chosen: who moves all the
-        ports that he knows out of another cluster's way means that one too."""
+        """These with others in their places. Those of BESIDE go where the part goes that they lie behind, unless they are given, or were
+        chosen: who moves all the ports that he knows out of another cluster's way means those too that came later."""
         ports = dataclasses.replace(self, **given)
-        follows = "mutual" not in given and self.mutual == self._beside()
-        return dataclasses.replace(ports, mutual=ports._beside()) if follows else ports
+        for name, known in BESIDE.items():
+            if name not in given and getattr(self, name) == self._beside(name, known):
+                ports = dataclasses.replace(ports, **{name: ports._beside(name, known)})
+        return ports
 
-    def _beside(self) -> int:
-        """The first port behind the API server's that no other part has; 0 where there is none, or the system chooses that one too."""
-        others = {value for name, value in asdict(self).items() if name != "mutual"}
-        behind = range(self.apiserver + 1, MAX_PORT + 1) if self.apiserver else ()
+    def _beside(self, name: str, known: str) -> int:
+        """The first port behind another part's that no other part has; 0 where there is none, or the system chooses that one too."""
+        others = {value for each, value in asdict(self).items() if each != name}
+        first = getattr(self, known)
+        behind = range(first + 1, MAX_PORT + 1) if first else ()
         return next((found for found in behind if found not in others), 0)
 
 

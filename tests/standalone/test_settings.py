@@ -11,7 +11,7 @@ import pytest
 
 from knarr.service.errors import CommandError
 from services.standalone.options import settings_from
-from services.standalone.settings import ClusterSettings, Ports
+from services.standalone.settings import BESIDE, ClusterSettings, Ports
 
 CHOSEN: dict[str, Any] = {"runtime": "hollow", "service_cidr": "10.1.0.0/16"}
 
@@ -111,15 +111,20 @@ def test_the_port_for_certificates_lies_beside_the_api_servers(given: dict[str, 
     assert Ports().moved(**given) == Ports(**{**given, "mutual": mutual})
 
 
+def test_the_gateways_port_lies_behind_that_of_dns() -> None:
+    assert (Ports().gateway, Ports().moved(dns=10453).gateway, Ports().moved(dns=10453, gateway=9000).gateway) == (10254, 10454, 9000)
+    assert Ports().moved(dns=0).gateway == 0
+
+
 def test_the_port_for_certificates_goes_along_until_somebody_chooses_it() -> None:
-    assert Ports().moved(apiserver=7444).moved(dns=1) == Ports(apiserver=7444, mutual=7445, dns=1)
+    assert Ports().moved(apiserver=7444).moved(dns=1) == Ports(apiserver=7444, mutual=7445, dns=1, gateway=2)
     assert Ports().moved(apiserver=7444).moved(apiserver=8444).mutual == 8445
     assert Ports().moved(apiserver=7444, mutual=9000).moved(apiserver=8444).mutual == 9000
 
 
 def test_a_second_cluster_needs_no_port_that_earlier_versions_did_not_have(tmp_path: Path) -> None:
-    """Its options, and the file that it left, are from before there was a port for certificates."""
-    known = [field.name for field in dataclasses.fields(Ports) if field.name != "mutual"]
+    """Its options, and the file that it left, are from before there was a port for certificates, or a gateway."""
+    known = [field.name for field in dataclasses.fields(Ports) if field.name not in BESIDE]
     others = {f"{name}_port": 7000 + index for index, name in enumerate(known)}
     chosen = settings_from(tmp_path, others)
     ports = dataclasses.asdict(chosen.ports)
