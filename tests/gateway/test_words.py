@@ -175,7 +175,27 @@ def test_a_literal_matches_itself_alone(text: str) -> None:
     assert re.fullmatch(literal(text), text) and not re.fullmatch(literal(text), f"{text}x")
 
 
-@pytest.mark.parametrize("text", ["(?<=x)y", "(?P<n>x)", "a++", "[[:alpha:]]", "(*UTF)", "\\K", "\\Q", "(", "a" * 600, "x\\", "é", "(?#c)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(?<=x)y",
+        "(?P<n>x)",
+        "a++",
+        "[[:alpha:]]",
+        "(*UTF)",
+        "\\K",
+        "\\Q",
+        "(",
+        "a" * 600,
+        "x\\",
+        "é",
+        "(?#c)",
+        "[a--b]",
+        "[a&&b]",
+        "[a||b]",
+        "[a~~b]",
+    ],
+)
 def test_expressions_that_are_read_otherwise_elsewhere_are_refused(text: str) -> None:
     with pytest.raises(BadWord):
         expression(text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from ipaddress import ip_network
 from urllib.parse import quote
 
@@ -92,8 +93,11 @@ def expression(text: str) -> str:
             raise BadWord(f"{shown(text)}: \\{text[position + 1 : position + 2]} is not taken; \\d, \\s, \\w, \\b and signs are")
         position += 2
     try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            # Python warns of what it will read otherwise one day: sets within sets, and their differences.
+            warnings.simplefilter("error", FutureWarning)
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise BadWord(f"{shown(text)} is no regular expression: {error}") from None
     return text
 
