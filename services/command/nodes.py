@@ -33,7 +33,7 @@ GONE_SECONDS = 30.0
 NODES = "/api/v1/nodes"
 ROLE = "node-role.kubernetes.io/"
 CONFLICT, TOO_MANY, NOT_FOUND = 409, 429, 404
-# Of a node that is not told yet how many pods it has.
+# Hears how many are done, of how many.
 Tell = Callable[[int, int], object]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -11,15 +9,12 @@ from typing import Any
 
 from knarr.client.client import Client
 from knarr.client.clock import Clock
-from knarr.machinery.errors import Conflict, NotFound, StatusError
 from services.gateway.gateway_api import GatewayApi
+from services.gateway.reports import Reports
 from services.gateway.routing.table import Origin
 from services.gateway.sources.gateway_api.listeners import Listener
 from services.gateway.sources.gateway_api.objects import CONTROLLER, GATEWAY, GROUP, ROUTES, Condition, Json, record, records, text
 
-log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 1.0
 FEATURES = (
     "GRPCRoute",
     "Gateway",
@@ -51,8 +46,7 @@ class GatewayReporter:
 
     def __init__(self, client: Client, api: GatewayApi, clock: Clock, address: Callable[[], str], problem: Callable[[], str]) -> None:
         self._client, self._api, self._clock, self._address, self._problem = client, api, clock, address, problem
-        self._waiting: dict[Origin, None] = {}
-        self._news = asyncio.Event()
+        self._reports = Reports()
 
     def look(self, origins: Iterable[Origin]) -> None:
         """Gateways count the routes of their listeners, so they are looked at with every route."""
@@ -60,28 +54,10 @@ class GatewayReporter:
         gateways = list(self._api.listeners) if found else []
         wanted = [*found, *gateways, *(origin for origin in origins if origin.kind == GATEWAY)]
         classes = [Origin("GatewayClass", "", each.metadata.name) for each in self._api.classes()]
-        self._waiting.update(dict.fromkeys([*classes, *wanted]))
-        if self._waiting:
-            self._news.set()
+        self._reports.ask([*classes, *wanted])
 
     async def run(self) -> None:
-        while True:
-            while self._waiting:
-                origin = next(iter(self._waiting))
-                del self._waiting[origin]
-                try:
-                    await self._report(origin)
-                except NotFound:
-                    continue
-                except Conflict:
-                    self._waiting[origin] = None
-                    await asyncio.sleep(0.05)
-                except StatusError as error:
-                    log.warning("a status could not be written", extra={"of": str(origin), "error": str(error)})
-                    self._waiting[origin] = None
-                    await asyncio.sleep(RETRY_SECONDS)
-            self._news.clear()
-            await self._news.wait()
+        await self._reports.run(self._report)
 
     async def _report(self, origin: Origin) -> None:
         found = self._api.object(origin)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Sequence
 
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.store import Store
-from knarr.machinery.errors import NotFound, StatusError
+from services.gateway.reports import Reports
 from services.gateway.routing.table import Origin
 
-log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 1.0
 Problems = Sequence[tuple[str, str]]
 
 
@@ -32,28 +27,15 @@ class IngressReporter:
     ) -> None:
         self._client, self._recorder, self._ingresses = client, recorder, ingresses
         self._address, self._problems = address, problems
-        self._waiting: dict[Origin, None] = {}
-        self._news = asyncio.Event()
+        self._reports = Reports()
         # What was said last of each.
         self._told: dict[Origin, tuple[tuple[str, str], ...]] = {}
 
     def look(self, origins: set[Origin]) -> None:
-        self._waiting.update(dict.fromkeys(sorted(origins)))
-        self._news.set()
+        self._reports.ask(sorted(origins))
 
     async def run(self) -> None:
-        while True:
-            while self._waiting:
-                origin = next(iter(self._waiting))
-                del self._waiting[origin]
-                try:
-                    await self._report(origin)
-                except StatusError as error:
-                    log.warning("a status could not be written", extra={"of": str(origin), "error": str(error)})
-                    self._waiting[origin] = None
-                    await asyncio.sleep(RETRY_SECONDS)
-            self._news.clear()
-            await self._news.wait()
+        await self._reports.run(self._report)
 
     async def _report(self, origin: Origin) -> None:
         ingress = self._ingresses.get(origin.namespace, origin.name)
@@ -81,9 +63,4 @@ class IngressReporter:
         if found == wanted or not served:
             return
         patch = {"status": {"loadBalancer": {"ingress": [{"ip": each} for each in wanted]}}}
-        try:
-            await self._client.patch(
-                networking.Ingress, ingress.metadata.name, ingress.metadata.namespace, patch=patch, subresource="status"
-            )
-        except NotFound:
-            return
+        await self._client.patch(networking.Ingress, ingress.metadata.name, ingress.metadata.namespace, patch=patch, subresource="status")

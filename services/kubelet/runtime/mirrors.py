@@ -1,4 +1,4 @@
-"""A mirror of docker.io that a node asks first, by another name for the same image. Pure.
+"""A mirror of docker.io that a node asks first, by another name for the same image.
 
 An engine's own mirrors stand in its settings, which are the machine's and not this node's to change. So the engine is asked for the image
 at the mirror, and what comes gets the name that was asked for. A pull that shows a login goes to its registry: who answers for the mirror
@@ -8,11 +8,34 @@ gives such names itself.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
 
 from knarr.objects.images import full_name, registry_of
+from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
+
+log = logging.getLogger(__name__)
 
 MIRRORED = "docker.io"
+
+
+async def had_from_mirror(
+    reference: str, auth: Mapping[str, str] | None, mirror: str, fetch: Callable[[str, str], Awaitable[object]]
+) -> bool:
+    """Whether an image came from there; what is wrong with the mirror is for the log. ``fetch`` pulls it by its name there, and gives it
+    the other one, that was asked for. Raises RuntimeUnavailable."""
+    at_mirror = "" if auth else mirrored(reference, mirror)
+    if not at_mirror:
+        return False
+    try:
+        await fetch(at_mirror, reference)
+    except RuntimeUnavailable:
+        raise
+    except RuntimeFailure as error:
+        log.warning("the mirror does not give an image, asking its registry: %s", error, extra={"image": reference})
+        return False
+    return True
 
 
 def mirrored(reference: str, mirror: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 from knarr.api.cri.v1 import common_pb2 as common
@@ -12,10 +11,8 @@ from services.kubelet.runtime.cri.engine import Engine
 from services.kubelet.runtime.cri.image_import import give_name
 from services.kubelet.runtime.cri.statuses import json_of
 from services.kubelet.runtime.image_cache import ImageCache
-from services.kubelet.runtime.mirrors import mirrored
-from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage, RuntimeFailure, RuntimeUnavailable
-
-log = logging.getLogger(__name__)
+from services.kubelet.runtime.mirrors import had_from_mirror
+from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage
 
 # A pull ends when whoever asked for it gives it up.
 PULL_SECONDS = 24 * 3600.0
@@ -53,23 +50,14 @@ class EngineImages:
     async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
         """As ``Runtime.pull``."""
         self.forget(reference)
-        at_mirror = "" if auth else mirrored(reference, self._mirror)
-        if not at_mirror or not await self._pulled_from_mirror(at_mirror, reference):
+        if not await had_from_mirror(reference, auth, self._mirror, self._pull_from_mirror):
             await self._pull(reference, auth)
         return await self.get(reference)
 
-    async def _pulled_from_mirror(self, at_mirror: str, reference: str) -> bool:
-        """Whether it came from there, and has the name that was asked for; what is wrong with the mirror is for the log. Its name there
-        stays beside that: the contract takes away all names of an image at once."""
-        try:
-            await self._pull(at_mirror, None)
-            await give_name(self._engine, at_mirror, full_name(reference))
-        except RuntimeUnavailable:
-            raise
-        except RuntimeFailure as error:
-            log.warning("the mirror does not give an image, asking its registry: %s", error, extra={"image": reference})
-            return False
-        return True
+    async def _pull_from_mirror(self, at_mirror: str, reference: str) -> None:
+        """Its name there stays beside the other: the contract takes away all names of an image at once."""
+        await self._pull(at_mirror, None)
+        await give_name(self._engine, at_mirror, full_name(reference))
 
     async def _pull(self, reference: str, auth: Mapping[str, str] | None) -> None:
         request = pb.PullImageRequest(image=common.ImageSpec(image=reference, user_specified_image=reference))

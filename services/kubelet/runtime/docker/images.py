@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -14,10 +13,8 @@ from knarr.objects.images import with_tag
 from services.kubelet.runtime.docker.engine import Engine, EngineNotFound, quoted
 from services.kubelet.runtime.docker.events import lines
 from services.kubelet.runtime.image_cache import ImageCache
-from services.kubelet.runtime.mirrors import mirrored, split_tag
-from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage, RuntimeFailure, RuntimeUnavailable
-
-log = logging.getLogger(__name__)
+from services.kubelet.runtime.mirrors import had_from_mirror, split_tag
+from services.kubelet.runtime.port import Image, LocalImage, NoSuchImage, RuntimeFailure
 
 # How long a pull may stand still, as containerd has it.
 PROGRESS_SECONDS = 300.0
@@ -69,25 +66,16 @@ class EngineImages:
     async def pull(self, reference: str, auth: Mapping[str, str] | None) -> Image:
         """As ``Runtime.pull``."""
         self.forget(reference)
-        at_mirror = "" if auth else mirrored(reference, self._mirror)
-        if not at_mirror or not await self._pulled_from_mirror(at_mirror, reference):
+        if not await had_from_mirror(reference, auth, self._mirror, self._pull_from_mirror):
             await self._pull(reference, auth)
         return await self.get(reference)
 
-    async def _pulled_from_mirror(self, at_mirror: str, reference: str) -> bool:
-        """Whether it came from there, and has the name that was asked for; what is wrong with the mirror is for the log."""
-        try:
-            await self._pull(at_mirror, None)
-            repository, tag = split_tag(with_tag(reference))
-            await self._engine.request("POST", f"images/{quoted(at_mirror)}/tag", params={"repo": repository, "tag": tag})
-            # Its name there is nobody's, and would keep the image when the other one goes.
-            await self._engine.request("DELETE", f"images/{quoted(at_mirror)}")
-        except RuntimeUnavailable:
-            raise
-        except RuntimeFailure as error:
-            log.warning("the mirror does not give an image, asking its registry: %s", error, extra={"image": reference})
-            return False
-        return True
+    async def _pull_from_mirror(self, at_mirror: str, reference: str) -> None:
+        await self._pull(at_mirror, None)
+        repository, tag = split_tag(with_tag(reference))
+        await self._engine.request("POST", f"images/{quoted(at_mirror)}/tag", params={"repo": repository, "tag": tag})
+        # Its name there is nobody's, and would keep the image when the other one goes.
+        await self._engine.request("DELETE", f"images/{quoted(at_mirror)}")
 
     async def _pull(self, reference: str, auth: Mapping[str, str] | None) -> None:
         headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()} if auth else {}
