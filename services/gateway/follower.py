@@ -194,7 +194,9 @@ class Follower:
         moved, self._moved = self._moved, set()
         self._look_at_endpoints(moved)
         self._executor.ports(self._ports())
-        self._put_certificates()
+        if dirty:
+            # Each is read anew, which endpoints that come and go need not wait for: a Secret that changed has its objects looked at.
+            self._put_certificates()
         await self._executor.apply(since)
         self._settled(dirty)
 
