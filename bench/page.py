@@ -72,10 +72,10 @@ async def _paints(link: str) -> dict[str, Any]:
     try:
         playwright = importlib.import_module("playwright.async_api")
     except ImportError:
-        raise SystemExit("page-first-paint needs Playwright: `pip install playwright`") from None
+        raise SystemExit("page-first-paint needs Playwright: scripts/install.sh --bench brings it") from None
     program = shutil.which("chromium")
     if program is None:
-        raise SystemExit("page-first-paint needs Chromium: `apt-get install chromium`")
+        raise SystemExit("page-first-paint needs Chromium: scripts/install.sh --bench brings it")
     async with playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         screen = await browser.new_page()

@@ -10,13 +10,16 @@ fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
 apt_updated=
+apt_update() {
+    [ -n "$apt_updated" ] && return
+    say "apt-get update"
+    as_root apt-get update -qq || fail "apt-get update failed; check the network and run this again"
+    apt_updated=yes
+}
+
 apt_install() {
     command -v apt-get >/dev/null || fail "need $*: install it with your package manager, then run this again (only Debian and Ubuntu are automated)"
-    if [ -z "$apt_updated" ]; then
-        say "apt-get update"
-        as_root apt-get update -qq || fail "apt-get update failed; check the network and run this again"
-        apt_updated=yes
-    fi
+    apt_update
     say "installing $*"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
         fail "apt-get could not install $*; its message is above"
@@ -63,11 +66,22 @@ install_clients() {
     local want
     want=$(sha256sum <requirements-clients.lock)
     [ "$(cat .venv/.clients 2>/dev/null)" = "$want" ] && return
-    say "fetching other people's clients for the tests (130 MB, once)"
+    say "fetching other people's clients and what drives a browser, for the tests (180 MB, once)"
     if .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-clients.lock; then
         echo "$want" >.venv/.clients
     else
-        say "pip could not install requirements-clients.lock: the tests of those clients are skipped"
+        say "pip could not install requirements-clients.lock: the tests of those clients and of the page in a browser are skipped"
+    fi
+}
+
+# In which the page is tested and measured. Not every distribution has it as a package: Ubuntu has a snap.
+want_browser() {
+    command -v chromium >/dev/null && return
+    command -v apt-get >/dev/null && apt_update
+    if apt-cache show chromium >/dev/null 2>&1; then
+        needed+=(chromium)
+    else
+        say "there is no package chromium to be had: the tests of the page in a browser are skipped"
     fi
 }
 
@@ -121,6 +135,7 @@ if [ "${1:-}" = "--tests" ]; then
     need mkfs.btrfs btrfs-progs
     # Tests of the container runtime interface start a containerd of their own.
     need containerd containerd
+    want_browser
     extract_registry
     [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || needed+=(containernetworking-plugins)
 fi
@@ -132,6 +147,8 @@ need ip iproute2
 need haproxy haproxy
 need busybox busybox-static
 if [ "${1:-}" = "--bench" ]; then
+    install_clients
+    want_browser
     need wrk wrk
     need dnsperf dnsperf
     need dnsmasq dnsmasq-base

@@ -28,10 +28,10 @@ PATIENT_MS = 30_000
 @pytest.fixture
 async def screen(page: PageServer) -> AsyncIterator[Any]:
     """A page of a browser that has come by a link; what it has against the page or its policies fails the test."""
-    playwright = pytest.importorskip("playwright.async_api", reason="`pip install playwright` brings what drives a browser")
+    playwright = pytest.importorskip("playwright.async_api", reason="scripts/install.sh --tests brings what drives a browser")
     program = shutil.which("chromium")
     if program is None:
-        pytest.skip("there is no chromium: `apt-get install chromium`")
+        pytest.skip("there is no chromium: scripts/install.sh --tests brings it")
     said: list[str] = []
     async with playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
