@@ -25,14 +25,14 @@ class Instance:
     """Its parts are run by others."""
 
     def __init__(self, client: Client, settings: GatewaySettings, rest: Rest, clock: Clock) -> None:
-        self.settings = settings
+        self.settings, self._rest = settings, rest
         self.executor = Executor(settings, self._look_at_all)
         self.follower = Follower(client, settings, rest, self.executor, clock, self._settled)
         self.recorder = EventRecorder(client, "knarr-gateway", socket.gethostname(), clock=clock)
         self.gateway_reporter = GatewayReporter(
             client, self.follower.gateway_api, clock, lambda: self.address, lambda: self.executor.problem
         )
-        self.reporter = IngressReporter(client, self.recorder, self.follower.ingresses.store, lambda: self.address, self.problems_of)
+        self.reporter = IngressReporter(client, self.recorder, rest.ingresses.store, lambda: self.address, self.problems_of)
 
     @property
     def address(self) -> str:
@@ -42,7 +42,7 @@ class Instance:
     @property
     def away_since(self) -> datetime | None:
         """Since when the API server does not answer; None while it does."""
-        followed = (self.follower.ingresses, self.follower.classes, self.follower.services, self.follower.slices)
+        followed = (self._rest.ingresses, self._rest.classes, self.follower.services)
         return min((since for informer in followed if (since := informer.away_since) is not None), default=None)
 
     def problems_of(self, origin: Origin) -> Sequence[tuple[str, str]] | None:

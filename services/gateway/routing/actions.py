@@ -112,6 +112,11 @@ class Action:
     options: Options = Options()
 
     @property
+    def leads_to(self) -> tuple[Target, ...]:
+        """Where requests may go."""
+        return tuple(share.target for share in self.targets if share.target is not None)
+
+    @property
     def plain(self) -> bool:
         """Whether it does no more than lead to one Service: of such there are many, and each looks like the other."""
         return len(self.targets) == 1 and self.targets[0].target is not None and self == Action(targets=(Weighted(self.targets[0].target),))

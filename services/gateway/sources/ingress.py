@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from knarr.api.networking.v1 import networking_pb2 as networking
 from services.gateway.haproxy.words import BadWord, expression, host
 from services.gateway.routing.actions import Action, Options, Redirect, Rewrite, Target, Weighted
 from services.gateway.routing.table import Match, Origin, PathKind, Route
 from services.gateway.sources.annotations import SecretOf, Wishes, read
+from services.gateway.sources.compiled import Compiled, Keypair
 
 HTTP_PORT, HTTPS_PORT = 80, 443
 # After every route of its place: what a default backend takes is what nobody else does.
@@ -19,25 +20,6 @@ KINDS = {"Exact": PathKind.EXACT, "Prefix": PathKind.PREFIX, "ImplementationSpec
 NOBODY = "255.255.255.255/32"
 
 
-@dataclass(frozen=True, slots=True)
-class Keypair:
-    """A Secret of certificate and key, and the hosts that it is for; none: all."""
-
-    namespace: str
-    secret: str
-    hosts: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Compiled:
-    """What an object comes to. ``problems`` says in words what of it is not done; ``secrets`` are those whose change changes it."""
-
-    routes: list[Route] = field(default_factory=list)
-    keypairs: list[Keypair] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    secrets: list[tuple[str, str]] = field(default_factory=list)
-
-
 def origin_of(ingress: networking.Ingress) -> Origin:
     return Origin("Ingress", ingress.metadata.namespace, ingress.metadata.name)
 
@@ -45,8 +27,8 @@ def origin_of(ingress: networking.Ingress) -> Origin:
 def compile_ingress(ingress: networking.Ingress, secret_of: SecretOf, https_port: int = HTTPS_PORT) -> Compiled:
     """Its routes on both ports. ``https_port`` is where clients reach the one for TLS."""
     wishes = read(ingress.metadata.annotations, ingress.metadata.namespace, secret_of)
-    found = Compiled(problems=wishes.problems, secrets=wishes.secrets)
-    found.keypairs = list(_keypairs(ingress))
+    found = Compiled(keypairs=list(_keypairs(ingress)), problems=wishes.problems)
+    found.secrets = {*wishes.secrets, *((pair.namespace, pair.secret) for pair in found.keypairs)}
     secured = {name for pair in ingress.spec.tls for name in pair.hosts}
     for position, (name, place, match, action) in enumerate(_wanted(ingress, wishes, found)):
         since = ingress.metadata.creation_timestamp.seconds + (LAST if place == "spec.defaultBackend" else 0)
@@ -54,6 +36,7 @@ def compile_ingress(ingress: networking.Ingress, secret_of: SecretOf, https_port
         redirected = wishes.force_ssl_redirect or (wishes.ssl_redirect and (name in secured or _all_secured(ingress)))
         to_tls = Action(redirect=Redirect(308, "https", "", https_port))
         found.routes += [replace(made, port=HTTP_PORT, action=to_tls if redirected else action), made]
+        found.services |= {(target.namespace, target.service) for target in action.leads_to}
     return found
 
 

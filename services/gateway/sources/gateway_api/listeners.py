@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.gateway.routing.table import Origin
+from services.gateway.sources.compiled import Keypair
 from services.gateway.sources.gateway_api.objects import (
     GATEWAY,
     GROUP,
@@ -23,7 +24,6 @@ from services.gateway.sources.gateway_api.objects import (
     spec_of,
     text,
 )
-from services.gateway.sources.ingress import Keypair
 from services.gateway.sources.keypairs import BadKeypair, pem_of
 
 HTTP, HTTPS, TLS = "HTTP", "HTTPS", "TLS"

@@ -11,6 +11,7 @@ from services.gateway.routing.actions import HTTP, HTTP2, TCP, Action, Options, 
 from services.gateway.routing.table import Condition as Demand
 from services.gateway.routing.table import Match, Origin, PathKind, Route
 from services.gateway.sources import backends
+from services.gateway.sources.compiled import Compiled
 from services.gateway.sources.gateway_api.attach import Attachment, ListenersOf, attach
 from services.gateway.sources.gateway_api.filters import Scene, Unsupported, filtered, seconds
 from services.gateway.sources.gateway_api.listeners import HTTPS, Listener
@@ -33,13 +34,11 @@ NOWHERE = 500
 
 
 @dataclass(slots=True)
-class Told:
-    """What a route comes to. ``services`` are those whose change changes it."""
+class Told(Compiled):
+    """Of a route, with the conditions for each of its parents, and the listeners it is attached to."""
 
-    routes: list[Route] = field(default_factory=list)
     parents: list[tuple[Json, list[Condition]]] = field(default_factory=list)
     attached: list[Listener] = field(default_factory=list)
-    services: set[tuple[str, str]] = field(default_factory=set)
 
 
 def compile_route(origin: Origin, route: Any, listeners_of: ListenersOf, facts: Facts) -> Told:
