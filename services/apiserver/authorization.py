@@ -19,6 +19,7 @@ from services.apiserver.results import Ref
 # The kind of what is a path: no kind is spelled like that.
 PATH = "/"
 NAME = "metadata.name"
+SELECTING = frozenset((LIST, WATCH))
 # What the audit log is told, in Kubernetes' words.
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
 
@@ -144,16 +145,21 @@ def path_of(ref: Ref) -> str:
 def name_of(request: Request) -> str:
     """The one object that a request is about, also where a list or a watch selects it: who may look at one object may wait for its changes,
     as in Kubernetes. Empty where it is about several."""
-    if request.ref.name or request.verb not in (LIST, WATCH) or not isinstance(request.options, meta.ListOptions):
+    if request.ref.name or not may_select_one(request):
         return request.ref.name
-    text = request.options.field_selector
-    if NAME not in text:
-        return ""
     try:
-        return parse_field_selector(text).exact(NAME) or ""
+        return parse_field_selector(request.options.field_selector).exact(NAME) or ""
     except StatusError:
         # What is wrong with it is said to those who may ask.
         return ""
+
+
+def may_select_one(request: Request) -> bool:
+    """Whether a list or a watch says something of names; else what it is about is in its reference."""
+    if request.verb not in SELECTING:
+        return False
+    options = request.options
+    return isinstance(options, meta.ListOptions) and NAME in options.field_selector
 
 
 def refusal(request: Request, reason: str = "") -> StatusError:

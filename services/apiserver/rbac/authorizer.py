@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.service.authentication import User
-from services.apiserver.authorization import ALLOWED, REASON, Verdict
+from services.apiserver.authorization import ALLOWED, REASON, Verdict, may_select_one
 from services.apiserver.rbac.grants import REMEMBERED, REMEMBERED_LETTERS, Grants, letters_of
 from services.apiserver.rbac.rules import Wish
-from services.apiserver.request import LIST, WATCH, Request
+from services.apiserver.request import Request
 from services.apiserver.results import Ref
 
 ADVICE = "no role that is bound to it allows that; see `kubectl create rolebinding --help`"
@@ -40,7 +40,7 @@ class RoleAuthorizer:
         # The same object, and nothing else: its like may be of another caller, or path, that had its place before.
         user, ref, audit = request.user, request.ref, request.audit
         known = self._known.get((id(user), id(ref), request.verb, audit is None))
-        if known is None or known[0] is not user or known[1] is not ref or self._changes != self.grants.changes:
+        if known is None or known[0] is not user or known[1] is not ref or self._changes != self.grants.changes or may_select_one(request):
             return self._judged(request)
         if audit is not None:
             audit.annotate(REASON, known[2])
@@ -80,7 +80,7 @@ class RoleAuthorizer:
 
 def _may_come_again(request: Request, wish: Wish) -> bool:
     """Whether what a request wishes follows from its reference and verb, and both it and its caller are kept by the face: of REST, where
-    clients have a word for themselves, and of who plays nobody. Lists and watches may select an object by its name."""
-    if request.agent is None or request.verb in (LIST, WATCH) or wish.path or request.user.impersonator is not None:
+    clients have a word for themselves, and of who plays nobody."""
+    if request.agent is None or wish.path or request.user.impersonator is not None or may_select_one(request):
         return False
     return letters_of(request.user) + sum(map(len, wish)) <= REMEMBERED_LETTERS

@@ -194,20 +194,48 @@ async def test_requests_that_come_again(seed: int) -> None:
                 assert authorizer.decide(request).allowed is is_allowed(present, request), (request, present)
 
 
+def bound(role: str) -> rbac.ClusterRoleBinding:
+    """A cluster's role, to somebody."""
+    binding = rbac.ClusterRoleBinding(metadata=meta.ObjectMeta(name=role))
+    binding.role_ref.CopyFrom(rbac.RoleRef(api_group=GROUP, kind="ClusterRole", name=role))
+    binding.subjects.add(kind="User", api_group=GROUP, name="ann")
+    return binding
+
+
 async def test_a_request_for_all_is_none_for_one() -> None:
     """A list by the path of one that may be selects an object that may not be listed alone, and the other way round."""
     role = rbac.ClusterRole(metadata=meta.ObjectMeta(name="role"), rules=[RULE_FOR_ONE])
-    binding = rbac.ClusterRoleBinding(metadata=meta.ObjectMeta(name="binding"))
-    binding.role_ref.CopyFrom(rbac.RoleRef(api_group=GROUP, kind="ClusterRole", name="role"))
-    binding.subjects.add(kind="User", api_group=GROUP, name="ann")
     api = ApiInMemory()
-    api.seed(role, binding)
+    api.seed(role, bound("role"))
     async with api:
         authorizer = RoleAuthorizer(Grants(api.server.backend.cache))
         user, ref = User("ann"), Ref(imagined("", "pods"), "shop")
         for selector, allowed in (("metadata.name=a", True), ("metadata.name=b", False), ("", False), ("metadata.name=a", True)):
             request = Request(user, "list", ref, meta.ListOptions(field_selector=selector), agent="kubectl")
             assert authorizer.decide(request).allowed is allowed, selector
+
+
+@pytest.mark.parametrize("verb", ["list", "watch"])
+async def test_who_was_let_list_all_may_not_list_what_is_kept_from_him(verb: str) -> None:
+    """The list of all comes again and is remembered; no list by a name is taken for it, nor it for one, once the role is gone."""
+    role = rbac.ClusterRole(metadata=meta.ObjectMeta(name="all"), rules=[rbac.PolicyRule(verbs=[verb], api_groups=[""], resources=["pods"])])
+    one = rbac.ClusterRole(metadata=meta.ObjectMeta(name="one"), rules=[RULE_FOR_ONE])
+    async with ApiInMemory() as api:
+        for part in (role, one):
+            api.seed(part, bound(part.metadata.name))
+        await api.settle()
+        authorizer = RoleAuthorizer(Grants(api.server.backend.cache))
+        user, ref = User("ann"), Ref(imagined("", "pods"), "shop")
+
+        def allowed() -> list[bool]:
+            selectors = ("", "", "metadata.name=a", "metadata.name=b", "status.phase=Running", "")
+            options = [meta.ListOptions(field_selector=selector) for selector in selectors]
+            return [authorizer.decide(Request(user, verb, ref, option, agent="kubectl")).allowed for option in options]
+
+        assert allowed() == [True] * 6
+        await api.client().delete(rbac.ClusterRoleBinding, "all")
+        await api.settle()
+        assert allowed() == [False, False, verb == "list", False, False, False]
 
 
 async def test_the_random_clusters_allow_some_and_refuse_some() -> None:
