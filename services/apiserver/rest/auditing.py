@@ -88,7 +88,7 @@ def conclude(
     event: AuditEvent, answer: Response | Stream | Pieces | Upgrade | Relay, refusal: meta.Status | None, target: Target | None
 ) -> None:
     """Tells what a request is answered with; of what goes on, that it has begun."""
-    if refusal is None and isinstance(answer, Response) and not event.wants_response:
+    if refusal is None and isinstance(answer, Response) and not event.common.wants_response:
         event.complete(answer.status)
         return
     if isinstance(answer, ONGOING):
