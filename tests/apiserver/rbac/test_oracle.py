@@ -218,7 +218,8 @@ async def test_a_request_for_all_is_none_for_one() -> None:
 @pytest.mark.parametrize("verb", ["list", "watch"])
 async def test_who_was_let_list_all_may_not_list_what_is_kept_from_him(verb: str) -> None:
     """The list of all comes again and is remembered; no list by a name is taken for it, nor it for one, once the role is gone."""
-    role = rbac.ClusterRole(metadata=meta.ObjectMeta(name="all"), rules=[rbac.PolicyRule(verbs=[verb], api_groups=[""], resources=["pods"])])
+    rule_for_all = rbac.PolicyRule(verbs=[verb], api_groups=[""], resources=["pods"])
+    role = rbac.ClusterRole(metadata=meta.ObjectMeta(name="all"), rules=[rule_for_all])
     one = rbac.ClusterRole(metadata=meta.ObjectMeta(name="one"), rules=[RULE_FOR_ONE])
     async with ApiInMemory() as api:
         for part in (role, one):
