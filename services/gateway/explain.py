@@ -11,7 +11,7 @@ from services.gateway.routing.table import Match, Step
 def condition_words(match: Match) -> list[str]:
     """What besides host and path a request must have."""
     found = [f"method {match.method}"] if match.method else []
-    for what, conditions in (("header", match.headers), ("query parameter", match.query)):
+    for what, conditions in (("header", match.headers), ("cookie", match.cookies), ("query parameter", match.query)):
         found += [f"{what} {each.name} {'like' if each.regex else '='} {each.value}" for each in conditions]
     return found
 
@@ -38,8 +38,8 @@ def _words(action: Action) -> Iterator[str]:
         yield f"{part}{share.target}" if share.target is not None else f"{part}nobody: answered {share.status}"
     if action.rewrite is not None:
         yield from _rewrite_words(action.rewrite)
-    if options.cookie:
-        yield f"a client stays with its pod by the cookie {options.cookie}"
+    if options.cookie is not None:
+        yield f"a client stays with its pod by the cookie {options.cookie.name}"
     elif options.affinity_seconds:
         yield "a client's address stays with its pod"
 

@@ -28,6 +28,9 @@ class Problems:
         for route, other in program.table.shadowed(origin):
             place = f"{route.place} ({route.host or 'any host'}{route.match.path or '/'})"
             yield "Conflict", f"{place} is {other.origin}'s already, which is older"
+        for route in program.table.lonely(origin):
+            place = f"{route.place} ({route.host or 'any host'}{route.match.path or '/'})"
+            yield "NotHonoured", f"{place} is a canary, and gets nothing where no other Ingress has the same host and path"
         for target in dict.fromkeys(target for route in program.table.routes(origin) for target in route.action.leads_to):
             if words := self._services.problem_of(target):
                 yield "BackendNotFound", f"{words}: it is answered 503"

@@ -64,13 +64,15 @@ class Services:
 
     def finished(self, action: Action) -> Action:
         """With what its Service says of how it is spoken to."""
+        if action.choices:
+            return replace(action, choices=tuple((weight, self.finished(choice)) for weight, choice in action.choices))
         target = next((share.target for share in action.targets if share.target is not None), None)
         if target is None:
             return action
         service, options = self.get(target.namespace, target.service), action.options
         if options.protocol == HTTP and (said := backends.protocol_of(service, target)):
             options = replace(options, protocol=said)
-        if not options.cookie and (seconds := backends.affinity_seconds(service)):
+        if options.cookie is None and (seconds := backends.affinity_seconds(service)):
             options = replace(options, affinity_seconds=seconds)
         return replace(action, options=options) if options is not action.options else action
 

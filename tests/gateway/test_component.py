@@ -137,6 +137,52 @@ async def test_annotations_are_honoured_or_told_by_name(w: World) -> None:
         assert any("force-ssl-redirect is left out: 'maybe'" in words for words in said)
 
 
+async def test_a_canary_gets_its_part_of_what_another_takes(w: World) -> None:
+    def canary(**more: str) -> networking.Ingress:
+        words = {f"nginx.ingress.kubernetes.io/canary{name and '-'}{name.replace('_', '-')}": text for name, text in more.items()}
+        return ingress_of("new", service="new", annotations={"nginx.ingress.kubernetes.io/canary": "true", **words})
+
+    async def change(made: networking.Ingress) -> None:
+        changes = w.gateway.executor.changes
+        await w.client.update(made)
+        await w.until(lambda: w.gateway.executor.changes > changes)
+
+    async def answers(count: int = 1, **headers: str) -> set[str]:
+        return {(await browser.ask("web.example", headers=headers)).text for _ in range(count)}
+
+    async with pods("x", "y") as (x, y), w.browser() as browser:
+        await w.service("web", [x])
+        await w.service("new", [y])
+        await w.client.create(canary(by_header="X-New", by_cookie="new", weight="25"))
+        await w.until(lambda: "is a canary, and gets nothing" in w.events("new").get("NotHonoured", ""))
+        await w.until_answer(browser, "web.example", status=404)
+        await w.client.create(ingress_of(annotations={"nginx.ingress.kubernetes.io/rewrite-target": "/to"}))
+        await w.until_answer(browser, "web.example", text="x")
+        assert "Conflict" not in w.events() | w.events("new")
+        counted = [(await browser.ask("web.example")).text for _ in range(40)]
+        assert abs(counted.count("y") - 10) <= 1
+        assert y.requests[-1][1] == "/to", "what is done to requests is the other's to say"
+        assert await answers(8, **{"X-New": "always"}) == await answers(8, Cookie="a=b; new=always") == {"y"}
+        assert await answers(8, **{"X-New": "never"}) == await answers(8, Cookie="new=never") == {"x"}
+        assert await answers(8, **{"X-New": "never", "Cookie": "new=always"}) == {"x"}, "a header comes first"
+        answer = await GatewayServicer(w.gateway).Explain(
+            messages.ExplainRequest(host="web.example", headers={"cookie": "new=always"}), FakeContext()
+        )
+        assert [(step.route.name, step.taken) for step in answer.steps] == [("new", False), ("web", False), ("new", True)]
+        await change(canary(by_header="X-New", by_header_value="me"))
+        await w.until_answer(browser, "web.example", text="y", headers={"X-New": "me"})
+        assert await answers(8, **{"X-New": "always"}) == await answers(8) == {"x"}
+        await change(canary(by_header="X-New", by_header_pattern="^v[0-9]+$"))
+        await w.until_answer(browser, "web.example", text="y", headers={"X-New": "v12"})
+        assert await answers(8, **{"X-New": "me"}) == {"x"}
+        await change(canary(weight="100"))
+        await w.until_answer(browser, "web.example", text="y")
+        assert await answers(8) == {"y"}
+        await w.client.delete(networking.Ingress, "new", NAMESPACE)
+        await w.until_answer(browser, "web.example", text="x")
+        assert await answers(8) == {"x"}
+
+
 async def test_passwords(w: World) -> None:
     annotations = {"nginx.ingress.kubernetes.io/auth-type": "basic", "nginx.ingress.kubernetes.io/auth-secret": "users"}
     async with pods("x") as (x,), w.browser() as browser:

@@ -176,12 +176,72 @@ async def test_weights_timeouts_and_backends_that_are_not_there(w: World) -> Non
         await w.until_reasons("HTTPRoute", "r", ResolvedRefs="ResolvedRefs")
 
 
+async def test_copies_of_requests(w: World) -> None:
+    def mirror(name: str, **part: Any) -> dict[str, Any]:
+        return {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": name, "port": 80}, **part}}
+
+    change = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-Set", "value": "1"}]}}
+    async with pods("main", "copy", "more") as (main, copy, more), w.browser() as browser:
+        for pod in (main, copy, more):
+            await w.service(pod.name, [pod])
+        await gateway(w)
+        none = mirror("copy", percent=0)
+        await route(
+            w,
+            {"matches": [path("/all")], "backendRefs": to("main"), "filters": [change, mirror("copy"), mirror("more")]},
+            {
+                "matches": [path("/half")],
+                "backendRefs": to("main"),
+                "filters": [mirror("copy", fraction={"numerator": 1, "denominator": 2})],
+            },
+            {"matches": [path("/none")], "backendRefs": to("main"), "filters": [none, mirror("nowhere")]},
+        )
+        await w.until_answer(browser, "x", "/none", text="main")
+        await w.until_reasons("HTTPRoute", "r", Accepted="Accepted", ResolvedRefs="BackendNotFound")
+        for method, data in (("GET", None), ("PATCH", b"x" * 20_000), ("DELETE", None)):
+            seen = len(copy.requests)
+            answer = await browser.ask("x", "/all?n=1", method, data=data, headers={"X-Twice": "a b"})
+            assert answer.text == "main"
+            await w.until(lambda: len(copy.requests) > seen and len(more.requests) > seen)  # noqa: B023
+            for pod in (copy, more):
+                found, target, headers = pod.requests[-1]
+                assert (found, target, headers["Host"], headers["X-Set"], headers["X-Twice"]) == (method, "/all?n=1", "x", "1", "a b")
+                assert headers.get("Content-Length", "0") == str(len(data or b"")) and "X-Knarr-Mirror" not in headers
+        # What does not fit is not copied in part; nobody waits for a copy that hangs.
+        seen = len(copy.requests)
+        assert (await browser.ask("x", "/all", "POST", data=b"x" * 500_000)).headers["X-Body"] == "500000"
+        assert (await browser.ask("x", "/none?n=1")).text == "main"
+        for _ in range(60):
+            await browser.ask("x", "/half")
+        await browser.ask("x", "/all?last")
+        await w.until(lambda: copy.requests[-1][1] == "/all?last")
+        assert 10 < len(copy.requests) - seen - 1 < 50 and len(main.requests) >= 60
+
+
+async def test_filters_of_one_backend_among_several(w: World) -> None:
+    def named(name: str) -> dict[str, Any]:
+        return {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-Backend", "value": name}]}}
+
+    async with pods("a", "b") as (a, b), w.browser() as browser:
+        for pod in (a, b):
+            await w.service(pod.name, [pod])
+        await gateway(w)
+        references = [{"name": pod.name, "port": 80, "weight": weight, "filters": [named(pod.name)]} for pod, weight in ((a, 9), (b, 3))]
+        await route(w, {"backendRefs": references})
+        await w.until_answer(browser, "x")
+        for _ in range(60):
+            await browser.ask("x")
+        assert len(a.requests) > len(b.requests) > 0
+        for pod in (a, b):
+            assert {headers["X-Backend"] for _, _, headers in pod.requests} == {pod.name}
+
+
 async def test_what_is_not_done_is_told(w: World) -> None:
-    mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "web", "port": 80}}}
+    foreign = {"type": "ExtensionRef", "extensionRef": {"group": "example.org", "kind": "Limit", "name": "some"}}
     async with pods("x") as (x,), w.browser() as browser:
         await w.service("web", [x])
         await gateway(w)
-        await route(w, {"backendRefs": to("web"), "filters": [mirror]})
+        await route(w, {"backendRefs": to("web"), "filters": [foreign]})
         await w.until_reasons("HTTPRoute", "r", Accepted="UnsupportedValue")
         await route(w, {"backendRefs": [{"group": "example.org", "kind": "Bucket", "name": "web"}]}, name="bucket")
         await w.until_reasons("HTTPRoute", "bucket", ResolvedRefs="InvalidKind")

@@ -18,8 +18,9 @@ import pytest
 from services.gateway.haproxy.frontends import Bind
 from services.gateway.haproxy.process import Haproxy, ProxyError, most_connections
 from services.gateway.haproxy.program import Limits, Program, Reload, Runtime
-from services.gateway.routing.actions import Action, Headers, Options, Redirect, Rewrite, Target, Weighted
-from services.gateway.routing.table import Condition, Match, Origin, PathKind, Request, Route
+from services.gateway.routing.actions import Action, Cookie, Headers, Options, Redirect, Rewrite, Target, Weighted
+from services.gateway.routing.conditions import Condition
+from services.gateway.routing.table import Match, Origin, PathKind, Request, Route
 from tests.gateway.servers import Browser, Pod, pods
 from tests.support.ports import free_port
 
@@ -309,12 +310,21 @@ async def test_weights_are_of_services_whatever_the_number_of_their_pods(gateway
 
 async def test_a_client_stays_with_its_pod(gateway: Gateway) -> None:
     async with pods("x", "y", "z") as found, Browser(gateway.port) as browser:
-        by_cookie, by_address = (to("web", options=options) for options in (Options(cookie="SRV"), Options(affinity_seconds=60)))
+        by_cookie, by_address = (
+            to("web", options=options) for options in (Options(cookie=Cookie("SRV", 60, "Lax", secure=True)), Options(affinity_seconds=60))
+        )
         await gateway.put(route(path="/c", action=by_cookie), route(path="/i", action=by_address))
+        await gateway.lead("web", found[0])
         await gateway.lead("web", *found)
-        first = await browser.ask("a.example", "/c")
+        for _ in found:
+            first = await browser.ask("a.example", "/c")
+        assert first.headers["Set-Cookie"].partition("; ")[2] == "path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=60"
         cookie = first.headers["Set-Cookie"].partition(";")[0]
         assert cookie.startswith("SRV=")
         assert {(await browser.ask("a.example", "/c", headers={"Cookie": cookie})).text for _ in range(6)} == {first.text}
         assert len({(await browser.ask("a.example", "/i")).text for _ in range(6)}) == 1
-        assert gateway.kinds == ["Reload", "Reload"], "a server that is added at run time can have no cookie"
+        assert gateway.kinds == ["Reload", "Runtime", "Runtime"], "a server that comes while it runs has a cookie too"
+        # Whoever stayed with a pod that goes gets another.
+        await gateway.lead("web", *(pod for pod in found if pod.name != first.text))
+        answer = await browser.ask("a.example", "/c", headers={"Cookie": cookie})
+        assert answer.status == 200 and answer.text != first.text and "SRV=" in answer.headers["Set-Cookie"]

@@ -18,8 +18,9 @@ from services.gateway.haproxy.backends import lines_of, users_of
 from services.gateway.haproxy.frontends import Bind, entries_of, frontend
 from services.gateway.haproxy.program import CONFIGURATION, Limits, Program, Reload, escaped
 from services.gateway.haproxy.words import BadWord, expression, formatted, literal, quoted
-from services.gateway.routing.actions import Action, Cors, Headers, Login, Options, Redirect, Rewrite, Server, Target, Weighted
-from services.gateway.routing.table import Condition, Host, HostRoutes, Match, Origin, PathKind, Route
+from services.gateway.routing.actions import Action, Cookie, Cors, Headers, Login, Options, Redirect, Rewrite, Server, Target, Weighted
+from services.gateway.routing.conditions import Condition
+from services.gateway.routing.table import Host, HostRoutes, Match, Origin, PathKind, Route
 from services.gateway.sources.ingress import compile_ingress
 from tests.gateway.world import ingress_of, needs_haproxy
 
@@ -82,7 +83,8 @@ ACTIONS: dict[str, Callable[[str], Action]] = {
     "methods of origins": lambda text: Action((TARGET,), options=Options(cors=Cors(methods=text or SAFE))),
     "exposed": lambda text: Action((TARGET,), options=Options(cors=Cors(exposed=text or SAFE))),
     "network": lambda text: Action((TARGET,), options=Options(allowed=(text,))),
-    "cookie": lambda text: Action((TARGET,), options=Options(cookie=text or SAFE)),
+    "cookie": lambda text: Action((TARGET,), options=Options(cookie=Cookie(text or SAFE))),
+    "kind of a cookie": lambda text: Action((TARGET,), options=Options(cookie=Cookie("c", same_site=text or SAFE))),
 }
 SAFE_FOR = {"network": "10.0.0.0/8", "origin": "https://x"}
 
@@ -119,6 +121,8 @@ MATCHES: dict[str, Callable[[str], Match]] = {
     "header": lambda text: Match(headers=(Condition(text, "v"),)),
     "value": lambda text: Match(headers=(Condition("X-A", text),)),
     "expression": lambda text: Match(headers=(Condition("X-A", text, regex=True),)),
+    "cookie": lambda text: Match(cookies=(Condition(text, "v"),)),
+    "value of a cookie": lambda text: Match(cookies=(Condition("c", text),)),
     "parameter": lambda text: Match(query=(Condition(text, "v"),)),
     "value of a parameter": lambda text: Match(query=(Condition("q", text),)),
     "method": lambda text: Match(method=text or "GET"),
@@ -137,7 +141,7 @@ def test_a_word_of_a_match_stays_one(field: str, text: str) -> None:
         entries = entries_of(host, HostRoutes({match.place: [route]}), lambda _: "p0")
         for key in (*entries.exact, *entries.prefix):
             assert key.isascii() and key.isprintable() and " " not in key and len(words_of(escaped(key).replace("'", "\\'"))) == 1
-        return list(frontend(Bind(80, (("127.0.0.1", 80),), tls=False), {host: entries}))
+        return list(frontend(Bind(80, (("127.0.0.1", 80),), tls=False), {host: entries}, {}))
 
     try:
         found = lines(text)
@@ -215,15 +219,20 @@ def test_haproxy_takes_every_configuration(
         "nginx.ingress.kubernetes.io/rewrite-target": target, "nginx.ingress.kubernetes.io/use-regex": str(regex).lower(),
         "nginx.ingress.kubernetes.io/enable-cors": "true", "nginx.ingress.kubernetes.io/cors-allow-origin": value,
         "nginx.ingress.kubernetes.io/cors-allow-headers": value, "nginx.ingress.kubernetes.io/session-cookie-name": header,
+        "nginx.ingress.kubernetes.io/session-cookie-samesite": value,
         "nginx.ingress.kubernetes.io/affinity": "cookie", "nginx.ingress.kubernetes.io/whitelist-source-range": value,
         "nginx.ingress.kubernetes.io/auth-type": "basic", "nginx.ingress.kubernetes.io/auth-secret": "s",
         "nginx.ingress.kubernetes.io/auth-realm": value,
+    }  # fmt: skip
+    canary = {
+        "nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-by-header": header,
+        "nginx.ingress.kubernetes.io/canary-by-header-value": value, "nginx.ingress.kubernetes.io/canary-by-cookie": header,
     }  # fmt: skip
     if any("\ud800" <= sign <= "\udfff" for text in (host, path, header, value, target) for sign in text):
         return
     secret = core.Secret(data={"auth": f"{header}:$5$a$b\nme:$5$a$b".encode()})
     program = Program(Limits(1, 100), [Bind(80, (("127.0.0.1", 1),), tls=False)])
-    for number, wanted in enumerate(({}, given_annotations)):
+    for number, wanted in enumerate(({}, given_annotations, canary)):
         ingress = ingress_of(f"i{number}", host, f"/{path}", kind=kind, annotations=wanted)
         origin = Origin("Ingress", "default", f"i{number}")
         routes = [route for route in compile_ingress(ingress, lambda *_: secret).routes if route.port == 80]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
+from services.gateway.haproxy import mirrors
 from services.gateway.haproxy.words import expression, formatted, hash_of, host, literal, network, path, plain, quoted, replacement, token
 from services.gateway.routing.actions import (
     HTTP,
@@ -14,6 +15,7 @@ from services.gateway.routing.actions import (
     HTTPS2,
     TCP,
     Action,
+    Cookie,
     Cors,
     Endpoints,
     Headers,
@@ -61,15 +63,21 @@ def servers_of(action: Action, endpoints: Endpoints) -> dict[str, Placed]:
     placed = [
         Placed(server, max(1, round(weight // divisor * scale)), action.options.protocol) for found, weight in wanted for server in found
     ]
-    return {each.name: each for each in placed}
+    made: dict[str, Placed] = {}
+    for each in placed:
+        # Two Services may have a pod in common, and a Service may be named twice.
+        before = made.get(each.name)
+        made[each.name] = replace(each, weight=min(MOST_WEIGHT, each.weight + before.weight)) if before is not None else each
+    return made
 
 
-def lines_of(action: Action) -> list[str]:
-    """What stands in its backend before the servers. BadWord where something of it cannot be written."""
-    return [] if action.plain else list(_lines(action))
+def lines_of(action: Action, name_of: Callable[[Action], str] = lambda _: "p0") -> list[str]:
+    """What stands in its backend before the servers. ``name_of`` names the backend of another action. BadWord where something of it cannot
+    be written."""
+    return [] if action.plain else list(_lines(action, name_of))
 
 
-def _lines(action: Action) -> Iterator[str]:
+def _lines(action: Action, name_of: Callable[[Action], str]) -> Iterator[str]:
     options = action.options
     if options.protocol == TCP:
         yield "mode tcp"
@@ -97,15 +105,25 @@ def _lines(action: Action) -> Iterator[str]:
     yield from _headers("http-request", action.request)
     if action.rewrite is not None:
         yield from _rewrite(action.rewrite)
+    yield from mirrors.lines_of(action.mirrors, name_of)
     yield from _headers("http-response", action.response)
     if options.timeout_seconds:
         yield f"timeout server {max(1, round(options.timeout_seconds * 1000))}ms"
         yield f"timeout tunnel {max(3_600_000, round(options.timeout_seconds * 1000))}ms"
-    if options.cookie:
-        yield f"cookie {token(options.cookie)} insert indirect nocache httponly"
+    if options.cookie is not None:
+        yield from _cookie(options.cookie, action)
     elif options.affinity_seconds:
         yield "balance source"
         yield "hash-type consistent"
+
+
+def _cookie(cookie: Cookie, action: Action) -> Iterator[str]:
+    """Its value is made of a pod's address and the key: every gateway gives and knows the same, and servers that come get theirs."""
+    yield f"dynamic-cookie-key {hash_of(repr(action.leads_to))}"
+    attributes = [f'attr "SameSite={token(cookie.same_site)}"'] if cookie.same_site else []
+    attributes += [f'attr "Max-Age={cookie.max_age_seconds}"'] if cookie.max_age_seconds else []
+    attributes += ["secure"] if cookie.secure else []
+    yield f"cookie {token(cookie.name)} insert indirect nocache httponly dynamic {' '.join(attributes)}".rstrip()
 
 
 def list_name(login: Login) -> str:

@@ -11,12 +11,13 @@ have conditions: rules that are asked one after the other. The order in which pl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.gateway.haproxy.words import expression, hash_of, host, method, path, quoted, token
 from services.gateway.routing.actions import Action
-from services.gateway.routing.table import Condition, Host, HostRoutes, Match, PathKind, Place
+from services.gateway.routing.conditions import Condition
+from services.gateway.routing.table import Host, HostRoutes, Match, PathKind, Place
 
 ANY, ONE_LABEL, MANY_LABELS, NAMED = "any", "one", "many", "named"
 NOT_YET = "!{ var(txn.b) -m found }"
@@ -85,6 +86,7 @@ def match_words(match: Match) -> list[str]:
     """Its conditions besides host and path. BadWord where one cannot be written."""
     words = [f"method {method(match.method)}"] if match.method else []
     words += [f"req.fhdr({token(each.name).lower()}) {_said(each)}" for each in match.headers]
+    words += [f"req.cook({token(each.name)}) {_said(each)}" for each in match.cookies]
     words += [f"url_param({token(each.name)}) {_said(each)}" for each in match.query]
     return words
 
@@ -104,8 +106,11 @@ class Bind:
     passed: bool = False
 
 
-def frontend(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
-    """``entries`` are those of all hosts of the port."""
+Choices = Mapping[str, Sequence[tuple[int, str]]]
+
+
+def frontend(bind: Bind, entries: dict[Host, Entries], choices: Choices) -> Iterator[str]:
+    """``entries`` are those of all hosts of the port. ``choices``: what stands in maps for one of several backends, with their weights."""
     if bind.passed:
         yield from _passing(bind, entries)
         return
@@ -125,6 +130,11 @@ def frontend(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
     for each in (NAMED, ONE_LABEL, MANY_LABELS, ANY):
         if each in stages or each in (NAMED, ANY):
             yield from _stage(bind.port, each, {found: said for found, said in entries.items() if stage(found) == each})
+    for name, backends in sorted(choices.items()):
+        left = sum(weight for weight, _ in backends)
+        for weight, backend in backends:
+            yield f"  http-request set-var(txn.b) str({backend}) if {{ var(txn.b) -m str {name} }} {{ rand({left}) lt {weight} }}"
+            left -= weight
     yield f"  http-request return status 404 content-type text/plain string 'no route leads from here\\n' if {NOT_YET}"
     yield "  use_backend %[var(txn.b)]"
 
@@ -210,6 +220,9 @@ def entries_of(found: Host, routes: HostRoutes, backend: Callable[[Action], str]
         if place.kind is PathKind.REGEX:
             continue
         asked = routes.asked(place)
+        if not asked:
+            # Of a canary alone.
+            continue
         exact = place.kind is PathKind.EXACT
         if not asked[0].match.conditional:
             value = backend(asked[0].action)

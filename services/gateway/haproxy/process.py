@@ -24,6 +24,7 @@ from pathlib import Path
 
 from knarr.client.backoff import Backoff
 from knarr.service.files import PRIVATE, write_whole
+from services.gateway.haproxy import mirrors
 from services.gateway.haproxy.admin import Admin, AdminError, commanded
 from services.gateway.haproxy.program import CONFIGURATION, Reload
 
@@ -187,7 +188,12 @@ class Haproxy:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=written,
                 stderr=written,
-                env={**os.environ, "KNARR_ADMIN": socket_of(folder)},
+                env={
+                    **os.environ,
+                    "KNARR_ADMIN": socket_of(folder),
+                    mirrors.SOCKET: f"{folder.name}.mirror",
+                    mirrors.MOST: str(mirrors.MOST_BYTES),
+                },
             )
         try:
             async with asyncio.timeout(START_SECONDS):

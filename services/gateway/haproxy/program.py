@@ -11,12 +11,13 @@ import heapq
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from services.gateway.haproxy import mirrors
 from services.gateway.haproxy.backends import Placed, lines_of, servers_of, users_of
 from services.gateway.haproxy.certificates import Certificate, Shelf
 from services.gateway.haproxy.frontends import Bind, Entries, entries_of, frontend, match_words, stage
-from services.gateway.haproxy.words import BadWord, hash_of
+from services.gateway.haproxy.words import BadWord
 from services.gateway.routing.actions import Action, Server, Target
 from services.gateway.routing.table import Host, HostRoutes, Origin, Route, Table, host_of
 
@@ -52,7 +53,7 @@ class Runtime:
 
 @dataclass(slots=True)
 class _Backends:
-    """Which backend an action has. Names are ``p…`` for plain ones, ``a…`` for others."""
+    """Which backend an action has. Names are ``p…`` for plain ones, ``a…`` for others; ``c…`` stands for a choice between some."""
 
     names: dict[Action, str] = field(default_factory=dict)
     uses: Counter[Action] = field(default_factory=Counter)
@@ -179,9 +180,9 @@ class Program:
             return own.names[action]
         if not action.plain:
             own.made += 1
-            own.names[action] = f"a{own.made}"
+            own.names[action] = f"{'c' if action.choices else 'a'}{own.made}"
             self._stale = True
-            if action.options.cookie:
+            if action.options.cookie is not None:
                 self._with_cookies.add(own.names[action])
         else:
             if not own.free:
@@ -193,6 +194,8 @@ class Program:
         for share in action.targets:
             if share.target is not None:
                 self._want(share.target, action)
+        for each in _others(action):
+            self._acquire(each)
         self._moved.add(action)
         return own.names[action]
 
@@ -208,6 +211,8 @@ class Program:
                 self._of_target[share.target].discard(action)
                 if not self._of_target[share.target]:
                     self._unwant(share.target)
+        for each in _others(action):
+            self._release(each)
         self._moved.discard(action)
         # One of another kind leads nowhere until the next configuration leaves it out.
         if name.startswith("p"):
@@ -245,8 +250,6 @@ class Program:
         self._moved = set()
         for backend, servers in wanted.items():
             found = self._servers.get(backend, {})
-            # One that is added while it runs gets no cookie.
-            self._stale |= bool(servers.keys() - found.keys()) and backend in self._with_cookies
             for name, placed in servers.items():
                 yield from self._placed(backend, name, placed, found.get(name))
             for name in found.keys() - servers.keys():
@@ -267,6 +270,9 @@ class Program:
             yield f"set server {here} state ready"
             return
         yield f"add server {here} {placed.words}"
+        if backend in self._with_cookies:
+            # One that comes while it runs has none before.
+            yield f"enable dynamic-cookie backend {backend}"
         yield f"enable server {here}"
 
     def _map_commands(self) -> Iterator[str]:
@@ -302,33 +308,47 @@ class Program:
         self._servers = {name: servers_of(action, self.endpoints) for action, name in self._backends.names.items()}
         files = {name: "".join(f"{key} {value}\n" for key, value in found.items()) for name, found in self._maps.items()}
         files |= self._shelf.files({port for port, bind in self._binds.items() if bind.tls})
+        if self._mirrors:
+            files[mirrors.SCRIPT] = mirrors.script()
         return Reload({**files, CONFIGURATION: "\n".join(self._configuration()) + "\n"})
 
+    def _choices(self) -> dict[str, list[tuple[int, str]]]:
+        """Weights and backends by the name that stands for them in maps."""
+        names = self._backends.names
+        return {name: [(weight, names[each]) for weight, each in action.choices] for action, name in names.items() if action.choices}
+
+    @property
+    def _mirrors(self) -> bool:
+        """Whether any action has one."""
+        return any(action.mirrors for action in self._backends.names)
+
     def _configuration(self) -> Iterator[str]:
-        yield from head(self._limits)
+        yield from head(self._limits, mirrored=self._mirrors)
         logins = {action.options.login for action in self._backends.names if action.options.login is not None}
         for lines in sorted({tuple(users_of(login)) for login in logins}):
             yield from lines
+        if self._mirrors:
+            yield from mirrors.frontend()
         for port, bind in sorted(self._binds.items()):
-            yield from frontend(bind, {host: entries for host, entries in self._entries.items() if host.port == port})
+            entries = {host: entries for host, entries in self._entries.items() if host.port == port}
+            yield from frontend(bind, entries, self._choices())
         of_plain = {name: action for action, name in self._backends.names.items()}
         for number in range(self._backends.plain):
             yield from self._backend(f"p{number}", of_plain.get(f"p{number}"))
         for name, action in sorted(of_plain.items()):
-            if not name.startswith("p"):
+            if not name.startswith("p") and not action.choices:
                 yield from self._backend(name, action)
 
     def _backend(self, name: str, action: Action | None) -> Iterator[str]:
         yield f"backend {name}"
         if action is not None and not name.startswith("p"):
-            for line in lines_of(action):
+            for line in lines_of(action, self._backends.names.__getitem__):
                 yield f"  {line}"
         for server, placed in self._servers.get(name, {}).items():
-            cookie = f" cookie {hash_of(server)}" if action is not None and action.options.cookie else ""
-            yield f"  server {server} {placed.words}{cookie}"
+            yield f"  server {server} {placed.words}"
 
 
-def head(limits: Limits) -> Iterator[str]:
+def head(limits: Limits, *, mirrored: bool = False) -> Iterator[str]:
     """What holds for all of it. Retries are of what certainly did no harm: a connection that was refused, and a request that
     may be repeated
     on one that ended without a word."""
@@ -339,7 +359,8 @@ def head(limits: Limits) -> Iterator[str]:
         f"  maxconn {limits.connections}",
         f"  hard-stop-after {limits.leave_seconds}s",
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",
-        "  tune.maxrewrite 4096",
+        f"  tune.maxrewrite {mirrors.REWRITE_BYTES}",
+        *(mirrors.globals_of() if mirrored else ()),
         "defaults",
         "  mode http",
         f"  maxconn {limits.connections}",
@@ -363,6 +384,12 @@ def escaped(key: str) -> str:
     return re.sub(r"([\\;<\s])", r"\\\1", key)
 
 
+def _others(action: Action) -> Iterator[Action]:
+    """Those that it leads to, which have backends of their own."""
+    yield from (mirror.action for mirror in action.mirrors)
+    yield from (choice for _, choice in action.choices)
+
+
 def _parts(lines: list[str]) -> Iterator[list[str]]:
     part: list[str] = []
     size = 0
@@ -380,11 +407,12 @@ def _try(routes: Iterable[Route]) -> None:
     """Writes them all, to see whether it can be done. Raises BadWord with the place."""
     for route in routes:
         try:
-            routes_of = HostRoutes({route.match.place: [route]})
+            routes_of = HostRoutes({route.match.place: [route, replace(route, canary=None)] if route.canary is not None else [route]})
             entries_of(host_of(route), routes_of, lambda _: "p0")
             match_words(route.match)
-            lines_of(route.action)
-            if route.action.options.login is not None:
-                users_of(route.action.options.login)
+            for action in (route.action, *_others(route.action)):
+                lines_of(action)
+                if action.options.login is not None:
+                    users_of(action.options.login)
         except BadWord as error:
             raise BadWord(f"{route.place}: {error}" if route.place else str(error)) from None

@@ -80,6 +80,16 @@ class Cors:
     max_age_seconds: int = 1728000
 
 
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """Keeps a client with its pod. ``max_age_seconds``: 0 for as long as its browser runs; ``same_site``: empty for what browsers take."""
+
+    name: str
+    max_age_seconds: int = 0
+    same_site: str = ""
+    secure: bool = False
+
+
 # How backends are spoken to; the last one is what a client sends, as it is.
 HTTP, HTTP2, HTTPS, HTTPS2, TCP = "http", "h2c", "https", "h2", "tcp"
 
@@ -87,7 +97,7 @@ HTTP, HTTP2, HTTPS, HTTPS2, TCP = "http", "h2c", "https", "h2", "tcp"
 @dataclass(frozen=True, slots=True)
 class Options:
     """``timeout_seconds``: the longest silence of a backend (0: the default). ``body_bytes``: the largest body (0: any).
-    ``allowed``: CIDRs, empty for everybody. ``cookie``: the name of one that keeps a client with its pod. ``affinity_seconds``: how long a
+    ``allowed``: CIDRs, empty for everybody. ``affinity_seconds``: how long a
     client's address stays with its pod; 0: not at all."""
 
     protocol: str = HTTP
@@ -96,13 +106,29 @@ class Options:
     allowed: tuple[str, ...] = ()
     login: Login | None = None
     cors: Cors | None = None
-    cookie: str = ""
+    cookie: Cookie | None = None
     affinity_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """Copies of ``part`` in ``whole`` requests, whose answers nobody waits for."""
+
+    target: Target
+    protocol: str = HTTP
+    part: int = 1
+    whole: int = 1
+
+    @property
+    def action(self) -> Action:
+        """What becomes of a copy."""
+        return Action(targets=(Weighted(self.target),), options=Options(protocol=self.protocol))
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
-    """``redirect`` answers at once; else a request goes to one of ``targets`` by their weights."""
+    """``redirect`` answers at once; else a request goes to one of ``targets`` by their weights, and copies of it to ``mirrors``.
+    ``choices`` are actions with their weights, of which each request gets one, and nothing else of this one counts."""
 
     targets: tuple[Weighted, ...] = ()
     redirect: Redirect | None = None
@@ -110,11 +136,14 @@ class Action:
     request: Headers = Headers()
     response: Headers = Headers()
     options: Options = Options()
+    mirrors: tuple[Mirror, ...] = ()
+    choices: tuple[tuple[int, Action], ...] = ()
 
     @property
     def leads_to(self) -> tuple[Target, ...]:
         """Where requests may go."""
-        return tuple(share.target for share in self.targets if share.target is not None)
+        own = (share.target for share in self.targets if share.target is not None)
+        return (*own, *(target for _, choice in self.choices for target in choice.leads_to))
 
     @property
     def plain(self) -> bool:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from services.gateway.routing.actions import Action
+from services.gateway.routing.canaries import Canary
+from services.gateway.routing.conditions import Condition
 
 
 class PathKind(Enum):
@@ -24,20 +26,6 @@ class PathKind(Enum):
     EXACT = "Exact"
     REGEX = "RegularExpression"
     PREFIX = "Prefix"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Condition:
-    """On a header or a query parameter: its value, or an expression that matches it."""
-
-    name: str
-    value: str
-    regex: bool = False
-
-    def met_by(self, value: str | None) -> bool:
-        if value is None:
-            return False
-        return re.search(self.value, value) is not None if self.regex else value == self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +37,12 @@ class Match:
     method: str = ""
     headers: tuple[Condition, ...] = ()
     query: tuple[Condition, ...] = ()
+    cookies: tuple[Condition, ...] = ()
     ignore_case: bool = False
 
     @property
     def conditional(self) -> bool:
-        return bool(self.method or self.headers or self.query)
+        return bool(self.method or self.headers or self.query or self.cookies)
 
     @property
     def place(self) -> Place:
@@ -96,6 +85,7 @@ class Route:
     since: int = 0
     deep: bool = False
     position: int = 0
+    canary: Canary | None = None
 
     @property
     def rank(self) -> tuple[object, ...]:
@@ -136,7 +126,7 @@ class HostRoutes:
         of a prefix those of the shorter ones are asked."""
         found: list[Route] = []
         for each in _upwards(place):
-            for route in self.places.get(each, ()):
+            for route in with_canary(self.places.get(each, ())):
                 found.append(route)
                 if not route.match.conditional:
                     return found
@@ -166,6 +156,11 @@ class Request:
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        parts = (part.strip().partition("=") for part in self.headers.get("cookie", "").split(";"))
+        return {name: value for name, _, value in parts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +228,16 @@ class Table:
             for other in self.hosts[host_of(route)].places[route.match.place]:
                 if other is route:
                     break
-                if other.match == route.match and other.origin != origin:
+                same_kind = (other.canary is None) == (route.canary is None)
+                if other.match == route.match and other.origin != origin and same_kind:
                     yield route, other
                     break
+
+    def lonely(self, origin: Origin) -> Iterator[Route]:
+        """Canaries of an object that no other route leads a part to."""
+        for route in self._of.get(origin, ()):
+            if route.canary is not None and not with_canary(self.hosts[host_of(route)].places[route.match.place]):
+                yield route
 
     def explain(self, request: Request) -> list[Step]:
         """Every route that was held against it; the last one takes it, if any does."""
@@ -259,6 +261,24 @@ class Table:
         return [host for host in (*found, Host(request.port, "")) if host in self.hosts]
 
 
+def with_canary(routes: Sequence[Route]) -> Sequence[Route]:
+    """Those of one place, where a canary (the eldest) gets its part of what the route without conditions would take, and does as that one
+    does. Without such a route it gets nothing."""
+    canary = next((route for route in routes if route.canary is not None), None)
+    if canary is None or canary.canary is None:
+        return routes
+    others = [route for route in routes if route.canary is None]
+    main = next((route for route in others if not route.match.conditional), None)
+    if main is None:
+        return others
+    parts = [
+        replace(canary if own else main, match=replace(main.match, **conditions), action=action)
+        for conditions, action, own in canary.canary.parts(main.action, canary.action)
+    ]
+    position = others.index(main)
+    return [*others[:position], *parts, *others[position + 1 :]]
+
+
 def host_of(route: Route) -> Host:
     return Host(route.port, route.host, route.deep)
 
@@ -269,10 +289,10 @@ def prefix_covers(prefix: str, path: str) -> bool:
 
 
 def _asked(routes: HostRoutes, path: str) -> Iterator[Route]:
-    yield from routes.places.get(Place(PathKind.EXACT, path), ())
+    yield from routes.asked(Place(PathKind.EXACT, path))
     for place in routes.expressions():
         if re.match(place.path, path, re.IGNORECASE if place.ignore_case else 0):
-            yield from routes.places[place]
+            yield from routes.asked(place)
     prefixes = [place for place in routes.places if place.kind is PathKind.PREFIX and prefix_covers(place.path, path)]
     if prefixes:
         yield from routes.asked(max(prefixes, key=lambda place: len(place.path)))
@@ -285,6 +305,9 @@ def _refusal(match: Match, request: Request) -> str:
     for wanted in match.headers:
         if not wanted.met_by(request.headers.get(wanted.name.lower())):
             return f"the header {wanted.name} is not {'like ' if wanted.regex else ''}{wanted.value!r}"
+    for wanted in match.cookies:
+        if not wanted.met_by(request.cookies.get(wanted.name)):
+            return f"the cookie {wanted.name} is not {wanted.value!r}"
     for wanted in match.query:
         if not wanted.met_by(request.query.get(wanted.name)):
             return f"the query parameter {wanted.name} is not {'like ' if wanted.regex else ''}{wanted.value!r}"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
-from services.gateway.haproxy.words import BadWord, network, shown, token
-from services.gateway.routing.actions import HTTP, HTTP2, HTTPS, HTTPS2, Cors, Login, Options
+from services.gateway.haproxy.words import BadWord, expression, network, shown, token
+from services.gateway.routing.actions import HTTP, HTTP2, HTTPS, HTTPS2, Cookie, Cors, Login, Options
+from services.gateway.routing.canaries import Canary
 
 PREFIX = "nginx.ingress.kubernetes.io/"
 PROTOCOLS = {"HTTP": HTTP, "HTTPS": HTTPS, "GRPC": HTTP2, "GRPCS": HTTPS2}
@@ -36,6 +37,7 @@ class Wishes:
     problems: list[str] = field(default_factory=list)
     secrets: list[tuple[str, str]] = field(default_factory=list)
     closed: bool = False
+    canary: Canary | None = None
 
 
 def read(annotations: Mapping[str, str], namespace: str, secret_of: SecretOf) -> Wishes:
@@ -65,6 +67,7 @@ class _Reader:
             cors=self._cors(),
             cookie=self._cookie(),
         )
+        wishes.canary = self._canary()
         for name in sorted(self._given.keys() - self._known):
             wishes.problems.append(f"the annotation {PREFIX}{name} is not known here, and nothing is done by it")
         return wishes
@@ -179,15 +182,42 @@ class _Reader:
             self._bad("cors-allow-origin", f"{shown(text)} is no origin, like https://example.com or https://*.example.com")
         return good
 
-    def _cookie(self) -> str:
-        kind, name = self._text("affinity"), self._text("session-cookie-name") or "INGRESSCOOKIE"
-        if not kind:
-            return ""
-        if kind != "cookie":
+    def _cookie(self) -> Cookie | None:
+        kind = self._text("affinity")
+        same_site = self._text("session-cookie-samesite")
+        if same_site not in ("", "Strict", "Lax", "None"):
+            self._bad("session-cookie-samesite", f"{shown(same_site)} is none of Strict, Lax and None")
+            same_site = ""
+        expires, age = (int(self._number(name, 10**9)) for name in ("session-cookie-expires", "session-cookie-max-age"))
+        name, secure = self._token("session-cookie-name", "INGRESSCOOKIE"), self._flag("session-cookie-secure", default=False)
+        made = Cookie(name, age or expires, same_site, secure)
+        if kind not in ("", "cookie"):
             self._bad("affinity", f"{shown(kind)} is not done, cookie is")
-            return ""
+        return made if kind == "cookie" else None
+
+    def _canary(self) -> Canary | None:
+        wanted = self._flag("canary", default=False)
+        whole = int(self._number("canary-weight-total", 10**6)) or 100
+        value, pattern = self._text("canary-by-header-value"), self._text("canary-by-header-pattern")
+        if pattern and not value:
+            try:
+                value = expression(pattern)
+            except BadWord as error:
+                self._bad("canary-by-header-pattern", str(error))
+                pattern = ""
+        made = Canary(
+            int(self._number("canary-weight", whole)),
+            whole,
+            self._token("canary-by-header", ""),
+            value,
+            bool(pattern) and value == pattern,
+            self._token("canary-by-cookie", ""),
+        )
+        return made if wanted else None
+
+    def _token(self, name: str, default: str) -> str:
         try:
-            return token(name)
+            return token(self._text(name) or default) if self._text(name) or default else ""
         except BadWord as error:
-            self._bad("session-cookie-name", str(error))
-            return "INGRESSCOOKIE"
+            self._bad(name, str(error))
+            return default

@@ -30,18 +30,16 @@ def compile_ingress(ingress: networking.Ingress, secret_of: SecretOf, https_port
     found = Compiled(keypairs=list(_keypairs(ingress)), problems=wishes.problems)
     found.secrets = {*wishes.secrets, *((pair.namespace, pair.secret) for pair in found.keypairs)}
     secured = {name for pair in ingress.spec.tls for name in pair.hosts}
+    for_all = any(not pair.hosts for pair in ingress.spec.tls)
     for position, (name, place, match, action) in enumerate(_wanted(ingress, wishes, found)):
         since = ingress.metadata.creation_timestamp.seconds + (LAST if place == "spec.defaultBackend" else 0)
-        made = Route(HTTPS_PORT, name, match, action, origin_of(ingress), place, since, position=position)
-        redirected = wishes.force_ssl_redirect or (wishes.ssl_redirect and (name in secured or _all_secured(ingress)))
+        made = Route(HTTPS_PORT, name, match, action, origin_of(ingress), place, since, position=position, canary=wishes.canary)
+        # What besides is done to what a canary gets is the other's to say.
+        redirected = wishes.canary is None and (wishes.force_ssl_redirect or (wishes.ssl_redirect and (for_all or name in secured)))
         to_tls = Action(redirect=Redirect(308, "https", "", https_port))
         found.routes += [replace(made, port=HTTP_PORT, action=to_tls if redirected else action), made]
         found.services |= {(target.namespace, target.service) for target in action.leads_to}
     return found
-
-
-def _all_secured(ingress: networking.Ingress) -> bool:
-    return any(not pair.hosts for pair in ingress.spec.tls)
 
 
 def _keypairs(ingress: networking.Ingress) -> Iterator[Keypair]:

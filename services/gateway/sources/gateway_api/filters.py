@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from services.gateway.routing.actions import Action, Cors, Headers, Redirect, Rewrite
+from services.gateway.routing.actions import Action, Cors, Headers, Mirror, Redirect, Rewrite, Target
 from services.gateway.routing.table import Match, PathKind
 from services.gateway.sources.gateway_api.objects import Json, number, record, records, text, texts
 
@@ -27,7 +27,11 @@ class Scene:
     match: Match
 
 
-def filtered(action: Action, filters: Iterable[Json], scene: Scene) -> Action:
+# The Service that a reference leads to and how it is spoken to; None where it leads nowhere.
+Resolve = Callable[[Json], tuple[Target, str] | None]
+
+
+def filtered(action: Action, filters: Iterable[Json], scene: Scene, resolve: Resolve) -> Action:
     """The action with what filters add. Unsupported names what cannot be done."""
     for each in filters:
         kind = text(each, "type")
@@ -44,10 +48,23 @@ def filtered(action: Action, filters: Iterable[Json], scene: Scene) -> Action:
             case "CORS":
                 action = replace(action, options=replace(action.options, cors=_cors(record(each, "cors"))))
             case "RequestMirror":
-                raise Unsupported("the filter RequestMirror is not done: HAProxy sends a request to one backend alone")
+                action = replace(action, mirrors=(*action.mirrors, *_mirrors(record(each, "requestMirror"), resolve)))
             case _:
                 raise Unsupported(f"the filter {kind} is not done")
     return action
+
+
+def _mirrors(spec: Json, resolve: Resolve) -> Iterator[Mirror]:
+    found, fraction = resolve(record(spec, "backendRef")), record(spec, "fraction")
+    if fraction:
+        part, whole = number(fraction, "numerator"), number(fraction, "denominator", 100)
+    else:
+        part, whole = number(spec, "percent", 100), 100
+    if whole < 1 or part < 0:
+        raise Unsupported("requestMirror: a part of requests is a numerator from 0, and a denominator from 1")
+    if found is not None and part:
+        target, protocol = found
+        yield Mirror(target, protocol, part, whole)
 
 
 def _headers(before: Headers, spec: Json) -> Headers:

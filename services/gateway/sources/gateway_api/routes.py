@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.gateway.haproxy.words import BadWord, expression, host, literal
 from services.gateway.routing.actions import HTTP, HTTP2, TCP, Action, Options, Target, Weighted
-from services.gateway.routing.table import Condition as Demand
+from services.gateway.routing.conditions import Condition as Demand
 from services.gateway.routing.table import Match, Origin, PathKind, Route
 from services.gateway.sources import backends
 from services.gateway.sources.compiled import Compiled
@@ -29,8 +29,8 @@ from services.gateway.sources.gateway_api.objects import (
 )
 
 LISTS = {"Exact": PathKind.EXACT, "PathPrefix": PathKind.PREFIX, "RegularExpression": PathKind.REGEX}
-# What a share that leads nowhere is answered.
-NOWHERE = 500
+# What a share that leads nowhere is answered. Clients of gRPC take 503 for UNAVAILABLE.
+NOWHERE, NOWHERE_GRPC = 500, 503
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class _Maker:
         rules = list(records(self._spec, "rules"))
         if not attachment.places:
             for rule in rules:
-                self._targets(rule)
+                self._shares(rule)
             return
         for listener, name in attachment.places:
             if name:
@@ -101,32 +101,47 @@ class _Maker:
         return [make(each) for each in records(rule, "matches")] or [Match()]
 
     def _action(self, rule: Json, listener: Listener, match: Match) -> Action:
-        shares, protocol, inner = self._targets(rule)
         timeouts = record(rule, "timeouts")
         limits = [seconds(text(timeouts, name)) for name in ("request", "backendRequest") if text(timeouts, name)]
         limit = min((each for each in limits if each), default=0.0)
         scheme = "https" if listener.protocol == HTTPS else "http"
-        action = Action(targets=shares, options=Options(protocol=protocol, timeout_seconds=limit))
         scene = Scene(scheme, listener.port, match)
         filters = list(records(rule, "filters"))
-        return filtered(action, [*filters, *inner], scene)
 
-    def _targets(self, rule: Json) -> tuple[tuple[Weighted, ...], str, list[Json]]:
-        """Shares, how they are spoken to, and filters of the only one."""
-        found = list(records(rule, "backendRefs"))
-        inner = [each for reference in found for each in records(reference, "filters")]
-        if inner and len(found) > 1:
-            raise Unsupported("filters of one backend among several are not done: put them into the rule")
-        shares = tuple(self._share(reference) for reference in found)
-        if not shares and self._origin.kind != TLS_ROUTE:
+        def made(shares: tuple[Weighted, ...], protocol: str, inner: Iterable[Json]) -> Action:
+            action = Action(targets=shares, options=Options(protocol=protocol, timeout_seconds=limit))
+            return filtered(action, [*filters, *inner], scene, self._mirrored)
+
+        parts = [(share, self._protocol(share), tuple(records(reference, "filters"))) for share, reference in self._shares(rule)]
+        # For those that lead nowhere it is the same how.
+        kinds = [(protocol, inner) for share, protocol, inner in parts if share.weight and share.target is not None]
+        kinds = kinds or [(self._protocol(Weighted(None)), ())]
+        if all(kind == kinds[0] for kind in kinds):
+            return made(tuple(share for share, _, _ in parts), *kinds[0])
+        choices = ((share.weight, made((share,), protocol, inner)) for share, protocol, inner in parts if share.weight)
+        return Action(choices=tuple(choices))
+
+    def _shares(self, rule: Json) -> list[tuple[Weighted, Json]]:
+        """With the reference of each."""
+        found = [(self._share(reference), reference) for reference in records(rule, "backendRefs")]
+        if not found and self._origin.kind != TLS_ROUTE:
             # With a redirect nobody asks for it.
-            shares = (Weighted(None, 1, NOWHERE),)
-        said = {HTTP2 if self._origin.kind == GRPC_ROUTE else HTTP}
-        for share in shares:
-            if share.target is not None:
-                service = self._facts.service(share.target.namespace, share.target.service)
-                said = {backends.protocol_of(service, share.target) or next(iter(said))}
-        return shares, TCP if self._origin.kind == TLS_ROUTE else next(iter(said)), inner
+            return [(self._lost(1), {})]
+        return found
+
+    def _protocol(self, share: Weighted) -> str:
+        """How its pods are spoken to."""
+        if self._origin.kind == TLS_ROUTE:
+            return TCP
+        usual = HTTP2 if self._origin.kind == GRPC_ROUTE else HTTP
+        if share.target is None:
+            return usual
+        return backends.protocol_of(self._facts.service(share.target.namespace, share.target.service), share.target) or usual
+
+    def _mirrored(self, reference: Json) -> tuple[Target, str] | None:
+        """Where copies go."""
+        share = self._share(reference)
+        return (share.target, self._protocol(share)) if share.target is not None else None
 
     def _share(self, reference: Json) -> Weighted:
         weight = number(reference, "weight", 1)
@@ -145,7 +160,10 @@ class _Maker:
 
     def _nowhere(self, weight: int, reason: str, words: str) -> Weighted:
         self.resolved = self.resolved or Condition("ResolvedRefs", False, reason, words)
-        return Weighted(None, weight, NOWHERE)
+        return self._lost(weight)
+
+    def _lost(self, weight: int) -> Weighted:
+        return Weighted(None, weight, NOWHERE_GRPC if self._origin.kind == GRPC_ROUTE else NOWHERE)
 
 
 def _http_match(spec: Json) -> Match:
