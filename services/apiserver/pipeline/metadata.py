@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from services.apiserver.pipeline.refusals import another
 from services.apiserver.results import Ref
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+REVISION = re.compile(r"[0-9]+")
 REPEATED_OWNERS = (
     ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests "
     "as early as 1.24; please fix your requests; duplicate UID(s) observed: "
@@ -48,13 +50,18 @@ def wipe(obj: Any) -> None:
 def prepare_for_create(obj: Any, now: datetime, source: random.Random) -> None:
     """Sets what the server decides; raises BadRequest when a resourceVersion is given."""
     found = obj.metadata
-    if found.resource_version not in ("", "0"):  # Kubernetes takes 0 for none
+    if _names_a_revision(found.resource_version):
         raise bad_request("resourceVersion should not be set on objects to be created")
     wipe(obj)
     found.ClearField("resource_version")
     found.generation = 0
     found.uid = new_uid(source)
     found.creation_timestamp.seconds, found.creation_timestamp.nanos = int(now.timestamp()), 0
+
+
+def _names_a_revision(text: str) -> bool:
+    """Kubernetes takes 0 for none, and so it does what is no number: clients are published that write ``v1`` there."""
+    return REVISION.fullmatch(text) is not None and 0 < int(text) < 2**64
 
 
 def owned_once(obj: Any) -> list[str]:

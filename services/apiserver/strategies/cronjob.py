@@ -72,10 +72,10 @@ class CronJobStrategy(Strategy):
         causes: list[Cause] = []
         if len(obj.metadata.name) > MAX_NAME:
             causes.append(invalid(METADATA.child("name"), obj.metadata.name, f"must be no more than {MAX_NAME} characters"))
-        if "TZ" in obj.spec.schedule:
-            words = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-            causes.append(invalid(SPEC.child("schedule"), obj.spec.schedule, words))
-        return causes
+        return causes + _zone_in_schedule(obj.spec)
+
+    def validate_update(self, new: batch.CronJob, old: batch.CronJob) -> list[Cause]:
+        return [] if "TZ" in old.spec.schedule else _zone_in_schedule(new.spec)
 
     def warnings(self, obj: batch.CronJob) -> list[str]:
         return job_warnings(obj.spec.job_template.spec, JOB_TEMPLATE)
@@ -86,6 +86,12 @@ class CronJobStrategy(Strategy):
         zone = spec.time_zone if spec.HasField("time_zone") else NONE
         pods = template_cells(spec.job_template.spec)
         return [obj.metadata.name, spec.schedule, zone, spec.suspend, len(status.active), last, age(obj, now), *pods]
+
+
+def _zone_in_schedule(spec: batch.CronJobSpec) -> list[Cause]:
+    if "TZ" not in spec.schedule:
+        return []
+    return [invalid(SPEC.child("schedule"), spec.schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")]
 
 
 def _zone(spec: batch.CronJobSpec, path: Path) -> list[Cause]:

@@ -34,10 +34,19 @@ from services.apiserver.strategies.volumes import check_driver_name
 LIFECYCLES = ("Ephemeral", "Persistent")
 FS_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 MAX_NODE_ID = 192
+SHORTEST_PERIOD_SECONDS = 10
 # Each that is malformed is shown with all others.
 MAX_TOPOLOGY_KEYS = 64
 # What may change of a driver.
-MUTABLE_DRIVER = ("token_requests", "requires_republish", "se_linux_mount", "storage_capacity", "pod_info_on_mount")
+MUTABLE_DRIVER = (
+    "token_requests",
+    "requires_republish",
+    "se_linux_mount",
+    "storage_capacity",
+    "pod_info_on_mount",
+    "fs_group_policy",
+    "node_allocatable_update_period_seconds",
+)
 
 
 class CSIDriverStrategy(Strategy):
@@ -79,6 +88,12 @@ class CSIDriverStrategy(Strategy):
         modes = SPEC.child("volumeLifecycleModes")
         causes = [not_supported(modes, mode, LIFECYCLES) for mode in spec.volume_lifecycle_modes if mode not in LIFECYCLES]
         causes += check_given_choice(SPEC.child("fsGroupPolicy"), spec, "fs_group_policy", FS_GROUP_POLICIES)
+        if (
+            spec.HasField("node_allocatable_update_period_seconds")
+            and spec.node_allocatable_update_period_seconds < SHORTEST_PERIOD_SECONDS
+        ):
+            here, seconds = SPEC.child("nodeAllocatableUpdatePeriodSeconds"), spec.node_allocatable_update_period_seconds
+            causes.append(invalid(here, seconds, f"must be greater than or equal to {SHORTEST_PERIOD_SECONDS} seconds"))
         audiences: set[str] = set()
         for index, token in enumerate(spec.token_requests):
             here = SPEC.child("tokenRequests").index(index)

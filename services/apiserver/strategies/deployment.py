@@ -17,6 +17,7 @@ from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import (
+    check_not_above,
     default_replicas,
     default_template,
     validate_counts,
@@ -74,7 +75,10 @@ class DeploymentStrategy(Strategy):
 
     def validate_status_update(self, new: apps.Deployment, old: apps.Deployment) -> list[Cause]:
         counts = ("replicas", "updated_replicas", "ready_replicas", "available_replicas", "terminating_replicas")
-        return validate_counts(new.status, "observed_generation", *counts)
+        causes = validate_counts(new.status, "observed_generation", *counts)
+        for field in ("updated_replicas", "ready_replicas", "available_replicas"):
+            causes += check_not_above(new.status, field, "replicas")
+        return causes + check_not_above(new.status, "available_replicas", "ready_replicas")
 
     def warnings(self, obj: apps.Deployment) -> list[str]:
         return pod_spec_warnings(obj.spec.template.spec, SPEC.child("template", "spec"))

@@ -10,6 +10,7 @@ from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
 from knarr.machinery import quantity
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_not_negative, forbidden, invalid, not_supported, path_segment, required
+from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, UNKNOWN, age, columns
 
@@ -215,6 +216,8 @@ def _rules(rules: autoscaling.HPAScalingRules, path: Path) -> list[Cause]:
         causes.append(invalid(where, window, "must be greater than or equal to zero"))
     if window > LONGEST_WINDOW_SECONDS:
         causes.append(invalid(where, window, f"must be less than or equal to {LONGEST_WINDOW_SECONDS}"))
+    if rules.HasField("tolerance"):
+        causes += check_amount(rules.tolerance, path.child("tolerance"))
     if rules.HasField("select_policy") and rules.select_policy not in SELECT_POLICIES:
         causes.append(not_supported(path.child("selectPolicy"), rules.select_policy, SELECT_POLICIES))
     if not rules.policies:

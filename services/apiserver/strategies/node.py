@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -70,6 +71,9 @@ class NodeStrategy(Strategy):
         causes: list[Cause] = []
         for index, text in enumerate(obj.spec.pod_cidrs):
             causes += check_format(SPEC.child("podCIDRs").index(index), text, cidr)
+        if len(obj.spec.pod_cidrs) > 1 and not causes and not _is_a_pair(obj.spec.pod_cidrs):
+            words = "may specify no more than one CIDR for each IP family"
+            causes.append(invalid(SPEC.child("podCIDRs"), list(obj.spec.pod_cidrs), words))
         # Kubernetes says `metadata` of what is in the spec.
         return causes + _taints(obj.spec.taints, METADATA.child("taints")) + _amounts(obj.status)
 
@@ -100,6 +104,11 @@ class NodeStrategy(Strategy):
             info.kernel_version or UNKNOWN,
             info.container_runtime_version or UNKNOWN,
         ]
+
+
+def _is_a_pair(ranges: Sequence[str]) -> bool:
+    """Whether they are one for each family of addresses."""
+    return len(ranges) == 2 and len({ipaddress.ip_network(text, strict=False).version for text in ranges}) == 2
 
 
 def _status_text(node: core.Node) -> str:

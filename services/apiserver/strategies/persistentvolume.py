@@ -131,6 +131,11 @@ def validate_volume_spec(spec: core.PersistentVolumeSpec, path: Path) -> list[Ca
     ):
         if value:
             causes += check_format(path.child(name), value, dns1123_subdomain)
+    if spec.HasField("volume_attributes_class_name"):
+        if not spec.volume_attributes_class_name:
+            causes.append(required(path.child("volumeAttributesClassName"), "an empty string is disallowed"))
+        if not spec.persistent_volume_source.HasField("csi"):
+            causes.append(required(path.child("csi"), "has to be specified when using volumeAttributesClassName"))
     return causes + check_given_choice(path.child("volumeMode"), spec, "volume_mode", VOLUME_MODES)
 
 
@@ -162,7 +167,13 @@ def _source(source: core.PersistentVolumeSource, path: Path) -> list[Cause]:
 
 def _csi(source: core.CSIPersistentVolumeSource, path: Path) -> list[Cause]:
     causes = check_driver_name(source.driver, path.child("driver"))
-    return causes if source.volume_handle else [*causes, required(path.child("volumeHandle"))]
+    if not source.volume_handle:
+        causes.append(required(path.child("volumeHandle")))
+    for field, reference in source.ListFields():
+        if field.message_type is core.SecretReference.DESCRIPTOR:
+            here = path.child(field.json_name)
+            causes += [required(here.child(name)) for name in ("name", "namespace") if not getattr(reference, name)]
+    return causes
 
 
 def _node_affinity(affinity: core.VolumeNodeAffinity, path: Path) -> list[Cause]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
+    GoSyntax,
     Path,
     check_format,
     check_given_choice,
@@ -29,6 +30,7 @@ from services.apiserver.strategies.table import UNSET, access_modes_text, age, c
 from services.apiserver.strategies.volumes import ACCESS_MODES, VOLUME_MODES, validate_access_modes
 
 STORAGE = "storage"
+SOURCES = (("data_source", "dataSource"), ("data_source_ref", "dataSourceRef"))
 # The annotation that named the class before there was a field.
 IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
@@ -56,6 +58,10 @@ class PersistentVolumeClaimStrategy(Strategy):
 
     def validate(self, obj: core.PersistentVolumeClaim) -> list[Cause]:
         return validate_claim_spec(obj.spec, SPEC)
+
+    def validate_create(self, obj: core.PersistentVolumeClaim) -> list[Cause]:
+        """An older one may have a source of a group that there can never be."""
+        return _groups_of_sources(obj.spec, SPEC)
 
     def validate_update(self, new: core.PersistentVolumeClaim, old: core.PersistentVolumeClaim) -> list[Cause]:
         """A volume is named once; a claim that is bound may grow, and change its attributes class."""
@@ -137,9 +143,10 @@ def validate_claim_spec(spec: core.PersistentVolumeClaimSpec, path: Path) -> lis
     if spec.storage_class_name:
         causes += check_format(path.child("storageClassName"), spec.storage_class_name, dns1123_subdomain)
     causes += check_given_choice(path.child("volumeMode"), spec, "volume_mode", VOLUME_MODES)
-    for field, name in (("data_source", "dataSource"), ("data_source_ref", "dataSourceRef")):
+    for field, name in SOURCES:
         if spec.HasField(field):
             causes += _source(getattr(spec, field), path.child(name))
+    causes += _two_sources(spec, path)
     if spec.volume_attributes_class_name:
         causes += check_format(path.child("volumeAttributesClassName"), spec.volume_attributes_class_name, dns1123_subdomain)
     return causes
@@ -150,3 +157,25 @@ def _source(source: core.TypedObjectReference, path: Path) -> list[Cause]:
     if not source.api_group and source.kind != "PersistentVolumeClaim":
         causes.append(invalid(path, source.kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"))
     return causes
+
+
+def _two_sources(spec: core.PersistentVolumeClaimSpec, path: Path) -> list[Cause]:
+    """Whoever names a source in both ways names one, and in its own namespace: the older way knows no other."""
+    if not (spec.HasField("data_source") and spec.HasField("data_source_ref")):
+        return []
+    older, newer, here = spec.data_source, spec.data_source_ref, GoSyntax(path.child("dataSource"))
+    if newer.namespace:
+        return [invalid(path, here, "may not be specified when dataSourceRef.namespace is specified")]
+    if (older.api_group, older.kind, older.name) != (newer.api_group, newer.kind, newer.name):
+        return [invalid(path, here, "must match dataSourceRef")]
+    return []
+
+
+def _groups_of_sources(spec: core.PersistentVolumeClaimSpec, path: Path) -> list[Cause]:
+    found = [(getattr(spec, field), path.child(name)) for field, name in SOURCES if spec.HasField(field)]
+    return [
+        cause
+        for source, here in found
+        if source.api_group
+        for cause in check_format(here.child("apiGroup"), source.api_group, dns1123_subdomain)
+    ]

@@ -6,7 +6,17 @@ from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_not_negative, forbidden, invalid, not_supported, required
+from knarr.machinery.validation import (
+    GoSyntax,
+    Path,
+    check_format,
+    check_not_negative,
+    dns1123_label,
+    forbidden,
+    invalid,
+    not_supported,
+    required,
+)
 from knarr.objects.copies import copy_of
 from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, go_int_or_string, number_of
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
@@ -53,6 +63,8 @@ class StatefulSetStrategy(Strategy):
     columns = columns("Name", "Ready", "Age", wide=("Containers", "Images"))
 
     has_generation = True
+    # Its pods' hostnames begin with it.
+    name_format = staticmethod(dns1123_label)
 
     def default(self, obj: apps.StatefulSet) -> None:
         spec = obj.spec
@@ -83,6 +95,11 @@ class StatefulSetStrategy(Strategy):
         causes += check_not_negative(SPEC.child("ordinals", "start"), spec.ordinals.start)
         causes += validate_selector(spec, "statefulset")
         return causes + _template(spec) + validate_kept_running(spec, "StatefulSet")
+
+    def validate_create(self, obj: apps.StatefulSet) -> list[Cause]:
+        """An older one may name a Service that there can never be."""
+        name = obj.spec.service_name
+        return check_format(SPEC.child("serviceName"), name, dns1123_label) if name else []
 
     def validate_update(self, new: apps.StatefulSet, old: apps.StatefulSet) -> list[Cause]:
         kept, was = copy_of(new.spec), copy_of(old.spec)

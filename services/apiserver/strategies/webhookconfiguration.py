@@ -18,6 +18,7 @@ from knarr.machinery.validation import (
     duplicate,
     invalid,
     not_supported,
+    qualified_name,
     range_error,
     required,
 )
@@ -227,7 +228,9 @@ def validate_conditions(conditions: Sequence[admission.MatchCondition], path: Pa
             causes += check_expression(here.child("expression"), condition.expression, ["bool"], params=params)
         if not condition.name:
             causes.append(required(here.child("name")))
-        elif condition.name in names:
+        else:
+            causes += check_format(here.child("name"), condition.name, qualified_name)
+        if condition.name and condition.name in names:
             causes.append(duplicate(here.child("name"), condition.name))
         names.add(condition.name)
     return causes

@@ -57,13 +57,16 @@ async def test_a_malformed_amount_is_still_named() -> None:
 
 @virtual_time
 async def test_a_new_object_names_no_revision() -> None:
-    """As in Kubernetes: 0 says that there is none."""
+    """As in Kubernetes: 0 says that there is none, and so does what is no number (tests/peer/test_new_objects.py)."""
     async with running() as world:
-        for number, given in enumerate(("", "0", "7", "new")):
+        for number, given in enumerate(
+            ("", "0", "00", "7", "18446744073709551615", "v1", "-1", "+7", "7.0", " 7", "1_0", "18446744073709551616", "٧")
+        ):
             made = config_map(f"c{number}")
             made.metadata.resource_version = given
-            if given in ("", "0"):
-                assert (await world.caller.create(ref(core.ConfigMap), made, meta.CreateOptions())).created
+            if given not in ("7", "18446744073709551615"):
+                stored = await world.caller.create(ref(core.ConfigMap), made, meta.CreateOptions())
+                assert stored.created
                 continue
             with pytest.raises(BadRequest, match="resourceVersion should not be set on objects to be created"):
                 await world.caller.create(ref(core.ConfigMap), made, meta.CreateOptions())

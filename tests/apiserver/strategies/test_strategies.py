@@ -18,6 +18,7 @@ from services.apiserver.strategies import LATE, STRATEGIES, Strategies, Strategy
 from services.apiserver.strategies.duration import human_duration
 from services.apiserver.strategies.event import EventStrategy
 from services.apiserver.strategies.scale import apply_scale, selector_text, to_scale
+from tests.apiserver.strategies.scenario import Subject
 
 COLUMNS = Path(__file__).parents[3] / "tools" / "schema" / "kubernetes-columns.tsv"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -250,3 +251,23 @@ def test_labels_that_a_write_to_the_status_does_not_change(message: type[Any]) -
     changed.metadata.resource_version = "7"
     strategy_for(version_of(message)).prepare_for_status_update(changed, old)
     assert (dict(changed.metadata.labels), changed.metadata.resource_version) == ({"mine": "1"}, "7")
+
+
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+TEMPLATE = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "nginx:1"}]}}
+JOB_TEMPLATE = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "nginx:1"}]}}}}
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "name", "spec"),
+    [
+        ("v1", "PersistentVolumeClaim", "a", {**CLAIM, "dataSource": {"apiGroup": "Bad Group", "kind": "X", "name": "y"}}),
+        ("apps/v1", "StatefulSet", "a.b", {"serviceName": "A_b", "selector": {"matchLabels": {"app": "web"}}, "template": TEMPLATE}),
+        ("batch/v1", "CronJob", "a", {"schedule": "TZ=UTC * * * * *", "jobTemplate": JOB_TEMPLATE}),
+    ],
+)
+def test_what_was_stored_before_a_rule_may_be_changed(version: str, kind: str, name: str, spec: dict[str, Any]) -> None:
+    manifest = {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+    assert Subject.of(manifest).created().causes()
+    changed = {**manifest, "metadata": {"name": name, "labels": {"a": "b"}}}
+    assert Subject.of(changed).updated_from(Subject.of(manifest).created()) == []

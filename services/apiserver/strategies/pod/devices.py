@@ -50,6 +50,10 @@ def _claim(claim: core.PodResourceClaim, path: Path) -> list[Cause]:
     return causes
 
 
+def _among(names: set[str]) -> str:
+    return "must be one of the names in pod.spec.resourceClaims" + (f": {', '.join(sorted(names))}" if names else " which is empty")
+
+
 def _used(container: core.Container, names: set[str], path: Path) -> Iterator[Cause]:
     seen = set[tuple[str, str]]()
     for index, used in enumerate(container.resources.claims):
@@ -57,7 +61,7 @@ def _used(container: core.Container, names: set[str], path: Path) -> Iterator[Ca
         if not used.name:
             yield required(here.child("name"))
         elif used.name not in names:
-            yield not_found(here, used.name)
+            yield not_found(here, used.name, _among(names))
         elif (used.name, used.request) in seen:
             yield duplicate(here, f"{used.name}/{used.request}" if used.request else used.name)
         seen.add((used.name, used.request))

@@ -7,7 +7,18 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_choice, check_given_choice, duplicate, invalid, range_error, required, too_long
+from knarr.machinery.validation import (
+    GoSyntax,
+    Path,
+    check_choice,
+    check_given_choice,
+    duplicate,
+    forbidden,
+    invalid,
+    range_error,
+    required,
+    too_long,
+)
 from knarr.objects.sysctls import IPC, NETWORK, dotted, namespace_of
 from services.apiserver.strategies.volumes import check_relative
 
@@ -48,8 +59,23 @@ def validate_pod_security(spec: core.PodSpec, path: Path) -> list[Cause]:
     for field, name, choices in POLICIES:
         causes += check_given_choice(here.child(name), context, field, choices)
     causes += _sysctls(spec, here.child("sysctls"))
+    causes += _own_users(spec, path)
     if spec.host_pid and spec.share_process_namespace:
         causes.append(invalid(path.child("shareProcessNamespace"), True, "ShareProcessNamespace and HostPID cannot both be enabled"))
+    return causes
+
+
+def _own_users(spec: core.PodSpec, path: Path) -> list[Cause]:
+    """Whoever has users of its own has no namespace of the node's, and no raw device."""
+    if not spec.HasField("host_users") or spec.host_users:
+        return []
+    words = "when `hostUsers` is false"
+    shared = (("host_network", "hostNetwork"), ("host_pid", "hostPID"), ("host_ipc", "hostIPC"))
+    causes = [forbidden(path.child(name), words) for field, name in shared if getattr(spec, field)]
+    for field, name in (("containers", "containers"), ("init_containers", "initContainers")):
+        for index, container in enumerate(getattr(spec, field)):
+            if container.volume_devices:
+                causes.append(forbidden(path.child(name).index(index).child("volumeDevices"), words))
     return causes
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.fieldsets.fields import Fields
+from knarr.machinery.validation import forbidden
 from knarr.objects.conditions import FALSE
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished
@@ -78,6 +79,12 @@ class PodStrategy(Strategy):
 
     def validate(self, obj: core.Pod) -> list[Cause]:
         return validate_pod_spec(obj.spec, SPEC) + validate_pod_annotations(obj)
+
+    def validate_create(self, obj: core.Pod) -> list[Cause]:
+        """A template may name a node beside its gates: they are gone before a pod of it is there, or it is refused."""
+        if obj.spec.node_name and obj.spec.scheduling_gates:
+            return [forbidden(SPEC.child("nodeName"), "cannot be set until all schedulingGates have been cleared")]
+        return []
 
     def validate_update(self, new: core.Pod, old: core.Pod) -> list[Cause]:
         return validate_annotation_changes(new, old) + validate_pod_update(new, old)

@@ -11,6 +11,7 @@ from knarr.objects.copies import copy_of
 from knarr.objects.pods import init_and_main_containers
 from knarr.objects.restarts import may_restart_all, runs_again
 from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.pod.narrowing import validate_narrower
 from services.apiserver.strategies.pod.validation import MAX_SECONDS
 
 FIXED = (
@@ -33,6 +34,8 @@ def validate_pod_update(new: core.Pod, old: core.Pod) -> list[Cause]:
     causes += _deadline(new.spec, old.spec)
     causes += _tolerations(new.spec.tolerations, old.spec.tolerations)
     causes += _gates(new.spec, old.spec)
+    if old.spec.scheduling_gates:
+        causes += validate_narrower(new.spec, old.spec)
     changed = _other_changes(new.spec, old.spec)
     if changed:
         causes.append(forbidden(SPEC, f"{FIXED}\nchanged: {', '.join(changed)}"))
@@ -119,5 +122,7 @@ def _masked(spec: core.PodSpec, old: core.PodSpec) -> core.PodSpec:
         masked.termination_grace_period_seconds = old.termination_grace_period_seconds
     if old.scheduling_gates:
         masked.ClearField("node_selector")
-        masked.ClearField("affinity")
+        masked.affinity.ClearField("node_affinity")
+        if not masked.affinity.ListFields():
+            masked.ClearField("affinity")
     return masked

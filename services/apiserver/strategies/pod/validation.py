@@ -13,6 +13,7 @@ from knarr.machinery.validation import (
     check_format,
     dns1123_label,
     dns1123_subdomain,
+    duplicate,
     forbidden,
     invalid,
     qualified_name,
@@ -68,6 +69,7 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
     causes += _names(spec, path)
     causes += validate_hostname_override(spec, path)
     causes += validate_host_aliases(spec.host_aliases, path.child("hostAliases"))
+    causes += _scheduling_gates(spec, path.child("schedulingGates"))
     for index, gate in enumerate(spec.readiness_gates):
         causes += check_format(path.child("readinessGates").index(index).child("conditionType"), gate.condition_type, qualified_name)
     if spec.HasField("active_deadline_seconds") and not 1 <= spec.active_deadline_seconds <= MAX_SECONDS:
@@ -76,6 +78,16 @@ def validate_pod_spec(spec: core.PodSpec, path: Path) -> list[Cause]:
         causes += check_choice(path.child("preemptionPolicy"), spec.preemption_policy, ("Never", "PreemptLowerPriority"))
     if spec.HasField("os"):
         causes += check_choice(path.child("os", "name"), spec.os.name, ("linux", "windows"))
+    return causes
+
+
+def _scheduling_gates(spec: core.PodSpec, path: Path) -> list[Cause]:
+    causes, seen = list[Cause](), set[str]()
+    for index, gate in enumerate(spec.scheduling_gates):
+        causes += check_format(path.index(index), gate.name, qualified_name)
+        if gate.name in seen:
+            causes.append(duplicate(path.index(index), gate.name))
+        seen.add(gate.name)
     return causes
 
 
