@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.service.authentication import MASTERS, User
 from services.apiserver.authorization import ALLOWED, Denied, ListsRules, Mode, Verdict, refusal
+from services.apiserver.authorizers.node.authorizer import NodeAuthorizer
 from services.apiserver.request import Request
 
 
@@ -18,18 +19,35 @@ class Closing(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class Recalling(Protocol):
+    """One of those who decide that remembers what it has let through."""
+
+    def recalls(self, request: Request) -> bool:
+        """Whether it would let a request through, by what it remembers alone. Tells the audit log why, where it would."""
+        ...
+
+
 class Chain:
     """An ``Authorizer``. Members of `system:masters` are let through before anybody is asked."""
 
     def __init__(self, modes: Sequence[Mode]) -> None:
-        self.modes: tuple[Mode, ...] = tuple(modes)
+        self.modes = tuple(modes)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """In their order. They may be exchanged while somebody is asked."""
+        return self._modes
+
+    @modes.setter
+    def modes(self, modes: tuple[Mode, ...]) -> None:
+        self._modes, self._recalling = modes, _recalling(modes)
 
     def authorize(self, request: Request) -> Coroutine[Any, Any, None] | None:
-        if MASTERS in request.user.groups:
+        if MASTERS in request.user.groups or (self._recalling is not None and self._recalling.recalls(request)):
             return None
         reasons: list[str] = []
-        # They may be exchanged while somebody is asked.
-        modes = self.modes
+        modes = self._modes
         for number, mode in enumerate(modes):
             said = mode.decide(request)
             if not isinstance(said, Verdict):
@@ -70,6 +88,16 @@ class Chain:
                 errors.append(f"{mode.name} decides on each request, and lists no rules")
         found.evaluation_error = ", ".join(errors)
         return found
+
+
+def _recalling(modes: Sequence[Mode]) -> Recalling | None:
+    """Whom to ask first, of most requests the only one: none of those before it may say no."""
+    for mode in modes:
+        if isinstance(mode, Recalling):
+            return mode
+        if not isinstance(mode, NodeAuthorizer):
+            break
+    return None
 
 
 async def close(modes: Iterable[object]) -> None:

@@ -37,14 +37,18 @@ class RoleAuthorizer:
         self._known: dict[tuple[int, int, str, bool], _Known] = {}
 
     def decide(self, request: Request) -> Verdict:
+        return ALLOWED if self.recalls(request) else self._judged(request)
+
+    def recalls(self, request: Request) -> bool:
+        """Whether the same was let through before, and is still; False also of what nobody remembers."""
         # The same object, and nothing else: its like may be of another caller, or path, that had its place before.
         user, ref, audit = request.user, request.ref, request.audit
         known = self._known.get((id(user), id(ref), request.verb, audit is None))
         if known is None or known[0] is not user or known[1] is not ref or self._changes != self.grants.changes or may_select_one(request):
-            return self._judged(request)
+            return False
         if audit is not None:
             audit.annotate(REASON, known[2])
-        return ALLOWED
+        return True
 
     def _judged(self, request: Request) -> Verdict:
         wish = Wish.of(request)
