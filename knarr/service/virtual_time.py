@@ -46,6 +46,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    def hold(self, seconds: float) -> None:
+        """As if what runs now took so long: all timers are late by it."""
+        self._jumping.now += seconds
+
 
 class SoleVirtualLoop(VirtualTimeLoop):
     """One without threads: what would be done in one is done at once, so that the same happens each time."""

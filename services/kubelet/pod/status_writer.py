@@ -5,6 +5,8 @@ each costs a write, and all who watch pods its news. So one that passes waits a 
 and so is one by which a pod is ready no more: whoever is sent to it meanwhile finds nobody. Where many pods begin together, those that
 pass are written one after the other, so many a second: else they would hold up those that stay, for which everybody waits. One by which
 the phase is another, or the pod ready, takes no turns: controllers wait for it, however long a sandbox takes to go.
+Where the process is behind with all that it has to do, a moment is longer: what comes of a start is late by as much, and each write that is
+over before its time would make it later still.
 """
 
 from __future__ import annotations
@@ -28,9 +30,13 @@ log = logging.getLogger(__name__)
 
 # How long a status waits for what comes of that which is being done.
 PATIENCE_SECONDS = 0.5
+# A pod's start takes some turns of the loop: all of them some times as long as a timer is late. For that is waited, too, so long at most. A
+# timer that is late by less is so by chance.
+TURNS, MOST_BEHIND_SECONDS, LATE_SECONDS = 20, 5.0, 0.01
 # How many that pass one kubelet writes a second.
 PASSING_PER_SECOND = 10
 READY, PENDING = "Ready", "Pending"
+_OWN_TYPES = frozenset(OWN_CONDITIONS)
 RETRY = Backoff(first_seconds=0.1, limit_seconds=5.0, jitter=0.5)
 
 
@@ -52,9 +58,6 @@ class Turns:
             await due.wait()
         finally:
             self._waiting.pop(due, None)
-
-    def __contains__(self, due: asyncio.Event) -> bool:
-        return due in self._waiting
 
     def _call(self) -> None:
         """Whose turn it is, if it is anybody's yet; the others when theirs has come."""
@@ -91,6 +94,8 @@ class StatusWriter:
         self._due = asyncio.Event()
         # How many wait so: nothing that passes meanwhile is to keep them.
         self._flushing = 0
+        # What passes has had its moment, and is written when its turn comes.
+        self._lingers = False
 
     def publish(self, status: core.PodStatus, *, passes: bool = False) -> None:
         """Takes a status; it is written soon, unless the API has it already. ``passes``: another is about to follow.
@@ -109,7 +114,7 @@ class StatusWriter:
         if status == self._wanted if writing else _merged(newest.status, status) == newest.status:
             return
         self._wanted, self._written = status, None
-        if self._due in self._turns and _is_awaited(newest.status, status):
+        if self._lingers and _is_awaited(newest.status, status):
             self._due.set()
         self._idle.clear()
         if self._task is None or self._task.done():
@@ -174,13 +179,31 @@ class StatusWriter:
         self._idle.set()
 
     async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PATIENCE_SECONDS
+        if await self._is_due(PATIENCE_SECONDS) or self._is_awaited():
+            return
+        self._lingers = True
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            behind = loop.time() - end
+            if behind < LATE_SECONDS or not await self._is_due(min(behind * TURNS, MOST_BEHIND_SECONDS)):
+                await self._turns.wait(self._due)
+        finally:
+            self._lingers = False
+
+    async def _is_due(self, seconds: float) -> bool:
+        """Whether it comes to be due within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
                 await self._due.wait()
         except TimeoutError:
-            newest = self._newest()
-            if self._wanted is None or newest is None or not _is_awaited(newest.status, self._wanted):
-                await self._turns.wait(self._due)
+            return False
+        return True
+
+    def _is_awaited(self) -> bool:
+        """Whether others wait for what is to be written."""
+        newest = self._newest()
+        return self._wanted is not None and newest is not None and _is_awaited(newest.status, self._wanted)
 
     def _newest(self) -> core.Pod | None:
         """What the last write answered, unless the informer has seen a newer one."""
@@ -219,7 +242,7 @@ def _merged(base: core.PodStatus, wanted: core.PodStatus) -> core.PodStatus:
     status = copy_of(wanted)
     del status.conditions[:]
     own = [found for found in wanted.conditions if is_own(found)]
-    types = {*OWN_CONDITIONS, *(found.type for found in own)}
+    types = _OWN_TYPES.union(found.type for found in own)
     status.conditions.extend(found for found in base.conditions if found.type not in types)
     status.conditions.extend(own)
     return status

@@ -10,7 +10,8 @@ from pathlib import Path
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import status_error
 from knarr.objects.copies import copy_of
-from services.kubelet.pod.status_writer import PASSING_PER_SECOND, PATIENCE_SECONDS, StatusWriter, Turns
+from knarr.service.virtual_time import VirtualTimeLoop
+from services.kubelet.pod.status_writer import MOST_BEHIND_SECONDS, PASSING_PER_SECOND, PATIENCE_SECONDS, TURNS, StatusWriter, Turns
 from services.kubelet.runtime.hollow import HollowRuntime, HollowSettings
 from services.kubelet.runtime.port import PodObservation, RuntimeUnavailable
 from tests.kubelet.support import NODE, condition, make_pod, running, until
@@ -113,6 +114,27 @@ async def test_however_long_something_is_being_done_it_is_told_what() -> None:
             told.publish(f"pulling {number}", passes=True)
             await asyncio.sleep(PATIENCE_SECONDS / 4)
         assert told.written == ["pulling", "pulling 3", "pulling 7"]
+
+
+@virtual_time
+async def test_where_the_process_is_behind_a_status_that_passes_waits_longer_and_one_that_is_awaited_does_not() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    for late in (0.1, 60.0):
+        most = min(late * TURNS, MOST_BEHIND_SECONDS)
+        for phase in ("Pending", "Running"):
+            async with telling() as told:
+                told.publish("begun", passes=True)
+                await asyncio.sleep(PATIENCE_SECONDS / 2)
+                loop.hold(PATIENCE_SECONDS / 2 + late)
+                await asyncio.sleep(most * 0.9)
+                assert not told.written
+                told.publish("more", passes=True, phase=phase)
+                await asyncio.sleep(0.01)
+                assert told.written == (["more"] if phase == "Running" else [])
+                # What nobody waits for is told in the end, however far behind.
+                await asyncio.sleep(most * 0.2)
+                assert told.written == ["more"]
 
 
 @virtual_time
