@@ -101,6 +101,13 @@ async def test_where_much_is_old_it_is_counted_seldom(monkeypatch: pytest.Monkey
     assert len(counted) == 3 and set(counted) == {2}
 
 
+def test_what_waits_to_be_looked_through_again_is_little() -> None:
+    """Some 200 ns for each of them, during which nobody is served; and all there is, no more often than after a hundred million."""
+    youngest, younger, old = collector.THRESHOLDS
+    assert youngest * (younger + 2) < 200_000
+    assert youngest * younger * old >= 100_000_000
+
+
 @pytest.fixture
 def unsettled() -> Iterator[None]:
     thresholds = gc.get_threshold()

@@ -60,14 +60,18 @@ def validate_object_meta_update(
     new: meta.ObjectMeta, old: meta.ObjectMeta, *, path: Path = METADATA, full_finalizers: bool = True
 ) -> list[Cause]:
     """Identity does not change; a deletion under way is not taken back and gets no new finalizers."""
-    causes = _new_finalizers(new, old, path.child("finalizers"))
+    # Each write of a status comes here: paths are made for what is wrong.
+    causes: list[Cause] = []
+    if old.HasField("deletion_timestamp"):
+        causes += _new_finalizers(new, old, path.child("finalizers"))
     if new.generation < old.generation:
         causes.append(invalid(path.child("generation"), new.generation, "must not be decremented"))
-    for field, name in (("name", "name"), ("namespace", "namespace"), ("uid", "uid")):
-        causes += check_immutable(path.child(name), getattr(new, field), getattr(old, field))
+    for field in ("name", "namespace", "uid"):
+        if (found := getattr(new, field)) != (kept := getattr(old, field)):
+            causes += check_immutable(path.child(field), found, kept)
     for field, name in (("creation_timestamp", "creationTimestamp"), ("deletion_timestamp", "deletionTimestamp")):
-        same = new.HasField(field) == old.HasField(field) and getattr(new, field).seconds == getattr(old, field).seconds
-        causes += check_immutable(path.child(name), same, True, GoSyntax(str(getattr(new, field).seconds or "null")))
+        if new.HasField(field) != old.HasField(field) or getattr(new, field).seconds != getattr(old, field).seconds:
+            causes += check_immutable(path.child(name), False, True, GoSyntax(str(getattr(new, field).seconds or "null")))
     grace = "deletion_grace_period_seconds"
     if (new.HasField(grace), getattr(new, grace)) != (old.HasField(grace), getattr(old, grace)):
         value = getattr(new, grace) if new.HasField(grace) else None
@@ -164,7 +168,8 @@ def _finalizers(finalizers: Sequence[str], path: Path, *, full: bool) -> list[Ca
 
 
 def _new_finalizers(new: meta.ObjectMeta, old: meta.ObjectMeta, path: Path) -> list[Cause]:
+    """``old`` is being deleted."""
     added = sorted(set(new.finalizers) - set(old.finalizers))
-    if not added or not old.HasField("deletion_timestamp"):
+    if not added:
         return []
     return [forbidden(path, f"no new finalizers can be added if the object is being deleted, found new finalizers {shown(added)}")]
