@@ -232,6 +232,13 @@ label_value = _form(
     "12345",
     limit=63,
 )
+c_identifier = _form(
+    "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'",
+    "[A-Za-z_][A-Za-z0-9_]*",
+    "my_name",
+    "MY_NAME",
+    "MyName",
+)
 http_header_name = _form("a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name")
 percent = _form("a valid percent string must be a numeric string followed by an ending '%'", "[0-9]+%", "1%", "93%")
 _name_part = _form(_NAME_SENTENCE, _NAME_PART, "MyName", "my.name", "123-abc", limit=63)

@@ -14,7 +14,6 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
     Path,
-    check_choice,
     check_format,
     check_immutable,
     check_not_negative,
@@ -24,18 +23,24 @@ from knarr.machinery.validation import (
     forbidden,
     invalid,
     not_supported,
-    qualified_name,
     required,
     too_many,
 )
 from knarr.objects.devices import ALL, EXACT_COUNT, MOST_CONSUMERS, MOST_DEVICES
 from knarr.objects.keys import is_deleting
+from services.apiserver.strategies.devicerules import (
+    validate_claim_parts,
+    validate_class_settings,
+    validate_counter_sets,
+    validate_device,
+    validate_device_taint,
+    validate_device_tolerations,
+)
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
 MODES = (ALL, EXACT_COUNT)
-EFFECTS = ("NoExecute", "NoSchedule", "None")
 MAX_REQUESTS, MAX_ALTERNATIVES, MAX_SELECTORS, MAX_DEVICES = 32, 8, 32, 128
 MAX_EXPRESSION = 10 * 1024
 NODES = ("node_name", "node_selector", "all_nodes", "per_device_node_selection")
@@ -50,7 +55,7 @@ class DeviceClassStrategy(Strategy):
     returns_deleted = True
 
     def validate(self, obj: devices.DeviceClass) -> list[Cause]:
-        return _selectors(obj.spec.selectors, SPEC.child("selectors"))
+        return _selectors(obj.spec.selectors, SPEC.child("selectors")) + validate_class_settings(obj.spec.config, SPEC.child("config"))
 
     def cells(self, obj: devices.DeviceClass, now: datetime) -> list[object]:
         return [obj.metadata.name, age(obj, now)]
@@ -146,7 +151,7 @@ def _claim(claim: devices.DeviceClaim, path: Path) -> list[Cause]:
     names: set[str] = set()
     for index, request in enumerate(claim.requests):
         causes += _request(request, names, here.index(index))
-    return causes
+    return causes + validate_claim_parts(claim, path)
 
 
 def _request(request: devices.DeviceRequest, names: set[str], path: Path) -> list[Cause]:
@@ -187,7 +192,7 @@ def _wanted(wanted: Any, path: Path) -> list[Cause]:
         causes.append(invalid(count, wanted.count, "must not be specified when allocationMode is 'All'"))
     elif wanted.allocation_mode == EXACT_COUNT and wanted.count <= 0:
         causes.append(invalid(count, wanted.count, "must be greater than zero"))
-    return causes
+    return causes + validate_device_tolerations(wanted.tolerations, path.child("tolerations"))
 
 
 def _selectors(selectors: Sequence[devices.DeviceSelector], path: Path) -> list[Cause]:
@@ -248,7 +253,8 @@ class ResourceSliceStrategy(Strategy):
         names: set[str] = set()
         for index, device in enumerate(spec.devices):
             causes += _name(device.name, names, here.index(index).child("name"))
-        return causes
+            causes += validate_device(device, here.index(index), own_nodes=spec.per_device_node_selection)
+        return causes + validate_counter_sets(spec.shared_counters, SPEC.child("sharedCounters"))
 
     def validate_update(self, new: devices.ResourceSlice, old: devices.ResourceSlice) -> list[Cause]:
         causes = check_immutable(SPEC.child("driver"), new.spec.driver, old.spec.driver)
@@ -297,9 +303,7 @@ class DeviceTaintRuleStrategy(Strategy):
             _stamp([new.spec.taint], [old.spec.taint], now)
 
     def validate(self, obj: devices.DeviceTaintRule) -> list[Cause]:
-        taint, here = obj.spec.taint, SPEC.child("taint")
-        causes = check_format(here.child("key"), taint.key, qualified_name)
-        causes += check_choice(here.child("effect"), taint.effect, EFFECTS)
+        causes = validate_device_taint(obj.spec.taint, SPEC.child("taint"))
         selector, place = obj.spec.device_selector, SPEC.child("deviceSelector")
         if selector.driver:
             causes += check_format(place.child("driver"), selector.driver, dns1123_subdomain)
