@@ -286,7 +286,8 @@ def _step(policy: devices.CapacityRequestPolicy, most: meta.Quantity, path: Path
         return [invalid(path, given.step.string, "must be greater than zero")]
     causes: list[Cause] = []
     if low + step > _amount(most):
-        causes.append(invalid(path, given.step.string, f"one step {(low + step).normalize():f} is larger than capacity value: {most.string}"))
+        first = f"{(low + step).normalize():f}"
+        causes.append(invalid(path, given.step.string, f"one step {first} is larger than capacity value: {most.string}"))
     for value in (policy.default, *([given.max] if given.HasField("max") else [])):
         if (_amount(value) - low) % step:
             words = f"value is not a multiple of a given step ({given.step.string}) from ({given.min.string})"
