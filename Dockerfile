@@ -1,4 +1,4 @@
-# One target a role: etcd, balancer, registry, node, component (all of them but the proxy), proxy.
+# One target a role: etcd, balancer, registry, node, component (all of them but the proxy and the gateway), proxy, gateway.
 # Wheels and CA certificates in deploy/image/ are used where scripts/images.sh has put them there;
 # without them, pip asks its index and the base image's certificates are trusted.
 ARG BASE=debian:bookworm-slim
@@ -73,6 +73,11 @@ RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends nftables >/dev/null \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
 
+FROM python AS gateway-base
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends haproxy >/dev/null \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
+
 FROM python AS component
 ENV PATH=/opt/knarr/bin:$PATH PYTHONPATH=/opt/knarr/app PYTHONUNBUFFERED=1
 WORKDIR /opt/knarr/app
@@ -84,6 +89,13 @@ RUN python -m compileall -q knarr services
 ENTRYPOINT ["python", "-m"]
 
 FROM proxy-base AS proxy
+ENV PATH=/opt/knarr/bin:$PATH PYTHONPATH=/opt/knarr/app PYTHONUNBUFFERED=1
+WORKDIR /opt/knarr/app
+COPY --from=component /opt/knarr /opt/knarr
+COPY deploy/healthcheck.sh /usr/local/bin/knarr-healthcheck
+ENTRYPOINT ["python", "-m"]
+
+FROM gateway-base AS gateway
 ENV PATH=/opt/knarr/bin:$PATH PYTHONPATH=/opt/knarr/app PYTHONUNBUFFERED=1
 WORKDIR /opt/knarr/app
 COPY --from=component /opt/knarr /opt/knarr

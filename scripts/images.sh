@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images of compose.yaml: knarr/etcd, knarr/balancer, knarr/component, knarr/proxy, knarr/node. Quick the second time.
+# Builds the images of compose.yaml: knarr/etcd, knarr/balancer, knarr/component, knarr/proxy, knarr/gateway, knarr/node. Quick the second time.
 #   KNARR_BASE            base image (debian:bookworm-slim); made with debootstrap where it cannot be pulled
 #   KNARR_MIRROR          Debian mirror for debootstrap
 #   KNARR_CA_CERTIFICATES PEM files, separated by spaces, that the images shall trust besides Debian's
@@ -91,5 +91,5 @@ scripts/compose-plugin.sh
 ensure_base
 ensure_wheels
 ensure_certificates
-for target in ${KNARR_TARGETS:-etcd balancer node component proxy}; do build $target; done
+for target in ${KNARR_TARGETS:-etcd balancer node component proxy gateway}; do build $target; done
 docker image ls --filter reference='knarr/*' --filter reference="knarr/*:$tag" --format '    {{.Repository}}:{{.Tag}}  {{.Size}}' | grep ":$tag "

@@ -20,7 +20,7 @@ from knarr.service.files import write_whole
 from services.compose.trust import CONTROL_PLANE
 
 FOLDER = Path("/etc/knarr")
-PARTS = (*CONTROL_PLANE, "kubelet", "proxy", "etcd")
+PARTS = (*CONTROL_PLANE, "kubelet", "proxy", "gateway", "etcd")
 # What a component follows by itself, since its unit reads the folder and not a copy of it.
 FOLLOWED = {"kubelet": {"server.crt", "server.key"}}
 COPY_SECONDS, RESTART_SECONDS = 60.0, 120.0

@@ -6,6 +6,7 @@ authority's key stays in ``authority/``. What is there and good stays as it is, 
     DIR/authority/                  for nobody but this command
     DIR/apiserver/ scheduler/ controller/ cloud/ dns/
     DIR/NODE/kubelet/ NODE/proxy/   one folder for each --node
+    DIR/NODE/gateway/               for each --gateway, which names such a node: whoever has it may read all Secrets
     DIR/hollow/                     with --hollow-nodes: what simulated nodes serve with, and in nodes/ what each of them is known by
     DIR/etcd/                       with --etcd: the certificate of a member of etcd, by an authority of etcd's own
     DIR/admin/kubeconfig            and what grpcurl shows: certificate and key, or the token
@@ -62,17 +63,19 @@ CONTROL_PLANE = {
 }
 
 
-def members(hosts: Mapping[str, list[str]], nodes: Mapping[str, str]) -> list[Member]:
+def members(hosts: Mapping[str, list[str]], nodes: Mapping[str, str], gateways: Iterable[str] = ()) -> list[Member]:
     """All components.
 
-    ``hosts`` are names and addresses besides this machine's own, by the control plane's folders; ``nodes`` are addresses by node name.
+    ``hosts`` are names and addresses besides this machine's own, by the control plane's folders; ``nodes`` are addresses by node name,
+    ``gateways`` names of those that run a gateway.
     """
     control = [Member(name, user, (*LOCAL, *hosts.get(name, []))) for name, user in CONTROL_PLANE.items()]
     kubelets = [
         Member(f"{name}/kubelet", User(f"{NODE_PREFIX}{name}", groups=(NODES,)), (*LOCAL, name, ip), name) for name, ip in nodes.items()
     ]
     proxies = [Member(f"{name}/proxy", User("system:kube-proxy", uid=name), (*LOCAL, name, ip)) for name, ip in nodes.items()]
-    return [*control, *kubelets, *proxies]
+    fronts = [Member(f"{name}/gateway", User("system:knarr-gateway", uid=name), (*LOCAL, name, nodes[name])) for name in gateways]
+    return [*control, *kubelets, *proxies, *fronts]
 
 
 def make(root: Path, found: list[Member], server: str, *, end_tokens: bool = False) -> None:
@@ -200,13 +203,18 @@ def main() -> int:
         "--end-tokens", action="store_true", help="take back the tokens that a version before has made for components: they need none"
     )
     parser.add_argument("--node", action="append", type=_node, default=[], metavar="NAME=IP")
+    parser.add_argument("--gateway", action="append", default=[], metavar="NAME", help="a node, of those above, that runs a gateway")
     parser.add_argument("--hollow-nodes", type=number(0, MOST_NODES), default=0, metavar="NUMBER", help="how many nodes are simulated")
     parser.add_argument("--hollow", action="append", default=[], metavar="HOST", help="a name or address of the simulated nodes' process")
     parser.add_argument("--server", required=True, metavar="URL", help="where the kubeconfig's owner reaches the REST API")
     arguments = parser.parse_args()
     hosts = {name: getattr(arguments, name) for name in CONTROL_PLANE}
     hosts["apiserver"].extend(service_names())
-    found = members(hosts, dict(arguments.node))
+    nodes = dict(arguments.node)
+    for name in arguments.gateway:
+        if name not in nodes:
+            parser.error(f"--gateway {name}: there is no --node {name}=IP")
+    found = members(hosts, nodes, dict.fromkeys(arguments.gateway))
     try:
         make(arguments.folder, found, arguments.server, end_tokens=arguments.end_tokens)
         if arguments.hollow_nodes:

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+from ipaddress import IPv4Address
 from pathlib import Path
 
-from knarr.service.command import client_parser, run_component
+from knarr.service.command import Parser, client_parser, run_component
+from knarr.service.election import add_leader_election, election
 from knarr.service.options import MAX_PORT, ipv4, number
 from services.gateway.component import Gateway
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import LEASE, GatewaySettings, Published
+
+
+def service_name(text: str) -> tuple[str, str] | None:
+    """``NAMESPACE/NAME``; empty: none."""
+    if not text:
+        return None
+    namespace, slash, name = text.partition("/")
+    if not (slash and namespace and name) or "/" in name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAMESPACE/NAME of a Service, like kube-system/knarr-gateway")
+    return namespace, name
+
+
+def _published(parser: Parser, arguments: argparse.Namespace) -> Published | None:
+    """Ends with the parser's error when it is not known where this instance is reached."""
+    if arguments.publish_service is None:
+        return None
+    if arguments.status_address:
+        parser.error("--publish-service and --status-address: what is told in a status is the Service's address, or one that is given")
+    if len(arguments.address) != 1 or IPv4Address(arguments.address[0]).is_unspecified or IPv4Address(arguments.address[0]).is_loopback:
+        parser.error("--publish-service needs one --address of this machine, which becomes the Service's endpoint")
+    namespace, name = arguments.publish_service
+    return Published(namespace, name, arguments.address[0], arguments.node_name)
 
 
 def main() -> int:
@@ -32,9 +57,15 @@ def main() -> int:
         metavar="PORT",
         help="opened for port 443 (default: %(default)s)",
     )
+    parser.add_argument("--status-address", type=ipv4, metavar="IP", help="told in the status of what is served (default: none)")
     parser.add_argument(
-        "--status-address", default="", type=ipv4, metavar="IP", help="told in the status of what is served (default: none)"
+        "--publish-service",
+        type=service_name,
+        metavar="NAMESPACE/NAME",
+        help="a Service of type LoadBalancer, made where it is not there, whose endpoint this instance is, and whose addresses are told in "
+        "the status of what is served; empty: none (default)",
     )
+    parser.add_argument("--node-name", default="", metavar="NAME", help="the node that has --address, for that endpoint (default: none)")
     parser.add_argument(
         "--threads", default=os.cpu_count() or 1, type=number(1, 64), metavar="NUMBER", help="of the proxy (default: %(default)s)"
     )
@@ -52,15 +83,25 @@ def main() -> int:
         metavar="DIR",
         help="where its files lie, unless it is root (default: %(default)s)",
     )
-    parser.add_argument("--gateway-api", action="store_true", help="make the kinds of Gateway API, with a class, where they are not there")
+    parser.add_argument(
+        "--gateway-api",
+        nargs="?",
+        choices=("off", "on"),
+        const="on",
+        default="off",
+        help="whether to make the kinds of Gateway API, with a class, where they are not there (default: %(default)s)",
+    )
+    add_leader_election(parser, LEASE)
     arguments = parser.parse_args()
     settings = GatewaySettings(
         folder=arguments.data_dir,
         addresses=tuple(arguments.address) or fresh.addresses,
         http_port=arguments.http_port,
         https_port=arguments.https_port,
-        status_address=arguments.status_address,
-        gateway_api=arguments.gateway_api,
+        status_address=arguments.status_address or "",
+        gateway_api=arguments.gateway_api == "on",
+        published=_published(parser, arguments),
+        election=election(parser, arguments),
         threads=arguments.threads,
         connections=arguments.connections,
     )

@@ -73,16 +73,13 @@ class Gateway(Component):
             await self.rest.wait_needed()
             self._idle = False
         own = self.instance
-        await run_together(
-            self.name,
-            {
-                "follower": own.follower.run(),
-                "executor": own.executor.run(),
-                "reporter": own.reporter.run(),
-                "gateway-reporter": own.gateway_reporter.run(),
-                "events": own.recorder.run(),
-            },
-        )
+        parts = {"follower": own.follower.run(), "reports": own.tell()}
+        if own.publication is not None:
+            parts["publication"] = own.publication.run()
+        async with asyncio.TaskGroup() as group:
+            # It ends after the others: what still comes while they take leave is answered.
+            group.create_task(own.executor.run(), name=f"{self.name}/executor")
+            await run_together(self.name, parts)
 
     async def _keep_class(self) -> None:
         """Makes the class that Ingresses get which name none, unless it is there in whatever form."""

@@ -10,7 +10,7 @@ from typing import Any
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from services.gateway.gateway_api import GatewayApi
-from services.gateway.reports import Reports
+from services.gateway.reports import Reports, is_address
 from services.gateway.routing.table import Origin
 from services.gateway.sources.gateway_api.listeners import Listener
 from services.gateway.sources.gateway_api.objects import CONTROLLER, GATEWAY, GROUP, ROUTES, Condition, Json, record, records, text
@@ -41,11 +41,13 @@ FEATURES = (
 
 
 class GatewayReporter:
-    """``look`` at some that changed; ``run`` writes. ``address`` is where Gateways are reached; ``problem`` says why nothing
+    """``look`` at some that changed; ``run`` writes. ``addresses`` are where Gateways are reached; ``problem`` says why nothing
     is in force."""
 
-    def __init__(self, client: Client, api: GatewayApi, clock: Clock, address: Callable[[], str], problem: Callable[[], str]) -> None:
-        self._client, self._api, self._clock, self._address, self._problem = client, api, clock, address, problem
+    def __init__(
+        self, client: Client, api: GatewayApi, clock: Clock, addresses: Callable[[], Sequence[str]], problem: Callable[[], str]
+    ) -> None:
+        self._client, self._api, self._clock, self._addresses, self._problem = client, api, clock, addresses, problem
         self._reports = Reports()
 
     def look(self, origins: Iterable[Origin]) -> None:
@@ -88,7 +90,7 @@ class GatewayReporter:
         listeners = self._api.listeners.get(origin)
         if listeners is None:
             return None
-        address, problem = self._address(), self._problem()
+        addresses, problem = self._addresses(), self._problem()
         bad = [each.name for each in listeners if each.problems]
         words = f"listeners {', '.join(bad)}: see their conditions" if bad else ""
         accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", words)
@@ -97,14 +99,14 @@ class GatewayReporter:
         elif not any(each.served and "Programmed" not in each.problems for each in listeners):
             programmed = Condition("Programmed", False, "Invalid", words)
             accepted = Condition("Accepted", False, "ListenersNotValid", words)
-        elif not address:
+        elif not addresses:
             programmed = Condition("Programmed", False, "AddressNotAssigned", "no address is known yet")
         else:
             programmed = Condition("Programmed", True, "Programmed")
         counted = Counter((each.gateway, each.name) for told in self._api.told.values() for each in told.attached)
         earlier = {text(each, "name"): each for each in records(before, "listeners")}
         return {
-            "addresses": [{"type": "IPAddress", "value": address}] if address else [],
+            "addresses": [{"type": "IPAddress" if is_address(each) else "Hostname", "value": each} for each in addresses],
             "conditions": written([accepted, programmed], records(before, "conditions"), found.metadata.generation, now),
             "listeners": [
                 {

@@ -12,13 +12,16 @@ from datetime import datetime
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
+from knarr.client.leader import Leadership
+from knarr.service.tasks import run_together
 from services.gateway.executor import Executor
 from services.gateway.follower import Follower
 from services.gateway.gateway_reporter import GatewayReporter
+from services.gateway.publication import Ports, Publication
 from services.gateway.reporter import IngressReporter
 from services.gateway.rest import Rest
 from services.gateway.routing.table import Origin
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import LEASE, GatewaySettings
 
 
 class Instance:
@@ -28,16 +31,38 @@ class Instance:
         self.settings, self._rest = settings, rest
         self.executor = Executor(settings, self._look_at_all)
         self.follower = Follower(client, settings, rest, self.executor, clock, self._settled)
-        self.recorder = EventRecorder(client, "knarr-gateway", socket.gethostname(), clock=clock)
+        self.leadership = Leadership(client, LEASE, settings.election, clock=clock)
+        told = self.leadership.guarded(client)
+        self.recorder = EventRecorder(told, "knarr-gateway", socket.gethostname(), clock=clock)
         self.gateway_reporter = GatewayReporter(
-            client, self.follower.gateway_api, clock, lambda: self.address, lambda: self.executor.problem
+            told, self.follower.gateway_api, clock, lambda: self.addresses, lambda: self.executor.problem
         )
-        self.reporter = IngressReporter(client, self.recorder, rest.ingresses.store, lambda: self.address, self.problems_of)
+        self.reporter = IngressReporter(told, self.recorder, rest.ingresses.store, lambda: self.addresses, self.problems_of)
+        self.publication = (
+            Publication(client, settings.published, self._ports, lambda: not self.leadership.standing_by, self._look_at_all, clock)
+            if settings.published is not None
+            else None
+        )
 
     @property
-    def address(self) -> str:
-        """What is told in the status of what is served; empty: nothing."""
-        return self.settings.status_address
+    def addresses(self) -> tuple[str, ...]:
+        """What is told in the status of what is served: addresses, or names of load balancers that have such; none: nothing."""
+        if self.publication is not None:
+            return self.publication.addresses
+        return (self.settings.status_address,) if self.settings.status_address else ()
+
+    async def tell(self) -> None:
+        """Writes what objects are told, as long as this one is whose turn that is; until cancelled."""
+
+        async def lead() -> None:
+            # Another one may have stopped in the middle of it.
+            self._look_at_all()
+            await run_together(
+                "gateway",
+                {"reporter": self.reporter.run(), "gateway-reporter": self.gateway_reporter.run(), "events": self.recorder.run()},
+            )
+
+        await self.leadership.run(lead)
 
     @property
     def away_since(self) -> datetime | None:
@@ -52,15 +77,25 @@ class Instance:
     def problems(self) -> list[str]:
         """What stands in the way of serving all, in words."""
         found = [self.executor.problem, *self.executor.closed.values()]
+        if self.publication is not None:
+            found.append(self.publication.problem)
         if self.away_since is not None:
             found.append("the API server cannot be reached: the last known routes are served")
         return [words for words in found if words]
 
+    def _ports(self) -> Ports:
+        listens = self.settings.listens
+        return Ports(tuple((port, listens(port)) for port in sorted(self.executor.listeners)), frozenset(self.executor.closed))
+
     def _settled(self, origins: set[Origin]) -> None:
+        if self.publication is not None:
+            self.publication.look()
         self.reporter.look({origin for origin in origins if origin.kind == "Ingress"})
         self.gateway_reporter.look(origins)
 
     def _look_at_all(self) -> None:
-        """A port was opened, or cannot be."""
+        """A port was opened, or cannot be; or it is reached elsewhere."""
+        if self.publication is not None:
+            self.publication.look()
         self.reporter.look({origin for origin in self.follower.served if origin.kind == "Ingress"})
         self.follower.gateway_api.touch_all()

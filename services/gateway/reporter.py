@@ -8,7 +8,7 @@ from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.client.client import Client
 from knarr.client.events import NORMAL, WARNING, EventRecorder
 from knarr.client.store import Store
-from services.gateway.reports import Reports
+from services.gateway.reports import Reports, is_address
 from services.gateway.routing.table import Origin
 
 Problems = Sequence[tuple[str, str]]
@@ -22,11 +22,11 @@ class IngressReporter:
         client: Client,
         recorder: EventRecorder,
         ingresses: Store[networking.Ingress],
-        address: Callable[[], str],
+        addresses: Callable[[], Sequence[str]],
         problems: Callable[[Origin], Problems | None],
     ) -> None:
         self._client, self._recorder, self._ingresses = client, recorder, ingresses
-        self._address, self._problems = address, problems
+        self._addresses, self._problems = addresses, problems
         self._reports = Reports()
         # What was said last of each.
         self._told: dict[Origin, tuple[tuple[str, str], ...]] = {}
@@ -45,7 +45,7 @@ class IngressReporter:
             return
         if problems is not None:
             self._tell(origin, ingress, tuple(problems))
-        await self._write(ingress, self._address() if problems is not None else "", served=problems is not None or origin in self._told)
+        await self._write(ingress, self._addresses() if problems is not None else (), served=problems is not None or origin in self._told)
 
     def _tell(self, origin: Origin, ingress: networking.Ingress, problems: tuple[tuple[str, str], ...]) -> None:
         before = self._told.get(origin)
@@ -56,11 +56,10 @@ class IngressReporter:
         if before and not problems:
             self._recorder.event(ingress, NORMAL, "Served", "all of it is in force")
 
-    async def _write(self, ingress: networking.Ingress, address: str, *, served: bool) -> None:
+    async def _write(self, ingress: networking.Ingress, wanted: Sequence[str], *, served: bool) -> None:
         """Of one that others serve the status is theirs."""
         found = [entry.ip or entry.hostname for entry in ingress.status.load_balancer.ingress]
-        wanted = [address] if address else []
-        if found == wanted or not served:
+        if found == list(wanted) or not served:
             return
-        patch = {"status": {"loadBalancer": {"ingress": [{"ip": each} for each in wanted]}}}
+        patch = {"status": {"loadBalancer": {"ingress": [{"ip" if is_address(each) else "hostname": each} for each in wanted]}}}
         await self._client.patch(networking.Ingress, ingress.metadata.name, ingress.metadata.namespace, patch=patch, subresource="status")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -46,3 +47,12 @@ class Reports:
                     await asyncio.sleep(RETRY_SECONDS)
             self._news.clear()
             await self._news.wait()
+
+
+def is_address(text: str) -> bool:
+    """Or else a name, by which some load balancers are reached."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -75,7 +75,7 @@ class GatewayServicer(stubs.GatewayServiceServicer):
             last_change_seconds=executor.last_change_seconds,
             restarts=executor.process.restarts,
             problems=gateway.problems(),
-            address=gateway.address,
+            address=", ".join(gateway.addresses),
         )
         if (since := gateway.away_since) is not None:
             answer.stale = True

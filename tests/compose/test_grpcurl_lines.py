@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(300)]
 
 PAGES = ("README.md", "docs/compose.md")
 # Where a component of one machine listens, by port, and where the same one does here.
-HERE = {6444: 10, 6445: 10, 10259: 20, 10257: 30, 10256: 11, 10250: 11, 10253: 61, 10258: 50}
+HERE = {6444: 10, 6445: 10, 10259: 20, 10257: 30, 10256: 11, 10250: 11, 10253: 61, 10254: 11, 10258: 50}
 LINE_SECONDS = 30.0
 
 

@@ -56,6 +56,24 @@ def test_each_component_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.M
     assert subject.rfc4514_string() == "CN=kube-apiserver-kubelet-client"
 
 
+def test_a_gateway_has_a_folder_on_the_nodes_that_are_to_run_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, tmp_path, "--gateway=node-2", "--gateway=node-2") == 0
+    assert not (tmp_path / "node-1/gateway").exists(), "whoever has it may read all Secrets"
+    folder = tmp_path / "node-2/gateway"
+    assert {path.name for path in folder.iterdir()} == {"ca.crt", "server.crt", "server.key"}
+    assert covers((folder / "server.crt").read_bytes(), ["192.0.2.12", "node-2", "127.0.0.1"])
+    assert x509.load_pem_x509_certificate((folder / "server.crt").read_bytes()).subject.rfc4514_string() == "CN=system:knarr-gateway"
+
+
+def test_a_gateway_on_a_node_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, tmp_path, "--gateway=node-9")
+    assert "--gateway node-9: there is no --node node-9=IP" in capsys.readouterr().err
+    assert not (tmp_path / "authority").exists()
+
+
 def test_the_administrator_alone_has_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, tmp_path)
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*token*"))] == [

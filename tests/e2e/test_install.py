@@ -206,6 +206,21 @@ def install_node(site: Site, number: int) -> None:
     host.start(*enabled(page_line("systemctl enable --now knarr-proxy")))
 
 
+def install_gateway(site: Site) -> None:
+    """On the first node."""
+    site.control.sh(page_line("services.compose.trust") + " --gateway=node-1")
+    host = site.nodes[0]
+    host.sh(page_line("scp -r", "gateway"))
+    host.start(*enabled(page_line("systemctl enable --now knarr-gateway")))
+
+
+def asked(site: Site, host: str) -> str:
+    """What the first node's gateway answers for a host."""
+    url = f"http://{site.lab.nodes[0].address}/cgi-bin/who"
+    with site.lab.fabric.entered():
+        return run(["curl", "-sS", "--max-time", "5", "-H", f"Host: {host}", url], check=False).stdout.strip()
+
+
 def pod(number: int) -> dict[str, Any]:
     container = {
         "name": "web",
@@ -271,6 +286,10 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
     for here, there in (("pod-1", "pod-2"), ("pod-2", "pod-1")):
         assert site.inside(here, "wget", "-qO-", f"http://{addresses[there]}:8080/cgi-bin/who").split() == [there]
         site.wait_for(f"{here} to share", partial(shares, site, here))
+    install_gateway(site)
+    site.kubectl("create", "ingress", "who", "--rule=who.example/*=who:80")
+    site.wait_for("an answer by name", lambda: asked(site, "who.example"))
+    assert {asked(site, "who.example") for _ in range(2)} == {"pod-1", "pod-2"}, "pods of both nodes, in turn"
 
     # An upgrade: every component is another process, the pods' are the same.
     before = {found["status"]["containerStatuses"][0]["containerID"] for found in site.pods("app=who")}
@@ -289,6 +308,7 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
     )
     assert site.inside("pod-1", "wget", "-qO-", f"http://{addresses['pod-2']}:8080/cgi-bin/who").split() == ["pod-2"]
     assert ready_since(site) == ready_before
+    site.wait_for("an answer by name", lambda: asked(site, "who.example"))
 
     # The administrator looks at a component by certificate, and nobody without one.
     listed = site.control.sh(page_line("grpcurl -cacert").replace("grpcurl", str(BIN / "grpcurl"), 1))
@@ -378,7 +398,7 @@ def test_a_machine_joins_by_a_token_as_the_page_says(tmp_path: Path) -> None:
 
 def test_every_unit_is_on_the_page_and_starts_its_component() -> None:
     names = {path.stem for path in UNITS.glob("*.service")}
-    components = {f"knarr-{part}" for part in ("apiserver", "scheduler", "controller", "cloud", "dns", "kubelet", "proxy")}
+    components = {f"knarr-{part}" for part in ("apiserver", "scheduler", "controller", "cloud", "dns", "kubelet", "proxy", "gateway")}
     timed = {path.stem for path in UNITS.glob("*.timer")}
     assert names == components | timed and timed == {"knarr-trust", "knarr-renewal"}
     started = {unit for line in shell_lines(PAGE) for unit in enabled(line) if "systemctl enable" in line}

@@ -202,13 +202,11 @@ def ingress_of(
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path, **settings: Any) -> AsyncIterator[World]:
-    """A gateway that runs, with its class."""
-    made = GatewaySettings(
-        folder=folder / "gateway", addresses=("127.0.0.1",), http_port=free_port(), https_port=free_port(), status_address=ADDRESS,
-        connections=2000, **settings,
-    )  # fmt: skip
-    api = FaultyApi()
+async def world(folder: Path, api: FaultyApi | None = None, **settings: Any) -> AsyncIterator[World]:
+    """A gateway that runs, with its class; where an API server is given, one more of its."""
+    wanted: dict[str, Any] = {"http_port": free_port(), "https_port": free_port(), "status_address": ADDRESS, **settings}
+    made = GatewaySettings(folder=folder / "gateway", addresses=("127.0.0.1",), connections=2000, **wanted)
+    api = api or FaultyApi()
     gateway = Gateway(api.client(GATEWAY), made)
     client = api.client()
     task = asyncio.create_task(gateway.run())
