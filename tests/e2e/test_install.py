@@ -287,6 +287,7 @@ def test_machines_are_joined_upgraded_and_removed_as_the_page_says(site: Site) -
         assert site.inside(here, "wget", "-qO-", f"http://{addresses[there]}:8080/cgi-bin/who").split() == [there]
         site.wait_for(f"{here} to share", partial(shares, site, here))
     install_gateway(site)
+    site.wait_for("the class", lambda: site.kubectl("get", "ingressclass", "knarr", check=False).returncode == 0)
     site.kubectl("create", "ingress", "who", "--rule=who.example/*=who:80")
     site.wait_for("an answer by name", lambda: asked(site, "who.example"))
     assert {asked(site, "who.example") for _ in range(2)} == {"pod-1", "pod-2"}, "pods of both nodes, in turn"
