@@ -10,6 +10,7 @@ from services.gateway.routing.table import Origin
 from services.gateway.secrets import Secrets
 from services.gateway.services import Services
 from services.gateway.sources.compiled import Compiled
+from services.gateway.sources.gateway_api.listeners import walls
 from services.gateway.sources.gateway_api.objects import GATEWAY, ROUTES
 from services.gateway.sources.ingress import compile_ingress
 
@@ -39,6 +40,6 @@ class Compiler:
         return compile_ingress(ingress, self._secrets.get, self._https_port)
 
     def _gateway(self, origin: Origin) -> Compiled | None:
-        """It has no routes of its own."""
+        """Its own routes are those between its listeners."""
         listeners = self._gateway_api.listeners.get(origin)
-        return None if listeners is None else Compiled(secrets={name for each in listeners for name in each.secrets})
+        return None if listeners is None else Compiled(walls(listeners), secrets={name for each in listeners for name in each.secrets})

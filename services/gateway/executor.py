@@ -15,6 +15,7 @@ from services.gateway import metrics
 from services.gateway.haproxy.frontends import Bind
 from services.gateway.haproxy.process import Haproxy, ProxyError, most_connections
 from services.gateway.haproxy.program import Limits, Program, Reload
+from services.gateway.routing.table import number_of
 from services.gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ PORT_SECONDS = 3.0
 
 
 class Kind(Enum):
-    """Of a port: HTTP, HTTP over TLS that ends here, or TLS that is passed on."""
+    """Of a port: HTTP, HTTP over TLS that ends here, or TLS that is passed on. One may be of both of the latter."""
 
     PLAIN = "plain"
     TLS = "tls"
@@ -63,7 +64,7 @@ class Executor:
     def listeners(self) -> dict[int, tuple[Kind, list[tuple[str, int]]]]:
         """The wanted ports: of which kind, and where."""
         return {
-            port: (kind, [(address, self._settings.listens(port)) for address in self._settings.addresses])
+            port: (kind, [(address, self._settings.listens(number_of(port))) for address in self._settings.addresses])
             for port, kind in self._wanted.items()
         }
 
@@ -125,10 +126,10 @@ class Executor:
         for port, (kind, places) in sorted(self.listeners.items()):
             problems = [problem for place in places if place not in self._open and (problem := _cannot_open(*place))]
             if problems:
-                closed[port] = problems[0]
+                closed[number_of(port)] = problems[0]
                 continue
             opened.update(places)
-            binds.append(Bind(port, tuple(places), kind is Kind.TLS, kind is Kind.PASSED))
+            binds.append(Bind(port, tuple(places), kind is Kind.TLS))
         self._open = opened
         if closed != self.closed:
             for port, why in closed.items():

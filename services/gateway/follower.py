@@ -60,7 +60,8 @@ class Follower:
         self.services = Services(client, settings.resolve_seconds, self._service_changed, self._endpoints_moved)
         self.secrets = Secrets(client, self._secret_changed)
         facts = Facts(services=self.services.get, secrets=self.secrets.get)
-        self.gateway_api = GatewayApi(client, self.touch, facts, rest.definition, define=settings.gateway_api)
+        own = {address for address in (settings.status_address, *settings.addresses) if address not in ("", "0.0.0.0")}
+        self.gateway_api = GatewayApi(client, self.touch, facts, rest.definition, own, define=settings.gateway_api)
         self._compiler = Compiler(rest, self.gateway_api, self.services, self.secrets, settings.https_port)
         self._keyring = Keyring(self.secrets.get, clock)
         self._problems = Problems(executor, self.services, self._keyring)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
@@ -17,8 +17,20 @@ from knarr.client.informer import Informer
 from knarr.machinery import codec
 from knarr.machinery.errors import AlreadyExists, StatusError
 from services.gateway.routing.table import Origin
+from services.gateway.sources.gateway_api.gateways import problem_of
 from services.gateway.sources.gateway_api.listeners import Listener, listeners_of, settle
-from services.gateway.sources.gateway_api.objects import CONTROLLER, GATEWAY, GROUP, ROUTES, Facts, Grant, origin_of, spec_of, text
+from services.gateway.sources.gateway_api.objects import (
+    CONTROLLER,
+    GATEWAY,
+    GROUP,
+    ROUTES,
+    Condition,
+    Facts,
+    Grant,
+    origin_of,
+    spec_of,
+    text,
+)
 from services.gateway.sources.gateway_api.routes import Told, compile_route
 
 log = logging.getLogger(__name__)
@@ -33,15 +45,24 @@ class GatewayApi:
     """``touch`` is told of objects to be compiled again."""
 
     def __init__(
-        self, client: Client, touch: Callable[[Iterable[Origin]], None], facts: Facts, definition: Informer[Any], *, define: bool
+        self,
+        client: Client,
+        touch: Callable[[Iterable[Origin]], None],
+        facts: Facts,
+        definition: Informer[Any],
+        addresses: Collection[str],
+        *,
+        define: bool,
     ) -> None:
-        """``define``: makes the kinds that are not there, and a class."""
+        """``addresses`` are those that Gateways can be reached at. ``define``: makes the kinds that are not there, and a class."""
         self._client, self._touch, self._facts, self._define = client, touch, facts, define
-        self._definition = definition
+        self._definition, self._addresses = definition, addresses
         self._known: dict[str, Any] = {}
         self.informers: dict[str, Informer[Any]] = {}
         self.namespaces = Informer(client, core.Namespace)
         self.listeners: dict[Origin, list[Listener]] = {}
+        # Of a Gateway as a whole.
+        self.problems: dict[Origin, Condition] = {}
         self.told: dict[Origin, Told] = {}
         self.protocols: dict[int, str] = {}
         self._class_known = asyncio.Event()
@@ -181,6 +202,12 @@ class GatewayApi:
     def look_at_gateways(self, closed: dict[int, str]) -> None:
         """Takes all Gateways as they are now. ``closed`` are ports that cannot be opened."""
         found = [(gateway, listeners_of(gateway, self._facts)) for gateway in self.gateways()]
+        self.problems = {}
+        for gateway, listeners in found:
+            if (problem := problem_of(gateway, self._addresses)) is not None:
+                self.problems[origin_of(GATEWAY, gateway)] = problem
+                for each in listeners:
+                    each.withheld = problem.type == "Accepted"
         self.protocols = settle(found, closed)
         self.listeners = {origin_of(GATEWAY, gateway): listeners for gateway, listeners in found}
 

@@ -17,21 +17,35 @@ from services.gateway.sources.gateway_api.objects import CONTROLLER, GATEWAY, GR
 
 FEATURES = (
     "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
+    "GRPCRouteRequestHeaderModifier",
     "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayHTTPListenerIsolation",
     "GatewayPort8080",
     "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
     "HTTPRouteBackendProtocolH2C",
     "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendRequestRedirect",
     "HTTPRouteBackendTimeout",
+    "HTTPRouteBackendURLRewrite",
     "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
     "HTTPRouteParentRefPort",
     "HTTPRoutePathRedirect",
     "HTTPRoutePathRewrite",
     "HTTPRoutePortRedirect",
     "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
     "HTTPRouteSchemeRedirect",
@@ -103,6 +117,10 @@ class GatewayReporter:
             programmed = Condition("Programmed", False, "AddressNotAssigned", "no address is known yet")
         else:
             programmed = Condition("Programmed", True, "Programmed")
+        whole = self._api.problems.get(origin)
+        if whole is not None:
+            programmed = Condition("Programmed", False, whole.reason if whole.type == "Programmed" else "Invalid", whole.message)
+            accepted = whole if whole.type == "Accepted" else accepted
         counted = Counter((each.gateway, each.name) for told in self._api.told.values() for each in told.attached)
         earlier = {text(each, "name"): each for each in records(before, "listeners")}
         return {

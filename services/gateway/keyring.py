@@ -22,10 +22,13 @@ class Keyring:
         self._own = ""
 
     def certificates(self, keypairs: Iterable[Keypair]) -> list[Certificate]:
-        """Of a port. The first is a self-made one, which is shown to who asks for no name that another has."""
-        self._own = self._own or own_pem(self._clock.now())
-        found = (self._certificate(pair) for pair in keypairs)
-        return [Certificate(SOURCE_SELF, self._own), *(each for each in found if each is not None)]
+        """Of a port. The first is shown to who asks for no name that another has: one that is for every name, or else a self-made one."""
+        found = [made for pair in keypairs if (made := self._certificate(pair)) is not None]
+        first = next((each for each in found if not each.hosts), None)
+        if first is None:
+            self._own = self._own or own_pem(self._clock.now())
+            first = Certificate(SOURCE_SELF, self._own)
+        return list(dict.fromkeys([first, *found]))
 
     def _certificate(self, pair: Keypair) -> Certificate | None:
         secret = self._secret_of(pair.namespace, pair.secret)

@@ -14,7 +14,7 @@ from services.gateway.executor import Kind
 from services.gateway.explain import action_words, condition_words, result_words
 from services.gateway.haproxy.words import BadWord, host, method, path
 from services.gateway.instance import Instance
-from services.gateway.routing.table import Origin, Request, Route, Step
+from services.gateway.routing.table import Origin, Request, Route, Step, number_of
 
 DEFAULT_PORT = 80
 MOST_PORT = 65535
@@ -40,8 +40,9 @@ class GatewayServicer(stubs.GatewayServiceServicer):
     def _notes(self, asked: Request, steps: list[Step]) -> list[str]:
         gateway = self._gateway
         found = list(gateway.problems())
-        if asked.port not in gateway.executor.program.table.ports:
-            ports = ", ".join(map(str, sorted(gateway.executor.program.table.ports)))
+        served = {number_of(port) for port in gateway.executor.program.table.ports}
+        if asked.port not in served:
+            ports = ", ".join(map(str, sorted(served)))
             found.append(f"no route is of port {asked.port}" + (f": there are some of {ports}" if ports else ": nothing is served"))
         for origin in dict.fromkeys(step.route.origin for step in steps):
             found += [f"{origin}: {words}" for _, words in gateway.problems_of(origin) or ()]
@@ -86,10 +87,10 @@ class GatewayServicer(stubs.GatewayServiceServicer):
         executor = self._gateway.executor
         for port, (kind, places) in sorted(executor.listeners.items()):
             yield messages.Listener(
-                port=port,
+                port=number_of(port),
                 addresses=[f"{address}:{number}" for address, number in places],
                 tls=kind is not Kind.PLAIN,
-                problem=executor.closed.get(port, ""),
+                problem=executor.closed.get(number_of(port), ""),
             )
 
     def _route(self, route: Route) -> messages.Route:
@@ -98,7 +99,7 @@ class GatewayServicer(stubs.GatewayServiceServicer):
             namespace=route.origin.namespace,
             name=route.origin.name,
             place=route.place,
-            port=route.port,
+            port=number_of(route.port),
             host=route.host,
             path_type=route.match.kind.value,
             path=route.match.path or "/",

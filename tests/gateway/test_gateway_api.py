@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from services.gateway.gateway_reporter import FEATURES
 from tests.gateway.certificates import keypair, subject
 from tests.gateway.servers import Browser
 from tests.gateway.world import ADDRESS, NAMESPACE, WAIT_SECONDS, World, needs_haproxy, pods, world
 from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.asyncio, needs_haproxy]
+DOCS = Path(__file__).parents[2] / "docs/gateway.md"
 LISTENER = {"name": "web", "port": 80, "protocol": "HTTP"}
 
 
@@ -26,6 +29,13 @@ async def w(tmp_path: Path) -> AsyncIterator[World]:
     async with world(tmp_path, gateway_api=True) as made:
         await made.kind("GatewayClass")
         yield made
+
+
+async def test_the_features_that_are_told_are_those_that_the_docs_say_and_test() -> None:
+    rows = [line for line in DOCS.read_text().splitlines() if line.startswith("| ") and " yes " in line]
+    assert set(FEATURES) == {name for row in rows for name in re.findall(r"`([A-Z]\w+)`", row) if name in FEATURES or "Route" in name}
+    tests = [name for row in rows for name in re.findall(r"`(test_\w+)`", row)]
+    assert len(tests) >= len(rows) and set(tests) <= globals().keys()
 
 
 async def gateway(w: World, *listeners: dict[str, Any], name: str = "edge") -> None:
@@ -121,7 +131,8 @@ async def test_filters_of_headers_and_rewrites_and_redirects(w: World) -> None:
         "requestRedirect": {"scheme": "https", "hostname": "b.example", "port": 8443, "path": into, "statusCode": 301},
     }
     kept = {"type": "RequestRedirect", "requestRedirect": {"hostname": "c.example"}}
-    cors = {"type": "CORS", "cors": {"allowOrigins": ["https://*.page.example"], "allowMethods": ["PUT"]}}
+    cors = {"type": "CORS", "cors": {"allowOrigins": ["https://*.page.example"], "allowMethods": ["PUT"], "exposeHeaders": ["x-a", "x-b"]}}
+    every = {"allowOrigins": ["*"], "allowMethods": ["*"], "allowHeaders": ["*"], "allowCredentials": True}
     rules = [
         {"matches": [path("/headers")], "filters": [request, response], "backendRefs": to("web")},
         {"matches": [path("/old")], "filters": [rewrite], "backendRefs": to("web")},
@@ -129,6 +140,7 @@ async def test_filters_of_headers_and_rewrites_and_redirects(w: World) -> None:
         {"matches": [path("/moved")], "filters": [redirect]},
         {"matches": [path("/kept")], "filters": [kept]},
         {"matches": [path("/cors")], "filters": [cors], "backendRefs": to("web")},
+        {"matches": [path("/every")], "filters": [{"type": "CORS", "cors": every}], "backendRefs": to("web")},
         {"matches": [path("/inner")], "backendRefs": to("web", filters=[request])},
     ]
     async with pods("x") as (x,), w.browser() as browser:
@@ -150,6 +162,16 @@ async def test_filters_of_headers_and_rewrites_and_redirects(w: World) -> None:
         preflight = {"Origin": "https://a.page.example", "Access-Control-Request-Method": "PUT"}
         answer = await browser.ask("a.example", "/cors", "OPTIONS", headers=preflight)
         assert (answer.status, answer.headers["Access-Control-Allow-Methods"]) == (204, "PUT")
+        assert answer.headers["Access-Control-Expose-Headers"] == "x-a, x-b"
+        asked = {"Origin": "https://b.example", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-a, x-b"}
+        # Who is not allowed is answered too, and told nothing; with credentials a star would mean nothing.
+        seen = len(x.requests)
+        answer = await browser.ask("a.example", "/cors", "OPTIONS", headers=asked)
+        assert answer.status == 204 and not any(name.startswith("Access-Control") for name in answer.headers)
+        answer = await browser.ask("a.example", "/every", "OPTIONS", headers=asked)
+        told = ("Allow-Origin", "Allow-Methods", "Allow-Headers", "Allow-Credentials")
+        assert [answer.headers[f"Access-Control-{name}"] for name in told] == ["https://b.example", "PUT", "x-a, x-b", "true"]
+        assert len(x.requests) == seen
 
 
 async def test_weights_timeouts_and_backends_that_are_not_there(w: World) -> None:
@@ -309,12 +331,111 @@ async def test_conflicts_of_listeners_and_protocols_that_are_not_served(w: World
     )
 
 
-async def test_tls_is_passed_on_by_its_name(w: World, tmp_path: Path) -> None:
-    pair = keypair("passed.example")
-    (tmp_path / "crt").write_bytes(pair["tls.crt"])
-    (tmp_path / "key").write_bytes(pair["tls.key"])
+async def test_what_a_gateway_as_a_whole_asks_for(w: World) -> None:
+    async def ask_for(**spec: Any) -> None:
+        await w.put("Gateway", "edge", {"gatewayClassName": "knarr", "listeners": [LISTENER], **spec})
+
+    async with pods("x") as (x,), w.browser() as browser:
+        await w.service("web", [x])
+        await ask_for(infrastructure={"parametersRef": {"group": "example.org", "kind": "Wish", "name": "more"}})
+        await route(w, {"backendRefs": to("web")})
+        await w.until_reasons("Gateway", "edge", Accepted="InvalidParameters", Programmed="Invalid")
+        assert (await w.until_answer(browser, "x", status=404)).status == 404
+        await w.remove("Gateway", "edge")
+        await ask_for(addresses=[{"type": "Hostname", "value": "web.example"}])
+        await w.until_reasons("Gateway", "edge", Accepted="UnsupportedAddress")
+        await ask_for(addresses=[{"type": "IPAddress", "value": "192.0.2.9"}])
+        await w.until_reasons("Gateway", "edge", Accepted="Accepted", Programmed="AddressNotUsable")
+        await w.until_answer(browser, "x", text="x")
+        await ask_for(addresses=[{"type": "IPAddress", "value": ADDRESS}, {"type": "IPAddress"}])
+        await w.until_reasons("Gateway", "edge", Accepted="Accepted", Programmed="Programmed")
+
+
+async def test_nobody_is_let_in_where_certificates_of_clients_are_asked_for(w: World) -> None:
+    await secret(w, "pair", "safe.example")
+    tls = {"name": "tls", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "pair"}]}}
+    validation = {"validation": {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}}
+    await w.put("Gateway", "edge", {"gatewayClassName": "knarr", "listeners": [tls], "tls": {"frontend": {"default": validation}}})
+    await w.until_reasons("Gateway", "edge", Accepted="ListenersNotValid", Programmed="Invalid")
+    (listener,) = (await w.status("Gateway", "edge"))["listeners"]
+    assert "UnsupportedValue" in {each["reason"] for each in listener["conditions"]}
+
+
+async def test_a_listener_keeps_its_requests_from_the_routes_of_a_wider_one(w: World) -> None:
+    hosts = {"any": "", "example": "*.example", "foo": "*.foo.example", "abc": "abc.foo.example"}
+    listeners = [{**LISTENER, "name": name, **({"hostname": host} if host else {})} for name, host in hosts.items()]
+    async with pods("x") as (x,), w.browser() as browser:
+        await w.service("web", [x])
+        await gateway(w, *listeners)
+        for name in hosts:
+            parent = {"name": "edge", "sectionName": name}
+            await route(w, {"matches": [path(f"/{name}")], "backendRefs": to("web")}, name=name, parent=parent)
+        await route(w, {"backendRefs": to("web")}, name="late", parent={"name": "edge", "sectionName": "any"}, hosts=("other.foo.example",))
+        for host, name in (("elsewhere", "any"), ("a.example", "example"), ("other.foo.example", "foo"), ("abc.foo.example", "abc")):
+            await w.until_answer(browser, host, f"/{name}", text="x")
+            others = [(await browser.ask(host, f"/{other}")).status for other in hosts if other != name]
+            assert others == [404] * 3
+        counted = {each["name"]: each["attachedRoutes"] for each in (await w.status("Gateway", "edge"))["listeners"]}
+        assert counted == {"any": 2, "example": 1, "foo": 1, "abc": 1}
+
+
+async def test_tls_that_is_passed_on_and_tls_that_ends_here_share_a_port(w: World, tmp_path: Path) -> None:
+    context = server_context(tmp_path, "passed.example")
+    await secret(w, "pair", "ended.example")
+    port = w.settings.https_port
+    ended = {"name": "ended", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "pair"}]}}
+    async with pods("s", ssl_context=context) as (s,), pods("x") as (x,), w.browser("https") as browser:
+        await w.service("safe", [s])
+        await w.service("web", [x])
+        await gateway(w, ended)
+        await gateway(w, {"name": "pass", "port": 443, "protocol": "TLS", "tls": {"mode": "Passthrough"}}, name="other")
+        await route(w, {"backendRefs": to("web")})
+        await route(w, {"backendRefs": to("safe")}, name="t", kind="TLSRoute", hosts=("passed.example",), parent={"name": "other"})
+        for name in ("edge", "other"):
+            await w.until_reasons("Gateway", name, Accepted="Accepted", Programmed="Programmed")
+        await until_subject(port, "passed.example", "CN=passed.example")
+        await until_subject(port, "ended.example", "CN=ended.example")
+        assert (await browser.ask("passed.example", server_hostname="passed.example")).text == "s"
+        assert (await browser.ask("ended.example", server_hostname="ended.example")).text == "x"
+        # Who asks for no name that is passed on is not lost, and pods hear who a client is.
+        assert (await browser.ask("other.example", server_hostname="other.example")).text == "x"
+        assert x.requests[-1][2]["X-Forwarded-For"] == "127.0.0.1"
+        await w.remove("TLSRoute", "t")
+        await w.remove("Gateway", "other")
+        await until_subject(port, "passed.example", "CN=ended.example")
+
+
+async def secret(w: World, name: str, host: str) -> None:
+    made = core.Secret(type="kubernetes.io/tls", data=keypair(host))
+    made.metadata.namespace, made.metadata.name = NAMESPACE, name
+    await w.client.create(made)
+
+
+def server_context(folder: Path, host: str) -> ssl.SSLContext:
+    pair = keypair(host)
+    (folder / "crt").write_bytes(pair["tls.crt"])
+    (folder / "key").write_bytes(pair["tls.key"])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    context.load_cert_chain(folder / "crt", folder / "key")
+    return context
+
+
+async def until_subject(port: int, name: str, wanted: str) -> None:
+    """Until a certificate is shown to who asks for a name."""
+
+    async def shown() -> str:
+        try:
+            return await asyncio.to_thread(subject, port, name)
+        except OSError as error:
+            return str(error)
+
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await shown() != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_tls_is_passed_on_by_its_name(w: World, tmp_path: Path) -> None:
+    context = server_context(tmp_path, "passed.example")
     port = free_port()
     async with pods("s", ssl_context=context) as (s,), Browser(port, "https") as browser:
         await w.service("web", [s])
@@ -323,15 +444,7 @@ async def test_tls_is_passed_on_by_its_name(w: World, tmp_path: Path) -> None:
         await w.until_reasons("TLSRoute", "r", Accepted="Accepted", ResolvedRefs="ResolvedRefs")
         await w.until_reasons("Gateway", "edge", Programmed="Programmed")
 
-        async def shown() -> str:
-            try:
-                return await asyncio.to_thread(subject, port, "passed.example")
-            except OSError as error:
-                return str(error)
-
-        async with asyncio.timeout(WAIT_SECONDS):
-            while await shown() != "CN=passed.example":  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until_subject(port, "passed.example", "CN=passed.example")
         answer = await browser.ask("passed.example", server_hostname="passed.example")
         assert answer.text == "s"
         with pytest.raises(OSError):

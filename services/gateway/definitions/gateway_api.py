@@ -147,10 +147,15 @@ def _gateway() -> Schema:
     address = record(type=text(253, 1, default="IPAddress"), value=text(253))
     words = {"type": "object", "additionalProperties": text(4096), "maxProperties": 8}
     parameters = record("group kind name", group=text(pattern=GROUP), kind=text(63, 1, pattern=KIND), name=text(253, 1))
+    authority = record("group kind name", group=text(pattern=GROUP), kind=text(63, 1, pattern=KIND), name=text(253, 1), namespace=text(63))
+    mode = one_of("AllowValidOnly", "AllowInsecureFallback", default="AllowValidOnly")
+    validated = record(validation=record("caCertificateRefs", caCertificateRefs=some(authority, 8, least=1), mode=mode))
+    frontend = record("default", default=validated, perPort=some(record("port tls", port=port(), tls=validated), 64))
     spec = record(
         "gatewayClassName listeners",
         gatewayClassName=text(253, 1), listeners=some(listener, 64, "name", least=1), addresses=some(address, 16),
         infrastructure=record(labels=words, annotations=words, parametersRef=parameters),
+        tls=record(frontend=frontend),
     )  # fmt: skip
     supported = some(record("kind", group=text(pattern=GROUP, default=GROUP_NAME), kind=text(63, 1, pattern=KIND)), 8)
     listened = record(

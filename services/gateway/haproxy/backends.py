@@ -187,16 +187,23 @@ def _cors(cors: Cors) -> Iterator[str]:
     told = [("Access-Control-Allow-Origin", allowed)]
     if cors.credentials:
         told.append(("Access-Control-Allow-Credentials", "true"))
+    if cors.exposed:
+        told.append(("Access-Control-Expose-Headers", formatted(cors.exposed)))
     before_request = [
-        ("Access-Control-Allow-Methods", formatted(cors.methods)),
-        ("Access-Control-Allow-Headers", formatted(cors.headers)),
+        ("Access-Control-Allow-Methods", _said_or_asked(cors, cors.methods, "Access-Control-Request-Method")),
+        ("Access-Control-Allow-Headers", _said_or_asked(cors, cors.headers, "Access-Control-Request-Headers")),
         ("Access-Control-Max-Age", str(cors.max_age_seconds)),
     ]
     words = " ".join(f"hdr {name} {value}" for name, value in (*told, *before_request) if value != "''")
-    asks = "{ method OPTIONS } { req.hdr(Access-Control-Request-Method) -m found } { var(txn.cors) -m found }"
-    yield f"http-request return status 204 {words} if {asks}"
-    if cors.exposed:
-        told.append(("Access-Control-Expose-Headers", formatted(cors.exposed)))
+    asks = "{ method OPTIONS } { var(txn.origin) -m found } { req.hdr(Access-Control-Request-Method) -m found }"
+    yield f"http-request return status 204 {words} if {asks} {{ var(txn.cors) -m found }}"
+    # Who is not allowed is told nothing: that is the answer.
+    yield f"http-request return status 204 if {asks}"
     for name, value in told:
         yield f"http-response set-header {name} {value} if {{ var(txn.cors) -m found }}"
     yield "http-response add-header Vary Origin"
+
+
+def _said_or_asked(cors: Cors, said: str, header: str) -> str:
+    """With credentials a star means nothing to browsers: then all that one asks for is allowed by name."""
+    return f"'%[req.fhdr({header})]'" if cors.credentials and said == "*" else formatted(said)

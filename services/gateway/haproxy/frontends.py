@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from services.gateway.haproxy.words import expression, hash_of, host, method, path, quoted, token
 from services.gateway.routing.actions import Action
 from services.gateway.routing.conditions import Condition
-from services.gateway.routing.table import Host, HostRoutes, Match, PathKind, Place
+from services.gateway.routing.table import PASSED, Host, HostRoutes, Match, PathKind, Place, number_of
 
 ANY, ONE_LABEL, MANY_LABELS, NAMED = "any", "one", "many", "named"
+# Of the process's own sockets: the beginning of their names, as its environment has it.
+INNER = "KNARR_INNER"
 NOT_YET = "!{ var(txn.b) -m found }"
 
 
@@ -97,26 +99,32 @@ def _said(condition: Condition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Where a port is served. ``tls``: with certificates. ``passed``: TLS goes on to backends as it comes, by the name that is
-    asked for."""
+    """Where a port is served. ``tls``: with certificates. Of a ``passed`` one TLS goes on to backends as it comes, by the name that is
+    asked for; where the same port has certificates too, they are for all other names."""
 
     port: int
     addresses: tuple[tuple[str, int], ...]
     tls: bool
-    passed: bool = False
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.port & PASSED)
 
 
 Choices = Mapping[str, Sequence[tuple[int, str]]]
 
 
-def frontend(bind: Bind, entries: dict[Host, Entries], choices: Choices) -> Iterator[str]:
-    """``entries`` are those of all hosts of the port. ``choices``: what stands in maps for one of several backends, with their weights."""
+def frontend(bind: Bind, entries: dict[Host, Entries], choices: Choices, *, shared: bool = False) -> Iterator[str]:
+    """``entries`` are those of all hosts of the port. ``choices``: what stands in maps for one of several backends, with their weights.
+    ``shared``: TLS of one port is passed on for some names and ends here for others."""
     if bind.passed:
-        yield from _passing(bind, entries)
+        yield from _passing(bind, entries, shared=shared)
         return
     yield f"frontend f{bind.port}"
-    for address, port in bind.addresses:
-        secure = f" ssl crt-list l{bind.port}.list alpn h2,http/1.1" if bind.tls else ""
+    secure = f" ssl crt-list l{bind.port}.list alpn h2,http/1.1" if bind.tls else ""
+    if shared:
+        yield f'  bind "unix@${{{INNER}}}{bind.port}" mode 600 accept-proxy{secure}'
+    for address, port in () if shared else bind.addresses:
         yield f"  bind {address}:{port}{secure}"
     scheme = "https" if bind.tls else "http"
     # What clients say of who they are is not passed on.
@@ -139,8 +147,9 @@ def frontend(bind: Bind, entries: dict[Host, Entries], choices: Choices) -> Iter
     yield "  use_backend %[var(txn.b)]"
 
 
-def _passing(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
-    """Only the name in a client's first message is read. A client that says none, or one that nobody has, is left."""
+def _passing(bind: Bind, entries: dict[Host, Entries], *, shared: bool) -> Iterator[str]:
+    """Only the name in a client's first message is read. A client that says none, or one that nobody has, is left, or goes to the frontend
+    with certificates."""
     yield f"frontend f{bind.port}"
     yield "  mode tcp"
     for address, port in bind.addresses:
@@ -154,10 +163,17 @@ def _passing(bind: Bind, entries: dict[Host, Entries]) -> Iterator[str]:
             name = "" if each == ANY else quoted(key_of(found).removeprefix("**"))
             backend = next(iter(entries[found].prefix.values()))
             yield f"  tcp-request content set-var(txn.b) str({backend}) if {NOT_YET} {hello} {{ var(txn.host) {where} {name} }}"
-    yield f"  tcp-request content reject if {hello} {NOT_YET}"
+    if not shared:
+        yield f"  tcp-request content reject if {hello} {NOT_YET}"
     yield f"  tcp-request content accept if {hello}"
     yield "  tcp-request content reject if WAIT_END"
     yield "  use_backend %[var(txn.b)] if { var(txn.b) -m found }"
+    if shared:
+        port = number_of(bind.port)
+        yield f"  default_backend inner{port}"
+        yield f"backend inner{port}"
+        yield "  mode tcp"
+        yield f'  server inner "unix@${{{INNER}}}{port}" send-proxy-v2'
 
 
 def _stage(port: int, which: str, entries: dict[Host, Entries]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from knarr.client.backoff import Backoff
 from knarr.service.files import PRIVATE, write_whole
 from services.gateway.haproxy import mirrors
 from services.gateway.haproxy.admin import Admin, AdminError, commanded
+from services.gateway.haproxy.frontends import INNER
 from services.gateway.haproxy.program import CONFIGURATION, Reload
 
 log = logging.getLogger(__name__)
@@ -191,6 +192,7 @@ class Haproxy:
                 env={
                     **os.environ,
                     "KNARR_ADMIN": socket_of(folder),
+                    INNER: f"{folder.name}.inner",
                     mirrors.SOCKET: f"{folder.name}.mirror",
                     mirrors.MOST: str(mirrors.MOST_BYTES),
                 },

@@ -19,7 +19,7 @@ from services.gateway.haproxy.certificates import Certificate, Shelf
 from services.gateway.haproxy.frontends import Bind, Entries, entries_of, frontend, match_words, stage
 from services.gateway.haproxy.words import BadWord
 from services.gateway.routing.actions import Action, Server, Target
-from services.gateway.routing.table import Host, HostRoutes, Origin, Route, Table, host_of
+from services.gateway.routing.table import Host, HostRoutes, Origin, Route, Table, host_of, number_of, passed
 
 # Backends beside those in use: some, and a part of them.
 SPARE, SPARE_PART = 32, 4
@@ -331,7 +331,8 @@ class Program:
             yield from mirrors.frontend()
         for port, bind in sorted(self._binds.items()):
             entries = {host: entries for host, entries in self._entries.items() if host.port == port}
-            yield from frontend(bind, entries, self._choices())
+            shared = (passed(port) if bind.tls else number_of(port)) in self._binds and (bind.tls or bind.passed)
+            yield from frontend(bind, entries, self._choices(), shared=shared)
         of_plain = {name: action for action, name in self._backends.names.items()}
         for number in range(self._backends.plain):
             yield from self._backend(f"p{number}", of_plain.get(f"p{number}"))

@@ -58,6 +58,22 @@ class Place:
     ignore_case: bool = False
 
 
+# How old a route is that is asked after every other of its place.
+LAST = 1 << 40
+# Beside the number of a port: its routes of TLS that is passed on are others than those of TLS that ends here.
+PASSED = 1 << 16
+
+
+def passed(port: int) -> int:
+    """What stands for the routes of TLS that is passed on, of a port."""
+    return port | PASSED
+
+
+def number_of(port: int) -> int:
+    """The port itself."""
+    return port & ~PASSED
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
     """The object a route comes from."""
@@ -72,9 +88,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``port`` is the one that clients reach; ``host`` is a name, ``*.NAME`` (``deep``: for any number of labels, else for
-    one), or empty for
-    any. ``place`` says where in its object it stands; ``since`` when that was made, seconds."""
+    """``port`` is the one that clients reach (``passed`` for TLS that is passed on); ``host`` is a name, ``*.NAME`` (``deep``: for any
+    number of labels, else for one), or empty for any. ``place`` says where in its object it stands; ``since`` when that was made,
+    seconds."""
 
     port: int
     host: str

@@ -8,13 +8,11 @@ from dataclasses import replace
 from knarr.api.networking.v1 import networking_pb2 as networking
 from services.gateway.haproxy.words import BadWord, expression, host
 from services.gateway.routing.actions import Action, Options, Redirect, Rewrite, Target, Weighted
-from services.gateway.routing.table import Match, Origin, PathKind, Route
+from services.gateway.routing.table import LAST, Match, Origin, PathKind, Route
 from services.gateway.sources.annotations import SecretOf, Wishes, read
 from services.gateway.sources.compiled import Compiled, Keypair
 
 HTTP_PORT, HTTPS_PORT = 80, 443
-# After every route of its place: what a default backend takes is what nobody else does.
-LAST = 1 << 40
 KINDS = {"Exact": PathKind.EXACT, "Prefix": PathKind.PREFIX, "ImplementationSpecific": PathKind.PREFIX}
 # Nobody is in it.
 NOBODY = "255.255.255.255/32"
@@ -32,6 +30,7 @@ def compile_ingress(ingress: networking.Ingress, secret_of: SecretOf, https_port
     secured = {name for pair in ingress.spec.tls for name in pair.hosts}
     for_all = any(not pair.hosts for pair in ingress.spec.tls)
     for position, (name, place, match, action) in enumerate(_wanted(ingress, wishes, found)):
+        # What a default backend takes is what nobody else does.
         since = ingress.metadata.creation_timestamp.seconds + (LAST if place == "spec.defaultBackend" else 0)
         made = Route(HTTPS_PORT, name, match, action, origin_of(ingress), place, since, position=position, canary=wishes.canary)
         # What besides is done to what a canary gets is the other's to say.

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.gateway.routing.table import Origin
+from services.gateway.routing.actions import Action, Weighted
+from services.gateway.routing.table import LAST, Match, Origin, Route, passed
 from services.gateway.sources.compiled import Keypair
 from services.gateway.sources.gateway_api.objects import (
     GATEWAY,
@@ -26,6 +27,7 @@ from services.gateway.sources.gateway_api.objects import (
 )
 from services.gateway.sources.keypairs import BadKeypair, pem_of
 
+NOT_FOUND = 404
 HTTP, HTTPS, TLS = "HTTP", "HTTPS", "TLS"
 KINDS = {HTTP: (HTTP_ROUTE, GRPC_ROUTE), HTTPS: (HTTP_ROUTE, GRPC_ROUTE), TLS: (TLS_ROUTE,)}
 
@@ -44,11 +46,20 @@ class Listener:
     keypairs: tuple[Keypair, ...] = ()
     secrets: tuple[tuple[str, str], ...] = ()
     problems: dict[str, Condition] = field(default_factory=dict)
+    # Hostnames of the same Gateway and port that are a part of this one's: their requests are another listener's.
+    narrower: tuple[str, ...] = ()
+    # Whether it is a part of another one's in turn.
+    inner: bool = False
+    withheld: bool = False
+
+    def leaves(self, name: str) -> bool:
+        """Whether requests for a host of its routes are all another listener's."""
+        return any(within(name, other) for other in self.narrower)
 
     @property
     def served(self) -> bool:
         """Whether its routes are in force."""
-        return "Accepted" not in self.problems and "Conflicted" not in self.problems and not self._without_certificate
+        return not self.withheld and "Accepted" not in self.problems and "Conflicted" not in self.problems and not self._without_certificate
 
     @property
     def _without_certificate(self) -> bool:
@@ -87,10 +98,37 @@ class Listener:
 def listeners_of(gateway: Any, facts: Facts) -> list[Listener]:
     """Of one Gateway, without regard to others."""
     origin = origin_of(GATEWAY, gateway)
-    return [_listener(origin, each, facts) for each in records(spec_of(gateway), "listeners")]
+    frontend = record(record(spec_of(gateway), "tls"), "frontend")
+    made = [_listener(origin, each, frontend, facts) for each in records(spec_of(gateway), "listeners")]
+    for each in made:
+        others = [other for other in made if (other.port, other.protocol) == (each.port, each.protocol) and other.hostname != each.hostname]
+        each.narrower = tuple(other.hostname for other in others if within(other.hostname, each.hostname))
+        each.inner = any(within(each.hostname, other.hostname) for other in others)
+    return made
 
 
-def _listener(origin: Origin, spec: Json, facts: Facts) -> Listener:
+def walls(listeners: Iterable[Listener]) -> list[Route]:
+    """What becomes of requests that a listener's routes do not take: those of a wider one are not asked."""
+    nobody = Action(targets=(Weighted(None, 1, NOT_FOUND),))
+    found = [each for each in listeners if each.served and each.inner and each.protocol != TLS]
+    return [
+        Route(each.port, each.hostname, Match(), nobody, each.gateway, f"listener {each.name}", LAST, each.hostname.startswith("*."))
+        for each in found
+    ]
+
+
+def within(name: str, other: str) -> bool:
+    """Whether a host or wildcard is a part of another; empty is any."""
+    return not other or name == other or (other.startswith("*.") and name.removeprefix("*").endswith(other[1:]))
+
+
+def _validates(frontend: Json, port: int) -> bool:
+    """Whether clients are to show a certificate at a port."""
+    own = next((each for each in records(frontend, "perPort") if number(each, "port") == port), None)
+    return bool(record(record(own, "tls") if own is not None else record(frontend, "default"), "validation"))
+
+
+def _listener(origin: Origin, spec: Json, frontend: Json, facts: Facts) -> Listener:
     made = Listener(origin, text(spec, "name"), number(spec, "port"), text(spec, "protocol"), text(spec, "hostname").lower())
     made.allowed = record(spec, "allowedRoutes")
     supported = KINDS.get(made.protocol, ())
@@ -103,6 +141,10 @@ def _listener(origin: Origin, spec: Json, facts: Facts) -> Listener:
         words = f"routes of {', '.join(strangers)} cannot attach to a listener of {made.protocol}"
         made.problems["ResolvedRefs"] = Condition("ResolvedRefs", False, "InvalidRouteKinds", words)
     tls = record(spec, "tls")
+    if made.protocol == HTTPS and _validates(frontend, made.port):
+        # Rather nobody is served than somebody who shows none.
+        words = "spec.tls.frontend: certificates of clients cannot be asked for"
+        made.problems["Accepted"] = Condition("Accepted", False, "UnsupportedValue", words)
     if made.protocol == HTTPS:
         _certificates(made, tls, facts)
     elif made.protocol == TLS and text(tls, "mode", "Terminate") != "Passthrough":
@@ -146,7 +188,7 @@ def _certificates(made: Listener, tls: Json, facts: Facts) -> None:
 def settle(gateways: Sequence[tuple[Any, list[Listener]]], closed: dict[int, str]) -> dict[int, str]:
     """Of several that want one port with different protocols the older Gateway has it; of one Gateway none. ``closed`` are
     ports that cannot be
-    opened. Returns the protocol of each port."""
+    opened. Returns the protocol of each port; that of TLS that is passed on, which HTTPS can share one with, by ``passed``."""
     protocols: dict[int, str] = {}
     ages = sorted(
         gateways, key=lambda pair: (pair[0].metadata.creation_timestamp.seconds, pair[0].metadata.namespace, pair[0].metadata.name)
@@ -156,10 +198,13 @@ def settle(gateways: Sequence[tuple[Any, list[Listener]]], closed: dict[int, str
         for each in listeners:
             if "Accepted" in each.problems or "Conflicted" in each.problems:
                 continue
-            if protocols.setdefault(each.port, each.protocol) != each.protocol:
-                words = f"port {each.port} is one of {protocols[each.port]} already"
+            others = [found for key in (each.port, passed(each.port)) if (found := protocols.get(key)) not in (None, each.protocol)]
+            if others and {each.protocol, *others} != {HTTPS, TLS}:
+                words = f"port {each.port} is one of {others[0]} already"
                 each.problems["Conflicted"] = Condition("Conflicted", True, "ProtocolConflict", words)
-            elif each.port in closed:
+                continue
+            protocols[passed(each.port) if each.protocol == TLS else each.port] = each.protocol
+            if each.port in closed:
                 each.problems["Programmed"] = Condition("Programmed", False, "Invalid", closed[each.port])
     return protocols
 

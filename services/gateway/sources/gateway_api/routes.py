@@ -9,12 +9,12 @@ from typing import Any
 from services.gateway.haproxy.words import BadWord, expression, host, literal
 from services.gateway.routing.actions import HTTP, HTTP2, TCP, Action, Options, Target, Weighted
 from services.gateway.routing.conditions import Condition as Demand
-from services.gateway.routing.table import Match, Origin, PathKind, Route
+from services.gateway.routing.table import Match, Origin, PathKind, Route, passed
 from services.gateway.sources import backends
 from services.gateway.sources.compiled import Compiled
 from services.gateway.sources.gateway_api.attach import Attachment, ListenersOf, attach
 from services.gateway.sources.gateway_api.filters import Scene, Unsupported, filtered, seconds
-from services.gateway.sources.gateway_api.listeners import HTTPS, Listener
+from services.gateway.sources.gateway_api.listeners import HTTPS, TLS, Listener
 from services.gateway.sources.gateway_api.objects import (
     GRPC_ROUTE,
     TLS_ROUTE,
@@ -85,12 +85,13 @@ class _Maker:
         for listener, name in attachment.places:
             if name:
                 host(name)
+            port = passed(listener.port) if listener.protocol == TLS else listener.port
             for index, rule in enumerate(rules):
                 for match in self._matches(rule):
                     action = self._action(rule, listener, match)
-                    if listener.served:
+                    if listener.served and not listener.leaves(name):
                         yield Route(
-                            listener.port, name, match, action, self._origin, f"spec.rules[{index}]", self._since,
+                            port, name, match, action, self._origin, f"spec.rules[{index}]", self._since,
                             name.startswith("*."), index
                         )  # fmt: skip
 
