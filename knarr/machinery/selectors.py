@@ -27,7 +27,15 @@ _ESCAPE = re.compile(r"\\([\\,=])")
 
 # A selector of more requirements is refused; a longer text is parsed anew each time, so that what is remembered stays small.
 MAX_REQUIREMENTS = 500
+# A label's value has no more letters.
+LONGEST_INTEGER = 63
 REMEMBERED_LETTERS = 1024
+
+
+def integer(text: str) -> int | None:
+    """What a label's value is as a number of 64 bits; None where it is none. Python itself would take ``1_0`` for ten."""
+    found = int(text) if _INTEGER.fullmatch(text) and len(text) <= LONGEST_INTEGER else None
+    return found if found is not None and -(2**63) <= found < 2**63 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +56,9 @@ class Requirement:
             return present
         if self.operator == DOES_NOT_EXIST:
             return not present
-        if not present or not _INTEGER.fullmatch(labels[self.key]):
+        found, limit = integer(labels[self.key]) if present else None, integer(next(iter(self.values)))
+        if found is None or limit is None:
             return False
-        found, limit = int(labels[self.key]), int(next(iter(self.values)))
         return found > limit if self.operator == GREATER else found < limit
 
 

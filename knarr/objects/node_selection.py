@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.selectors import integer
 
 # The one field of a node that can be selected by.
 NAME = "metadata.name"
@@ -52,6 +53,23 @@ def node_named_by(spec: core.PodSpec) -> str:
     return ""
 
 
+def names_in(spec: core.PodSpec) -> frozenset[str] | None:
+    """The nodes that a pod's required affinity names, if each of its terms names some: no other one will do. None where one does not."""
+    required = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+    found = [_names_in(term) for term in required.node_selector_terms]
+    if not found or any(names is None for names in found):
+        return None
+    return frozenset().union(*(names for names in found if names is not None))
+
+
+def _names_in(term: core.NodeSelectorTerm) -> frozenset[str] | None:
+    found: frozenset[str] | None = None
+    for field in term.match_fields:
+        if field.key == NAME and field.operator == "In":
+            found = frozenset(field.values) if found is None else found.intersection(field.values)
+    return found
+
+
 def _matches(requirement: core.NodeSelectorRequirement, values: Mapping[str, str]) -> bool:
     value, operator = values.get(requirement.key), requirement.operator
     if operator == "In":
@@ -66,8 +84,7 @@ def _matches(requirement: core.NodeSelectorRequirement, values: Mapping[str, str
 
 
 def _compares(operator: str, value: str, bounds: Sequence[str]) -> bool:
-    try:
-        number, limit = int(value), int(bounds[0])
-    except (ValueError, IndexError):
+    number, limit = integer(value), integer(bounds[0]) if bounds else None
+    if number is None or limit is None:
         return False
     return number > limit if operator == "Gt" else operator == "Lt" and number < limit

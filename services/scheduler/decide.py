@@ -15,7 +15,8 @@ import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from services.scheduler.advice import Advice
-from services.scheduler.nodes import Mask, Nodes, Rows, rows_of
+from services.scheduler.filtering import judged
+from services.scheduler.nodes import Nodes, Rows, rows_of
 from services.scheduler.plugin import Plugin, Scores
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.profile import Profile, Roster
@@ -91,7 +92,7 @@ def decide(
     if (hopeless := impossible(roster.judging, pod)) is not None:
         plugin, words = hopeless
         return Decision(summary=unavailable(len(nodes), words), refused_by=frozenset({plugin.name}), hopeless=True)
-    feasible, refused = _filter(nodes, roster.filters, pod)
+    feasible, refused = judged(nodes, roster.filters, pod)
     rows = rows_of(feasible)
     kept = rows if advice is None else _advised(nodes, rows, advice)
     if not len(kept):
@@ -117,7 +118,7 @@ def feasible_nodes(nodes: Nodes, profile: Profile, pod: PodFacts) -> Mapping[str
     roster = profile.roster(pod)
     if impossible(roster.judging, pod) is not None:
         return {}
-    found = (nodes.node(row) for row in np.flatnonzero(_filter(nodes, roster.filters, pod)[0]).tolist())
+    found = (nodes.node(row) for row in np.flatnonzero(judged(nodes, roster.filters, pod)[0]).tolist())
     return {node.metadata.name: node for node in found}
 
 
@@ -135,7 +136,7 @@ def impossible(plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Plugin, str] |
 def explain(nodes: Nodes, profile: Profile, pod: PodFacts) -> list[Verdict]:
     """The verdict on every node, by node name."""
     roster = profile.roster(pod)
-    feasible, refused = _filter(nodes, roster.filters, pod)
+    feasible, refused = judged(nodes, roster.filters, pod)
     rows = np.flatnonzero(feasible)
     found = {int(row): Verdict(nodes.node(int(row)).metadata.name) for row in rows}
     for plugin, scores in _scores(nodes, roster, pod, rows):
@@ -158,24 +159,6 @@ def summary(count: int, reasons: Counter[str]) -> str:
 def unavailable(count: int, why: str) -> str:
     """The words of the event, of so many nodes."""
     return f"0/{count} nodes are available: {why}."
-
-
-def _filter(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Mask, list[tuple[Plugin, Mask]]]:
-    """The rows that every filter accepts, and for each filter the rows that it was the first to refuse."""
-    feasible = nodes.alive[: nodes.size].copy()
-    refused: list[tuple[Plugin, Mask]] = []
-    for plugin in plugins:
-        accepted = plugin.filter(pod, nodes)
-        if accepted is None:
-            continue
-        mask = feasible & ~accepted
-        # Counting is the quickest way to see whether there are any.
-        if np.count_nonzero(mask):
-            refused.append((plugin, mask))
-            feasible &= accepted
-            if not np.count_nonzero(feasible):
-                break
-    return feasible, refused
 
 
 def _scores(nodes: Nodes, roster: Roster, pod: PodFacts, rows: Rows) -> list[tuple[Plugin, Scores]]:

@@ -25,6 +25,7 @@ class Departures:
 
     def __init__(self, table: NodeTable, plugins: Sequence[Plugin], pod: PodFacts, reserved: Sequence[tuple[PodFacts, str]] = ()) -> None:
         self.table, self.pod = table, pod
+        self._order = {plugin.name: at for at, plugin in enumerate(plugins)}
         judging = (plugin for plugin in plugins if plugin.reads_placed and type(plugin).filter is not Plugin.filter)
         # Those that are reserved may ask something of others.
         asking = any(facts.affinity for facts, _ in reserved)
@@ -37,6 +38,10 @@ class Departures:
                 self.reserved_on[node].append(facts)
         self._masks: dict[str, Mask | None] = {}
         self._told: dict[str, dict[int, list[str]]] = {}
+
+    def plugins_before(self, one: Plugin | None) -> Sequence[Plugin]:
+        """Those that come before one of all plugins, whether or not it is among them; all without."""
+        return self.plugins if one is None else [plugin for plugin in self.plugins if self._order[plugin.name] < self._order[one.name]]
 
     @contextmanager
     def emptied(self, row: int, gone: Sequence[PodFacts]) -> Iterator[Emptied]:
@@ -106,9 +111,9 @@ class Emptied:
         for facts in gone:
             self._take(facts)
 
-    def refusal(self) -> list[str] | None:
-        """Why the first plugin that does refuses the node; None where it would do."""
-        for plugin in self._all.plugins:
+    def refusal(self, before: Plugin | None = None) -> list[str] | None:
+        """Why the first plugin that does refuses the node; None where it would do. Of those ``before`` one alone, if that is given."""
+        for plugin in self._all.plugins_before(before):
             if plugin.name in self._rooms:
                 words = self._rooms[plugin.name].refusal()
             elif plugin.across and plugin.name not in self._minding:

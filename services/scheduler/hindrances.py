@@ -16,7 +16,7 @@ from services.scheduler.pod_facts import PodFacts
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """Why one filter refuses a node; ``numbers`` are what it compared, where it counts."""
+    """Why one filter refuses a node; ``numbers`` are what it compared, where it can tell."""
 
     filter: str
     reasons: Sequence[str]
@@ -38,17 +38,22 @@ class Hindrances:
         self._nodes, self._pod = nodes, pod
         self._by_row: dict[int, list[Plugin]] = {row: [] for row in np.flatnonzero(nodes.alive[: nodes.size]).tolist()}
         self._reasons: dict[tuple[str, int], list[str]] = {}
+        excluding = {plugin.name: mask for plugin in filters if (mask := plugin.excluded(pod, nodes)) is not None}
         for plugin in filters:
             mask = plugin.filter(pod, nodes)
             rows = np.flatnonzero(nodes.alive[: nodes.size] & ~mask) if mask is not None else np.zeros(0, np.intp)
             for row, words in zip(rows.tolist(), plugin.all_reasons(pod, nodes, rows) if len(rows) else (), strict=True):
-                self._by_row[row].append(plugin)
+                first = plugin.name in excluding and excluding[plugin.name][row]
+                self._by_row[row].insert(0 if first else len(self._by_row[row]), plugin)
                 self._reasons[plugin.name, row] = words
 
     def of(self, name: str) -> Sequence[Hindrance]:
         """All of one node, in the order of the filters."""
         row = self._nodes.rows[name]
-        return [Hindrance(plugin.name, self._reasons[plugin.name, row], self._numbers(plugin, row)) for plugin in self._by_row[row]]
+        return [
+            Hindrance(plugin.name, self._reasons[plugin.name, row], plugin.details(self._pod, self._nodes, row))
+            for plugin in self._by_row[row]
+        ]
 
     def remedies(self) -> Sequence[Remedy]:
         """What would help, that which is known in numbers first, then by how many nodes it is about."""
@@ -77,12 +82,6 @@ class Hindrances:
             rows = [row for missing, row in ranked if all(missing[resource] <= amount for resource, amount in amounts.items())]
             words = " and ".join(_less(resource, amount) for resource, amount in amounts.items())
             yield Remedy(f"{_count(rows)} would fit with {words}", self._names(rows))
-
-    def _numbers(self, plugin: Plugin, row: int) -> Sequence[str]:
-        return [
-            f"{resource}: asks for {shown(resource, lack.asked)}, {shown(resource, lack.free)} of {shown(resource, lack.offered)} is free"
-            for resource, lack in plugin.lacks(self._pod, self._nodes, row).items()
-        ]
 
     def _names(self, rows: Sequence[int]) -> Sequence[str]:
         return sorted(self._nodes.node(row).metadata.name for row in rows)

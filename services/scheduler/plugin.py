@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.objects.amounts import shown
 from services.scheduler.nodes import Mask, Nodes, Rows
 from services.scheduler.parts import Part, Subject
 from services.scheduler.pod_facts import TELLING, PodFacts
@@ -166,6 +167,10 @@ class Plugin(abc.ABC):
         """Why no node whatever will do, in the words of the event; empty where some may. ``filter`` accepts none then."""
         return ""
 
+    def excluded(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        """Rows that are out of the question before any filter is asked; None where none is. ``filter`` refuses them, too."""
+        return None
+
     def filter(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
         """Which rows the pod may be placed on; None means all. Dead rows may hold anything."""
         return None
@@ -178,6 +183,11 @@ class Plugin(abc.ABC):
     def indifferent(self, pod: PodFacts, nodes: Nodes) -> bool:
         """Whether the filter accepts any node for a pod, as it is and whichever pods leave; False when in doubt."""
         return not self.concerns(pod)
+
+    def lasting(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        """Of the rows that the filter refuses those that it would refuse whichever pods left them; None where there are none."""
+        accepted = None if self.reads_placed else self.filter(pod, nodes)
+        return None if accepted is None else ~accepted
 
     def room(self, pod: PodFacts, nodes: Nodes, row: int) -> Room | None:
         """What stands for the filter at one row while pods leave it and come back; None where it has to see the nodes."""
@@ -202,6 +212,13 @@ class Plugin(abc.ABC):
     def lacks(self, pod: PodFacts, nodes: Nodes, row: int) -> Mapping[str, Lack]:
         """Of what a row that the filter refuses has too little, by resource; nothing where the filter is not about amounts."""
         return {}
+
+    def details(self, pod: PodFacts, nodes: Nodes, row: int) -> Sequence[str]:
+        """What the filter compared at a row that it refuses, for a person: ``cpu: asks for 2, 1500m of 4 is free``."""
+        return [
+            f"{resource}: asks for {shown(resource, lack.asked)}, {shown(resource, lack.free)} of {shown(resource, lack.offered)} is free"
+            for resource, lack in self.lacks(pod, nodes, row).items()
+        ]
 
     def counted_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Counter[str]:
         """How often each reason is one of a row's."""

@@ -13,15 +13,16 @@ from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.events import NORMAL, EventRecorder
 from knarr.machinery.errors import NotFound, StatusError
+from knarr.objects.conditions import TRUE, get_condition
 from services.scheduler.advice import AdviceFailed
 from services.scheduler.advisers import Advisers
 from services.scheduler.decide import Decision
 from services.scheduler.judgements import Judgements
 from services.scheduler.metrics import VICTIMS
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.preemption import BY_POLICY, NEVER, NO_CANDIDATE, PREEMPTION, UNDER_WAY, Answer, Preemption, Search
+from services.scheduler.preemption import BY_POLICY, NEVER, NO_CANDIDATE, NOT_HELPFUL, PREEMPTION, UNDER_WAY, Answer, Preemption, Search
 from services.scheduler.state import SchedulerState
-from services.scheduler.writer import disrupt, promise
+from services.scheduler.writer import BY_SCHEDULER, DISRUPTED, disrupt, promise
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +110,12 @@ class Preempter:
         """A plan where nothing is to be looked for."""
         state = self._state
         profile = state.profile_of(pod.pod)
-        if not decision.refused_by or decision.hopeless or profile.preemption is None:
+        if not decision.refused_by or profile.preemption is None:
             return Plan()
         if pod.pod.spec.preemption_policy == NEVER:
             return Plan(words=BY_POLICY)
+        if decision.hopeless:
+            return Answer((), {NOT_HELPFUL: len(state.table)})
         reserved = state.nominations.before(pod)
         search = Search(state.table, profile.filters, pod, self._budgets(), reserved, profile.preemption, lasting, self._known)
         return Plan(words=UNDER_WAY) if self._is_under_way(search) else search.run(source or self._source)
@@ -195,5 +198,11 @@ class Preempter:
         row = table.rows.get(self._state.nominations.node_of(pod.uid))
         if row is None:
             return False
-        leave = (other.ending or other.uid in self._leaving for other in table.pods_on(row).values() if other.priority < pod.priority)
+        leave = (_goes_for_another(other) or other.uid in self._leaving for other in search.lower(row))
         return any(leave) and not search.refused_whoever_goes()[row]
+
+
+def _goes_for_another(pod: PodFacts) -> bool:
+    """Whether it is a scheduler that has a pod end; who ends by itself, or is deleted by somebody else, makes no room for this one."""
+    told = get_condition(pod.pod.status, DISRUPTED) if pod.ending else None
+    return told is not None and told.status == TRUE and told.reason == BY_SCHEDULER

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,17 +23,21 @@ from knarr.machinery.validation import Path, invalid
 from knarr.objects.disruptions import budget_selector
 from knarr.objects.keys import Key, key_of
 from services.scheduler.departures import Departures
+from services.scheduler.filtering import refused_for_good
 from services.scheduler.judgements import Judgements
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Mask
 from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
+from services.scheduler.view import View
 
 NEVER = "Never"
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 # What a priority may be at least (``-2147483648``): sums of priorities grow with each pod.
 LOWEST = -(2**31)
+# Seconds that no time of day reaches.
+NOT_YET = 1e12
 PREEMPTION = "preemption:"
 BY_POLICY = f"{PREEMPTION} not eligible due to preemptionPolicy=Never."
 NO_CANDIDATE = f"{PREEMPTION} no candidate node for preemption"
@@ -134,57 +138,86 @@ class Search:
         """The ways to make room that were found. ``source`` says with which node the search begins."""
         rows = np.flatnonzero(self.table.alive[: self.table.size]).tolist()
         start = source.randrange(len(rows)) if rows else 0
-        wanted = self.args.wanted(len(rows))
-        lasting = self.refused_whoever_goes()
+        hopeless = self.refused_whoever_goes()
+        helpful = len(rows) - int(hopeless[rows].sum())
         if all(priority >= self.pod.priority for priority in self.table.priorities):
-            hopeless = int(lasting[rows].sum())
-            told = {NOT_HELPFUL: hopeless, NO_VICTIMS: len(rows) - hopeless}
+            told = {NOT_HELPFUL: len(rows) - helpful, NO_VICTIMS: helpful}
             return Answer((), {words: number for words, number in told.items() if number})
+        wanted = self.args.wanted(helpful)
         found, reasons = list[Preemption](), Counter[str]()
-        budgets = _by_namespace(self.budgets)
-        departures = Departures(self.table, self.plugins, self.pod, self.reserved)
-        known = self._known(departures, budgets)
-        reserved = {self.table.rows[name] for name in departures.reserved_on if name in self.table.rows}
-        refused = lasting.tolist()
+        judge = self._judge(hopeless)
+        refused = hopeless.tolist()
         for row in (*rows[start:], *rows[:start]):
-            judged = NOT_HELPFUL if refused[row] else known.get(row, "") if row not in reserved else ""
-            if not judged:
-                judged = self._on(row, departures, budgets)
-                if row not in reserved:
-                    known[row] = judged
+            judged = NOT_HELPFUL if refused[row] else judge(row)
             if isinstance(judged, str):
                 reasons[judged] += 1
                 continue
             found.append(judged)
-            if len(found) == wanted:
+            # One that breaks no budget may still come.
+            if len(found) >= wanted and any(not one.violations for one in found):
                 break
         return Answer(found, reasons)
 
+    def _judge(self, hopeless: Mask) -> Callable[[int], Preemption | str]:
+        """Says of a row that is not hopeless who is to go, or why that would not do."""
+        budgets = _by_namespace(self.budgets)
+        departures = Departures(self.table, self.plugins, self.pod, self.reserved)
+        known = self._known(departures, budgets)
+        in_vain = self._in_vain(hopeless)
+        # Only what follows from the pods of a node can be known.
+        apart = {self.table.rows[name] for name in departures.reserved_on if name in self.table.rows} | in_vain.keys()
+
+        def judge(row: int) -> Preemption | str:
+            if row in apart:
+                return self._on(row, departures, budgets, in_vain.get(row))
+            judged = known.get(row)
+            if judged is None:
+                judged = known[row] = self._on(row, departures, budgets)
+            return judged
+
+        return judge
+
+    def _in_vain(self, hopeless: Mask) -> Mapping[int, tuple[Plugin, Sequence[str]]]:
+        """Of the other rows those that a plugin refuses whoever leaves them, after one that refuses them as they are: which, and why."""
+        told: dict[int, tuple[Plugin, Sequence[str]]] = {}
+        others = self.table.alive[: self.table.size] & ~hopeless
+        for plugin in self.plugins:
+            # Who has to do with other pods may say otherwise once some are gone: of pods that want to be together one may be the first.
+            lasting = None if plugin.across else plugin.lasting(self.pod, self.table)
+            if lasting is None or not np.count_nonzero(lasting & others):
+                continue
+            rows = np.flatnonzero(lasting & others)
+            for row, words in zip(rows.tolist(), plugin.all_reasons(self.pod, self.table, rows), strict=True):
+                told.setdefault(row, (plugin, words))
+        return told
+
     def _known(self, departures: Departures, budgets: _Budgets) -> dict[int, Preemption | str]:
-        """By row what is known of nodes that nobody is promised. Only what follows from the pods of a node can be known."""
+        """By row what is known of nodes that nobody is promised."""
         if self.known is None or budgets or not departures.is_arithmetic:
             return {}
         key = (self.pod.asked_key, self.pod.priority, *map(id, departures.plugins))
         return self.known.of(self.table, key)
 
     def refused_whoever_goes(self) -> Mask:
-        """The rows that are refused by plugins that read nothing of placed pods, or by others for good."""
-        refused: Mask = np.zeros(self.table.size, np.bool_)
+        """The rows that are refused first by who would refuse them whichever pods left, or by others for good."""
+        refused = refused_for_good(View(self.table, self.reserved) if self.reserved else self.table, self.plugins, self.pod)
         refused[[self.table.rows[name] for name in self.lasting if name in self.table.rows]] = True
-        for plugin in self.plugins:
-            if not plugin.reads_placed:
-                mask = plugin.filter(self.pod, self.table)
-                if mask is not None:
-                    refused |= ~mask
         return refused
 
-    def _on(self, row: int, departures: Departures, budgets: _Budgets) -> Preemption | str:
-        """Who is to go from one node, or why it would not do if all of lower priority went."""
-        lower = [facts for facts in self.table.pods_on(row).values() if facts.priority < self.pod.priority]
+    def lower(self, row: int) -> Sequence[PodFacts]:
+        """The pods of a row that may have to go."""
+        return [facts for facts in self.table.pods_on(row).values() if facts.priority < self.pod.priority]
+
+    def _on(
+        self, row: int, departures: Departures, budgets: _Budgets, in_vain: tuple[Plugin, Sequence[str]] | None = None
+    ) -> Preemption | str:
+        """Who is to go from one node, or why it would not do if all of lower priority went. ``in_vain``: who would refuse it then, too."""
+        lower = self.lower(row)
         if not lower:
             return NO_VICTIMS
         with departures.emptied(row, lower) as node:
-            if (refusal := node.refusal()) is not None:
+            refusal = node.refusal() if in_vain is None else node.refusal(in_vain[0]) or in_vain[1]
+            if refusal is not None:
                 return ", ".join(refusal) or NOT_HELPFUL
             leave = [(facts, violates) for facts, violates in _held_first(lower, budgets) if not node.has_room_for(facts)]
         if not leave:
@@ -227,6 +260,7 @@ def _takes_too_much(pod: PodFacts, budgets: Iterable[tuple[policy.PodDisruptionB
 
 
 def _begun(pod: core.Pod) -> float:
-    """When a pod began; one that did not yet counts from when it was made."""
-    since = pod.status.start_time if pod.status.HasField("start_time") else pod.metadata.creation_timestamp
-    return float(since.seconds) + since.nanos / 1e9
+    """When a pod began; one that did not yet comes after all that did, and among those by when it was made."""
+    has = pod.status.HasField("start_time")
+    since = pod.status.start_time if has else pod.metadata.creation_timestamp
+    return float(since.seconds) + since.nanos / 1e9 + (0.0 if has else NOT_YET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,9 @@ class ToldTogether(abc.ABC):
 class Ruled(ToldTogether):
     """Beside ``Plugin``, before it among the bases: what a plugin says of nodes by its ``rules``."""
 
+    # The words of rules by which a node stays refused whoever leaves it.
+    LASTING: ClassVar[frozenset[str]] = frozenset()
+
     @abc.abstractmethod
     def rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
         """The words of each rule that may refuse a node and the rows that it accepts, in the order in which they are told of."""
@@ -35,6 +39,16 @@ class Ruled(ToldTogether):
         for _, mask in self.rules(pod, nodes):
             accepted = mask if accepted is None else accepted & mask
         return accepted
+
+    def lasting(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        lasting: Mask | None = None
+        left: Mask = np.ones(nodes.size, np.bool_)
+        for words, mask in self.rules(pod, nodes):
+            if words in self.LASTING:
+                refused = left & ~mask
+                lasting = refused if lasting is None else lasting | refused
+            left &= mask
+        return lasting
 
     def all_reasons(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Iterable[list[str]]:
         rules = list(self.rules(pod, nodes))

@@ -66,6 +66,14 @@ class Compared:
         """The same of one."""
         return self.offered.item(row), self.taken.item(row) + self.asked
 
+    def as_is(self, rows: Rows) -> tuple[Amount, Amount]:
+        """What the rows offer, and what is taken of it without the pod."""
+        return self.offered[rows], self.taken[rows]
+
+    def as_is_at(self, row: int) -> tuple[int, int]:
+        """The same of one."""
+        return self.offered.item(row), self.taken.item(row)
+
 
 def compared(nodes: Nodes, pod: PodFacts, resource: str, *, assumed: bool) -> Compared | None:
     """None for what is not compared for this pod.

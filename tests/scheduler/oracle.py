@@ -104,7 +104,7 @@ def affinity_sum(world: World, pod: core.Pod, node: str, hard: int = 1) -> int:
 
 def evenly(sums: Mapping[str, int]) -> dict[str, int]:
     least, most = min(sums.values()), max(sums.values())
-    return {node: 100 * (found - least) // (most - least) if most > least else 0 for node, found in sums.items()}
+    return {node: int(100 * ((found - least) / (most - least))) if most > least else 0 for node, found in sums.items()}
 
 
 def is_selected(pod: core.Pod, node: core.Node) -> bool:
@@ -223,12 +223,17 @@ def weighed_ratio(scores: Sequence[tuple[int, int]]) -> int:
     return round_half_up(sum(score * weight for score, weight in counted) / weights) if weights else 0
 
 
-def balance(shares: Sequence[float]) -> float:
+def evenness(shares: Sequence[float]) -> float:
     """100 where all shares are the same; what the deviation takes from it."""
     if not shares:
         return 100.0
     mean = sum(shares) / len(shares)
     return (1 - math.sqrt(sum((share - mean) ** 2 for share in shares) / len(shares))) * 100
+
+
+def balance(after: Sequence[float], before: Sequence[float]) -> float:
+    """By the shares that would be taken and are: 75 where the evenness of a node stays as it is; half of what it changes by, up or down."""
+    return 75 + (evenness(after) - evenness(before)) / 2
 
 
 def zones_refuse(volumes: Sequence[Mapping[str, str]], node: Mapping[str, str]) -> bool:

@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.copies import copy_of
+from knarr.objects.node_selection import names_in
+from services.scheduler.backing import backing
 from services.scheduler.catalog import PLUGINS
 from services.scheduler.decide import decide
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import Part, Subject
 from services.scheduler.plugin import Plugin
+from services.scheduler.plugins.interpodaffinity.plugin import NOT_NEAR
+from services.scheduler.plugins.podtopologyspread.plugin import UNLABELLED
 from services.scheduler.plugins.resources.plugin import Resources
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL, Search
@@ -55,12 +59,28 @@ def ranked_clusters(draw: Any) -> tuple[list[core.Node], Placed, PodFacts, Place
 def plainly(table: NodeTable, plugins: Sequence[Plugin], wanted: PodFacts, reserved: Placed) -> dict[str, str | list[str]]:
     """For each node who is to go, or why that would not help: by a view for each question, judged by all plugins for all nodes."""
 
+    named = names_in(wanted.pod.spec)
+
     def refusing(view: View, row: int) -> Plugin | None:
+        if named is not None and view.node(row).metadata.name not in named:
+            return next(plugin for plugin in plugins if plugin.name == "NodeAffinity")
         masks = ((plugin, plugin.filter(wanted, view)) for plugin in plugins)
         return next((plugin for plugin, mask in masks if mask is not None and not mask[row]), None)
 
+    def stays(plugin: Plugin, view: View, row: int) -> bool:
+        """Whether a refusal is one whichever pods leave, by its words and the amounts."""
+        if plugin.name == "NodeResourcesFit":
+            offered = {name: int(view.allocatable[name][row]) if name in view.allocatable else 0 for name in wanted.requests}
+            # What devices stand for is no matter of the node's amounts where it has none.
+            backed = backing(wanted, WORLD) if wanted.extended else ()
+            return any(amount > offered[name] and (offered[name] or name not in backed) for name, amount in wanted.requests.items())
+        return not plugin.reads_placed or plugin.reasons(wanted, view, row) in ([NOT_NEAR], [UNLABELLED])
+
     def judged(name: str, row: int) -> str | list[str]:
-        if any((mask := plugin.filter(wanted, table)) is not None and not mask[row] for plugin in plugins if not plugin.reads_placed):
+        seen = View(table)
+        for facts, at in reserved:
+            seen.put_pod(facts, at)
+        if (first := refusing(seen, row)) is not None and stays(first, seen, row):
             return NOT_HELPFUL
         lower = sorted((facts for facts in table.pods_on(row).values() if facts.priority < 2), key=lambda facts: -facts.priority)
         if not lower:

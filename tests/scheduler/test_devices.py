@@ -101,7 +101,7 @@ async def test_no_device_is_had_twice() -> None:
         had = [d.device(f"c{number}") for number in range(4) if d.claim(f"c{number}").status.HasField("allocation")]
         assert sorted(had) == [("n1", "card-0"), ("n1", "card-1"), ("n2", "card-0")]
         assert sum(bool(d.place(f"p{number}")) for number in range(4)) == 3
-        words = "0/2 nodes are available: 2 cannot allocate all claims. still not schedulable, preemption: "
+        words = "0/2 nodes are available: 2 cannot allocate all claims. preemption: "
         assert any(told.startswith(words) for told in d.fixture.events("FailedScheduling"))
 
 

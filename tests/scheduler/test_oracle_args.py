@@ -117,9 +117,15 @@ def test_balance_is_of_the_resources_that_a_profile_names(cluster: Any, specs: A
         assert found is None
         return
     for one, score in zip(made, found.tolist() if found is not None else [100] * 3, strict=True):
-        amounts = [pair for name in names if (pair := taken_and_offered(one, placed, wanted, name, assumed=False)) is not None]
-        # Whole numbers are cut off: what is next to one may be either.
-        assert abs(oracle.balance([min(taken / offered, 1) for taken, offered in amounts]) - 0.5 - score) <= 0.5 + 1e-6
+        after, before = list[float](), list[float]()
+        for name in names:
+            pair = taken_and_offered(one, placed, wanted, name, assumed=False)
+            if pair is not None:
+                taken, offered = pair
+                after.append(min(taken / offered, 1))
+                before.append(min((taken - pod_requests(wanted.pod).get(name, 0)) / offered, 1))
+        # Two whole numbers are cut off, and half of their difference once more.
+        assert abs(oracle.balance(after, before) - 0.5 - score) <= 1 + 1e-6
 
 
 def test_resources_that_a_profile_ignores_are_not_looked_at() -> None:

@@ -16,6 +16,7 @@ from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.machinery.errors import status_error
 from knarr.machinery.selectors import Selector
 from knarr.objects.conditions import get_condition
+from knarr.objects.copies import copy_of
 from knarr.objects.disruptions import budget_selector
 from services.scheduler import preemption
 from services.scheduler.catalog import PLUGINS
@@ -119,12 +120,48 @@ def test_budgets_of_other_namespaces_and_empty_ones_hold_nobody_and_each_is_read
 def test_what_would_not_help_is_told() -> None:
     tainted = node("n3", cpu="1")
     tainted.spec.taints.add(key="role", effect="NoSchedule")
-    there = [placed("equal", "n1", 10), placed("low", "n2"), placed("low-3", "n3")]
-    answer = search([node("n1", cpu="1"), node("n2", cpu="1"), tainted], there, pod("urgent", "2", priority=10))
+    there = [placed("equal", "n1", 10), placed("low", "n2"), placed("equal-2", "n2", 10), placed("low-3", "n3")]
+    answer = search([node("n1", cpu="2"), node("n2", cpu="2"), tainted], there, pod("urgent", "2", priority=10))
     assert answer.preemption is None
     assert answer.words(3) == f"preemption: 0/3 nodes are available: 1 Insufficient cpu, 1 {NO_VICTIMS}, 1 {NOT_HELPFUL}."
-    answer = search([node("n1", cpu="1"), tainted], there[:1], pod("calm", "2"))
+    answer = search([node("n1", cpu="2"), tainted], there[:1], pod("calm", "2"))
     assert answer.words(2) == f"preemption: 0/2 nodes are available: 1 {NO_VICTIMS}, 1 {NOT_HELPFUL}."
+
+
+def test_nobody_goes_from_nodes_that_are_too_small_unlabelled_or_far_from_whom_a_pod_wants_near() -> None:
+    """As kube-scheduler has it: the first filter that refuses a node says whether removing pods may help."""
+    near = pod("near", "1", priority=10)
+    term = near.spec.affinity.pod_affinity.required_during_scheduling_ignored_during_execution.add(topology_key="zone")
+    term.label_selector.match_labels["app"] = "web"
+    spread = pod("spread", "1", priority=10)
+    spread.spec.topology_spread_constraints.add(max_skew=1, topology_key="zone", when_unsatisfiable="DoNotSchedule")
+    for wanted in (pod("large", "3", priority=10), near, spread):
+        for there in ([placed("low", "n1", cpu="500m")], []):
+            told = search([node("n1", cpu="2")], there, wanted).words(1)
+            assert told == f"preemption: 0/1 nodes are available: 1 {NOT_HELPFUL}.", wanted.metadata.name
+    # A node that has no room, either, is first refused for that: it is looked at, and refused in the end.
+    told = search([node("n1", cpu="1")], [placed("low", "n1")], near).words(1)
+    assert told == "preemption: 0/1 nodes are available: 1 node(s) didn't match pod affinity rules."
+    assert NO_VICTIMS in search([node("n1", cpu="1")], [placed("high", "n1", 20)], near).words(1)
+    both = [placed("low", "n1", cpu="1"), placed("high", "n1", 20, cpu="1")]
+    larger = copy_of(near)
+    larger.spec.containers[0].resources.requests["cpu"].string = "2"
+    assert "1 Insufficient cpu." in search([node("n1", cpu="2")], both, larger).words(1)
+
+
+def test_of_pods_of_one_priority_the_one_that_has_not_begun_goes() -> None:
+    """However long ago it was made: it loses nothing."""
+    begun, waiting = placed("begun", "n1", begun=100)[0].pod, pod("bound", "1", node_name="n1")
+    begun.metadata.creation_timestamp.seconds, waiting.metadata.creation_timestamp.seconds = 90, 10
+    there = [(PodFacts.of(one), "n1") for one in (begun, waiting)]
+    assert victims(search([node("n1", cpu="2")], there, pod("urgent", "1", priority=1))) == ("n1", ["bound"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_way_that_breaks_no_budget_is_looked_for_when_enough_were_found_that_do(seed: int) -> None:
+    nodes = [node(f"n{number:03}", cpu="1") for number in range(120)]
+    there = [placed(f"p{number:03}", f"n{number:03}", app="web" if number != 60 else "free") for number in range(120)]
+    assert victims(search(nodes, there, pod("urgent", "1", priority=1), budget("web", 0, app="web"), seed=seed)) == ("n060", ["p060"])
 
 
 def test_who_is_not_wanted_near_goes() -> None:

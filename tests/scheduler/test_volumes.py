@@ -243,7 +243,8 @@ async def test_a_pod_whose_claim_comes_later_is_tried_then() -> None:
         await b.client.create(local_path.default_class())
         await b.client.create(using("a", "data"))
         await asyncio.sleep(30)
-        assert b.fixture.events("FailedScheduling") == ['0/1 nodes are available: persistentvolumeclaim "data" not found.']
+        told = "0/1 nodes are available: {}. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+        assert b.fixture.events("FailedScheduling") == [told.format('persistentvolumeclaim "data" not found')]
         await b.client.create(asking("data", "1Gi", of=local_path.CLASS))
         await asyncio.sleep(3)
         assert await b.node_of("a") == "n1"

@@ -1,5 +1,5 @@
-"""A node whose CPU and memory – or the resources that a profile names – would be used evenly is the better one: what is left of one without
-the other is of no use to anybody."""
+"""A node whose CPU and memory – or the resources that a profile names – would be used more evenly with the pod than they are is the better
+one: what is left of one without the other is of no use to anybody."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from services.scheduler.placed_cache import PlacedCache
 from services.scheduler.plugin import MAX_SCORE, Cluster, Plugin, Scores
 from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.scored_resources import Compared, NodeResourcesBalancedAllocationArgs, compared
+
+HALF = MAX_SCORE // 2
 
 
 class BalancedAllocation(Plugin):
@@ -35,23 +37,42 @@ class BalancedAllocation(Plugin):
         return of_rows(self._scores.get(pod, nodes, pod.asked_key), rows)
 
     def _scored(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores:
-        found = [columns.of(rows) for columns in self._compared(pod, nodes)]
-        there = [offered > 0 for offered, _ in found]
-        shares = [_share(offered, taken, has) for (offered, taken), has in zip(found, there, strict=True)]
-        scores: Scores = ((1.0 - _deviation(shares, there)) * MAX_SCORE).astype(np.int64)
-        return scores
+        columns = self._compared(pod, nodes)
+        there = [one.offered[rows] > 0 for one in columns]
+        after = [_share(*one.of(rows), has) for one, has in zip(columns, there, strict=True)]
+        before = [_share(*one.as_is(rows), has) for one, has in zip(columns, there, strict=True)]
+        return _told(_evenness(after, there), _evenness(before, there))
 
     def _scored_one(self, pod: PodFacts, nodes: Nodes, row: int) -> int:
         found = self._compared(pod, nodes)
         if len(found) != 2:
             return int(self._scored(pod, nodes, np.array([row], np.intp))[0])
-        (offered, taken), (other_offered, other_taken) = found[0].at(row), found[1].at(row)
-        apart = abs(min(taken / offered, 1.0) - min(other_taken / other_offered, 1.0)) / 2 if offered > 0 and other_offered > 0 else 0.0
-        return int((1.0 - apart) * MAX_SCORE)
+        one, other = found
+        after, before = _evenness_of_two(one.at(row), other.at(row)), _evenness_of_two(one.as_is_at(row), other.as_is_at(row))
+        return HALF + (HALF + after - before) // 2
 
     def _compared(self, pod: PodFacts, nodes: Nodes) -> Sequence[Compared]:
         """The resources that count for this pod."""
         return [found for name in self._resources if (found := compared(nodes, pod, name, assumed=False)) is not None]
+
+
+def _told(after: Scores, before: Scores) -> Scores:
+    """75 where nothing changes, 100 where a node is as uneven as can be and is even then, 50 the other way round."""
+    told: Scores = HALF + (HALF + after - before) // 2
+    return told
+
+
+def _evenness(shares: list[NDArray[np.float64]], there: list[Mask]) -> Scores:
+    """Whole numbers as they are cut off, 50 to 100."""
+    found: Scores = ((1.0 - _deviation(shares, there)) * MAX_SCORE).astype(np.int64)
+    return found
+
+
+def _evenness_of_two(one: tuple[int, int], other: tuple[int, int]) -> int:
+    """The same of one node, of which two resources are compared: each what it offers and what is taken."""
+    (offered, taken), (other_offered, other_taken) = one, other
+    apart = abs(min(taken / offered, 1.0) - min(other_taken / other_offered, 1.0)) / 2 if offered > 0 and other_offered > 0 else 0.0
+    return int((1.0 - apart) * MAX_SCORE)
 
 
 def _share(offered: Amount, taken: Amount, there: Mask) -> NDArray[np.float64]:

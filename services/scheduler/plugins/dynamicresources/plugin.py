@@ -32,7 +32,7 @@ from services.scheduler.ruled import ToldTogether
 if TYPE_CHECKING:
     from services.scheduler.plugins.dynamicresources.allocator import Allocator, Outcome
 
-RELEASED, STAYS = "deallocation of ResourceClaim completed,", "still not schedulable,"
+RELEASED = "deallocation of ResourceClaim completed,"
 # The best that a request can count, which has the first of its alternatives.
 MOST_ALTERNATIVES = 8
 
@@ -137,7 +137,7 @@ class DynamicResources(ToldTogether, Plugin):
                 free = copy_of(claim)
                 take_back(free)
                 return Release(RELEASED, free)
-        return Release(STAYS)
+        return None
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
         if change.row is not None:

@@ -18,14 +18,16 @@ from services.scheduler.pod_facts import LARGEST_AMOUNT, PodFacts
 from services.scheduler.row_cache import RowCache
 
 MIB = 1024 * 1024
-# Less makes no difference; more than this a container makes none either.
+# Less makes no difference; more than this for each image that the pod names makes none either.
 LEAST_BYTES, MOST_BYTES = 23 * MIB, 1000 * MIB
+# Where a pod names images: its containers', and those that are laid into them as volumes.
+PLACES = ("spec.containers", "spec.initContainers", "spec.volumes")
 IMAGES = Part(Subject.NODE, "status.images")
 
 
 class ImageLocality(Plugin):
     name: ClassVar[str] = "ImageLocality"
-    reads: ClassVar[frozenset[Part]] = frozenset({IMAGES, Part(Subject.POD, "spec.containers"), Part(Subject.POD, "spec.initContainers")})
+    reads: ClassVar[frozenset[Part]] = frozenset({IMAGES, *(Part(Subject.POD, path) for path in PLACES)})
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
@@ -50,6 +52,9 @@ def _images(pod: PodFacts) -> Iterator[str]:
     for containers in (spec.init_containers, spec.containers):
         for container in containers:
             yield _tagged(container.image)
+    for volume in spec.volumes:
+        if volume.volume_source.HasField("image"):
+            yield _tagged(volume.volume_source.image.reference)
 
 
 def _tagged(image: str) -> str:

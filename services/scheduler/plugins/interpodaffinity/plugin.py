@@ -35,6 +35,8 @@ class InterPodAffinity(Ruled, Plugin):
         | facts_of(Subject.PLACED, "labels", "terms")
     )
     helped_by_arrivals: ClassVar[bool] = True
+    # Who has to go for a pod is nobody that it wants to be near.
+    LASTING: ClassVar[frozenset[str]] = frozenset({NOT_NEAR})
     across: ClassVar[bool] = True
 
     Args: ClassVar[type[Any] | None] = InterPodAffinityArgs
@@ -68,12 +70,13 @@ class InterPodAffinity(Ruled, Plugin):
         return change.row is None or self.accepts_some(pod, nodes)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        liked = self._liked(pod, nodes)
+        liked = self.liked(pod, nodes)
         if liked is None:
             return None
         found = liked[rows]
         least, most = int(found.min()), int(found.max())
-        return (found - least) * MAX_SCORE // (most - least) if most > least else None
+        # As Kubernetes reckons: by the share, which may lack the last bit to a whole number.
+        return (MAX_SCORE * ((found - least) / (most - least))).astype(np.int64) if most > least else None
 
     def rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
         meant = Meant(pod, self.cluster)
@@ -111,7 +114,7 @@ class InterPodAffinity(Ruled, Plugin):
                 fits = alone if fits is None else fits & alone
         return fits
 
-    def _liked(self, pod: PodFacts, nodes: Nodes) -> Amount | None:
+    def liked(self, pod: PodFacts, nodes: Nodes) -> Amount | None:
         """What each row counts by what the pod prefers and what placed ones do; None without any of it."""
         if self._args.ignore_preferred_terms_of_existing_pods and not pod.terms.preferred:
             return None

@@ -42,6 +42,7 @@ class PodTopologySpread(Ruled, Plugin):
         | facts_of(Subject.PLACED, "labels", "owner", "ending")
     )
     helped_by_arrivals: ClassVar[bool] = True
+    LASTING: ClassVar[frozenset[str]] = frozenset({UNLABELLED})
     across: ClassVar[bool] = True
 
     Args: ClassVar[type[Any] | None] = PodTopologySpreadArgs
@@ -72,15 +73,10 @@ class PodTopologySpread(Ruled, Plugin):
         return any(counts(one, change.left) != counts(one, change.came) for one in self._forbidding(pod))
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
-        constraints = [one for one in self._asked_by(pod) or assumed_for(pod, self.cluster, self._args) if not one.forbids]
-        if not constraints:
+        crowds = self.crowds(pod, nodes, rows)
+        if crowds is None:
             return None
-        counted = rows if constraints[0].assumed else rows[self._labelled(nodes, constraints)[rows]]
-        if not len(counted):
-            return None
-        total = np.zeros(nodes.size)
-        for constraint in constraints:
-            total += self._crowd(pod, nodes, constraint, constraints, counted)
+        counted, total = crowds
         # Halves are rounded up, as they are in Kubernetes.
         found = np.floor(total + 0.5).astype(np.int64)
         least, most = int(found[counted].min()), int(found[counted].max())
@@ -89,6 +85,19 @@ class PodTopologySpread(Ruled, Plugin):
         judged[counted] = True
         scored: Scores = np.where(judged, scores, 0)[rows]
         return scored
+
+    def crowds(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> tuple[Rows, NDArray[np.float64]] | None:
+        """Which of the rows are compared, and how full the domains of each row are together; None where that makes no difference."""
+        constraints = [one for one in self._asked_by(pod) or assumed_for(pod, self.cluster, self._args) if not one.forbids]
+        if not constraints:
+            return None
+        counted = rows if constraints[0].assumed else rows[self._labelled(nodes, constraints)[rows]]
+        if not len(counted):
+            return None
+        total: NDArray[np.float64] = np.zeros(nodes.size)
+        for constraint in constraints:
+            total += self._crowd(pod, nodes, constraint, constraints, counted)
+        return counted, total
 
     def rules(self, pod: PodFacts, nodes: Nodes) -> Iterator[tuple[str, Mask]]:
         """Two rules a constraint that forbids: that the node has the label, and that its domain is not too full."""
@@ -118,7 +127,8 @@ class PodTopologySpread(Ruled, Plugin):
         if constraint.label == HOSTNAME:
             size, found = len(counted), counts
         else:
-            size = int(among.sum())
+            # By default those without a label are together one domain more: it counts for how many there are, and for nothing else.
+            size = int(among.sum()) + int(constraint.assumed and not domain.labelled[counted].all())
             eligible = self._included(pod, nodes, constraint) & among[domain.numbers]
             if not constraint.assumed:
                 eligible &= self._labelled(nodes, all_of)

@@ -58,6 +58,18 @@ class Resources(Plugin):
     def accepts(self, pod: PodFacts, nodes: Nodes, row: int) -> bool:
         return all(_left(nodes, resource, row) >= amount for resource, amount in self._needs_at(pod, nodes, row))
 
+    def lasting(self, pod: PodFacts, nodes: Nodes) -> Mask | None:
+        """Nodes that are too small, had they no pods at all; of how many pods one takes that is not said."""
+        small: Mask | None = None
+        backed = self._backed(pod)
+        for resource, amount in self._needs(pod):
+            if resource == PODS or (resource in backed and resource not in nodes.allocatable):
+                continue
+            offered = nodes.allocatable[resource][: nodes.size] if resource in nodes.allocatable else np.zeros(nodes.size, np.int64)
+            less = (offered < amount) & (offered > 0) if resource in backed else offered < amount
+            small = less if small is None else small | less
+        return small
+
     def room(self, pod: PodFacts, nodes: Nodes, row: int) -> Room | None:
         needs = list(self._needs_at(pod, nodes, row))
         return ResourceRoom(needs, {resource: _left(nodes, resource, row) for resource, _ in needs})

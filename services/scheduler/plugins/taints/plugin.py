@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.row_cache import RowCache
 
 FORBIDDING = (NO_SCHEDULE, NO_EXECUTE)
+# Of events, which do not name them: there are as many as nodes have.
+UNTOLERATED = "node(s) had untolerated taint(s)"
 
 
 class Taints(Plugin):
@@ -31,8 +34,10 @@ class Taints(Plugin):
         return self._allowed.get(nodes, pod.toleration_key, pod)
 
     def reasons(self, pod: PodFacts, nodes: Nodes, row: int) -> list[str]:
-        taint = _forbidding(pod, nodes.node(row))[0]
-        return [f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"]
+        return [UNTOLERATED]
+
+    def details(self, pod: PodFacts, nodes: Nodes, row: int) -> Sequence[str]:
+        return [f"untolerated {_named(_forbidding(pod, nodes.node(row)))}"]
 
     def mends(self, pod: PodFacts, nodes: Nodes, change: Change) -> bool:
         return change.row is None or _is_allowed(pod, nodes.node(change.row))
@@ -41,7 +46,7 @@ class Taints(Plugin):
         taints = _forbidding(pod, nodes.node(row))
         if all(taint.key == UNSCHEDULABLE_TAINT.key for taint in taints):
             return CORDONED
-        return f"{'taint' if len(taints) == 1 else 'taints'} {', '.join(f'{{{taint.key}: {taint.value}}}' for taint in taints)}"
+        return _named(taints)
 
     def score(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores | None:
         counts = self._disliked.some(nodes, pod.toleration_key, pod)
@@ -49,6 +54,10 @@ class Taints(Plugin):
             return None
         found = of_rows(counts, rows)
         return normalized(found, reverse=True) if found.any() else None
+
+
+def _named(taints: Sequence[core.Taint]) -> str:
+    return f"{'taint' if len(taints) == 1 else 'taints'} {', '.join(f'{{{taint.key}: {taint.value}}}' for taint in taints)}"
 
 
 def _forbidding(pod: PodFacts, node: core.Node) -> list[core.Taint]:
