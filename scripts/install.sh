@@ -74,12 +74,12 @@ install_clients() {
     fi
 }
 
-# In which the page is tested and measured. Not every distribution has it as a package: Ubuntu has a snap.
+# In which the page is tested and measured, and what gives it certificates to trust. Not every distribution has it as a package: Ubuntu has a snap.
 want_browser() {
-    command -v chromium >/dev/null && return
+    command -v chromium >/dev/null && command -v certutil >/dev/null && return
     command -v apt-get >/dev/null && apt_update
     if apt-cache show chromium >/dev/null 2>&1; then
-        needed+=(chromium)
+        needed+=(chromium libnss3-tools)
     else
         say "there is no package chromium to be had: the tests of the page in a browser are skipped"
     fi

@@ -126,6 +126,8 @@ def frontend(bind: Bind, entries: dict[Host, Entries], choices: Choices, *, shar
         yield f'  bind "unix@${{{INNER}}}{bind.port}" mode 600 accept-proxy{secure}'
     for address, port in () if shared else bind.addresses:
         yield f"  bind {address}:{port}{secure}"
+    # Clients may expect somebody to say who answers; who does is not contradicted.
+    yield "  http-after-response set-header Server knarr-gateway unless { res.hdr(Server) -m found }"
     scheme = "https" if bind.tls else "http"
     # What clients say of who they are is not passed on.
     yield "  http-request set-header X-Forwarded-For %[src]"
