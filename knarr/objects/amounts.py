@@ -11,7 +11,8 @@ from decimal import Decimal
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
-from knarr.objects.peaks import add, peak
+from knarr.objects.peaks import add, at_least, peak
+from knarr.objects.resizes import held_by
 from knarr.objects.whole_pods import is_of_whole_pods
 
 CPU, MEMORY, PODS = "cpu", "memory", "pods"
@@ -55,6 +56,39 @@ def shown(name: str, amount: int, *, up: bool = False) -> str:
         if amount and (amount % size == 0 or abs(amount) >= 100 * size):
             return f"{-(-amount // size) if up else amount // size}{unit}"
     return str(amount)
+
+
+def taken(pod: core.Pod) -> tuple[Amounts, tuple[int, int]]:
+    """Of a pod on a node what it asks for, and CPU and memory as ``assumed_requests``; while it is resized, the larger of what it has and
+    what it shall have."""
+    lists = held_by(pod)
+
+    def held(container: core.Container) -> Amounts:
+        found: Amounts = {}
+        for resources in lists(container):
+            at_least(found, amounts(resources))
+        return found
+
+    def assumed(container: core.Container) -> Amounts:
+        return {CPU: ASSUMED_CPU_MILLI, MEMORY: ASSUMED_MEMORY_BYTES, **held(container)}
+
+    requests, total = (_with_overhead(_as_a_whole(peak(pod.spec, of), pod.spec), pod.spec) for of in (held, assumed))
+    return requests, (total.get(CPU, 0), total.get(MEMORY, 0))
+
+
+def is_resizing(pod: core.Pod) -> bool:
+    """Whether some container has not what it asks for: less, more, or it is told so."""
+    lists = held_by(pod)
+
+    def differs(container: core.Container) -> bool:
+        wanted = amounts(container.resources.requests)
+        told = (amounts(resources) for resources in lists(container))
+        return any(found[name] != wanted[name] for found in told for name in found.keys() & wanted.keys())
+
+    spec = pod.spec
+    return bool(pod.status.container_statuses) and any(
+        differs(one) for containers in (spec.init_containers, spec.containers) for one in containers
+    )
 
 
 def pod_requests(pod: core.Pod) -> Amounts:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.objects.amounts import Amounts, assumed_requests, pod_requests
+from knarr.objects.amounts import Amounts, assumed_requests, is_resizing, pod_requests, taken
 from knarr.objects.devices import may_be_devices
 from knarr.objects.host_ports import HostPort, host_ports
 from knarr.objects.keys import Key, key_of
@@ -52,6 +52,8 @@ class PodFacts:
     devices: bool
     # Equal for pods that ask for the same amounts.
     asked_key: Hashable
+    # Whether its containers have not what they ask for: then what it takes follows from its status, too.
+    resizing: bool
     # Which facts of ``TELLING`` it has.
     has: frozenset[str] = field(init=False)
 
@@ -61,8 +63,10 @@ class PodFacts:
     @classmethod
     def of(cls, pod: core.Pod) -> PodFacts:
         spec = pod.spec
-        cpu, memory = assumed_requests(pod)
-        requests, assumed = bounded(pod_requests(pod)), (min(cpu, LARGEST_AMOUNT), min(memory, LARGEST_AMOUNT))
+        # Most pods that are placed are not being resized, and those that wait have no containers yet.
+        resizing = is_resizing(pod)
+        asked, (cpu, memory) = taken(pod) if resizing else (pod_requests(pod), assumed_requests(pod))
+        requests, assumed = bounded(asked), (min(cpu, LARGEST_AMOUNT), min(memory, LARGEST_AMOUNT))
         extended = tuple(name for name, amount in requests.items() if "/" in name and amount > 0 and may_be_devices(name))
         return cls(
             pod=pod,
@@ -80,6 +84,7 @@ class PodFacts:
             extended=extended,
             devices=bool(spec.resource_claims or extended),
             asked_key=(frozenset(requests.items()), assumed),
+            resizing=resizing,
         )
 
     @property
@@ -118,9 +123,9 @@ SOURCES: Mapping[str, Sequence[str]] = {
     "ending": ["metadata.deletionTimestamp"],
     "affinity": ["spec.affinity.podAffinity", "spec.affinity.podAntiAffinity"],
     "terms": ["spec.affinity.podAffinity", "spec.affinity.podAntiAffinity"],
-    "asked_key": ["spec.containers", "spec.initContainers", "spec.overhead"],
-    "requests": ["spec.containers", "spec.initContainers", "spec.overhead"],
-    "assumed": ["spec.containers", "spec.initContainers", "spec.overhead"],
+    "asked_key": ["spec.containers", "spec.initContainers", "spec.overhead", "spec.resources"],
+    "requests": ["spec.containers", "spec.initContainers", "spec.overhead", "spec.resources"],
+    "assumed": ["spec.containers", "spec.initContainers", "spec.overhead", "spec.resources"],
     "host_ports": ["spec.containers", "spec.initContainers"],
     "claims": ["spec.volumes"],
     "affinity_key": ["spec.affinity.nodeAffinity", "spec.nodeSelector"],

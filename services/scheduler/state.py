@@ -21,13 +21,14 @@ from services.scheduler.nodes import Nodes
 from services.scheduler.nominations import Nominations
 from services.scheduler.parts import Part, Subject, differing
 from services.scheduler.plugin import Change, Cluster, Plugin
-from services.scheduler.pod_facts import PodFacts
+from services.scheduler.pod_facts import PodFacts, facts_of
 from services.scheduler.profile import DEFAULT_SCHEDULER, Profile, make_profiles
 from services.scheduler.queue import SchedulingQueue, Waiting
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.view import View
 
 logger = logging.getLogger(__name__)
+AMOUNTS = facts_of(Subject.PLACED, "requests", "assumed")
 
 
 class SchedulerState:
@@ -174,11 +175,19 @@ class SchedulerState:
                 # It is not what was seen of it since its placement was decided.
                 self._wake_by_pod(pod.spec.node_name, self._placed_parts, left=known, came=facts)
         elif changed := differing(self._placed_parts, known.pod, pod):
-            facts = PodFacts.of(pod)
-            self.table.put_pod(facts, pod.spec.node_name)
-            self._wake_by_pod(pod.spec.node_name, changed, left=known, came=facts)
+            self._placed_changed(known, pod, changed)
+        elif known.resizing:
+            self._placed_changed(known, pod, frozenset())
         else:
             self.table.show_pod(pod)
+
+    def _placed_changed(self, known: PodFacts, pod: core.Pod, changed: frozenset[Part]) -> None:
+        """A placed pod is not what it was. What one takes that is being resized may be told by its status alone."""
+        facts = PodFacts.of(pod)
+        self.table.put_pod(facts, pod.spec.node_name)
+        if facts.asked_key != known.asked_key:
+            changed |= AMOUNTS & self._placed_parts
+        self._wake_by_pod(pod.spec.node_name, changed, left=known, came=facts)
 
     def _pod_gone(self, pod: core.Pod) -> None:
         self.withdraw(pod.metadata.uid)

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import seconds_after, to_datetime
-from knarr.objects.conditions import get_condition
 from knarr.objects.keys import is_deleting
 from knarr.objects.peaks import add, at_least
 from knarr.objects.pods import init_and_main_containers, is_finished
 from knarr.objects.qos import BEST_EFFORT, qos_class
 from knarr.objects.quotas.evaluator import Evaluator, counted, selects
+from knarr.objects.resizes import held_by
 from knarr.objects.totals import ONE, Totals, limits_of, of_pod, totals
 from knarr.objects.whole_pods import HUGE_PAGES
 
@@ -81,16 +81,11 @@ def is_charged(pod: core.Pod, now: datetime) -> bool:
 
 def _of_pod(pod: core.Pod) -> tuple[Totals, Totals]:
     """What it asks for and may use, its overhead included; while it is resized, the larger of what it has and what it shall have."""
-    spec, overhead = pod.spec, totals(pod.spec.overhead)
-    statuses = {status.name: status for status in (*pod.status.container_statuses, *pod.status.init_container_statuses)}
-    infeasible = (pending := get_condition(pod.status, "PodResizePending")) is not None and pending.reason == "Infeasible"
+    spec, overhead, lists = pod.spec, totals(pod.spec.overhead), held_by(pod)
 
     def held(container: core.Container) -> Totals:
-        status = statuses.get(container.name)
-        if status is None:
-            return totals(container.resources.requests)
-        found = {} if infeasible and status.HasField("resources") else totals(container.resources.requests)
-        for amounts in (status.resources.requests, status.allocated_resources):
+        found: Totals = {}
+        for amounts in lists(container):
             at_least(found, totals(amounts))
         return found
 
