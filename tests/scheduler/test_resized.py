@@ -56,9 +56,9 @@ async def test_what_is_given_back_wakes_who_was_refused_for_it() -> None:
     noted = running("1", has="4")
     noted.status.message = "still at it"
     state.pod_changed(None, noted)
-    assert waiting.state is State.UNSCHEDULABLE and taken(state) == 4000
+    assert (waiting.state, taken(state)) == (State.UNSCHEDULABLE, 4000)
     state.pod_changed(None, running("1", has="1"))
-    assert waiting.state is State.ACTIVE and taken(state) == 1000
+    assert (waiting.state, taken(state)) == (State.ACTIVE, 1000)
     # From now on its status makes no difference.
     touches = state.table.touches
     state.pod_changed(None, running("1", has="1"))
