@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ from services.scheduler.catalog import PLUGINS
 from services.scheduler.component import Scheduler
 from services.scheduler.decide import decide
 from services.scheduler.pod_facts import PodFacts
-from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL, Answer, Search
+from services.scheduler.preemption import NO_VICTIMS, NOT_HELPFUL, Answer, Preemption, Search
 from services.scheduler.settings import SchedulerSettings
 from tests.scheduler.clusters import table_of
 from tests.scheduler.contested import classed, fixture, let_it_wait
@@ -84,6 +84,38 @@ def test_fewer_are_better_than_many_and_low_ones_better_than_few() -> None:
     assert victims(search(nodes, many, pod("urgent", "2", priority=10))) == ("n2", ["c"])
     low = [placed("a", "n1"), placed("b", "n1"), placed("c", "n2", 1, cpu="2")]
     assert victims(search(nodes, low, pod("urgent", "2", priority=10))) == ("n1", ["a", "b"])
+
+
+LOW, MIDDLE, HIGH, BELOW = 0, 100, 1000, -100
+# By node the pods that would go: their priority, and when they began; and the node that kube-scheduler's own rules choose.
+CHOICES: Mapping[str, tuple[Mapping[str, Sequence[tuple[int, int]]], str]] = {
+    "the lowest of the highest": ({"n1": [(MIDDLE, 1)], "n2": [(LOW, 1), (LOW, 1)], "n3": [(MIDDLE, 1), (LOW, 1)]}, "n2"),
+    "the lowest together": ({"n1": [(MIDDLE, 1), (MIDDLE, 1)], "n2": [(MIDDLE, 1), (LOW, 1)]}, "n2"),
+    "fewer, for each counts more than nothing": ({"n1": [(MIDDLE, 1), (BELOW, 1), (BELOW, 1)], "n2": [(MIDDLE, 1), (BELOW, 1)]}, "n2"),
+    "however low they are": ({"n1": [(MIDDLE, 1), (BELOW, 1), (BELOW, 1)], "n2": [(MIDDLE, 1), (MIDDLE, 1)]}, "n2"),
+    "the latest of those that began first": (
+        {"n1": [(MIDDLE, 4), (MIDDLE, 2)], "n2": [(MIDDLE, 5), (MIDDLE, 1)], "n3": [(MIDDLE, 3), (MIDDLE, 6)]},
+        "n3",
+    ),
+    "of the highest alone": ({"n1": [(LOW, 9), (MIDDLE, 4)], "n2": [(LOW, 7), (MIDDLE, 6)], "n3": [(LOW, 8), (MIDDLE, 5)]}, "n2"),
+    "priority before time": ({"n1": [(HIGH, 9)], "n2": [(MIDDLE, 1)]}, "n2"),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_of_ways_to_make_room_kube_schedulers_is_taken(case: str) -> None:
+    nodes, chosen = CHOICES[case]
+    found = [
+        Preemption(name, tuple(placed(f"{name}-{at}", name, low, begun=begun)[0] for at, (low, begun) in enumerate(pods)), 0)
+        for name, pods in nodes.items()
+    ]
+    for candidates in (found, found[::-1]):
+        best = Answer(candidates, {}).preemption
+        assert best is not None and best.node == chosen
+    # And before all that the fewest budgets.
+    broken = [Preemption(one.node, one.victims, int(one.node == chosen)) for one in found]
+    best = Answer(broken, {}).preemption
+    assert best is not None and best.node != chosen
 
 
 def test_budgets_are_kept_where_they_can_be_and_broken_where_they_must() -> None:

@@ -55,10 +55,11 @@ def _node(name: str, told: Mapping[str, Any]) -> core.Node:
 
 def _pod(name: str, told: Mapping[str, Any]) -> core.Pod:
     """``labels``, ``annotations``, ``namespace``, ``spec``; amounts of its one container by their names, ``init`` containers, ``images``,
-    and what it asks of nodes and other pods (``OPERATORS``)."""
+    ``ports``, and what it asks of nodes and other pods (``OPERATORS``)."""
     amounts = {key: value for key, value in told.items() if key in ("cpu", "memory", "ephemeral-storage") or "/" in key}
     images = told.get("images", ["busybox"])
-    containers = [{"name": f"c{at}", "image": image, "resources": {"requests": amounts}} for at, image in enumerate(images)]
+    beside = {"resources": {"requests": amounts}, "ports": _ports(told)}
+    containers = [{"name": f"c{at}", "image": image, **beside} for at, image in enumerate(images)]
     spec: dict[str, Any] = {"containers": containers, **told.get("spec", {})}
     spec["initContainers"] = [_init(f"i{at}", one) for at, one in enumerate(told.get("init", ()))]
     if affinity := _affinity(told):
@@ -73,9 +74,15 @@ def _pod(name: str, told: Mapping[str, Any]) -> core.Pod:
 
 
 def _init(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    requests = {key: value for key, value in told.items() if key not in ("restartPolicy", "image")}
+    requests = {key: value for key, value in told.items() if key not in ("restartPolicy", "image", "ports")}
     beside = {"restartPolicy": told["restartPolicy"]} if "restartPolicy" in told else {}
-    return {"name": name, "image": told.get("image", "busybox"), "resources": {"requests": requests}, **beside}
+    return {"name": name, "image": told.get("image", "busybox"), "ports": _ports(told), "resources": {"requests": requests}, **beside}
+
+
+def _ports(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Host ports, as ``TCP/127.0.0.1/8080``; any address without one."""
+    parts = [port.split("/") for port in told.get("ports", ())]
+    return [{"containerPort": 80, "protocol": protocol, "hostIP": address, "hostPort": int(port)} for protocol, address, port in parts]
 
 
 def _affinity(told: Mapping[str, Any]) -> dict[str, Any]:
