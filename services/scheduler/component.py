@@ -50,7 +50,7 @@ from services.scheduler.remote_plugin import RemoteFailed
 from services.scheduler.servicer import SchedulerServicer
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.state import SchedulerState
-from services.scheduler.writer import FAILED, UNSCHEDULABLE, bind, is_bound, report_unschedulable
+from services.scheduler.writer import FAILED, UNSCHEDULABLE, bind, expect, is_bound, report_unschedulable
 
 if TYPE_CHECKING:
     from services.scheduler.explaining import Account
@@ -317,9 +317,13 @@ class Scheduler(ElectedComponent):
     async def _bind(self, waiting: Waiting, node: str, needed: Sequence[Preparation]) -> None:
         pod, profile = waiting.pod, self.state.profile_of(waiting.pod.pod)
         reservation: Reservation | None = None
+        # What may take long is told beforehand; the binding takes it back, or who fails.
+        expected = bool(needed or profile.remote_preparing) and pod.pod.status.nominated_node_name != node
         try:
             if profile.remote_preparing:
                 reservation = await self.advisers.remote.reserve(profile, pod, node)
+            if expected:
+                await expect(self._client, pod, node)
             if needed:
                 await self.preparer.carry_out(pod, needed)
             if profile.remote_preparing:
@@ -331,12 +335,14 @@ class Scheduler(ElectedComponent):
                 await bind(self._client, pod, node)
         except Exception as error:
             ATTEMPTS.labels("error").inc()
-            self.state.forget(waiting.pod)
+            self.state.forget(pod)
             self.state.queue.retry(waiting)
             logger.warning("binding failed", extra={"pod": str(pod.key), "node": node, "error": str(error)})
             if not isinstance(error, NotFound):
                 words = str(error) if isinstance(error, Spoiled | RemoteFailed) else f"binding rejected: {error}"
                 self._tell(pod, WARNING, "FailedScheduling", words)
+            if expected:
+                await expect(self._client, pod, self.state.nominations.node_of(pod.uid))
             if reservation is not None:
                 await reservation.give_back()
             return

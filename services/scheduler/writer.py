@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,8 @@ from knarr.client.clock import Clock
 from knarr.machinery.errors import TRANSIENT, NotFound, StatusError
 from knarr.objects.conditions import condition_patch
 from services.scheduler.pod_facts import PodFacts
+
+logger = logging.getLogger(__name__)
 
 POD_SCHEDULED = "PodScheduled"
 UNSCHEDULABLE, FAILED = "Unschedulable", "SchedulerError"
@@ -62,6 +65,15 @@ async def promise(client: Client, pod: PodFacts, node: str) -> None:
     """Says in the pod's status for which node it is meant; an empty one takes that back. A pod that is gone is nobody's loss."""
     with suppress(NotFound):
         await _patch_status(client, pod, {"status": {"nominatedNodeName": node or None}})
+
+
+async def expect(client: Client, pod: PodFacts, node: str) -> None:
+    """Says the same of a pod that is going to be bound once all is ready for it. It is for others to know: whether it can be said makes no
+    difference."""
+    try:
+        await promise(client, pod, node)
+    except StatusError as error:
+        logger.info("where a pod is going is not told", extra={"pod": str(pod.key), "node": node, "error": str(error)})
 
 
 async def disrupt(client: Client, pod: PodFacts, clock: Clock) -> None:

@@ -250,6 +250,30 @@ async def test_a_pod_whose_claim_comes_later_is_tried_then() -> None:
         assert await b.node_of("a") == "n1"
 
 
+@virtual_time
+async def test_where_a_pod_goes_is_told_while_its_volume_is_waited_for_and_taken_back_if_that_fails() -> None:
+    async with Bound(storing("n1"), controllers=()) as b:
+        await b.client.create(local_path.default_class())
+        await b.place(local_path.CLASS)
+        waiting = await b.fixture.pod("a")
+        assert (waiting.spec.node_name, waiting.status.nominated_node_name) == ("", "n1")
+        await b.client.delete(core.PersistentVolumeClaim, "data", "default")
+        # As long as volumes are waited for.
+        await asyncio.sleep(620)
+        waiting = await b.fixture.pod("a")
+        assert (waiting.spec.node_name, waiting.status.nominated_node_name) == ("", "")
+        assert b.fixture.events("FailedScheduling")[0].endswith("timed out waiting for the condition")
+
+
+@virtual_time
+async def test_a_pod_that_is_bound_is_expected_no_more() -> None:
+    async with Bound(storing("n1")) as b:
+        await b.client.create(local_path.default_class())
+        await b.place(local_path.CLASS)
+        bound = await b.fixture.pod("a")
+        assert (bound.spec.node_name, bound.status.nominated_node_name) == ("n1", "")
+
+
 async def stored(w: World) -> None:
     """A pod gets a volume that is there, a second one a volume that is made; a third one waits for room on its volume's node."""
     for name in ("n1", "n2"):
