@@ -222,6 +222,18 @@ async def test_a_new_configuration_drops_no_connection(gateway: Gateway) -> None
         assert (await slow).status == 200 and set(statuses) == {200}
 
 
+async def test_one_that_dies_while_another_takes_its_place_loses_no_change(gateway: Gateway) -> None:
+    async with pods("x") as (x,), Browser(gateway.port) as browser:
+        await gateway.put(route())
+        await gateway.lead("web", x)
+        for number in range(3):
+            os.kill(gateway.process.pid, signal.SIGKILL)
+            await gateway.put(
+                route(path=f"/{number}", action=to("web", rewrite=Rewrite(path=f"/{number}"))), origin=Origin("Ingress", "d", str(number))
+            )
+            assert (await browser.ask("a.example", f"/{number}")).text == "x"
+
+
 async def test_killed_it_is_back_within_a_second(gateway: Gateway) -> None:
     async with pods("x", "y") as (x, y), Browser(gateway.port) as browser:
         await gateway.put(route())

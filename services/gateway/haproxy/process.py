@@ -38,6 +38,8 @@ INSTALL_HINT = (
 )
 START_SECONDS, STOP_SECONDS = 20.0, 3.0
 POLL_SECONDS = 0.005
+# How long until it is heard that a process died.
+HEARD_SECONDS = 0.2
 AGAIN = Backoff(first_seconds=0.05, limit_seconds=5.0)
 # Nobody else's: files of keys are its alone.
 USER = 61532
@@ -96,7 +98,7 @@ class Haproxy:
         async with self._starting:
             folder = self._written(change.files)
             try:
-                process = await self._started(folder, self._current)
+                process = await self._succeeding(folder, self._current)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -169,6 +171,15 @@ class Haproxy:
             for path in (folder, *folder.iterdir()):
                 os.chown(path, USER, USER)
         return folder
+
+    async def _succeeding(self, folder: Path, before: Generation | None) -> asyncio.subprocess.Process:
+        """Started in the place of another, which may die meanwhile: then there is nothing to take over, and no reason to wait."""
+        try:
+            return await self._started(folder, before)
+        except ProxyError:
+            if before is None or not await _ended(before.process):
+                raise
+            return await self._started(folder, None)
 
     async def _started(self, folder: Path, before: Generation | None) -> asyncio.subprocess.Process:
         program = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
@@ -282,6 +293,14 @@ def most_connections(wanted: int) -> int:
     """How many there may be where each takes two descriptors of those that the machine allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return wanted if hard == resource.RLIM_INFINITY else max(100, min(wanted, (hard - 500) // 2))
+
+
+async def _ended(process: asyncio.subprocess.Process) -> bool:
+    """Whether it is dead; one that just died is heard of in a moment."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HEARD_SECONDS):
+            await process.wait()
+    return process.returncode is not None
 
 
 def _confined(words: list[str]) -> list[str]:
