@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
@@ -32,9 +32,10 @@ def authority(name: str) -> Authority:
     return Authority(key, made.sign(key, hashes.SHA256()))
 
 
-def keypair(host: str, name: str = "", signer: Authority | None = None) -> dict[str, bytes]:
-    """As a Secret holds them. ``name``: another common name than the host. ``signer``: itself where nobody else is."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def keypair(host: str, name: str = "", signer: Authority | None = None, rsa_bits: int = 0) -> dict[str, bytes]:
+    """As a Secret holds them. ``name``: another common name than the host. ``signer``: itself where nobody else is. ``rsa_bits``: with a
+    key of that kind."""
+    key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
     subject = _name(name or host)
     begun = _begun(subject, key).issuer_name(signer.certificate.subject if signer is not None else subject)
     made = begun.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False).sign(
@@ -48,7 +49,7 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _begun(subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _begun(subject: x509.Name, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     begun = x509.CertificateBuilder().subject_name(subject).public_key(key.public_key()).serial_number(x509.random_serial_number())
     return begun.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))

@@ -112,6 +112,20 @@ async def test_certificates_by_name_and_a_self_made_one(w: World) -> None:
         assert (answer.status, answer.headers["Location"]) == (308, f"https://web.example:{w.settings.https_port}/x?y=1")
 
 
+async def test_one_secret_that_the_proxy_would_refuse_takes_nothing_from_others(w: World) -> None:
+    async with pods("x") as (x,), w.browser("https") as browser:
+        await w.service("web", [x])
+        weak = core.Secret(type="kubernetes.io/tls", data=keypair("weak.example", rsa_bits=1024))
+        weak.metadata.namespace, weak.metadata.name = NAMESPACE, "weak"
+        await w.client.create(weak)
+        await w.client.create(ingress_of("weak", "weak.example", tls="weak"))
+        await w.until(lambda: "is refused by OpenSSL: ee key too small" in w.events("weak").get("BadCertificate", ""))
+        await w.client.create(ingress_of())
+        for host in ("web.example", "weak.example"):
+            await w.until_answer(browser, host, text="x")
+        assert not w.gateway.executor.problem
+
+
 async def test_annotations_are_honoured_or_told_by_name(w: World) -> None:
     annotations = {
         "nginx.ingress.kubernetes.io/rewrite-target": "/to/$2",

@@ -94,6 +94,9 @@ def match_words(match: Match) -> list[str]:
 
 
 def _said(condition: Condition) -> str:
+    if not condition.value:
+        # An empty word would be the end of the line.
+        return f"-m reg -- '{'^' if condition.regex else '^$'}'"
     return f"-m reg -- {quoted(expression(condition.value))}" if condition.regex else f"-m str -- {quoted(condition.value)}"
 
 
