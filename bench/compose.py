@@ -30,7 +30,7 @@ CLIENTS, PAUSE_SECONDS = 4, 0.01
 SETTLE_SECONDS = 10.0
 RUNS = 3
 # What belongs to a node, to no component, or is not Knarr's own.
-NOT_CONTROL_PLANE = ("node", "kubelet", "proxy", "etcd", "setup")
+NOT_CONTROL_PLANE = ("node", "kubelet", "proxy", "gateway", "etcd", "setup")
 
 
 class ComposeCluster:

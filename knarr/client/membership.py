@@ -11,7 +11,7 @@ import abc
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
@@ -115,9 +115,9 @@ class Registration(abc.ABC):
         """What is wanted may have changed."""
         self._news.set()
 
-    async def keep(self) -> None:
-        """Keeps the instance registered until cancelled. Needs synced stores."""
-        while True:
+    async def keep(self, needed: Callable[[], bool] = lambda: True) -> None:
+        """Keeps the instance registered until it is not ``needed`` any more. Needs synced stores."""
+        while needed():
             self._news.clear()
             pause = await self._kept()
             with contextlib.suppress(TimeoutError):

@@ -58,7 +58,7 @@ class Publication:
             client, discovery.EndpointSlice, namespace=published.namespace, label_selector=f"{SERVICE_NAME}={published.service}"
         )
         self._changed, self._ports, self._drain_seconds = changed, ports, published.drain_seconds
-        self._looked = asyncio.Event()
+        self._looked, self._seen = asyncio.Event(), Ports()
         self.services.on_change(self._service_changed)
         self.registration = Registration(client, published, self.services, self.slices, ports, leads, clock)
 
@@ -74,25 +74,35 @@ class Publication:
         return self.registration.problem
 
     def look(self) -> None:
-        """Ports may be others."""
-        self._looked.set()
-        self.registration.look()
+        """Ports may be others; that they are not costs nothing."""
+        before, self._seen = self._seen, self._ports()
+        if self._seen != before:
+            self._looked.set()
+            self.registration.look()
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything is served."""
+        return bool(self._ports().wanted)
 
     async def run(self) -> None:
-        """Until cancelled; then this instance is no endpoint any more."""
+        """Until cancelled. An endpoint while something is served."""
         async with asyncio.TaskGroup() as group:
             for informer in (self.services, self.slices):
                 group.create_task(informer.run(), name=f"gateway/publication {informer.kind}")
                 await informer.wait_synced()
-            while not self._ports().wanted:
-                await self._looked.wait()
-                self._looked.clear()
-            try:
-                await self.registration.keep()
-            finally:
+            while True:
+                while not self.needed:
+                    self._looked.clear()
+                    await self._looked.wait()
+                try:
+                    await self.registration.keep(lambda: self.needed)
+                except asyncio.CancelledError:
+                    await self.registration.leave()
+                    # Proxies hear of it a little later; what they still lead here is answered.
+                    await asyncio.sleep(self._drain_seconds)
+                    raise
                 await self.registration.leave()
-                # Proxies hear of it a little later; what they still lead here is answered.
-                await asyncio.sleep(self._drain_seconds)
 
     def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
         before, after = (addresses_of(each) if each is not None else () for each in (old, new))

@@ -18,7 +18,7 @@ from tests.support.own_engine import OwnEngine
 
 pytestmark = [pytest.mark.compose, pytest.mark.net, pytest.mark.timeout(600)]
 
-ROLES = ("component", "proxy", "node", "etcd", "balancer")
+ROLES = ("component", "proxy", "gateway", "node", "etcd", "balancer")
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",

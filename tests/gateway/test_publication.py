@@ -98,6 +98,37 @@ async def test_a_service_is_made_with_what_is_served_and_its_addresses_are_told(
     assert service(w) is not None, "it keeps its address for the next one"
 
 
+async def test_it_says_that_it_lives_only_while_something_is_served(first: World) -> None:
+    def leases() -> set[str]:
+        return {lease.metadata.name for lease in first.api.all(coordination.Lease, SYSTEM)} - {SERVICE}
+
+    assert not leases()
+    for _ in range(2):
+        await first.client.create(ingress_of())
+        await first.until(lambda: leases() == {f"{SERVICE}-node-1"} and endpoints(first) == {FIRST: True})
+        await first.client.delete(networking.Ingress, "web", NAMESPACE)
+        await first.until(lambda: not leases() and not endpoints(first))
+
+
+async def test_routes_that_change_are_no_reason_to_say_it_more_often(first: World) -> None:
+    await first.client.create(ingress_of())
+    await first.until(lambda: endpoints(first) == {FIRST: True})
+    publication = first.gateway.publication
+    assert publication is not None
+    looked = 0
+
+    def look() -> None:
+        nonlocal looked
+        looked += 1
+
+    publication.registration.look = look  # type: ignore[method-assign]
+    changes = first.gateway.executor.changes
+    for number in range(5):
+        await first.client.create(ingress_of(f"more-{number}", f"more-{number}.example"))
+    await first.until(lambda: first.gateway.executor.changes > changes)
+    assert not looked
+
+
 async def test_each_is_an_endpoint_and_one_that_stops_is_none_any_more(tmp_path: Path, first: World) -> None:
     await first.client.create(ingress_of())
     async with published(tmp_path, "node-2", SECOND, first.api):
