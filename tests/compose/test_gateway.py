@@ -17,7 +17,7 @@ import pytest
 from tests.support.compose import NETWORK, NODES, ComposeCluster
 from tests.support.engine import IMAGE
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
 
 APP, HOST, GUARDED = "entered", "entered.localhost", "guarded.localhost"
 REPLICAS = 4
