@@ -266,9 +266,10 @@ class CertifiedRpcClient(RpcClient):
     """A client that shows a certificate, and once it is replaced the new one: with the next call, over a new connection. Calls that run
     go on over the former one; made inside the running loop."""
 
-    def __init__(self, endpoint: str, ca_certificate: bytes, pairs: Pairs, token: str = "") -> None:
+    def __init__(self, endpoint: str, ca_certificate: bytes, pairs: Pairs, token: str = "", *, server_name: str = "") -> None:
+        """``server_name``: whom the server's certificate must name, if that is not the endpoint's host."""
         self._pairs, self._shown = pairs, pairs.latest()
-        self._open = lambda pair: open_channel(endpoint, ca_certificate, token, pair=pair)
+        self._open = lambda pair: open_channel(endpoint, ca_certificate, token, pair=pair, server_name=server_name)
         self._looked = time.monotonic()
         self._closing: set[asyncio.Task[None]] = set()
         super().__init__(self._open(self._shown))

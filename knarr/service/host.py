@@ -67,6 +67,8 @@ class ServerSettings:
     client_ca: Path | None = None
     # Where that is asked of callers; empty: at `listen`. gRPC asks all callers of a port for one, or none.
     mutual_listen: str = ""
+    # Further places where it is.
+    further_mutual: tuple[str, ...] = ()
     # Who may make which call; by default the server itself asks with each.
     access: Access = anybody
     # The authorities of certificates that clients of HTTP may show, PEM, where the component serves that too. None: those of `client_ca`.
@@ -133,6 +135,8 @@ class Host:
         self.mutual_port = self.port
         if settings.mutual_listen:
             self.mutual_port = self._bind(server, settings.mutual_listen, settings.client_ca)
+        for further in settings.further_mutual:
+            self._bind(server, further, settings.client_ca)
         await server.start()
         self._server = server
         if face is not None:

@@ -1,7 +1,8 @@
 """The systemd unit by which a cluster starts with the machine, as text. Pure; systemd.service(5), systemd.syntax(7).
 
-`knarr up` leaves the cluster's process in the background and ends, `knarr down` takes it away again, so that the unit is of what systemd
-calls oneshot. It does nothing where the cluster was deleted.
+`knarr up` leaves the cluster's process in the background and ends when that is ready, which is what systemd calls forking: it looks after
+the process that is left, and has `knarr up` go on with a cluster that crashed. `knarr down` takes it away. The unit does nothing where the
+cluster was deleted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 
 # As long as a cluster may take to become ready, or to end, on a machine that is just starting many things.
 START_SECONDS, STOP_SECONDS = 600, 180
+# How long after a failure it is tried again, and how often in how long a time until a person has to look.
+RESTART_SECONDS, TRIES, TRIES_SECONDS = 5, 10, 600
 # The engine's unit, by the runtime that needs it.
 ENGINES = {"docker": "docker.service", "containerd": "containerd.service"}
 
@@ -47,6 +50,8 @@ def _unit(boot: Boot) -> Iterator[str]:
         after = ["network-online.target", *filter(None, [ENGINES.get(boot.runtime)])]
         yield f"Wants={' '.join(after)}"
         yield f"After={' '.join(after)}"
+    yield f"StartLimitIntervalSec={TRIES_SECONDS}"
+    yield f"StartLimitBurst={TRIES}"
 
 
 def condition(boot: Boot) -> str:
@@ -56,12 +61,13 @@ def condition(boot: Boot) -> str:
 
 def _service(boot: Boot) -> Iterator[str]:
     yield "[Service]"
-    yield "Type=oneshot"
-    yield "RemainAfterExit=yes"
+    yield "Type=forking"
     for name, value in boot.environment.items():
         yield f"Environment={quoted(f'{name}={value}', command=False)}"
     yield f"ExecStart={_line([*boot.command, 'up', *boot.place])}"
     yield f"ExecStop={_line([*boot.command, 'down', *boot.place])}"
+    yield "Restart=on-failure"
+    yield f"RestartSec={RESTART_SECONDS}"
     yield f"TimeoutStartSec={START_SECONDS}"
     yield f"TimeoutStopSec={STOP_SECONDS}"
 

@@ -22,6 +22,7 @@ from services.command.commands.version import versions
 from services.command.named.freezing import is_frozen
 from services.command.secrecy import Secrets, of_files, of_objects, of_text, shown
 from services.standalone import certificates, process
+from services.standalone.fellows.plan import fellows_folder
 from services.standalone.files import Files
 from services.standalone.machine import sudo_caller
 from services.standalone.settings import ClusterSettings
@@ -86,6 +87,8 @@ def contents(settings: ClusterSettings) -> dict[str, bytes]:
     for path in (files.log, files.log.with_name(f"{files.log.name}.1"), files.etcd / "etcd.log"):
         if path.exists():
             found.add(f"logs/{path.name}", lambda path=path: _end(path))  # type: ignore[misc]
+    for path in sorted(fellows_folder(settings).glob("*/node.log")):
+        found.add(f"logs/{path.parent.name}.log", lambda path=path: _end(path))  # type: ignore[misc]
     running = process.find(files)
     if running is None:
         found.lacking.append("objects: the cluster does not run")

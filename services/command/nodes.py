@@ -1,7 +1,7 @@
 """``knarr node``: the nodes of a cluster on one machine, more of them, fewer of them.
 
-All but its own are simulated. Which there are to be is a part of the cluster's settings: written in one step, followed by its process
-while it runs, and read by its next start. Whoever is interrupted takes back what he chose.
+All but its own are simulated, or share the machine and its engine with that one. Which there are to be is a part of the cluster's settings:
+written in one step, followed by its process while it runs, and read by its next start. Whoever is interrupted takes back what he chose.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
 
-from knarr.objects.hollow import LABEL, MOST_NODES, node_name, node_number
+from knarr.objects.hollow import LABEL, MOST_NODES, node_number
 from knarr.objects.pods import MIRROR
 from knarr.service.errors import CommandError
 from services.command.api import ApiClient, Refused
 from services.command.named.freezing import is_frozen
 from services.standalone import process
+from services.standalone.fellows.plan import may_have_fellows, name_of, number_of
 from services.standalone.files import Files
 from services.standalone.hollow import HOLLOW, free_numbers, node_numbers, with_nodes
 from services.standalone.lock import held
@@ -59,7 +61,7 @@ def listed(settings: ClusterSettings) -> list[Listed]:
                 name = pod["spec"].get("nodeName", "")
                 counts[name] = counts.get(name, 0) + 1
         found = [_listed(node, counts, settings) for node in api.objects(NODES)]
-    return sorted(found, key=lambda one: (one.name != settings.node, node_number(one.name), one.name))
+    return sorted(found, key=lambda one: (one.name != settings.node, number_of(settings, one.name), one.name))
 
 
 def _listed(node: Any, counts: dict[str, int], settings: ClusterSettings) -> Listed:
@@ -90,19 +92,21 @@ def as_rows(nodes: Sequence[Listed]) -> list[list[str]]:
 
 
 def add(settings: ClusterSettings, amount: int, tell: Tell) -> list[str]:
-    """Adds simulated nodes, answers their names once they are ready. ``tell`` hears how many are. Interrupted, or where they do not become
+    """Adds nodes, answers their names once they are ready. ``tell`` hears how many are. Interrupted, or where they do not become
     ready, it takes them away again. Raises CommandError."""
     state = _running(settings)
     with _turn(settings) as latest:
         numbers = free_numbers(latest, amount)
         grown = with_nodes(latest, {*node_numbers(latest), *numbers})
-        if latest.runtime != HOLLOW:
+        if latest.runtime != HOLLOW and not may_have_fellows(latest):
             raise CommandError(
-                f"nodes that are added to a cluster on one machine are simulated, and this one has the runtime {latest.runtime}: pods that"
-                " went there would run nowhere; add machines (docs/compose.md, docs/install.md)"
+                "nodes that are added to a cluster on one machine are simulated, or share its Docker engine with --datapath nftables, and"
+                f" this one has the runtime {latest.runtime}: pods that went there would run nowhere; add machines (docs/compose.md,"
+                " docs/install.md)"
             )
         _check_room(max(numbers) + 1, grown, state)
-        names = [node_name(number) for number in numbers]
+        _check_machine(grown)
+        names = [name_of(grown, number) for number in numbers]
         try:
             with interruptible(), _api(settings) as api:
                 grown.save()
@@ -124,15 +128,25 @@ def _check_room(ranges: int, grown: ClusterSettings, state: dict[str, Any]) -> N
         )
 
 
+def _check_machine(grown: ClusterSettings) -> None:
+    """Whether there is room for nodes that are not simulated."""
+    if grown.runtime == HOLLOW:
+        return
+    from services.standalone.preflight import range_problems, read_route_problems
+
+    if found := [*range_problems(grown), *read_route_problems(grown)]:
+        raise CommandError("; ".join(found))
+
+
 def remove(settings: ClusterSettings, names: Sequence[str], *, force: bool, timeout_seconds: float, tell: Tell) -> list[str]:
-    """Removes simulated nodes, answers their names once they are gone. Without ``force`` their pods go first, as `kubectl drain` has them
+    """Removes nodes, answers their names once they are gone. Without ``force`` their pods go first, as `kubectl drain` has them
     go; interrupted meanwhile, or where they do not go, the nodes stay and take pods again. ``tell`` hears how many pods have gone. Raises
     CommandError."""
     _running(settings)
     wanted = list(dict.fromkeys(names))
     with _turn(settings) as latest, _api(settings) as api:
         _check_names(latest, api, wanted)
-        left = with_nodes(latest, [number for number in node_numbers(latest) if node_name(number) not in wanted])
+        left = with_nodes(latest, [number for number in node_numbers(latest) if name_of(latest, number) not in wanted])
         if force:
             left.save()
         else:
@@ -142,13 +156,31 @@ def remove(settings: ClusterSettings, names: Sequence[str], *, force: bool, time
     return wanted
 
 
+def switch(settings: ClusterSettings, names: Sequence[str], *, on: bool, tell: Tell) -> list[str]:
+    """Switches nodes off, as if their machines lost power, or on again: then it answers once they are ready. Answers their names. Raises
+    CommandError."""
+    _running(settings)
+    wanted = list(dict.fromkeys(names))
+    with _turn(settings) as latest, _api(settings) as api:
+        _check_names(latest, api, wanted)
+        if latest.runtime == HOLLOW:
+            raise CommandError("simulated nodes have no power to lose; --hollow-faults FILE says what befalls them, and when")
+        numbers = {number_of(latest, name) for name in wanted}
+        before = {int(number) for number in latest.stopped_nodes.split(",") if number}
+        after = before - numbers if on else before | numbers
+        replace(latest, stopped_nodes=",".join(map(str, sorted(after)))).save()
+        if on:
+            _wait(lambda: _ready_among(api, wanted), len(wanted), tell, process.start_timeout(len(wanted)))
+    return wanted
+
+
 def _check_names(settings: ClusterSettings, api: ApiClient, names: Collection[str]) -> None:
-    there = {node_name(number) for number in node_numbers(settings)}
+    there = {name_of(settings, number) for number in node_numbers(settings)}
     for name in names:
         if name == settings.node:
             raise CommandError(f"{name} is the cluster's own node; `knarr down` stops the cluster")
         if name not in there:
-            known = ", ".join(sorted(there, key=node_number)[:10]) or "none"
+            known = ", ".join(sorted(there, key=partial(number_of, settings))[:10]) or "none"
             what = "is a machine of its own, or of another process; `kubectl delete node` forgets it" if _found(api, name) else "is no node"
             raise CommandError(f"{name} {what}; those that `knarr node` has added: {known}")
 

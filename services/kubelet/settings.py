@@ -102,6 +102,9 @@ class KubeletSettings:
     mounts_of: int = 0
     # `external`: a cloud controller manager tells of the node's machine, and until then nothing is scheduled onto it; empty: nobody does.
     cloud_provider: str = ""
+    # A container of the engine's whose network namespace is the node's, and this process': the node shares a machine, and its engine, with
+    # others. Empty: the machine's own is.
+    network_of: str = ""
     # The machine at its provider, like `aws:///zone/i-0123`; empty to let the cloud controller manager find it.
     provider_id: str = ""
     # Parameters of the kernel that pods may set although others on the node may feel it: names, or how they begin before `*`.

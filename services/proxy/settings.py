@@ -34,6 +34,8 @@ class ProxySettings:
     # How pods of other nodes are reached: `off` (there is one node, or something else sees to it), `routes` (all nodes are on one network),
     # `vxlan`, or `auto`: routes to the nodes on this node's network, VXLAN to all others.
     pod_network: str = "off"
+    # Networks beside this node's own whose nodes are reached by routes, too: a range, and the next hop; an empty one is each node itself.
+    next_hops: tuple[tuple[str, str], ...] = ()
     # Name of this node's Node object; needed unless `pod_network` is `off`. Without it no endpoint counts as this node's, so that traffic
     # policies `Local` cannot be kept, and no load-balancer address is held here.
     node_name: str = ""

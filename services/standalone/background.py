@@ -21,6 +21,7 @@ from services.proxy.component import Proxy
 from services.standalone import process
 from services.standalone.cluster import Cluster
 from services.standalone.etcd_process import EtcdProcess
+from services.standalone.fellows.plan import node_names
 from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
 
@@ -41,7 +42,8 @@ def run(settings: ClusterSettings, etcd: EtcdProcess | None, progress: Progress,
     process.write_pid(files)
     # One that was killed while it was paused has left its containers so.
     with suppress(OSError):
-        Freezer(root_of(files.cluster_id(), settings.node)).thaw()
+        for name in node_names(settings):
+            Freezer(root_of(files.cluster_id(), name)).thaw()
     # Start-up makes many objects that stay; collecting over them again and again is waste.
     gc.disable()
     collector.spare_loaded()

@@ -19,6 +19,7 @@ from services.kubelet.runtime.docker.network import remove_everything as remove_
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 from services.proxy.cleanup import remove_everything as remove_datapath
 from services.standalone.datapath import datapath_settings
+from services.standalone.fellows.plan import node_names
 from services.standalone.settings import ClusterSettings
 
 
@@ -33,20 +34,23 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
     failures: list[str] = []
     # What is frozen, by a pause whose cluster was killed meanwhile, cannot be removed.
     with suppress(OSError):
-        Freezer(root_of(files.cluster_id(), settings.node)).thaw()
+        for name in node_names(settings):
+            Freezer(root_of(files.cluster_id(), name)).thaw()
     # A hollow cluster has none, unless it was another before; of an engine that is not there, it needs no word.
     told = list(_remove_containers(files.cluster_id(), failures))
     yield from told if settings.runtime == "docker" else ()
     if settings.runtime == "containerd":
         yield from _remove_pods(settings, failures)
-    with suppress(OSError):
-        Hierarchy(CGROUPFS).remove(root_of(files.cluster_id(), settings.node)[:1])
+    for name in node_names(settings):
+        with suppress(OSError):
+            Hierarchy(CGROUPFS).remove(root_of(files.cluster_id(), name)[:1])
     yield from _unmount(files.kubelet, failures)
-    remove_datapath(datapath_settings(settings))
+    remove_datapath(datapath_settings(settings, among_others=True))
     yield "removed the datapath's rules, routes and addresses"
     # On a disk that takes no writes any more it stays, and the next start removes it.
     with suppress(OSError):
         files.state.unlink(missing_ok=True)
+        files.door.unlink(missing_ok=True)
     if failures:
         raise CommandError("; ".join(failures))
 

@@ -53,6 +53,8 @@ from services.standalone.component_log import ETCD
 from services.standalone.control_plane import give_role, keep_role
 from services.standalone.credentials import Credentials, LatestTokens, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
+from services.standalone.fellows.keeper import Fellows
+from services.standalone.fellows.plan import may_have_fellows, running_fellows
 from services.standalone.hollow import HOLLOW, node_names, node_numbers, pod_range_count, with_room
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
 from services.standalone.machine import node_address, sudo_caller
@@ -105,10 +107,15 @@ class Cluster:
         self._announced = asyncio.Event()
         self._marks = FileMarks([self._files.settings])
         self._node_tokens = LatestTokens()
+        # Nodes beside its own that run containers, where there may be any.
+        self._fellows: Fellows | None = None
         # By component, and etcd.
         self._runs: dict[str, Runs] = {} if etcd is None else {ETCD: etcd.runs}
         # By component: whether it is to run.
         self._switches: defaultdict[str, Switch] = defaultdict(Switch)
+
+    def _runs_of(self, name: str) -> Runs:
+        return self._runs.setdefault(name, Runs(self._clock))
 
     def turn(self, name: str, *, on: bool) -> None:
         """Ends a component's work without a word to anybody, or lets it come again."""
@@ -127,6 +134,8 @@ class Cluster:
 
     async def run(self) -> None:
         settings = self._settings
+        if may_have_fellows(settings):
+            self._fellows = Fellows(settings, self._address, self._runs_of)
         reached = [host for host in rest_hosts(settings, self._address) if host != EVERYWHERE]
         service = [_first_address(settings.service_cidr), *service_names(settings.cluster_domain)]
         if settings.runtime == HOLLOW:
@@ -135,6 +144,8 @@ class Cluster:
         hosts = list(dict.fromkeys([LOOPBACK, "localhost", settings.node, self._address, *reached, *service]))
         etcd = self._etcd
         async with AsyncExitStack() as stack:
+            if self._fellows is not None:
+                self._fellows.prepare()
             if etcd is not None:
                 self._background(stack, "etcd", etcd.run())
                 await self._unless_one_ends(etcd.wait_launched())
@@ -158,7 +169,7 @@ class Cluster:
             )
             hollow = made.pop("hollow")
             made = {name: make for name, make in made.items() if name not in self._without}
-            if settings.nodes > 1:
+            if settings.nodes > 1 and settings.runtime == HOLLOW:
                 made["hollow"] = hollow
             self._runs |= {name: Runs(self._clock) for name in (*made, "hollow")}
             supervisors = [
@@ -166,9 +177,11 @@ class Cluster:
             ]
             # All of them stop together, before the apiserver does.
             stack.push_async_callback(cancel, supervisors)
+            if self._fellows is not None:
+                self._background(stack, "fellows", self._fellows.run())
             await self._unless_one_ends(self._become_ready(apiserver, made))
             self._announce()
-            if settings.runtime == HOLLOW:
+            if settings.runtime == HOLLOW or self._fellows is not None:
                 begin = partial(self._supervise, "hollow", hollow, credentials)
                 self._background(stack, "nodes", self._follow_nodes(supervisors, begin))
             self._background(stack, "control-plane", keep_role(self._client, settings.node))
@@ -290,6 +303,7 @@ class Cluster:
                 pace=component.pace,
                 client_ca=self._files.pki / "ca.crt",
                 mutual_listen=mutual,
+                further_mutual=(f"unix:{self._files.door}",) if self._fellows is not None else (),
             )
         else:
             settings = replace(settings, access=ReviewedAccess(self._client, component.right))
@@ -298,10 +312,19 @@ class Cluster:
         return host
 
     async def _follow_nodes(self, supervisors: list[asyncio.Task[None]], begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Has the simulated nodes that `knarr node` chooses. Until cancelled."""
+        """Has the nodes beyond the first that `knarr node` chooses. Until cancelled."""
         async for settings in chosen_nodes(self._client, self._settings, self._marks):
             before = self._settings
-            self._settings = with_ports(replace(before, nodes=settings.nodes, absent_nodes=settings.absent_nodes), self._address)
+            self._settings = with_ports(
+                replace(before, nodes=settings.nodes, absent_nodes=settings.absent_nodes, stopped_nodes=settings.stopped_nodes),
+                self._address,
+            )
+            if self._fellows is not None:
+                if before.nodes == 1 < self._settings.nodes:
+                    await self._take_company()
+                self._fellows.become(self._settings)
+                self._write_state()
+                continue
             self._name_nodes()
             if "hollow" in self._hosts:
                 self._hosts["hollow"].component.become(node_numbers(self._settings))  # type: ignore[attr-defined]
@@ -310,6 +333,15 @@ class Cluster:
                 # No longer: a node that never comes is to be removable.
                 await _until(lambda: self._listens("hollow"))
             self._write_state()
+
+    async def _take_company(self) -> None:
+        """Has the proxy of the cluster's own node lead to others: it is made anew, and meanwhile what it has put in force stays."""
+        self.turn("proxy", on=False)
+        await _until(lambda: self._rests("proxy"))
+        self.turn("proxy", on=True)
+
+    async def _rests(self, name: str) -> bool:
+        return self._runs[name].began is None
 
     def _name_nodes(self) -> None:
         """Who may call the simulated nodes that there are."""
@@ -321,6 +353,9 @@ class Cluster:
             await _until(lambda name=name: self._is_ready(name))  # type: ignore[misc]
             self._progress.step(name)
         await _until(lambda: _node_ready(self._client, self._settings.node))
+        for fellow in running_fellows(self._settings):
+            await _until(lambda name=fellow.name: _node_ready(self._client, name))  # type: ignore[misc]
+            self._progress.step(fellow.name)
         await give_role(self._client, await self._client.get(core.Node, self._settings.node))
 
     async def _listens(self, name: str) -> bool:

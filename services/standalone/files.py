@@ -102,6 +102,11 @@ class Files:
         raise CommandError(f"{self.state} is damaged; `knarr down` and `knarr up` make it anew")
 
     @property
+    def door(self) -> Path:
+        """Where nodes of the machine that have a network of their own reach the API server: a Unix socket, for who shows a certificate."""
+        return self.root / "api.sock"
+
+    @property
     def settings(self) -> Path:
         """What was chosen for this cluster."""
         return self.root / "settings.json"

@@ -35,15 +35,16 @@ def with_room(settings: ClusterSettings) -> ClusterSettings:
 
 
 def node_numbers(settings: ClusterSettings) -> tuple[int, ...]:
-    """The numbers of the simulated nodes, in their order: the cluster's own is the first of all, and has none."""
+    """The numbers of the nodes beyond the first, in their order: the cluster's own is the first of all, and has none."""
     absent = {int(number) for number in settings.absent_nodes.split(",") if number}
     return tuple(islice((number for number in count(1) if number not in absent), settings.nodes - 1))
 
 
 def with_nodes(settings: ClusterSettings, numbers: Collection[int]) -> ClusterSettings:
-    """The settings with these simulated nodes."""
+    """The settings with these nodes beyond the first."""
     absent = [number for number in range(1, max(numbers, default=0)) if number not in numbers]
-    return replace(settings, nodes=len(numbers) + 1, absent_nodes=",".join(map(str, absent)))
+    stopped = [number for number in settings.stopped_nodes.split(",") if number and int(number) in numbers]
+    return replace(settings, nodes=len(numbers) + 1, absent_nodes=",".join(map(str, absent)), stopped_nodes=",".join(stopped))
 
 
 def free_numbers(settings: ClusterSettings, amount: int) -> list[int]:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+from services.standalone.hollow import HOLLOW
 from services.standalone.settings import ClusterSettings, Ports
 
 LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"
@@ -36,7 +37,7 @@ def endpoints(settings: ClusterSettings, node_address: str) -> Iterator[tuple[st
             case "kubelet":
                 yield field.name, [(node_address, TCP)]
             case "hollow":
-                if settings.nodes > 1:
+                if settings.nodes > 1 and settings.runtime == HOLLOW:
                     yield field.name, [(node_address, TCP)]
             case "nameserver":
                 yield field.name, [(node_address, TCP), (node_address, UDP)]

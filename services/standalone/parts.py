@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from knarr.machinery.version import BUILD
 from services.kubelet.forwarding import dial_address
@@ -60,9 +61,10 @@ def node_parts(
     is_ready: Callable[[str], bool],
     due: Callable[[], Awaitable[object]],
     rest_port: Callable[[], int],
+    log: Path | None = None,
 ) -> NodeParts:
     """A part for each component in ``runs`` that is shown. ``address`` is the node's, ``due`` when they are to be told of, ``rest_port``
-    that of the Kubernetes REST API, which has the pages of all components."""
+    that of the Kubernetes REST API, which has the pages of all components; ``log`` where they write, where that is not the cluster's."""
     process = f"{os.getpid()}.{start_time(os.getpid())}"
     parts = []
     for component, kind in KINDS.items():
@@ -75,7 +77,7 @@ def node_parts(
                 command=(kind.name, *flags(settings, address).get(component, ())),
                 labels=kind.labels,
                 course=partial(_course, process, runs[component], partial(is_ready, component)),
-                log=ComponentLog(settings.files.etcd_log if component == ETCD else settings.files.log, component),
+                log=ComponentLog(settings.files.etcd_log if component == ETCD else log or settings.files.log, component),
                 dial=partial(_dial, settings.listen_address, kind.pages, rest_port),
                 way_out=f"`knarr logs {component}` and `kubectl logs` have what it says, `knarr status` how it is",
             )

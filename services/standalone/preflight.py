@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,18 @@ from typing import Any
 from knarr.service.errors import CommandError
 from knarr.service.options import node_name
 from services.kubelet.runtime.catalog import DEFAULT_ENGINE, bridge_name, engine_url
-from services.standalone.hollow import with_room
+from services.standalone.fellows.plan import may_have_fellows, most_fellows, network_bridge
+from services.standalone.hollow import HOLLOW, node_numbers, with_room
 from services.standalone.listening import WITH_FIRST_ROUTE, bound, endpoints
 from services.standalone.machine import node_address
+from services.standalone.name_servers import name_server_problems, name_servers
 from services.standalone.settings import MEMORY, ClusterSettings, path_of
 from services.standalone.store import DATA, INSTALL_HINT, has_state, path_problem
 
 # What etcd takes from the disk at the first start: its log is made at its full length. And without what nothing can be written at all.
 NEW_STORE_BYTES, LEAST_BYTES = 64 * 1024 * 1024, 1024 * 1024
-# The mark of the routes that a proxy made, as `ip route` writes it.
-OWN_PROTOCOL = "75"
+# The mark of the routes that a proxy made, as `ip route` writes it, and of those to the pods of other nodes.
+OWN_PROTOCOL, POD_PROTOCOL = "75", "76"
 ROOTLESS_WORDS = (
     "the Docker engine at {} is a rootless one: its containers are in a network of its own, which this node's addresses and rules do not"
     " reach; use the machine's engine (unset DOCKER_HOST, run with sudo), or --runtime hollow, which needs no root"
@@ -81,8 +83,7 @@ def nftables_problems() -> Iterator[str]:
 def range_problems(settings: ClusterSettings) -> Iterator[str]:
     service, cluster, pod = (IPv4Network(text) for text in (settings.service_cidr, settings.cluster_cidr, settings.pod_cidr))
     if settings.nodes > 1:
-        if settings.runtime != "hollow":
-            yield f"--nodes {settings.nodes} is for simulated nodes; give --runtime hollow with it, or add machines (docs/compose.md)"
+        yield from _company_problems(settings)
         cluster = IPv4Network(with_room(settings).cluster_cidr)
     if not pod.subnet_of(cluster):
         yield f"--pod-cidr {pod} lies outside --cluster-cidr {cluster}; choose a part of it"
@@ -96,6 +97,8 @@ def range_problems(settings: ClusterSettings) -> Iterator[str]:
             if before != now:
                 yield f"{whose} addresses in {before}; keep --{option} {before}, or begin anew with another --data-dir"
     ranges = {"service-cidr": service, "cluster-cidr": cluster, "load-balancer-pool": IPv4Network(settings.load_balancer_pool)}
+    if settings.nodes > 1 and may_have_fellows(settings):
+        ranges["node-cidr"] = IPv4Network(settings.node_cidr)
     for option, network in (*ranges.items(), ("pod-cidr", pod)):
         if network.is_loopback or network.is_multicast or network.is_link_local or network.overlaps(IPv4Network("0.0.0.0/8")):
             yield f"--{option} {network} has addresses that no machine routes; choose a private range, like 10.96.0.0/16"
@@ -104,22 +107,47 @@ def range_problems(settings: ClusterSettings) -> Iterator[str]:
             yield f"--{option} {first} overlaps --{other} {second}; choose ranges that do not meet"
 
 
+def _company_problems(settings: ClusterSettings) -> Iterator[str]:
+    """Of nodes beyond the first."""
+    if settings.runtime == HOLLOW:
+        return
+    if not may_have_fellows(settings):
+        chosen = f"{settings.runtime} and {settings.datapath}"
+        yield (
+            f"--nodes {settings.nodes} is for simulated nodes; give --runtime hollow with it, or --runtime docker and --datapath nftables"
+            f" (not {chosen}), whose nodes run containers, or add machines (docs/compose.md)"
+        )
+        return
+    if max(node_numbers(settings)) > most_fellows(settings):
+        room = most_fellows(settings)
+        yield f"--node-cidr {settings.node_cidr} has addresses for {room} nodes beside this machine's own; choose a larger range"
+    if IPv4Address(node_address()).is_loopback:
+        yield f"--nodes {settings.nodes} needs an address of this machine's that others reach; connect it to a network, or give --nodes 1"
+
+
 def read_route_problems(settings: ClusterSettings) -> Iterator[str]:
     identity = settings.files.known_id()
-    own = bridge_name(identity) if identity else ""
+    own = (bridge_name(identity), network_bridge(identity)) if identity else ()
     listed = subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, check=False)
     if listed.returncode == 0:
-        yield from route_problems(settings, json.loads(listed.stdout or b"[]"), own)
+        routes = json.loads(listed.stdout or b"[]")
+        yield from route_problems(settings, routes, *own)
+        if os.geteuid() == 0:
+            # Nobody else closes ranges.
+            yield from name_server_problems(settings, name_servers(), routes)
 
 
-def route_problems(settings: ClusterSettings, routes: Iterable[Mapping[str, Any]], own_bridge: str) -> Iterator[str]:
+def route_problems(settings: ClusterSettings, routes: Iterable[Mapping[str, Any]], *own_bridges: str) -> Iterator[str]:
     """Ranges into which the machine has routes of somebody else's already: packets to pods or Services would go there."""
+    ranges = [("pod-cidr", settings.pod_cidr), ("service-cidr", settings.service_cidr)]
+    if settings.nodes > 1 and may_have_fellows(settings):
+        ranges.append(("node-cidr", settings.node_cidr))
     for route in routes:
         device = str(route.get("dev", ""))
-        if route["dst"] == "default" or not device or device == own_bridge or route.get("protocol") == OWN_PROTOCOL:
+        if route["dst"] == "default" or not device or device in own_bridges or route.get("protocol") in (OWN_PROTOCOL, POD_PROTOCOL):
             continue
         target = IPv4Network(route["dst"])
-        for option, text in (("pod-cidr", settings.pod_cidr), ("service-cidr", settings.service_cidr)):
+        for option, text in ranges:
             if target.subnet_of(IPv4Network(text)):
                 yield f"--{option} {text} is in use on this machine: {target} lies at the interface {device}; choose another range"
 

@@ -110,7 +110,7 @@ def start(
                     *(f"--progress-fd={writing}", f"--since={begun():.2f}", f"--lock-fd={lock}", f"--log-file={files.log}"),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(writing, lock), start_new_session=True, cwd=ROOT,
-                env=_environment(),
+                env=environment(),
             )  # fmt: skip
             children.append(child)
         os.close(writing)
@@ -124,7 +124,7 @@ def start(
         raise
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """In which Python finds this program without looking where it is started (``-P``). An installed one it finds by itself."""
     if ROOT.name in ("site-packages", "dist-packages"):
         return dict(os.environ)

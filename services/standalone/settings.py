@@ -47,6 +47,7 @@ MEMORY = "memory"
 LATER = frozenset(
     {
         "absent_nodes",
+        "addons",
         "audit_log_path",
         "audit_policy_file",
         "authentication_config",
@@ -66,10 +67,12 @@ LATER = frozenset(
         "hollow_faults",
         "kubelet_options",
         "mutual",
+        "node_cidr",
         "nodes",
         "registry_mirror",
         "rest_address",
         "scheduler_config",
+        "stopped_nodes",
         "store",
     }
 )
@@ -191,9 +194,16 @@ class ClusterSettings:
         "", optional_ipv4, "one more address for the Kubernetes REST API, besides the loopback and the node's own; 0.0.0.0: all", "ADDRESS"
     )
     ports: Ports = Ports()
-    nodes: int = chosen(1, number(1, MOST_NODES), "how many nodes there are; those beyond the first are simulated", "NUMBER")
-    # The numbers of simulated nodes that were removed below the highest that is left.
+    nodes: int = chosen(
+        1,
+        number(1, MOST_NODES),
+        "how many nodes there are; those beyond the first share the machine and its Docker engine, or are simulated with --runtime hollow",
+        "NUMBER",
+    )
+    # The numbers of nodes beyond the first that were removed below the highest that is left.
     absent_nodes: str = chosen("", _numbers)
+    # The numbers of nodes beyond the first that are switched off.
+    stopped_nodes: str = chosen("", _numbers)
     hollow_faults: str = chosen(
         "", optional_path, "a file of HollowFaults: what befalls the nodes that --nodes adds, and when; empty: nothing", "FILE"
     )
@@ -203,8 +213,17 @@ class ClusterSettings:
     cluster_cidr: str = chosen("10.244.0.0/16", cidr_for("pods", 29), "addresses of all pods", "CIDR")
     pod_cidr: str = chosen("10.244.0.0/24", cidr_for("pods", 29), "the part of them that is this node's", "CIDR")
     load_balancer_pool: str = chosen("10.97.0.0/24", cidr, "addresses of Services of type LoadBalancer", "CIDR")
+    node_cidr: str = chosen(
+        "10.97.1.0/24",
+        cidr_for("nodes", 29),
+        "addresses of the nodes that --nodes adds to this machine's own, unless they are simulated",
+        "CIDR",
+    )
     cluster_domain: str = chosen("cluster.local", domain, "the ending of all names in the cluster", "DOMAIN")
     gateway_api: str = _one("off", "on", text="whether the kinds of Gateway API are made, with a class of Knarr's own")
+    addons: str = chosen(
+        "", optional_names, "add-ons to turn on once the cluster is ready, as `knarr addon list` names them; empty: none", "NAME,..."
+    )
     # The range of node ports, both ends included.
     node_ports: tuple[int, int] = (30000, 32767)
     encryption_provider_config: str = chosen(
@@ -289,6 +308,14 @@ class ClusterSettings:
     def as_dict(self) -> dict[str, Any]:
         """Everything but the place where it is kept."""
         return {name: value for name, value in asdict(self).items() if name != "data_dir"}
+
+    @classmethod
+    def of(cls, data_dir: Path, values: dict[str, Any]) -> ClusterSettings:
+        """Those of which ``as_dict`` told, written as JSON meanwhile or not. Raises CommandError."""
+        found, complaints = _read(values)
+        if complaints:
+            raise CommandError("; ".join(complaints))
+        return cls(data_dir=data_dir, **found)
 
     @classmethod
     def saved(cls, data_dir: Path) -> ClusterSettings:

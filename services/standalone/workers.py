@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from ipaddress import IPv4Network
 
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
@@ -20,7 +19,6 @@ from services.controller.settings import ControllerSettings, Signing
 from services.dns.settings import DnsSettings
 from services.gateway.settings import GatewaySettings
 from services.kubelet.component import Kubelet
-from services.kubelet.node.registry_logins import node_config
 from services.kubelet.parts.port import NO_PARTS, NodeParts
 from services.kubelet.runtime.catalog import make_runtime
 from services.kubelet.settings import KubeletSettings
@@ -30,6 +28,7 @@ from services.scheduler.settings import SchedulerSettings
 from services.standalone.datapath import datapath_settings
 from services.standalone.hollow import hollow_nodes
 from services.standalone.listening import LOOPBACK
+from services.standalone.node_settings import kubelet_settings, nameserver_of
 from services.standalone.settings import ClusterSettings, path_of
 
 # Of the proxy for requests from outside.
@@ -49,16 +48,15 @@ def workers(
     latest: Callable[[], ClusterSettings] | None = None,
 ) -> Workers:
     """``address`` is the node's; ``root_certificate`` the CA's, PEM; ``client_of`` gives the API as a user sees it; ``parts`` what runs on
-    the node beside containers; ``latest`` the settings with the simulated nodes that there are to be by now."""
+    the node beside containers; ``latest`` the settings with the nodes that there are to be by now."""
 
     def client(name: str, *groups: str) -> Client:
         return client_of(User(name, groups=(*groups, "system:authenticated")))
 
-    # Pods could not reach names at a loopback address, so a machine without a network has none.
-    named = "" if IPv4Address(address).is_loopback else settings.nameserver_address
+    named = nameserver_of(settings, address)
     dns, cloud = _dns(settings, address, named), _cloud(settings)
     scheduler, gateway = _scheduler(settings), _gateway(settings, address)
-    kubelet, proxy = _kubelet(settings, address, named), datapath_settings(settings)
+    kubelet, now = kubelet_settings(settings, address), latest or (lambda: settings)
     controller = ControllerSettings(
         cluster_cidr=settings.cluster_cidr,
         node_mask_size=IPv4Network(settings.pod_cidr).prefixlen,
@@ -72,12 +70,12 @@ def workers(
         "cloud": lambda: CloudControllerManager(client("system:cloud-controller-manager"), cloud, clock=clock),
         "dns": lambda: _made_dns(client("system:kube-dns"), dns, clock),
         "gateway": lambda: _made_gateway(client("system:knarr-gateway"), gateway, clock),
-        "proxy": lambda: _made_proxy(client("system:kube-proxy"), proxy),
+        "proxy": lambda: _made_proxy(client("system:kube-proxy"), datapath_settings(now())),
         "kubelet": lambda: Kubelet(
             client(f"{NODE_PREFIX}{settings.node}", NODES), kubelet, make_runtime(settings.runtime, kubelet), clock=clock, parts=parts()
         ),
     }
-    made["hollow"] = lambda: _hollow(latest() if latest is not None else settings, kubelet, client, clock)
+    made["hollow"] = lambda: _hollow(now(), kubelet, client, clock)
     return made
 
 
@@ -153,29 +151,3 @@ def _gateway(settings: ClusterSettings, address: str) -> GatewaySettings:
 def _cloud(settings: ClusterSettings) -> CloudSettings:
     pool = LocalSettings(pool=(settings.load_balancer_pool,))
     return CloudSettings(provider="local", provider_settings=pool, cluster_cidr=settings.cluster_cidr)
-
-
-def _kubelet(settings: ClusterSettings, address: str, cluster_dns: str) -> KubeletSettings:
-    return KubeletSettings(
-        node_name=settings.node,
-        data_dir=settings.files.kubelet,
-        node_ip=address,
-        pod_cidr=settings.pod_cidr,
-        port=settings.ports.kubelet,
-        cluster_id=settings.files.cluster_id(),
-        container_runtime_endpoint=settings.container_runtime_endpoint,
-        registry_config=node_config(),
-        registry_mirror=settings.registry_mirror,
-        cluster_dns=cluster_dns,
-        cluster_domain=settings.cluster_domain,
-        **_node_settings(settings.kubelet_options),
-    )
-
-
-def _node_settings(text: str) -> dict[str, Any]:
-    if not text:
-        return {}
-    # They load what nobody needs who gives none.
-    from services.kubelet.node_flags import node_settings_of
-
-    return node_settings_of(text)

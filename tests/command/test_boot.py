@@ -34,14 +34,17 @@ Description=Knarr cluster dev
 ConditionPathExists=/home/ann/.local/state/knarr/clusters/dev/settings.json
 Wants=network-online.target docker.service
 After=network-online.target docker.service
+StartLimitIntervalSec=600
+StartLimitBurst=10
 
 [Service]
-Type=oneshot
-RemainAfterExit=yes
+Type=forking
 Environment="HOME=/home/ann"
 Environment="PATH=/usr/bin:/bin"
 ExecStart="/usr/bin/python3" "-P" "-m" "knarr" "up" "--name" "dev"
 ExecStop="/usr/bin/python3" "-P" "-m" "knarr" "down" "--name" "dev"
+Restart=on-failure
+RestartSec=5
 TimeoutStartSec=600
 TimeoutStopSec=180
 
@@ -53,7 +56,7 @@ WantedBy=multi-user.target
 def test_the_unit() -> None:
     assert unit_text(UNIT) == TEXT
     own = unit_text(dataclasses.replace(UNIT, system=False, runtime="hollow"))
-    assert "After=" not in own and "WantedBy=default.target" in own
+    assert "\nAfter=" not in own and "WantedBy=default.target" in own
     assert "docker" not in unit_text(dataclasses.replace(UNIT, runtime="hollow"))
     assert (unit_name("dev", "0a1b2c3d"), unit_name("", "0a1b2c3d")) == ("knarr-dev.service", "knarr-0a1b2c3d.service")
 

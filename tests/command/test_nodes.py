@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,18 @@ def test_no_more_are_added_than_there_are_addresses_for(settings: ClusterSetting
 
 
 def test_a_cluster_with_containers_takes_machines(settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ClusterSettings, "saved", classmethod(lambda cls, folder: ClusterSettings(data_dir=folder, runtime="docker")))
-    with pytest.raises(CommandError, match=r"this one has the runtime docker: .*; add machines"):
-        nodes.add(settings, 1, silent)
+    for other in ("containerd", "docker"):
+        made = partial(ClusterSettings, runtime=other, datapath="userspace")
+        monkeypatch.setattr(ClusterSettings, "saved", classmethod(lambda cls, folder, made=made: made(data_dir=folder)))
+        with pytest.raises(CommandError, match=rf"this one has the runtime {other}: .*; add machines"):
+            nodes.add(settings, 1, silent)
+
+
+def test_simulated_nodes_are_not_switched_off(settings: ClusterSettings) -> None:
+    nodes.add(settings, 1, silent)
+    with pytest.raises(CommandError, match="simulated nodes have no power to lose; --hollow-faults FILE"):
+        nodes.switch(settings, [node_name(1)], on=False, tell=silent)
+    assert ClusterSettings.saved(settings.data_dir).stopped_nodes == ""
 
 
 def test_none_that_runs_is_told(tmp_path: Path) -> None:

@@ -58,6 +58,17 @@ def test_plain_routes_to_another_network_are_refused_in_words() -> None:
     assert made.state.device is None and len(made.state.routes) == 1
 
 
+def test_further_networks_are_reached_by_routes_through_whom_the_settings_say() -> None:
+    further = replace(SETTINGS, pod_network=ROUTES, next_hops=(("172.16.0.0/24", ""), ("172.17.0.1/32", "192.168.1.9")))
+    made = make_plan(further, [HERE, NEAR, FAR, Member("behind", "10.244.3.0/24", "172.17.0.1")], LAN)
+    assert [(peer.node, peer.way, peer.problem) for peer in made.peers] == [(name, ROUTES, "") for name in ("near", "far", "behind")]
+    assert {(route.destination, route.gateway) for route in made.state.routes} == {
+        ("10.244.1.0/24", "192.168.1.2"),
+        ("10.244.2.0/24", "172.16.0.2"),
+        ("10.244.3.0/24", "192.168.1.9"),
+    }
+
+
 def test_an_address_without_a_network_has_no_neighbours() -> None:
     made = plan(HERE, NEAR, underlay=Underlay(IPv4Network("192.168.1.1/32"), 9000))
     assert made.peers[0].way == VXLAN

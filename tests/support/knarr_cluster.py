@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import socket
 import subprocess
 from dataclasses import dataclass, field
@@ -48,10 +49,19 @@ class KnarrCluster(ClusterClient):
     def knarr(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run([str(BIN / "knarr"), *arguments], check=check, environment=self.environment)
 
+    @property
+    def choices(self) -> list[str]:
+        """What `knarr up` is told."""
+        made = ["--data-dir", str(self.data_dir), "--runtime", self.runtime, "--datapath", self.datapath]
+        return [*made, *(["--container-runtime-endpoint", self.endpoint] if self.endpoint else []), *self.options]
+
     def up(self) -> str:
-        choices = ["--data-dir", str(self.data_dir), "--runtime", self.runtime, "--datapath", self.datapath]
-        choices += ["--container-runtime-endpoint", self.endpoint] if self.endpoint else []
-        return self.knarr("up", *choices, *self.options).stdout
+        return self.knarr("up", *self.choices).stdout
+
+    def begin_up(self) -> subprocess.Popen[str]:
+        """The same, for who does not wait for it."""
+        command = [str(BIN / "knarr"), "up", *self.choices]
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **self.environment}, stdout=subprocess.DEVNULL, text=True)
 
     def down(self) -> str:
         return self.knarr("down", "--data-dir", str(self.data_dir)).stdout

@@ -15,7 +15,7 @@ from services.command.working import Working
 from services.standalone.settings import ClusterSettings
 
 
-@click.group("node", cls=Commands, short_help="the cluster's nodes: list them, add simulated ones, remove them")
+@click.group("node", cls=Commands, short_help="the cluster's nodes: list them, add some, remove some")
 def node_group() -> None:
     """The nodes of a cluster on one machine."""
 
@@ -38,7 +38,7 @@ def list_nodes(data_dir: Path, output: str) -> int:
 @click.argument("amount", type=click.IntRange(1, MOST_NODES - 1), default=1, metavar="[NUMBER]")
 @output_option
 def add_nodes(data_dir: Path, amount: int, output: str) -> int:
-    """add so many simulated nodes (default: 1), and wait until they are ready; Ctrl-C takes them away again"""
+    """add so many nodes (default: 1), and wait until they are ready; Ctrl-C takes them away again"""
     from services.command.nodes import add
 
     with Working("adding nodes", "nodes") as working:
@@ -54,10 +54,38 @@ def add_nodes(data_dir: Path, amount: int, output: str) -> int:
 @click.option("--timeout", type=click.IntRange(1), default=300, metavar="SECONDS", help="how long pods may take to go (default: 300)")
 @output_option
 def remove_nodes(data_dir: Path, names: tuple[str, ...], force: bool, timeout: int, output: str) -> int:
-    """have the pods of simulated nodes go, as `kubectl drain` does, and remove the nodes; Ctrl-C leaves the nodes as they were"""
+    """have the pods of nodes go, as `kubectl drain` does, and remove the nodes; Ctrl-C leaves the nodes as they were"""
     from services.command.nodes import remove
 
     with Working("waiting for pods to go", "pods") as working:
         gone = remove(ClusterSettings.saved(data_dir), names, force=force, timeout_seconds=timeout, tell=working)
     deliver(json.dumps({"removed": gone}, indent=2) if output == "json" else "\n".join(f"{name} is gone" for name in gone))
+    return 0
+
+
+@node_group.command("stop")
+@data_dir
+@click.argument("names", nargs=-1, required=True, metavar="NODE...")
+@output_option
+def stop_nodes(data_dir: Path, names: tuple[str, ...], output: str) -> int:
+    """switch nodes off, as if their machines lost power: see them become NotReady, and their pods come elsewhere"""
+    return _switch(data_dir, names, output, on=False)
+
+
+@node_group.command("start")
+@data_dir
+@click.argument("names", nargs=-1, required=True, metavar="NODE...")
+@output_option
+def start_nodes(data_dir: Path, names: tuple[str, ...], output: str) -> int:
+    """switch them on again, and wait until they are ready"""
+    return _switch(data_dir, names, output, on=True)
+
+
+def _switch(data_dir: Path, names: tuple[str, ...], output: str, *, on: bool) -> int:
+    from services.command.nodes import switch
+
+    with Working("waiting for nodes" if on else "switching nodes off", "nodes") as working:
+        found = switch(ClusterSettings.saved(data_dir), names, on=on, tell=working)
+    key, words = ("started", "is ready") if on else ("stopped", "is switched off")
+    deliver(json.dumps({key: found}, indent=2) if output == "json" else "\n".join(f"{name} {words}" for name in found))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,14 +121,47 @@ def _enter_context(files: Files, name: str, tell: Tell) -> None:
 def _check(settings: ClusterSettings) -> None:
     from services.standalone.preflight import problems
 
-    if found := list(problems(settings)):
+    if found := [*_addon_problems(settings), *problems(settings)]:
         raise CommandError("the cluster cannot start:\n" + "\n".join(f"  - {problem}" for problem in found))
+
+
+def _addon_problems(settings: ClusterSettings) -> Iterator[str]:
+    if not settings.addons:
+        return
+    from services.command.addons.catalog import NAMES
+
+    for name in settings.addons.split(","):
+        if name not in NAMES:
+            yield f"--addons: there is no add-on {name!r}; there are {', '.join(NAMES)}"
+
+
+def _turn_on_addons(settings: ClusterSettings, tell: Tell) -> None:
+    """Those that were chosen and are off. Raises CommandError for the first that cannot be; the cluster runs all the same."""
+    if not settings.addons:
+        return
+    from services.command.addons import switching
+    from services.command.addons.addon import OFF
+    from services.command.addons.catalog import named
+
+    for addon in map(named, settings.addons.split(",")):
+        try:
+            with Working(f"enabling {addon.name}"), switching.place_of(settings) as place:
+                # One that was on when the cluster ended is on its way.
+                if addon.state(place).state == OFF:
+                    switching.enable(place, addon, lambda line: _tell_line(tell, line))
+                    tell(f"  add-on {addon.name} is on")
+        except CommandError as error:
+            raise CommandError(
+                f"the cluster runs without the add-on {addon.name}: {error}; `knarr addon enable {addon.name}` tries it again"
+            ) from error
 
 
 def _run(settings: ClusterSettings) -> int:
     from services.standalone.launch import run
     from services.standalone.progress import Progress
 
+    if settings.addons:
+        print(f"warning: who stays in the foreground turns on add-ons by `knarr addon enable`: {settings.addons}", file=sys.stderr)
     return run(settings, Progress())
 
 
@@ -153,12 +186,17 @@ def _start(settings: ClusterSettings, name: str, lock: int, tell: Tell) -> int:
         raise
     if not name:
         tell(f"  export KUBECONFIG={shlex.quote(_shown(files.kubeconfig))}")
+    _turn_on_addons(settings, tell)
     return 0
 
 
 def _tell_step(tell: Tell, step: str, seconds: float) -> None:
     tell(f"  {seconds:5.2f} s  {step}")
     sys.stdout.flush()
+
+
+def _tell_line(tell: Tell, line: str) -> None:
+    tell(f"  {line}")
 
 
 def _shown(path: Path) -> str:

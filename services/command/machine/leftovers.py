@@ -11,6 +11,7 @@ from services.command.machine.facts import Machine
 from services.command.named import place
 from services.kubelet.runtime.catalog import bridge_name
 from services.standalone import process
+from services.standalone.fellows.plan import network_bridge
 from services.standalone.files import Files
 
 
@@ -26,7 +27,8 @@ def _bridges(machine: Machine) -> Sequence[str]:
     if not machine.has("/sys/class/net"):
         raise NotHere("/sys/class/net is not there")
     try:
-        known = {_bridge(files) for files in (machine.settings.files, *(Files(place.data_dir(name)) for name in place.names()))}
+        places = (machine.settings.files, *(Files(place.data_dir(name)) for name in place.names()))
+        known = {name for files in places for name in _bridges_of(files)}
     except PermissionError as error:
         raise NotHere(f"{error.filename} cannot be read, so that its network would be told as nobody's; run this with sudo") from None
     except CommandError as homeless:
@@ -35,8 +37,10 @@ def _bridges(machine: Machine) -> Sequence[str]:
     return [f"the bridge {name} is of no cluster that is known here" for name in found if name not in known]
 
 
-def _bridge(files: Files) -> str:
-    return bridge_name(files.known_id()) if files.known_id() else ""
+def _bridges_of(files: Files) -> tuple[str, ...]:
+    """That of pods, and that of nodes beside the machine's own."""
+    identity = files.known_id()
+    return (bridge_name(identity), network_bridge(identity)) if identity else ()
 
 
 def _orphans(machine: Machine) -> Sequence[str]:

@@ -23,6 +23,7 @@ from services.kubelet.runtime.docker.engine import Engine, EngineConflict, Engin
 from services.kubelet.runtime.labels import CLUSTER
 from services.kubelet.runtime.port import RuntimeFailure
 from services.standalone import process
+from services.standalone.fellows.plan import node_names
 from services.standalone.hollow import HOLLOW
 from services.standalone.settings import ClusterSettings
 
@@ -72,17 +73,19 @@ def thaw(settings: ClusterSettings) -> None:
     if settings.runtime == HOLLOW or not settings.files.known_id():
         return
     with _told("go on"):
-        _freezer(settings).thaw()
+        for freezer in _freezers(settings):
+            freezer.thaw()
     if settings.runtime == "docker":
         _containers(settings.files.cluster_id(), "unpause", "paused")
 
 
 def _freeze(settings: ClusterSettings) -> int:
     """How many containers stand now."""
-    freezer = _freezer(settings)
+    frozen: list[str] = []
     with _told("freeze"):
-        freezer.freeze()
-        frozen = list(freezer.groups())
+        for freezer in _freezers(settings):
+            freezer.freeze()
+            frozen += freezer.groups()
     if settings.runtime == "docker":
         return _containers(settings.files.cluster_id(), "pause", "running", frozen)
     if not frozen:
@@ -93,8 +96,8 @@ def _freeze(settings: ClusterSettings) -> int:
     return len(frozen)
 
 
-def _freezer(settings: ClusterSettings) -> Freezer:
-    return Freezer(root_of(settings.files.cluster_id(), settings.node))
+def _freezers(settings: ClusterSettings) -> list[Freezer]:
+    return [Freezer(root_of(settings.files.cluster_id(), name)) for name in node_names(settings)]
 
 
 @contextmanager
@@ -111,8 +114,9 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    """etcd, above all."""
-    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _fields(int(entry.name))[1:2] == [str(pid)]]
+    """etcd, above all, and further nodes: who was begun by one comes behind it."""
+    own = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _fields(int(entry.name))[1:2] == [str(pid)]]
+    return [found for child in own for found in (child, *_children(child))]
 
 
 def _state(pid: int) -> str:

@@ -18,7 +18,7 @@ from services.standalone.settings import ClusterSettings, Ports
 
 SLOTS = 64
 FIRST_PORT, PORTS_EACH = 26_000, 16
-# The second parts of addresses in 10.0.0.0/8: Services of 16 slots, load balancers of all, pods of one.
+# The second parts of addresses in 10.0.0.0/8: Services of 16 slots, load balancers and nodes of all, pods of one.
 SERVICES, BALANCERS, PODS = 98, 110, 128
 SERVICE_PREFIX = 20
 
@@ -35,6 +35,7 @@ def slot(number: int, data_dir: Path) -> ClusterSettings:
         cluster_cidr=f"10.{PODS + number}.0.0/16",
         pod_cidr=f"10.{PODS + number}.0.0/24",
         load_balancer_pool=f"10.{BALANCERS}.{number}.0/24",
+        node_cidr=f"10.{BALANCERS}.{SLOTS + number}.0/24",
     )
 
 
@@ -60,4 +61,4 @@ def meet(one: ClusterSettings, other: ClusterSettings) -> bool:
 
 
 def _ranges(settings: ClusterSettings) -> list[IPv4Network]:
-    return [IPv4Network(text) for text in (settings.service_cidr, settings.cluster_cidr, settings.load_balancer_pool)]
+    return [IPv4Network(text) for text in (settings.service_cidr, settings.cluster_cidr, settings.load_balancer_pool, settings.node_cidr)]

@@ -12,7 +12,8 @@ from services.kubelet.runtime.port import RuntimeFailure
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
-INTERFACES = Path("/sys/class/net")
+# A folder for each interface in the network namespace of whoever looks: /sys shows those of the one in which it was mounted.
+INTERFACES = Path("/proc/sys/net/ipv4/conf")
 
 
 class BridgeKeeper:

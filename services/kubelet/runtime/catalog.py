@@ -59,6 +59,7 @@ def docker_settings(settings: KubeletSettings) -> DockerSettings:
         url=engine_url(),
         network=network_name(settings.cluster_id),
         bridge=bridge_name(settings.cluster_id),
+        network_of=settings.network_of,
         log_max_bytes=settings.container_log_max_bytes,
         log_max_files=settings.container_log_max_files,
         registry_mirror=settings.registry_mirror,

@@ -30,7 +30,7 @@ class PodKernel:
         self._settings = settings
         self._links: PodLinks | None = None
         self._masquerade: Masquerade | None = None
-        self._docker_user = DockerUser(settings.pod_cidr, settings.pod_table, translated_only=False)
+        self._docker_users = _docker_users(settings)
         self._opened_looks = 0
         # What was decided last, and from what.
         self._facts: tuple[Sequence[Member], Underlay | None] | None = None
@@ -80,11 +80,12 @@ class PodKernel:
 
     def _let_through(self, masquerade: Masquerade) -> bool:
         """Whether another's packet filter forwards what is for pods; a rule of ours sees to it where it can."""
-        if not masquerade.forwarding_is_dropped():
+        dropped = masquerade.forwarding_is_dropped()
+        if not dropped and not _is_among_networks(self._settings):
             self._opened_looks = 0
             return True
-        if self._opened_looks == 0 and not self._docker_user.ensure():
-            return False
+        if self._opened_looks == 0 and not all(one.ensure() for one in self._docker_users):
+            return not dropped
         self._opened_looks = (self._opened_looks + 1) % LOOKS_PER_LOOK_AT_DOCKER
         return True
 
@@ -108,6 +109,17 @@ class PodKernel:
         if self._links is not None:
             self._links.close()
         self._masquerade = self._links = None
+
+
+def _is_among_networks(settings: ProxySettings) -> bool:
+    """Whether nodes are on another network of this machine's: Docker keeps its networks apart, whatever else it forwards."""
+    return any(not hop for _, hop in settings.next_hops)
+
+
+def _docker_users(settings: ProxySettings) -> list[DockerUser]:
+    """What Docker's packet filter is to let through: all that is for pods, and for nodes that are on a network of this machine's."""
+    ranges = (settings.pod_cidr, *(network for network, hop in settings.next_hops if not hop))
+    return [DockerUser(cidr, settings.pod_table, translated_only=False) for cidr in ranges]
 
 
 def _led_to(what: Device | Route | Neighbour | Forward, peers: Sequence[Peer]) -> list[str]:
@@ -137,7 +149,8 @@ def remove_pod_network(settings: ProxySettings) -> None:
             masquerade.remove()
         finally:
             masquerade.close()
-    DockerUser(settings.pod_cidr, settings.pod_table, translated_only=False).remove()
+    for one in _docker_users(settings):
+        one.remove()
     with contextlib.suppress(PermissionError):
         links = PodLinks(settings)
         try:

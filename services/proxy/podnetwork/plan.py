@@ -44,13 +44,14 @@ class Underlay:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another node: the way to its pods (``routes`` or ``vxlan``), or why there is none."""
+    """Another node: the way to its pods (``routes`` or ``vxlan``), or why there is none. ``hop`` is whom a route leads through."""
 
     node: str
     pod_cidr: str
     address: str
     way: str = ""
     problem: str = ""
+    hop: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +162,25 @@ def _peer(settings: ProxySettings, underlay: Underlay, one: Member, rival: str) 
         return replace(peer, problem=problem)
     if rival:
         return replace(peer, problem=f"its range {one.pod_cidr} overlaps that of the node {rival}")
-    near = IPv4Address(one.address) in underlay.network
-    if settings.pod_network == ROUTES and not near:
+    hop = _next_hop(settings, underlay, one.address)
+    if settings.pod_network == ROUTES and not hop:
         return replace(
             peer, problem=f"its address {one.address} is not on this node's network {underlay.network}; plain routes do not lead there"
         )
-    return replace(peer, way=VXLAN if settings.pod_network == VXLAN or not near else ROUTES)
+    return replace(peer, way=VXLAN) if settings.pod_network == VXLAN or not hop else replace(peer, way=ROUTES, hop=hop)
+
+
+def _next_hop(settings: ProxySettings, underlay: Underlay, address: str) -> str:
+    """Whom a route to a node leads through; empty where none does."""
+    known = (str(underlay.network), ""), *settings.next_hops
+    return next((hop or address for network, hop in known if IPv4Address(address) in IPv4Network(network)), "")
 
 
 def _state(settings: ProxySettings, own: Member, underlay: Underlay, peers: Iterable[Peer]) -> State:
     routes, neighbours, forwards = set[Route](), set[Neighbour](), set[Forward]()
     for peer in peers:
         if peer.way == ROUTES:
-            routes.add(Route(peer.pod_cidr, peer.address))
+            routes.add(Route(peer.pod_cidr, peer.hop))
         elif peer.way == VXLAN:
             gateway, mac = first_address(peer.pod_cidr), mac_of(peer.address)
             routes.add(Route(peer.pod_cidr, gateway, settings.vxlan_device))

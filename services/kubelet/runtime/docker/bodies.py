@@ -12,6 +12,8 @@ from services.kubelet.runtime.plan import ContainerPlan, Device, Limits, Mount, 
 
 # The engine's word for a namespace without any interface but its loopback.
 NO_NETWORK = "none"
+# … and for the one that it is in itself.
+HOST = "host"
 BRIDGE_OPTION = "com.docker.network.bridge.name"
 
 
@@ -24,11 +26,19 @@ def container_name(plan: ContainerPlan) -> str:
     return f"k8s_{plan.name}_{pod.name}_{pod.namespace}_{pod.uid}_{plan.attempt}"
 
 
-def sandbox_body(plan: SandboxPlan, ip: str, image: str, network: str, own: Mapping[str, str], *, unknown: bool = False) -> dict[str, Any]:
+def node_network(settings: DockerSettings) -> str:
+    """The engine's word for the node's own network namespace."""
+    return f"container:{settings.network_of}" if settings.network_of else HOST
+
+
+def sandbox_body(
+    plan: SandboxPlan, ip: str, image: str, network: str, own: Mapping[str, str], *, unknown: bool = False, node: str = HOST
+) -> dict[str, Any]:
     """The sandbox: nothing but a pause process that holds the pod's namespaces. ``network`` is what the engine is to join it to, by ``ip``,
-    or ``NO_NETWORK``, where it may know nothing at all of its namespace (``unknown``); ``own`` labels name cluster and node."""
+    or ``NO_NETWORK``, where it may know nothing at all of its namespace (``unknown``); ``own`` labels name cluster and node; ``node`` is
+    the ``node_network``."""
     host: dict[str, Any] = {
-        "NetworkMode": "host" if plan.host_network else network,
+        "NetworkMode": node if plan.host_network else network,
         "IpcMode": "host" if plan.host_ipc else "shareable",
         "PidMode": "host" if plan.host_pid else "",
         "LogConfig": {"Type": "none"},
@@ -85,7 +95,7 @@ def _host_config(plan: ContainerPlan, settings: DockerSettings) -> dict[str, Any
     # The one driver that keeps bytes which are no UTF-8 as they are.
     log_config = {"max-size": str(settings.log_max_bytes), "max-file": str(settings.log_max_files), "compress": "false"}
     return {
-        **_namespaces(plan.namespaces, f"container:{plan.sandbox_id}"),
+        **_namespaces(plan.namespaces, f"container:{plan.sandbox_id}", node_network(settings)),
         "Binds": [_bind(mount) for mount in plan.mounts if not _has_colon(mount)],
         "Mounts": [_mount(mount) for mount in plan.mounts if _has_colon(mount)],
         "Devices": [_device(device) for device in plan.devices],
@@ -111,12 +121,13 @@ def _group(parent: str) -> dict[str, str]:
     return {"CgroupParent": parent} if parent else {}
 
 
-def _namespaces(wanted: Namespaces, sandbox: str) -> dict[str, str]:
+def _namespaces(wanted: Namespaces, sandbox: str, node: str) -> dict[str, str]:
     return {
         "NetworkMode": sandbox,
         "IpcMode": "host" if wanted.host_ipc else sandbox,
         "PidMode": _processes(wanted, sandbox),
-        "UTSMode": "host" if wanted.host_network else "",
+        # Elsewhere the engine copies the name of whose network it is.
+        "UTSMode": HOST if wanted.host_network and node == HOST else "",
     }
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.kubelet.runtime.addresses import AddressesExhausted, PodAddresses
-from services.kubelet.runtime.docker.bodies import NO_NETWORK
+from services.kubelet.runtime.docker.bodies import NO_NETWORK, node_network
 from services.kubelet.runtime.docker.engine import Engine, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.events import ACTIONS, EngineEvent, lines, parse_event
 from services.kubelet.runtime.docker.interfaces import EngineInterfaces, InterfaceFailure
@@ -218,7 +218,11 @@ class EngineObserver:
     async def _is_joined(self, entry: Mapping[str, Any], ends: NodeEnds) -> bool:
         """Whether packets reach one that runs. What is missing of an interface of ours is made; what the engine took from a network is not
         joined to it again."""
-        if (entry.get("HostConfig") or {}).get("NetworkMode") != NO_NETWORK:
+        mode = (entry.get("HostConfig") or {}).get("NetworkMode")
+        if self._settings.network_of and mode != NO_NETWORK:
+            # The node's own, or that of a place that it had before.
+            return bool(mode == node_network(self._settings))
+        if mode != NO_NETWORK:
             return bool(entry["NetworkSettings"]["Networks"])
         if ends.whole(entry["Id"]):
             return True

@@ -28,6 +28,7 @@ from services.kubelet.runtime.docker.logs import ContainerLogs
 from services.kubelet.runtime.docker.meter import EngineMeter
 from services.kubelet.runtime.docker.network import ensure_network, renew_network
 from services.kubelet.runtime.docker.observer import EngineObserver
+from services.kubelet.runtime.docker.own_bridge import ensure_bridge
 from services.kubelet.runtime.docker.owned import OwnContainers
 from services.kubelet.runtime.docker.pause import ensure_pause_image
 from services.kubelet.runtime.docker.processes import EngineProcesses
@@ -82,10 +83,7 @@ class DockerRuntime(EngineRuntime):
 
     async def _start(self) -> None:
         await self._facts.read(FACTS_TIMEOUT_SECONDS)
-        await asyncio.gather(
-            ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own),
-            ensure_pause_image(self._engine),
-        )
+        await asyncio.gather(self._ensure_network(), ensure_pause_image(self._engine))
         await self._unstarted.clear()
         await self._observer.relist()
 
@@ -94,8 +92,17 @@ class DockerRuntime(EngineRuntime):
         keeper = BridgeKeeper(self._settings.bridge, self._renew_network)
         await run_together("runtime", {"events": self._follow(), "bridge": keeper.run()})
 
+    async def _ensure_network(self) -> None:
+        if self._settings.network_of:
+            await ensure_bridge(self._settings)
+        else:
+            await ensure_network(self._engine, self._settings, self._observer.addresses.gateway, self._own)
+
     async def _renew_network(self) -> None:
-        await renew_network(self._engine, self._settings, self._observer.addresses.gateway, self._own)
+        if self._settings.network_of:
+            await ensure_bridge(self._settings)
+        else:
+            await renew_network(self._engine, self._settings, self._observer.addresses.gateway, self._own)
         await self._observer.relist()
 
     async def _follow(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from services.kubelet.runtime.docker.bodies import NO_NETWORK, sandbox_body, sandbox_name
+from services.kubelet.runtime.docker.bodies import NO_NETWORK, node_network, sandbox_body, sandbox_name
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineError, EngineNotFound
 from services.kubelet.runtime.docker.interfaces import EngineInterfaces, InterfaceFailure
 from services.kubelet.runtime.docker.observer import EngineObserver
@@ -81,7 +81,8 @@ class EngineSandboxes:
         """Made with a new address, or the one that is there already; and the network that the engine joins it to."""
         name = sandbox_name(plan.pod, plan.attempt)
         ip = "" if plan.host_network else self._observer.take_address(plan.pod.uid)
-        body = sandbox_body(plan, ip, PAUSE_IMAGE, self._network(plan), self._own, unknown=self._may_hide())
+        node = node_network(self._settings)
+        body = sandbox_body(plan, ip, PAUSE_IMAGE, self._network(plan), self._own, unknown=self._may_hide(), node=node)
         try:
             created = await self._create(name, body)
         except EngineConflict as error:
@@ -96,8 +97,9 @@ class EngineSandboxes:
         return found, inspected["HostConfig"]["NetworkMode"]
 
     def _network(self, plan: SandboxPlan) -> str:
-        """Kernel settings of the pod's interface are set by the engine, which must know it then."""
-        own_settings = any(f".{INSIDE}." in name for name in plan.sysctls)
+        """Kernel settings of the pod's interface are set by the engine, which must know it then, and has none to know where the bridge is
+        ours."""
+        own_settings = any(f".{INSIDE}." in name for name in plan.sysctls) and not self._settings.network_of
         return NO_NETWORK if self._interfaces.ours and not own_settings else self._settings.network
 
     async def _create(self, name: str, body: Mapping[str, Any]) -> Any:

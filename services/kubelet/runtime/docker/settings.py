@@ -19,6 +19,9 @@ class DockerSettings:
     # The node's Docker network and the name of its bridge interface.
     network: str = "knarr"
     bridge: str = "knarr0"
+    # A container whose network namespace is the node's: the bridge is this kubelet's to make in it, and the engine knows of no network.
+    # Empty: the node's is the engine's own.
+    network_of: str = ""
     # Largest packet of the pods' interfaces, bytes; 0 leaves it to the engine.
     mtu: int = 1500
     # How often everything is listed as a net beneath the event stream, seconds.
