@@ -28,9 +28,11 @@ LOST = [{"key": f"node.kubernetes.io/{why}", "operator": "Exists", "tolerationSe
 
 @dataclass
 class SharedMachine(KnarrCluster):
+    count: int = 3
+
     @property
     def options(self) -> list[str]:
-        return [*super().options, "--nodes=3", f"--node-cidr=10.{200 + self.offset}.1.0/24"]
+        return [*super().options, f"--nodes={self.count}", f"--node-cidr=10.{200 + self.offset}.1.0/24"]
 
     def knarr_node(self, action: str, *names: str) -> str:
         return self.knarr("node", action, "--data-dir", str(self.data_dir), *names).stdout
@@ -197,4 +199,22 @@ def test_a_start_that_is_cut_short_leaves_nothing(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
+    assert leftovers((tmp_path / "cluster-id").read_text(), tmp_path) == []
+
+
+def test_a_cluster_that_was_alone_gets_company(tmp_path: Path) -> None:
+    made = SharedMachine(tmp_path, count=1)
+    try:
+        made.up()
+        made.apply(_on_all("web", SERVE))
+        made.knarr_node("add")
+        first, second = made.names()
+        assert second == f"{first}-2"
+        made.wait_for("a pod on each", lambda: len(made.ready("web")) == 2)
+        pods = made.ready("web")
+        for asking, asked in ((first, second), (second, first)):
+            url = f"http://{pods[asked]['status']['podIP']}:{PORT}"
+            made.wait_for("the way", partial(_reaches, made, pods[asking]["metadata"]["name"], url, pods[asked]["metadata"]["name"]))
+    finally:
+        made.down()
     assert leftovers((tmp_path / "cluster-id").read_text(), tmp_path) == []

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 # What begins them, by its name here.
 PACKAGE = __name__.rpartition(".")[0]
 RESTART_SECONDS = 1.0
+# How often certificates are looked at, which are made anew 30 days before they expire.
+RENEW_SECONDS = 6 * 3600.0
 STOP_SECONDS = 10.0
 
 
@@ -113,12 +115,14 @@ class Fellows:
         self._say(Start(fellow.number, self._address, container, pid, folder, settings.as_dict()))
         ended = self._ends[fellow.number] = asyncio.get_running_loop().create_future()
         try:
-            return await asyncio.shield(ended)
+            while not (await asyncio.wait([ended], timeout=RENEW_SECONDS))[0]:
+                await asyncio.to_thread(keep_credentials, self._settings.files, fellow)
+            return ended.result()
         except asyncio.CancelledError:
-            self._say(Stop(fellow.number))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await ended
+            if self._channel is not None and not ended.done():
+                with suppress(OSError):
+                    self._say(Stop(fellow.number))
+                await asyncio.wait([ended], timeout=STOP_SECONDS)
             raise
 
     async def _switch_off(self, places: Places, fellow: Fellow) -> None:
@@ -148,6 +152,9 @@ class Fellows:
 
     def _launch(self) -> None:
         """Begins the process that begins them."""
+        if self._spawner is not None:
+            # It was killed.
+            self._spawner.wait()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._spawner = subprocess.Popen(
