@@ -117,7 +117,8 @@ class Fellows:
         try:
             while not (await asyncio.wait([ended], timeout=RENEW_SECONDS))[0]:
                 await asyncio.to_thread(keep_credentials, self._settings.files, fellow)
-            return ended.result()
+            code: int = ended.result()
+            return code
         except asyncio.CancelledError:
             if self._channel is not None and not ended.done():
                 with suppress(OSError):
