@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,20 @@ ELSEWHERE = IPv4Network("10.128.0.0/9"), IPv4Network("10.0.0.0/10"), IPv4Network
 
 def name_servers(files: Iterable[Path] = FILES) -> list[IPv4Address]:
     """Those that are not the machine itself."""
-    found = []
+    found: list[IPv4Address] = []
     for file in files:
-        try:
-            lines = file.read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        for words in map(str.split, lines):
-            if words[:1] == ["nameserver"] and len(words) > 1:
-                try:
-                    found.append(IPv4Address(words[1]))
-                except AddressValueError:
-                    continue
+        with suppress(OSError):
+            found += servers_in(file.read_text(errors="replace"))
     return list(dict.fromkeys(one for one in found if not one.is_loopback))
+
+
+def servers_in(text: str) -> Iterator[IPv4Address]:
+    """Those that a file of resolv.conf(5) names."""
+    for line in text.splitlines():
+        match line.split():
+            case ["nameserver", address, *_]:
+                with suppress(AddressValueError):
+                    yield IPv4Address(address)
 
 
 def name_server_problems(settings: ClusterSettings, servers: Iterable[IPv4Address], routes: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -60,6 +60,7 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
     yield from range_problems(settings)
     if shutil.which("ip") is not None:
         yield from read_route_problems(settings)
+        yield from read_name_server_problems(settings)
     yield from port_problems(settings)
 
 
@@ -128,13 +129,19 @@ def _company_problems(settings: ClusterSettings) -> Iterator[str]:
 def read_route_problems(settings: ClusterSettings) -> Iterator[str]:
     identity = settings.files.known_id()
     own = (bridge_name(identity), network_bridge(identity)) if identity else ()
+    yield from route_problems(settings, _routes(), *own)
+
+
+def read_name_server_problems(settings: ClusterSettings) -> Iterator[str]:
+    # Nobody but root closes ranges.
+    if os.geteuid() == 0:
+        yield from name_server_problems(settings, name_servers(), _routes())
+
+
+def _routes() -> list[dict[str, Any]]:
+    """The machine's, as far as they are told."""
     listed = subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, check=False)
-    if listed.returncode == 0:
-        routes = json.loads(listed.stdout or b"[]")
-        yield from route_problems(settings, routes, *own)
-        if os.geteuid() == 0:
-            # Nobody else closes ranges.
-            yield from name_server_problems(settings, name_servers(), routes)
+    return list(json.loads(listed.stdout or b"[]")) if listed.returncode == 0 else []
 
 
 def route_problems(settings: ClusterSettings, routes: Iterable[Mapping[str, Any]], *own_bridges: str) -> Iterator[str]:

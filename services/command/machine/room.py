@@ -15,6 +15,7 @@ from services.command.machine.facts import Machine
 from services.standalone import preflight
 from services.standalone.hollow import with_room
 from services.standalone.machine import node_address
+from services.standalone.name_servers import servers_in
 
 MIB = 1 << 20
 # The kubelet evicts pods where less of the disk is free.
@@ -70,18 +71,10 @@ def _nameservers(machine: Machine) -> Sequence[str]:
     ranges = {"pods": settings.cluster_cidr, "Services": settings.service_cidr, "load balancers": settings.load_balancer_pool}
     return [
         f"the machine's nameserver {server} lies in {text}, which the cluster has for {what}"
-        for server in _servers(machine.text("/etc/resolv.conf"))
+        for server in servers_in(machine.text("/etc/resolv.conf"))
         for what, text in ranges.items()
         if server in IPv4Network(text)
     ]
-
-
-def _servers(text: str) -> Iterator[IPv4Address]:
-    for line in text.splitlines():
-        match line.split():
-            case ["nameserver", address, *_]:
-                with suppress(ValueError):
-                    yield IPv4Address(address)
 
 
 def _chosen(machine: Machine) -> Sequence[str]:

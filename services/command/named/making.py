@@ -12,7 +12,7 @@ from knarr.service.errors import CommandError
 from services.command.named import place, slots
 from services.standalone import process
 from services.standalone.lock import held
-from services.standalone.preflight import port_problems, read_route_problems
+from services.standalone.preflight import port_problems, read_name_server_problems, read_route_problems
 from services.standalone.settings import ClusterSettings
 
 
@@ -40,7 +40,7 @@ def _others(name: str) -> Iterator[ClusterSettings]:
 def _is_free(settings: ClusterSettings) -> bool:
     if any(port_problems(settings)):
         return False
-    return shutil.which("ip") is None or not any(read_route_problems(settings))
+    return shutil.which("ip") is None or not any((*read_route_problems(settings), *read_name_server_problems(settings)))
 
 
 def discard(data_dir: Path) -> None:
