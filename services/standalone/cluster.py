@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -53,7 +53,6 @@ from services.standalone.component_log import ETCD
 from services.standalone.control_plane import give_role, keep_role
 from services.standalone.credentials import Credentials, LatestTokens, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
-from services.standalone.fellows.keeper import Fellows
 from services.standalone.fellows.plan import may_have_fellows, running_fellows
 from services.standalone.hollow import HOLLOW, node_names, node_numbers, pod_range_count, with_room
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
@@ -65,6 +64,9 @@ from services.standalone.settings import ClusterSettings, path_of
 from services.standalone.simulated import chosen_nodes
 from services.standalone.switch import Switch
 from services.standalone.workers import workers
+
+if TYPE_CHECKING:
+    from services.standalone.fellows.keeper import Fellows
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +137,9 @@ class Cluster:
     async def run(self) -> None:
         settings = self._settings
         if may_have_fellows(settings):
+            # What speaks to an engine is loaded by those alone who have one.
+            from services.standalone.fellows.keeper import Fellows
+
             self._fellows = Fellows(settings, self._address, self._runs_of)
         reached = [host for host in rest_hosts(settings, self._address) if host != EVERYWHERE]
         service = [_first_address(settings.service_cidr), *service_names(settings.cluster_domain)]
