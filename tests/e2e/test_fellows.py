@@ -23,7 +23,10 @@ pytestmark = [pytest.mark.etcd, pytest.mark.docker, pytest.mark.cluster, pytest.
 
 PORT, HOST_PORT, OWN_PORT, NODE_PORT = 8080, 9390, 9391, 31391
 SERVE = f"mkdir -p /w; hostname >/w/index.html; exec busybox httpd -f -h /w -p {PORT}"
-LOST = [{"key": f"node.kubernetes.io/{why}", "operator": "Exists", "tolerationSeconds": 1} for why in ("unreachable", "not-ready")]
+LOST = [
+    {"key": f"node.kubernetes.io/{why}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
+    for why in ("unreachable", "not-ready")
+]
 
 
 @dataclass
@@ -139,7 +142,7 @@ def test_a_policy_holds_across_nodes(web: SharedMachine) -> None:
     try:
         for target in pods[1:]:
             url = f"http://{target['status']['podIP']}:{PORT}"
-            web.wait_for("others to be refused", partial(_none_reach, web, pods[1:], url))
+            web.wait_for("others to be refused", partial(_none_reach, web, [pod for pod in pods[1:] if pod is not target], url))
             web.wait_for("the one to be let in", partial(_reaches, web, first, url, target["metadata"]["name"]))
     finally:
         web.kubectl("delete", "networkpolicy", "few")
