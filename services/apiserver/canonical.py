@@ -13,6 +13,7 @@ from threading import RLock
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message_factory import GetMessageClass
 
 from knarr.machinery.custom.objects import CustomObject
 from knarr.machinery.quantity import in_thousandths
@@ -59,7 +60,7 @@ def _late(name: str) -> Walk:
 
 
 def _compile(descriptor: Descriptor) -> Walk | None:
-    singles: list[tuple[str, Walk | None, bool]] = []
+    singles: list[tuple[str, Walk | None, Any]] = []
     lists: list[tuple[str, Walk]] = []
     maps: list[tuple[str, Walk]] = []
     amounts: list[str] = []
@@ -74,20 +75,23 @@ def _compile(descriptor: Descriptor) -> Walk | None:
             if walk is not None:
                 (lists if field.is_list else maps).append((field.name, walk))
         elif walk is not None or field.is_struct:
-            singles.append((field.descriptor.name, walk, field.is_struct))
+            empty = GetMessageClass(field.message)() if field.is_struct else None
+            singles.append((field.descriptor.name, walk, empty))
     return _walker(singles, lists, maps, amounts) if singles or lists or maps or amounts else None
 
 
 def _walker(
-    singles: list[tuple[str, Walk | None, bool]], lists: list[tuple[str, Walk]], maps: list[tuple[str, Walk]], amounts: list[str]
+    singles: list[tuple[str, Walk | None, Any]], lists: list[tuple[str, Walk]], maps: list[tuple[str, Walk]], amounts: list[str]
 ) -> Walk:
     def walk(message: Any) -> None:
-        for name, inner, is_struct in singles:
-            if message.HasField(name):
+        has = message.HasField
+        for name, inner, empty in singles:
+            if has(name):
                 value = getattr(message, name)
                 if inner is not None:
                     inner(value)
-                if is_struct and not value.ListFields():
+                # A tenth of what it takes to list its fields.
+                if empty is not None and value == empty:
                     message.ClearField(name)
         for name, inner_of_list in lists:
             for value in getattr(message, name):
