@@ -81,9 +81,10 @@ def is_resizing(pod: core.Pod) -> bool:
     lists = held_by(pod)
 
     def differs(container: core.Container) -> bool:
-        wanted = amounts(container.resources.requests)
-        told = (amounts(resources) for resources in lists(container))
-        return any(found[name] != wanted[name] for found in told for name in found.keys() & wanted.keys())
+        wanted = container.resources.requests
+        others = ((name, found[name].string) for found in lists(container) for name in found if name in wanted)
+        # Mostly they are written alike.
+        return any(text != wanted[name].string and whole(name, text) != whole(name, wanted[name].string) for name, text in others)
 
     spec = pod.spec
     return bool(pod.status.container_statuses) and any(
