@@ -8,33 +8,28 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from knarr.client.clock import SYSTEM_CLOCK
 from knarr.service.errors import CommandError
 from services.command.unary import Failed, Way, trusting, unary
 from services.standalone.files import Files
 from services.web.api import Api
 from services.web.parts import Health, Unanswered
+from services.web.permits import Permits
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 # Extenders of the scheduler may be asked.
 ANSWER_SECONDS, HEALTH_SECONDS = 30.0, 3.0
 CHECK = "/grpc.health.v1.Health/Check"
 # The states of that, by their numbers: all that its answer has.
 STATES = {b"": "UNKNOWN", b"\x08\x01": "SERVING", b"\x08\x02": "NOT_SERVING", b"\x08\x03": "SERVICE_UNKNOWN"}
-# What the API server said of a right holds so long: traffic is asked for every other second, and each question would be two.
-PERMITTED_SECONDS = 10.0
 
 
 class ClusterParts:
     """``Parts`` of the cluster that ``api`` speaks to, whose state lies in ``files``."""
 
     def __init__(self, files: Files, api: Api) -> None:
-        self._files, self._api = files, api
-        # Methods that the viewer may call, and since when that is known.
-        self._allowed: dict[str, float] = {}
+        self._files, self._permits = files, Permits(api)
 
     async def healths(self) -> list[Health]:
         try:
@@ -45,7 +40,7 @@ class ClusterParts:
         return list(await asyncio.gather(*(_health(name, Way(address, trust)) for name, address in components.items())))
 
     async def ask(self, component: str, method: str, question: Message, answer: type[Any]) -> Any:
-        await self._permitted(method)
+        await self._permits.check(method)
         try:
             address = str(self._files.read_state()["components"][component])
             token, authority = self._files.admin_token.read_text().strip(), (self._files.pki / "ca.crt").read_bytes()
@@ -58,16 +53,9 @@ class ClusterParts:
         except Failed as error:
             raise Unanswered(f"{component} at {address}: {error}") from error
 
-    async def _permitted(self, method: str) -> None:
-        """Raises Unanswered where the viewer has no right to make the call, which is what the components themselves ask for."""
-        now = SYSTEM_CLOCK.elapsed()
-        if now - self._allowed.get(method, -PERMITTED_SECONDS) < PERMITTED_SECONDS:
-            return
-        review = {"spec": {"nonResourceAttributes": {"path": method, "verb": "get"}}}
-        status = (await self._api.json("POST", REVIEWS, review))["status"]
-        if not status.get("allowed"):
-            raise Unanswered(f"you may not ask that: there is no right to get {method}")
-        self._allowed[method] = now
+    async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
+        """There is one of each."""
+        return {component: await self.ask(component, method, question, answer)}
 
 
 async def _health(component: str, way: Way) -> Health:

@@ -4,7 +4,7 @@ Each component gets a folder of its own for its ``--trust`` option, with a certi
 authority's key stays in ``authority/``. What is there and good stays as it is, so that it may run before every start:
 
     DIR/authority/                  for nobody but this command
-    DIR/apiserver/ scheduler/ controller/ cloud/ dns/
+    DIR/apiserver/ scheduler/ controller/ cloud/ dns/ web/
     DIR/NODE/kubelet/ NODE/proxy/   one folder for each --node
     DIR/NODE/gateway/               for each --gateway, which names such a node: whoever has it may read all Secrets
     DIR/hollow/                     with --hollow-nodes: what simulated nodes serve with, and in nodes/ what each of them is known by
@@ -60,6 +60,7 @@ CONTROL_PLANE = {
     "controller": User("system:kube-controller-manager"),
     "cloud": User("system:cloud-controller-manager"),
     "dns": User("system:kube-dns"),
+    "web": User("system:knarr-web"),
 }
 
 

@@ -47,12 +47,12 @@ class Access:
 
 
 class Api:
-    """A context manager. What it raises: Refused, aiohttp.ClientError, OSError (TimeoutError among them)."""
+    """A context manager. What it raises: Refused, aiohttp.ClientError, OSError (TimeoutError among them). ``access`` may become another:
+    requests that begin later are made with it."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._session = open_session(
-            headers=dict(access.headers),
             # A connection that is left says farewell in TLS: it waits two seconds for the server's, where Python itself would wait half a
             # minute, and not at all once the session is closed.
             connector=aiohttp.TCPConnector(limit=0, enable_cleanup_closed=NEEDS_CLEANUP_CLOSED),
@@ -81,7 +81,8 @@ class Api:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to one request, whatever its status; ``path`` is written as it is to be sent, query included."""
         url = URL(self.access.url.rstrip("/") + path, encoded=True)
-        async with self._session.request(method, url, data=body, headers=headers, allow_redirects=False, **self._tls()) as answer:
+        shown = {**self.access.headers, **(headers or {})}
+        async with self._session.request(method, url, data=body, headers=shown, allow_redirects=False, **self._tls()) as answer:
             try:
                 yield answer
             finally:
@@ -96,7 +97,7 @@ class Api:
         """A WebSocket. Raises aiohttp.WSServerHandshakeError where it is refused."""
         url = URL(self.access.url.rstrip("/") + path, encoded=True)
         async with self._session.ws_connect(
-            url, protocols=protocols, max_msg_size=MOST_LINE_BYTES, heartbeat=BEAT_SECONDS, **self._tls()
+            url, protocols=protocols, headers=self.access.headers, max_msg_size=MOST_LINE_BYTES, heartbeat=BEAT_SECONDS, **self._tls()
         ) as socket:
             yield socket
 

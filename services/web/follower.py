@@ -21,6 +21,7 @@ BACKOFF = Backoff(first_seconds=0.2, limit_seconds=5.0, jitter=0.5)
 # A viewer may be given a right meanwhile.
 FORBIDDEN_SECONDS = 30.0
 GONE = 410
+UNKNOWN = 401
 # What will not be served the next moment either: no such resource, no such right.
 LASTING = (401, 403, 404)
 
@@ -32,18 +33,22 @@ class Follower:
     def __init__(self, api: Api, followed: Followed, recorder: Recorder, changed: Callable[[Follower], None]) -> None:
         self.followed = followed
         self.standing: str | None = None
+        # Once that is known.
+        self.told = asyncio.Event()
         self._api, self._recorder, self._changed = api, recorder, changed
+        # Whether the API server knows the viewer no more.
+        self.unknown = False
         # Since a watch told something.
         self._failures = 0
 
     async def run(self) -> None:
         """Works until cancelled."""
         while True:
-            lasting = False
+            lasting = self.unknown = False
             try:
                 await self._follow()
             except Refused as error:
-                lasting = error.code in LASTING
+                lasting, self.unknown = error.code in LASTING, error.code == UNKNOWN
                 # A list that has grown old in the meantime is no news to anybody.
                 if error.code != GONE:
                     self._stand(str(error))
@@ -71,4 +76,5 @@ class Follower:
     def _stand(self, words: str) -> None:
         if words != self.standing:
             self.standing = words
+            self.told.set()
             self._changed(self)

@@ -8,19 +8,22 @@ loopback does; it cannot choose their Host, Origin and Sec-Fetch headers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from services.web.peers import user_of
-from services.web.sessions import Sessions
 
 # What a script of the page sends with whatever changes something, and no form can.
 OWN_HEADER = "X-Knarr-Page"
 LOOKING = ("GET", "HEAD")
+# By which names a browser on the same machine may call it.
+LOOPBACK = ("127.0.0.1", "localhost")
 # What is there for everybody who can reach the address: the bundle says no more than the source does.
-OPEN = ("/", "/login")
+OPEN = ("/", "/login", "/login/way")
+# By which a stranger becomes known, from the page itself.
+SIGN_IN = "/login"
 OPEN_BELOW = "/bundle/"
 # WebSockets, by which more is done than looking. Browsers open them for any page, and always say for which.
 SOCKETS = ("/terminal",)
@@ -36,22 +39,29 @@ HEADERS = {
 
 
 class Guard:
-    """Judges requests to a server at a loopback ``port``, which is known once it listens."""
+    """Judges requests to a server at a ``port``, which is known once it listens."""
 
-    def __init__(self, sessions: Sessions, users: frozenset[int] | None = None) -> None:
-        """``users``: the uids of those whose processes may come at all, where that can be told; None for anybody's."""
-        self.sessions = sessions
-        self._users = users
+    def __init__(
+        self, known: Callable[[str], object], advice: str, names: Collection[str], users: frozenset[int] | None = None, published: int = 0
+    ) -> None:
+        """``known`` has something for a session that is known, ``advice`` tells strangers how to get one. ``names`` are the hosts by which
+        browsers may call it, at the port where it listens or another one at which it is ``published``. ``users``: the uids of those whose
+        processes may come at all, where that can be told; None for anybody's."""
+        self._known, self._advice, self._names, self._users, self._published = known, advice, names, users, published
         self.port = 0
 
     @property
     def cookie(self) -> str:
         """The name of the session's cookie: those of a host are sent to all of its ports."""
-        return f"knarr-{self.port}"
+        return f"knarr-{self._called}"
+
+    @property
+    def _called(self) -> int:
+        return self._published or self.port
 
     @property
     def hosts(self) -> frozenset[str]:
-        return frozenset(f"{name}:{self.port}" for name in ("127.0.0.1", "localhost"))
+        return frozenset(f"{name}:{self._called}" for name in self._names)
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str], session: str) -> tuple[int, str] | None:
         """HTTP's code and the words where a request is not answered. ``session`` is what the cookie says, empty without."""
@@ -60,8 +70,8 @@ class Guard:
             return 421, f"this server is {' and '.join(sorted(self.hosts))} alone"
         if method in LOOKING and (path in OPEN or path.startswith(OPEN_BELOW)):
             return None
-        if not self.sessions.knows(session):
-            return 401, "there is no session: follow the link of `knarr ui`; it is good once, Enter there makes a new one"
+        if (method, path) != ("POST", SIGN_IN) and self._known(session) is None:
+            return 401, f"there is no session: {self._advice}"
         return self._strange(method, headers, f"http://{host}", socket=path in SOCKETS)
 
     def _strange(self, method: str, headers: Mapping[str, str], own: str, *, socket: bool) -> tuple[int, str] | None:

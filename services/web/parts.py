@@ -36,6 +36,11 @@ class Parts(Protocol):
         """What a component answers to a call, by the method's full name in gRPC. Raises Unanswered."""
         ...
 
+    async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
+        """What each instance of a component answers that does, by its address, as those of several nodes. Raises Unanswered where none
+        does."""
+        ...
+
 
 class NoParts:
     """Of a cluster of which only the API server can be reached."""
@@ -45,3 +50,6 @@ class NoParts:
 
     async def ask(self, component: str, method: str, question: Message, answer: type[Any]) -> Any:
         raise Unanswered(f"{component} cannot be reached from here: the page was not started beside the cluster's data directory")
+
+    async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
+        return {component: await self.ask(component, method, question, answer)}

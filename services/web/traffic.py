@@ -1,4 +1,4 @@
-"""How many connections a second go to each endpoint of each Service, as this node's proxy counts them.
+"""How many connections a second go to each endpoint of each Service, as the nodes' proxies count them.
 
 The proxy's counters only grow; a rate is what they grew by between two looks, over the seconds between. The pure ``rates`` compares two
 looks, ``Traffic`` takes them.
@@ -7,11 +7,14 @@ looks, ``Traffic`` takes them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.service.late import loaded
 from services.web.parts import Parts
+
+if TYPE_CHECKING:
+    from knarr.api.proxy.v1 import proxy_service_pb2 as proxy
 
 ROUTES = "/knarr.api.proxy.v1.ProxyService/GetRoutes"
 # Counters of looks that are closer tell little; those of looks that are farther apart tell of what is over.
@@ -53,25 +56,35 @@ class Traffic:
 
     def __init__(self, parts: Parts, clock: Clock = SYSTEM_CLOCK) -> None:
         self._parts, self._clock = parts, clock
-        self._before: Look | None = None
+        # By proxy: each counts what goes through it, since its own start.
+        self._before: Mapping[str, Look] = {}
 
     async def now(self) -> dict[str, Any]:
-        """``edges``: one for each endpoint of each port, with its ``rate`` (None until there were two looks). Raises Unanswered."""
-        look = await self._look()
-        found, self._before = rates(self._before, look), look
-        edges = [
-            {**edge._asdict(), "pod": look.pods[edge], "connections": look.counts[edge], "rate": None if rate is None else round(rate, 2)}
-            for edge, rate in found.items()
-        ]
-        return {"datapath": look.datapath, "edges": edges}
+        """``edges``: one for each endpoint of each port, with its ``rate`` (None until there were two looks) over all proxies that answer.
+        Raises Unanswered."""
+        looks = await self._looks()
+        edges: dict[Edge, dict[str, Any]] = {}
+        for proxy, look in looks.items():
+            for edge, rate in rates(self._before.get(proxy), look).items():
+                one = edges.setdefault(edge, {**edge._asdict(), "pod": look.pods[edge], "connections": 0, "rate": None})
+                one["connections"] += look.counts[edge]
+                if rate is not None:
+                    one["rate"] = round((one["rate"] or 0.0) + rate, 2)
+        self._before = looks
+        return {"datapath": ", ".join(sorted({look.datapath for look in looks.values()})), "edges": list(edges.values())}
 
-    async def _look(self) -> Look:
+    async def _looks(self) -> dict[str, Look]:
         messages = await loaded("knarr.api.proxy.v1.proxy_service_pb2")
-        answer = await self._parts.ask("proxy", ROUTES, messages.GetRoutesRequest(), messages.GetRoutesResponse)
-        counts: dict[Edge, int] = {}
-        pods: dict[Edge, str] = {}
-        for route in answer.routes:
-            for one in route.endpoints:
-                edge = Edge(route.namespace, route.service, route.protocol, route.port, one.address, one.port)
-                counts[edge], pods[edge] = one.connections, one.pod
-        return Look(self._clock.elapsed(), counts, pods, answer.datapath)
+        answers = await self._parts.ask_each("proxy", ROUTES, messages.GetRoutesRequest(), messages.GetRoutesResponse)
+        at = self._clock.elapsed()
+        return {proxy: _look(answer, at) for proxy, answer in answers.items()}
+
+
+def _look(answer: proxy.GetRoutesResponse, at: float) -> Look:
+    counts: dict[Edge, int] = {}
+    pods: dict[Edge, str] = {}
+    for route in answer.routes:
+        for one in route.endpoints:
+            edge = Edge(route.namespace, route.service, route.protocol, route.port, one.address, one.port)
+            counts[edge], pods[edge] = one.connections, one.pod
+    return Look(at, counts, pods, answer.datapath)

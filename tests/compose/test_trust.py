@@ -21,7 +21,7 @@ from services.standalone.certificates import renew
 
 URL = "https://127.0.0.1:6443"
 COMPONENTS = (
-    *("apiserver", "scheduler", "controller", "cloud", "dns"),
+    *("apiserver", "scheduler", "controller", "cloud", "dns", "web"),
     *("node-1/kubelet", "node-1/proxy", "node-2/kubelet", "node-2/proxy"),
 )
 

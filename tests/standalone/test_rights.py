@@ -14,6 +14,7 @@ from knarr.api.gateway.v1 import gateway_service_pb2
 from knarr.api.kubelet.v1 import kubelet_service_pb2
 from knarr.api.proxy.v1 import proxy_service_pb2
 from knarr.api.scheduler.v1 import plugin_pb2, scheduler_service_pb2
+from knarr.api.web.v1 import web_service_pb2
 from knarr.machinery.errors import Forbidden
 from knarr.service.access import ReviewedAccess, Right, right_of
 from knarr.service.authentication import AUTHENTICATED, KUBELET_CLIENT, MASTERS, User
@@ -24,7 +25,7 @@ from services.kubelet.component import Kubelet
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.standalone.credentials import APISERVER
 from tests.kubelet.support import settings
-from tests.support.rights import CLOUD, CONTROLLER, DNS, PROXY, SCHEDULER, kubelet
+from tests.support.rights import CLOUD, CONTROLLER, DNS, PROXY, SCHEDULER, WEB, kubelet
 
 # The verb and, of a kubelet, the sub-resource of its Node; of the others the path is the call's.
 CALLS: dict[str, tuple[str, str]] = {
@@ -49,6 +50,11 @@ CALLS: dict[str, tuple[str, str]] = {
     "knarr.api.cloud.v1.CloudService/ListLoadBalancers": ("get", ""),
     "knarr.api.cloud.v1.CloudService/ListNodes": ("get", ""),
     "knarr.api.cloud.v1.CloudService/Sync": ("post", ""),
+    "knarr.api.web.v1.WebService/GetStatus": ("get", ""),
+    "knarr.api.web.v1.WebService/ListChanges": ("get", ""),
+    "knarr.api.web.v1.WebService/GetChange": ("get", ""),
+    "knarr.api.web.v1.WebService/ListObjects": ("get", ""),
+    "knarr.api.web.v1.WebService/ExplainPod": ("get", ""),
     "knarr.api.kubelet.v1.KubeletService/ListPods": ("get", "pods"),
     "knarr.api.kubelet.v1.KubeletService/Logs": ("get", "log"),
     "knarr.api.kubelet.v1.KubeletService/Exec": ("create", "exec"),
@@ -58,8 +64,14 @@ CALLS: dict[str, tuple[str, str]] = {
 }
 FILES = (
     scheduler_service_pb2, controller_service_pb2, proxy_service_pb2, dns_service_pb2, cloud_service_pb2, gateway_service_pb2,
-    kubelet_service_pb2, provider_pb2, plugin_pb2,
+    kubelet_service_pb2, web_service_pb2, provider_pb2, plugin_pb2,
 )  # fmt: skip
+# What the page's server asks for its viewers, each of whom must be permitted to.
+OF_THE_PAGE = {
+    "knarr.api.controller.v1.ControllerService/ListControllers", "knarr.api.controller.v1.ControllerService/ListKeys",
+    "knarr.api.dns.v1.DnsService/Explain", "knarr.api.proxy.v1.ProxyService/ExplainConnection", "knarr.api.proxy.v1.ProxyService/GetRoutes",
+    "knarr.api.scheduler.v1.SchedulerService/Explain", "knarr.api.scheduler.v1.SchedulerService/WhatIf",
+}  # fmt: skip
 # Served by others, who know by themselves whom they serve.
 OF_OTHERS = {"knarr.api.cloud.v1.CloudProviderService", "knarr.api.scheduler.v1.SchedulerPluginService"}
 # Who may call kubelets, each for what a caller of the API server was permitted.
@@ -93,8 +105,8 @@ async def test_what_it_needs_and_who_has_it(call: str, tmp_path: Path) -> None:
     async with api:
         access = ReviewedAccess(api.client(kubelet("node-1") if subresource else SCHEDULER), lambda method: found)
         # Who collects garbage may read whatever there is, sub-resources with it: rules know no other way to say all resources.
-        allowed = (*FORWARDING, *([CONTROLLER] if verb == "get" else ())) if subresource else ()
-        for user in (*STRANGERS, *FORWARDING):
+        allowed = (*FORWARDING, *([CONTROLLER] if verb == "get" else ())) if subresource else ([WEB] if call in OF_THE_PAGE else ())
+        for user in (*STRANGERS, *FORWARDING, WEB):
             if user in allowed:
                 await access(user, f"/{call}")
                 continue

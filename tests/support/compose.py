@@ -27,6 +27,7 @@ class ComposeCluster(ClusterClient):
             "KNARR_COMPOSE_DIR": str(folder),
             "KNARR_NETWORK": NETWORK,
             "KNARR_API_PORT": str(free_port()),
+            "KNARR_WEB_PORT": str(free_port()),
             # Those that this checkout's own cluster has grown by do not count.
             "COMPOSE_PROFILES": "",
         }

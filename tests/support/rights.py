@@ -25,6 +25,7 @@ CLOUD = component("system:cloud-controller-manager")
 DNS = component("system:kube-dns")
 PROXY = component("system:kube-proxy")
 GATEWAY = component("system:knarr-gateway")
+WEB = component("system:knarr-web")
 
 
 def kubelet(node: str) -> User:

@@ -187,7 +187,7 @@ async def test_an_answer_that_breaks_off_is_no_answer_in_an_answer() -> None:
 
 async def test_a_browser_that_takes_nothing_is_left_alone(page: PageServer, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     await followed(page)
-    monkeypatch.setattr("services.web.server.STUCK_SECONDS", 0.2)
+    monkeypatch.setattr("services.web.face.STUCK_SECONDS", 0.2)
     # More than the sockets of both sides hold.
     page.recorder.begin("configmaps", [thing(str(number), number, "x" * 1_000_000) for number in range(1, 17)], 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", page.port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from services.web.guard import OWN_HEADER, Guard
+from services.web.guard import LOOPBACK, OWN_HEADER, Guard
 from services.web.server import PageServer
 from services.web.sessions import CODE_SECONDS, MOST_CODES, MOST_SESSIONS, Sessions
 from tests.support.set_clock import SetClock
@@ -82,7 +82,7 @@ def test_codes_and_sessions_are_bounded_and_codes_grow_old() -> None:
 
 
 def test_both_names_of_loopback_are_served() -> None:
-    guard = Guard(Sessions())
+    guard = Guard(lambda session: None, "", LOOPBACK)
     guard.port = 8000
     for host in ("127.0.0.1:8000", "localhost:8000"):
         assert guard.refusal("GET", "/", {"Host": host}, "") is None

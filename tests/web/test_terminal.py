@@ -13,7 +13,7 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from services.web import server as page_server
+from services.web import face as page_server
 from services.web.server import PageServer
 from services.web.terminal import RESIZE, ending, resized
 from tests.apiserver.rest.live import LiveServer
@@ -65,9 +65,9 @@ async def test_what_is_typed_is_answered_until_the_browser_goes(pod: str, browse
         await socket.send_str('{"columns":100,"rows":30}')
         await socket.send_bytes("안녕\n".encode())
         assert (await socket.receive_bytes()).decode() == "안녕\n"
-        assert len(page._terminals) == 1
+        assert len(page.desk.terminals) == 1
     async with asyncio.timeout(5):
-        while page._terminals:  # noqa: ASYNC110
+        while page.desk.terminals:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -37,6 +37,9 @@ class AnsweringParts:
             raise Unanswered(f"{component} does not answer")
         return self.answers[answer]
 
+    async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
+        return {component: await self.ask(component, method, question, answer)}
+
 
 def metadata(name: str, **labels: str) -> dict[str, Any]:
     return {"name": name, "namespace": "shop", "resourceVersion": "1", "labels": labels}

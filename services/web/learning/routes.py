@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -54,7 +55,9 @@ def all_told() -> dict[str, Any]:
 
 
 class LessonRoutes:
-    def __init__(self, room: Classroom) -> None:
+    """``room`` says in which classroom a request is."""
+
+    def __init__(self, room: Callable[[web.Request], Classroom]) -> None:
         self._room = room
 
     def routes(self) -> list[web.RouteDef]:
@@ -73,36 +76,37 @@ class LessonRoutes:
         return json(await asyncio.to_thread(all_told))
 
     async def _now(self, request: web.Request) -> web.Response:
-        return json(self._room.told() | {"explanation": self._room.explanation()})
+        room = self._room(request)
+        return json(room.told() | {"explanation": room.explanation()})
 
     async def _begin(self, request: web.Request) -> web.Response:
         image = request.query.get("image", "")
         if id := request.query.get("id", ""):
-            await self._room.begin(id, image)
+            await self._room(request).begin(id, image)
         else:
-            await self._room.begin_tutorial(image)
+            await self._room(request).begin_tutorial(image)
         return await self._now(request)
 
     async def _answer(self, request: web.Request) -> web.Response:
-        right = self._room.answer(said(request, "id"))
+        right = self._room(request).answer(said(request, "id"))
         return json({"right": right})
 
     async def _mend(self, request: web.Request) -> web.Response:
-        await self._room.mend()
+        await self._room(request).mend()
         return await self._now(request)
 
     async def _make(self, request: web.Request) -> web.Response:
-        await self._room.make()
+        await self._room(request).make()
         return await self._now(request)
 
     async def _go(self, request: web.Request) -> web.Response:
-        await self._room.go(number(request, "step"))
+        await self._room(request).go(number(request, "step"))
         return await self._now(request)
 
     async def _seen(self, request: web.Request) -> web.Response:
-        self._room.seen(request.query.get("opened", ""), request.query.get("viewed", ""))
+        self._room(request).seen(request.query.get("opened", ""), request.query.get("viewed", ""))
         return await self._now(request)
 
     async def _leave(self, request: web.Request) -> web.Response:
-        await self._room.leave()
+        await self._room(request).leave()
         return await self._now(request)

@@ -31,6 +31,7 @@ IDENTITIES: dict[str, tuple[str, ...]] = {
     "system:cloud-controller-manager": (),
     "system:kube-proxy": (),
     "system:kube-dns": (),
+    "system:knarr-web": (),
     "system:kube-apiserver": (),
     "system:node:node-1": ("system:nodes",),
     "system:serviceaccount:default:default": (),

@@ -8,6 +8,7 @@ import { Learn, tell } from "./views/learn";
 import { Map_, type Choose } from "./views/map";
 import { ObjectPanel, type Chosen } from "./views/object";
 import { Timeline } from "./views/timeline";
+import { SignIn, signOut, useWay } from "./views/sign_in";
 import { LANGUAGES, LanguageNow, Words, firstLanguage, sayIn, type Language, type Word } from "./words";
 
 const THEMES: Word[] = ["auto", "light", "dark"];
@@ -26,6 +27,7 @@ function Page() {
   const [view, setView] = useState<View>(VIEWS.find((one) => `#${one.name}` === location.hash) ?? VIEWS[0]);
   const [namespace, setNamespace] = useState("");
   const [chosen, setChosen] = useState<Chosen>();
+  const way = useWay();
   const say = sayIn(language);
   useEffect(() => {
     document.documentElement.lang = language;
@@ -56,9 +58,10 @@ function Page() {
           {THEMES.map((one) => <option key={one} value={one}>{say(one)}</option>)}
         </select></label>
         {connection !== "stranger" && <span role="status" class={`state ${connection}`}>{say(connection)}</span>}
+        {connection !== "stranger" && way === "token" && <button type="button" onClick={signOut}>{say("signOut")}</button>}
       </header>
       {connection === "stranger" ? (
-        <main id="content"><p class="notice" role="alert">{say("stranger")}</p></main>
+        <SignIn />
       ) : (
         <div class={chosen ? "body split" : "body"}>
           <main id="content" tabIndex={-1}>

@@ -1,0 +1,74 @@
+"""What one viewer has: what he may watch, remembered, and all that is asked for him. Nothing of it is another viewer's."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import WSCloseCode, web
+
+from knarr.service.tasks import cancel
+from services.web.api import Api
+from services.web.followed import FOLLOWED
+from services.web.follower import Follower
+from services.web.learning.classroom import Classroom
+from services.web.live import Feed
+from services.web.parts import Health, NoParts, Parts
+from services.web.recorder import Recorder
+from services.web.shared import Shared
+from services.web.traffic import LEAST_SECONDS, Traffic
+from services.web.usage import Sampler
+from services.web.wants import wanted
+
+HEALTH_SECONDS = 2.0
+LISTED_SECONDS = 10.0
+
+
+class Desk:
+    """``api`` is the API server as the viewer reaches it, ``parts`` are the components. A context manager: it works from entry to exit."""
+
+    def __init__(self, api: Api, parts: Parts | None = None) -> None:
+        self.api, self.parts = api, parts or NoParts()
+        self.recorder = Recorder()
+        self.feeds: set[Feed] = set()
+        self.terminals: set[web.WebSocketResponse] = set()
+        self.healths: Shared[list[Health]] = Shared(self.parts.healths, HEALTH_SECONDS)
+        self.traffic: Shared[dict[str, Any]] = Shared(Traffic(self.parts).now, LEAST_SECONDS)
+        self.wants: Shared[dict[str, Any]] = Shared(lambda: wanted(self.parts), LEAST_SECONDS)
+        self.followers = [Follower(api, followed, self.recorder, self._changed) for followed in FOLLOWED]
+        self.sampler = Sampler(api)
+        self.room = Classroom(api, self.recorder, lambda: self.watching)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def watching(self) -> int:
+        """How many browsers hear what changes."""
+        return len(self.feeds)
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the API server does not know the viewer any more: what was shown to it has expired, or was taken back."""
+        return any(follower.unknown for follower in self.followers)
+
+    async def __aenter__(self) -> Desk:
+        self._tasks = [asyncio.create_task(one.run(), name=f"follow {one.followed.name}") for one in self.followers]
+        self._tasks.append(asyncio.create_task(self.sampler.run(), name="sample metrics"))
+        self._tasks.append(asyncio.create_task(self.room.keep(), name="keep lessons"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await cancel(self._tasks)
+        await self.room.close()
+        for terminal in list(self.terminals):
+            await terminal.close(code=WSCloseCode.GOING_AWAY, drain=False)
+
+    async def listed(self) -> None:
+        """Waits until it is known of each resource whether it is followed, but no longer than LISTED_SECONDS."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LISTED_SECONDS):
+                await asyncio.gather(*(follower.told.wait() for follower in self.followers))
+
+    def _changed(self, follower: Follower) -> None:
+        for feed in self.feeds:
+            feed.knock()
