@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 
 from knarr.api.controller.v1 import controller_service_pb2 as controller
 from knarr.api.proxy.v1 import proxy_service_pb2 as proxy
@@ -129,3 +131,39 @@ async def test_what_if_is_asked_of_the_scheduler() -> None:
 def test_a_question_that_names_nothing_is_refused(query: dict[str, str], words: str) -> None:
     with pytest.raises(Unclear, match=words):
         asked_for(query)
+
+
+class SeveralParts(AnsweringParts):
+    """A component with instances, each of which answers for itself."""
+
+    def __init__(self, **instances: AnsweringParts) -> None:
+        super().__init__()
+        self._instances = instances
+
+    async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
+        return {name: await one.ask(component, method, question, answer) for name, one in self._instances.items()}
+
+
+async def test_what_several_proxies_count_is_added_up_and_one_that_went_takes_only_its_own_away() -> None:
+    clock, first, second = SetClock(), AnsweringParts(routes(100)), AnsweringParts(routes(1000))
+    parts = SeveralParts(first=first, second=second)
+    traffic = Traffic(parts, clock)
+    await traffic.now()
+    clock.move(4.0)
+    first.answers[proxy.GetRoutesResponse], second.answers[proxy.GetRoutesResponse] = routes(110), routes(1040)
+    (edge,) = (await traffic.now())["edges"]
+    assert (edge["connections"], edge["rate"]) == (1150, 12.5)
+    del parts._instances["second"]
+    clock.move(4.0)
+    (edge,) = (await traffic.now())["edges"]
+    assert (edge["connections"], edge["rate"]) == (110, 0.0)
+
+
+async def test_of_several_controllers_the_one_that_works_is_shown() -> None:
+    waiting = AnsweringParts(controller.ListControllersResponse(), controller.ListKeysResponse())
+    working = AnsweringParts(
+        controller.ListControllersResponse(leader=True, controllers=[controller.ControllerStatus(name="deployment")]),
+        controller.ListKeysResponse(left_out=1),
+    )
+    told = await wanted(SeveralParts(first=waiting, second=working))
+    assert told["leader"] and told["controllers"][0]["name"] == "deployment" and told["left_out"] == 1
