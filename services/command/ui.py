@@ -18,11 +18,13 @@ from services.apiserver.webhooks.kubeconfig import read_remote
 from services.command.parts import ClusterParts
 from services.standalone.files import Files
 from services.web.api import Access, Api
-from services.web.parts import NoParts, Parts
+from services.web.parts import NoParts
 from services.web.peers import of_this_process
 from services.web.server import HOST, PageServer
 
 TLS_BUFFER_BYTES = 32 * 1024
+# In the data directory: what was seen of the cluster, for the next page.
+HISTORY = "page"
 
 
 def show(files: Files, kubeconfig: Path | None, port: int, *, browser: bool) -> int:
@@ -44,8 +46,10 @@ async def _serve(files: Files, access: Access, port: int, browser: bool) -> None
     # Each connection has a buffer of this size for as long as it lasts, and each watch a connection: 256 KiB by default.
     SSLProtocol.max_size = TLS_BUFFER_BYTES
     async with Api(access) as api:
-        parts = _parts(files, api)
-        server = PageServer(api, parts, port=port, users=of_this_process())
+        own = _is_own(files, api)
+        parts = ClusterParts(files, api) if own else NoParts()
+        history = files.root / HISTORY if own else None
+        server = PageServer(api, parts, port=port, users=of_this_process(), history=history)
         try:
             await server.__aenter__()
         except OSError as error:
@@ -62,12 +66,11 @@ async def _serve(files: Files, access: Access, port: int, browser: bool) -> None
             await server.__aexit__()
 
 
-def _parts(files: Files, api: Api) -> Parts:
-    """The components, where the data directory is that of the cluster that is shown."""
+def _is_own(files: Files, api: Api) -> bool:
+    """Whether the data directory is that of the cluster that is shown: then its components are known, and what was seen has a place."""
     with suppress(OSError, CommandError):
-        if files.read_state()["server"].rstrip("/") == api.access.url.rstrip("/"):
-            return ClusterParts(files, api)
-    return NoParts()
+        return bool(files.read_state()["server"].rstrip("/") == api.access.url.rstrip("/"))
+    return False
 
 
 def _tell(server: PageServer, browser: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from knarr.service.command import client_parser, run_component
@@ -59,6 +60,12 @@ def main() -> int:
     parser.add_argument(
         "--spare-part", action="append", default=[], type=spare, metavar="NAME=HOST:PORT", help="the same of one that need not be there"
     )
+    parser.add_argument(
+        "--history",
+        type=Path,
+        metavar="DIR",
+        help="where it is kept for a day what each viewer has seen (default: nowhere)",
+    )
     arguments = parser.parse_args()
     host, _, port = arguments.page.rpartition(":")
     settings = WebSettings(
@@ -67,6 +74,7 @@ def main() -> int:
         port=int(port),
         names=tuple(arguments.page_name) or fresh.names,
         published=arguments.page_port,
+        history=arguments.history,
         instances=(*arguments.part, *arguments.spare_part),
     )
     return run_component(arguments, lambda client: Web(settings, arguments.ca, KeptPair(arguments.cert, arguments.key)))

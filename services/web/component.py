@@ -36,7 +36,7 @@ class Web(Component):
         self._settings = settings
         access = Access(settings.server, ssl.create_default_context(cafile=str(authority)))
         self._channels = Channels(authority.read_bytes(), pair)
-        self.reception = Reception(access, self._parts)
+        self.reception = Reception(access, self._parts, history=settings.history)
         self._guard = Guard(self.reception.desk, TOKEN_ADVICE, settings.names, published=settings.published)
         self._face = Face(self.reception, self._guard, settings.host, settings.port)
         self._serving = False

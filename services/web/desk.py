@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from aiohttp import WSCloseCode, web
 
 from knarr.service.tasks import cancel
 from services.web.api import Api
+from services.web.archive import Archive
 from services.web.followed import FOLLOWED
 from services.web.follower import Follower
 from services.web.learning.classroom import Classroom
@@ -28,9 +30,11 @@ LISTED_SECONDS = 10.0
 class Desk:
     """``api`` is the API server as the viewer reaches it, ``parts`` are the components. A context manager: it works from entry to exit."""
 
-    def __init__(self, api: Api, parts: Parts | None = None) -> None:
+    def __init__(self, api: Api, parts: Parts | None = None, history: Path | None = None) -> None:
+        """``history``: the folder in which is kept what the viewer has seen; None: it is not."""
         self.api, self.parts = api, parts or NoParts()
         self.recorder = Recorder()
+        self.archive = Archive(history, self.recorder) if history is not None else None
         self.feeds: set[Feed] = set()
         self.terminals: set[web.WebSocketResponse] = set()
         self.healths: Shared[list[Health]] = Shared(self.parts.healths, HEALTH_SECONDS)
@@ -52,6 +56,9 @@ class Desk:
         return any(follower.unknown for follower in self.followers)
 
     async def __aenter__(self) -> Desk:
+        if self.archive is not None:
+            # Nobody else has the recorder yet.
+            await asyncio.to_thread(self.archive.open)
         self._tasks = [asyncio.create_task(one.run(), name=f"follow {one.followed.name}") for one in self.followers]
         self._tasks.append(asyncio.create_task(self.sampler.run(), name="sample metrics"))
         self._tasks.append(asyncio.create_task(self.room.keep(), name="keep lessons"))
@@ -59,6 +66,8 @@ class Desk:
 
     async def __aexit__(self, *_: object) -> None:
         await cancel(self._tasks)
+        if self.archive is not None:
+            self.archive.close()
         await self.room.close()
         for terminal in list(self.terminals):
             await terminal.close(code=WSCloseCode.GOING_AWAY, drain=False)

@@ -21,7 +21,7 @@ BACKOFF = Backoff(first_seconds=0.2, limit_seconds=5.0, jitter=0.5)
 # A viewer may be given a right meanwhile.
 FORBIDDEN_SECONDS = 30.0
 GONE = 410
-UNKNOWN = 401
+UNKNOWN, FORBIDDEN = 401, 403
 # What will not be served the next moment either: no such resource, no such right.
 LASTING = (401, 403, 404)
 
@@ -49,6 +49,8 @@ class Follower:
                 await self._follow()
             except Refused as error:
                 lasting, self.unknown = error.code in LASTING, error.code == UNKNOWN
+                if error.code in (UNKNOWN, FORBIDDEN):
+                    self._recorder.conceal(self.followed.name)
                 # A list that has grown old in the meantime is no news to anybody.
                 if error.code != GONE:
                     self._stand(str(error))

@@ -10,13 +10,17 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import orjson
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.web.api import Access, Api, Refused
+from services.web.archive import KEPT_SECONDS, newest
 from services.web.desk import Desk
 from services.web.parts import Parts
 from services.web.viewers import Way
@@ -51,12 +55,13 @@ class Viewer:
 
 
 class Reception:
-    """``access`` is the API server without anything shown to it, ``parts`` the components for one who looks. A context manager."""
+    """``access`` is the API server without anything shown to it, ``parts`` the components for one who looks. In ``history`` each viewer has
+    a folder for what he has seen; None: it is not kept. A context manager."""
 
     way: Way = "token"
 
-    def __init__(self, access: Access, parts: PartsOf, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._access, self._parts, self._clock = access, parts, clock
+    def __init__(self, access: Access, parts: PartsOf, clock: Clock = SYSTEM_CLOCK, history: Path | None = None) -> None:
+        self._access, self._parts, self._clock, self._history = access, parts, clock, history
         self._viewers: dict[str, Viewer] = {}
         # Whose a session is.
         self._sessions: dict[str, str] = {}
@@ -148,11 +153,22 @@ class Reception:
                 raise Refused(TOO_MANY, f"{MOST_DESKS} viewers are here, which is all this page has room for: wait until one has left")
             await self._end(min(idle)[1])
         api = Api(access)
-        viewer = Viewer(Desk(api, self._parts(api)), api)
+        viewer = Viewer(Desk(api, self._parts(api), self._folder(identity)), api)
         await viewer.desk.__aenter__()
         self._viewers[identity] = viewer
         log.info("a viewer came", extra={"viewers": len(self._viewers)})
         return viewer
+
+    def _folder(self, identity: str) -> Path | None:
+        """Where is kept what a viewer sees; those of viewers who have not come for long are taken away."""
+        if self._history is None:
+            return None
+        own = self._history / hashlib.sha256(identity.encode()).hexdigest()
+        with suppress(OSError):
+            for folder in self._history.iterdir():
+                if folder != own and self._clock.now().timestamp() - newest(folder) > KEPT_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return own
 
     async def _end(self, identity: str) -> None:
         viewer = self._viewers.pop(identity)

@@ -48,6 +48,7 @@ class WebServicer(stubs.WebServiceServicer):
             changes=len(recorder.changes),
             bytes=recorder.remembered_bytes,
             browsers=desk.watching,
+            not_kept="the server was not told where" if desk.archive is None else desk.archive.problem,
         )
         if recorder.changes:
             answer.remembered_since.FromDatetime(_time(recorder.changes[0].at))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.web.guard import LOOPBACK
 from services.web.remote_parts import Instance
@@ -23,3 +24,5 @@ class WebSettings:
     published: int = 0
     # The components that it may ask.
     instances: Sequence[Instance] = ()
+    # Where each viewer has a folder for what he has seen; None: it is not kept.
+    history: Path | None = None

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"knarr/api/web/v1/web_service.proto\x12\x10knarr.api.web.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\">\n\x08\x46ollowed\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x0f\n\x07objects\x18\x02 \x01(\r\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\xdd\x01\n\x11GetStatusResponse\x12,\n\x08\x66ollowed\x18\x01 \x03(\x0b\x32\x1a.knarr.api.web.v1.Followed\x12\x19\n\x11\x65\x61rliest_revision\x18\x02 \x01(\x03\x12\x17\n\x0flatest_revision\x18\x03 \x01(\x03\x12\x34\n\x10remembered_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hanges\x18\x05 \x01(\r\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x10\n\x08\x62rowsers\x18\x07 \x01(\r\"V\n\x12ListChangesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\"\x93\x01\n\x06\x43hange\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0e\n\x06writer\x18\x07 \x01(\t\"@\n\x13ListChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.knarr.api.web.v1.Change\"$\n\x10GetChangeRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"9\n\nDifference\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\"p\n\x11GetChangeResponse\x12(\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x18.knarr.api.web.v1.Change\x12\x31\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\x1c.knarr.api.web.v1.Difference\"K\n\x12ListObjectsRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"(\n\x06Object\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\"@\n\x13ListObjectsResponse\x12)\n\x07objects\x18\x01 \x03(\x0b\x32\x18.knarr.api.web.v1.Object\"3\n\x11\x45xplainPodRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"~\n\x04Step\x12\x0c\n\x04step\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06writer\x18\x06 \x01(\t\";\n\x12\x45xplainPodResponse\x12%\n\x05steps\x18\x01 \x03(\x0b\x32\x16.knarr.api.web.v1.Step2\xcb\x03\n\nWebService\x12T\n\tGetStatus\x12\".knarr.api.web.v1.GetStatusRequest\x1a#.knarr.api.web.v1.GetStatusResponse\x12Z\n\x0bListChanges\x12$.knarr.api.web.v1.ListChangesRequest\x1a%.knarr.api.web.v1.ListChangesResponse\x12T\n\tGetChange\x12\".knarr.api.web.v1.GetChangeRequest\x1a#.knarr.api.web.v1.GetChangeResponse\x12\\\n\x0bListObjects\x12$.knarr.api.web.v1.ListObjectsRequest\x1a%.knarr.api.web.v1.ListObjectsResponse0\x01\x12W\n\nExplainPod\x12#.knarr.api.web.v1.ExplainPodRequest\x1a$.knarr.api.web.v1.ExplainPodResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"knarr/api/web/v1/web_service.proto\x12\x10knarr.api.web.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\">\n\x08\x46ollowed\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x0f\n\x07objects\x18\x02 \x01(\r\x12\x0f\n\x07problem\x18\x03 \x01(\t\"\xef\x01\n\x11GetStatusResponse\x12,\n\x08\x66ollowed\x18\x01 \x03(\x0b\x32\x1a.knarr.api.web.v1.Followed\x12\x19\n\x11\x65\x61rliest_revision\x18\x02 \x01(\x03\x12\x17\n\x0flatest_revision\x18\x03 \x01(\x03\x12\x34\n\x10remembered_since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hanges\x18\x05 \x01(\r\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x10\n\x08\x62rowsers\x18\x07 \x01(\r\x12\x10\n\x08not_kept\x18\x08 \x01(\t\"V\n\x12ListChangesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\r\"\x93\x01\n\x06\x43hange\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x11\n\tnamespace\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0e\n\x06writer\x18\x07 \x01(\t\"@\n\x13ListChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.knarr.api.web.v1.Change\"$\n\x10GetChangeRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\"9\n\nDifference\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\"p\n\x11GetChangeResponse\x12(\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x18.knarr.api.web.v1.Change\x12\x31\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32\x1c.knarr.api.web.v1.Difference\"K\n\x12ListObjectsRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\"(\n\x06Object\x12\x10\n\x08resource\x18\x01 \x01(\t\x12\x0c\n\x04json\x18\x02 \x01(\t\"@\n\x13ListObjectsResponse\x12)\n\x07objects\x18\x01 \x03(\x0b\x32\x18.knarr.api.web.v1.Object\"3\n\x11\x45xplainPodRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"~\n\x04Step\x12\x0c\n\x04step\x18\x01 \x01(\t\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08resource\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06writer\x18\x06 \x01(\t\";\n\x12\x45xplainPodResponse\x12%\n\x05steps\x18\x01 \x03(\x0b\x32\x16.knarr.api.web.v1.Step2\xcb\x03\n\nWebService\x12T\n\tGetStatus\x12\".knarr.api.web.v1.GetStatusRequest\x1a#.knarr.api.web.v1.GetStatusResponse\x12Z\n\x0bListChanges\x12$.knarr.api.web.v1.ListChangesRequest\x1a%.knarr.api.web.v1.ListChangesResponse\x12T\n\tGetChange\x12\".knarr.api.web.v1.GetChangeRequest\x1a#.knarr.api.web.v1.GetChangeResponse\x12\\\n\x0bListObjects\x12$.knarr.api.web.v1.ListObjectsRequest\x1a%.knarr.api.web.v1.ListObjectsResponse0\x01\x12W\n\nExplainPod\x12#.knarr.api.web.v1.ExplainPodRequest\x1a$.knarr.api.web.v1.ExplainPodResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,31 +37,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FOLLOWED']._serialized_start=109
   _globals['_FOLLOWED']._serialized_end=171
   _globals['_GETSTATUSRESPONSE']._serialized_start=174
-  _globals['_GETSTATUSRESPONSE']._serialized_end=395
-  _globals['_LISTCHANGESREQUEST']._serialized_start=397
-  _globals['_LISTCHANGESREQUEST']._serialized_end=483
-  _globals['_CHANGE']._serialized_start=486
-  _globals['_CHANGE']._serialized_end=633
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=635
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=699
-  _globals['_GETCHANGEREQUEST']._serialized_start=701
-  _globals['_GETCHANGEREQUEST']._serialized_end=737
-  _globals['_DIFFERENCE']._serialized_start=739
-  _globals['_DIFFERENCE']._serialized_end=796
-  _globals['_GETCHANGERESPONSE']._serialized_start=798
-  _globals['_GETCHANGERESPONSE']._serialized_end=910
-  _globals['_LISTOBJECTSREQUEST']._serialized_start=912
-  _globals['_LISTOBJECTSREQUEST']._serialized_end=987
-  _globals['_OBJECT']._serialized_start=989
-  _globals['_OBJECT']._serialized_end=1029
-  _globals['_LISTOBJECTSRESPONSE']._serialized_start=1031
-  _globals['_LISTOBJECTSRESPONSE']._serialized_end=1095
-  _globals['_EXPLAINPODREQUEST']._serialized_start=1097
-  _globals['_EXPLAINPODREQUEST']._serialized_end=1148
-  _globals['_STEP']._serialized_start=1150
-  _globals['_STEP']._serialized_end=1276
-  _globals['_EXPLAINPODRESPONSE']._serialized_start=1278
-  _globals['_EXPLAINPODRESPONSE']._serialized_end=1337
-  _globals['_WEBSERVICE']._serialized_start=1340
-  _globals['_WEBSERVICE']._serialized_end=1799
+  _globals['_GETSTATUSRESPONSE']._serialized_end=413
+  _globals['_LISTCHANGESREQUEST']._serialized_start=415
+  _globals['_LISTCHANGESREQUEST']._serialized_end=501
+  _globals['_CHANGE']._serialized_start=504
+  _globals['_CHANGE']._serialized_end=651
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=653
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=717
+  _globals['_GETCHANGEREQUEST']._serialized_start=719
+  _globals['_GETCHANGEREQUEST']._serialized_end=755
+  _globals['_DIFFERENCE']._serialized_start=757
+  _globals['_DIFFERENCE']._serialized_end=814
+  _globals['_GETCHANGERESPONSE']._serialized_start=816
+  _globals['_GETCHANGERESPONSE']._serialized_end=928
+  _globals['_LISTOBJECTSREQUEST']._serialized_start=930
+  _globals['_LISTOBJECTSREQUEST']._serialized_end=1005
+  _globals['_OBJECT']._serialized_start=1007
+  _globals['_OBJECT']._serialized_end=1047
+  _globals['_LISTOBJECTSRESPONSE']._serialized_start=1049
+  _globals['_LISTOBJECTSRESPONSE']._serialized_end=1113
+  _globals['_EXPLAINPODREQUEST']._serialized_start=1115
+  _globals['_EXPLAINPODREQUEST']._serialized_end=1166
+  _globals['_STEP']._serialized_start=1168
+  _globals['_STEP']._serialized_end=1294
+  _globals['_EXPLAINPODRESPONSE']._serialized_start=1296
+  _globals['_EXPLAINPODRESPONSE']._serialized_end=1355
+  _globals['_WEBSERVICE']._serialized_start=1358
+  _globals['_WEBSERVICE']._serialized_end=1817
 # @@protoc_insertion_point(module_scope)

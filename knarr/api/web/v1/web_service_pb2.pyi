@@ -24,7 +24,7 @@ class Followed(_message.Message):
     def __init__(self, resource: _Optional[str] = ..., objects: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("followed", "earliest_revision", "latest_revision", "remembered_since", "changes", "bytes", "browsers")
+    __slots__ = ("followed", "earliest_revision", "latest_revision", "remembered_since", "changes", "bytes", "browsers", "not_kept")
     FOLLOWED_FIELD_NUMBER: _ClassVar[int]
     EARLIEST_REVISION_FIELD_NUMBER: _ClassVar[int]
     LATEST_REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class GetStatusResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     BROWSERS_FIELD_NUMBER: _ClassVar[int]
+    NOT_KEPT_FIELD_NUMBER: _ClassVar[int]
     followed: _containers.RepeatedCompositeFieldContainer[Followed]
     earliest_revision: int
     latest_revision: int
@@ -39,7 +40,8 @@ class GetStatusResponse(_message.Message):
     changes: int
     bytes: int
     browsers: int
-    def __init__(self, followed: _Optional[_Iterable[_Union[Followed, _Mapping]]] = ..., earliest_revision: _Optional[int] = ..., latest_revision: _Optional[int] = ..., remembered_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., changes: _Optional[int] = ..., bytes: _Optional[int] = ..., browsers: _Optional[int] = ...) -> None: ...
+    not_kept: str
+    def __init__(self, followed: _Optional[_Iterable[_Union[Followed, _Mapping]]] = ..., earliest_revision: _Optional[int] = ..., latest_revision: _Optional[int] = ..., remembered_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., changes: _Optional[int] = ..., bytes: _Optional[int] = ..., browsers: _Optional[int] = ..., not_kept: _Optional[str] = ...) -> None: ...
 
 class ListChangesRequest(_message.Message):
     __slots__ = ("namespace", "resource", "name", "limit")
