@@ -13,7 +13,7 @@ import pytest
 from services.web.guard import OWN_HEADER
 from tests.support.compose import NETWORK, ComposeCluster
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
 GRPC = f"{NETWORK}.65:10255"
 COMPONENTS = {"apiserver", "scheduler", "controller", "cloud", "dns", "proxy"}
 

@@ -60,6 +60,14 @@ export function ownerOf(pod: Obj, replicaSets: ReadonlyMap<string, Obj>): string
   return `${top.kind} ${pod.metadata.namespace}/${top.name}`;
 }
 
+/** What `ownerOf` names: its resource and the object; nothing where it is not followed or not seen. */
+export function named(owner: string, of: (resource: string) => ReadonlyMap<string, Obj>): [string, Obj] | undefined {
+  const [kind, key] = owner.split(" ");
+  const resource = Object.keys(KINDS).find((one) => KINDS[one][1] === kind);
+  const obj = resource && of(resource).get(key);
+  return obj ? [resource, obj] : undefined;
+}
+
 const KINDS: Record<string, [string, string]> = {
   nodes: ["/api/v1", "Node"], namespaces: ["/api/v1", "Namespace"], pods: ["/api/v1", "Pod"], services: ["/api/v1", "Service"],
   configmaps: ["/api/v1", "ConfigMap"], secrets: ["/api/v1", "Secret"], endpointslices: ["/apis/discovery.k8s.io/v1", "EndpointSlice"],

@@ -118,7 +118,9 @@ async function evict(pod: Obj, say: Say, tell: (words: string) => void): Promise
       await send("POST", `/cluster${pathOf("pods", namespace, name)}/eviction`, body, "application/json");
       return tell(say("evicted", { pod: keyOf(pod) }));
     } catch (error) {
-      if (!(error instanceof Refused) || error.code === 404) return tell(say("evictWaits", { pod: keyOf(pod), words: (error as Error).message }));
+      // It has gone by itself meanwhile.
+      if (error instanceof Refused && error.code === 404) return tell(say("evicted", { pod: keyOf(pod) }));
+      if (!(error instanceof Refused)) return tell(say("evictGaveUp", { pod: keyOf(pod), words: (error as Error).message }));
       if (error.code !== TOO_MANY || tries === EVICT_TRIES) return tell(say("evictGaveUp", { pod: keyOf(pod), words: error.message }));
       if (tries === 1) tell(say("evictWaits", { pod: keyOf(pod), words: error.message }));
       await new Promise((go) => setTimeout(go, EVICT_AGAIN_MS));

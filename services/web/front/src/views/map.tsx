@@ -2,7 +2,7 @@
 import { Component } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { live, useLive } from "../live";
-import { condition, isReady, keyOf, megabytes, ownerOf, podState, quantity, requested, restarts, type Look, type Obj } from "../objects";
+import { condition, isReady, keyOf, megabytes, named, ownerOf, podState, quantity, requested, restarts, type Look, type Obj } from "../objects";
 import { usePolled } from "../polled";
 import { useWords } from "../words";
 import { Traffic } from "./traffic";
@@ -46,6 +46,14 @@ function arrows(event: KeyboardEvent): void {
   event.preventDefault();
 }
 
+/** By it what makes the pods is opened: to scale it, say. */
+function Owner({ owner, count, choose }: { owner: string; count: number; choose: Choose }) {
+  const say = useWords();
+  const found = owner ? named(owner, (resource) => live.of(resource)) : undefined;
+  const words = `${owner || say("single")} (${count})`;
+  return found ? <button type="button" class="link soft" onClick={() => choose(...found)}>{words}</button> : <span class="soft">{words}</span>;
+}
+
 interface GroupsProps {
   pods: Obj[];
   replicaSets: ReadonlyMap<string, Obj>;
@@ -54,7 +62,6 @@ interface GroupsProps {
 }
 
 function Groups({ pods, replicaSets, marked, choose }: GroupsProps) {
-  const say = useWords();
   const groups = new Map<string, Obj[]>();
   for (const pod of pods) {
     const owner = ownerOf(pod, replicaSets);
@@ -66,7 +73,7 @@ function Groups({ pods, replicaSets, marked, choose }: GroupsProps) {
     <>
       {[...groups].sort().map(([owner, members]) => (
         <div class="group" key={owner}>
-          <span class="soft">{owner || say("single")} ({members.length})</span>
+          <Owner owner={owner} count={members.length} choose={choose} />
           <div class="pods">{members.map((pod) => <Pod key={keyOf(pod)} pod={pod} marked={marked.has(keyOf(pod))} choose={choose} />)}</div>
         </div>
       ))}
