@@ -6,17 +6,20 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import grpc.aio
 import orjson
 import pytest
+from yarl import URL
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.api.web.v1 import web_service_pb2 as messages
 from knarr.api.web.v1 import web_service_pb2_grpc as stubs
+from knarr.client.clock import SYSTEM_CLOCK
 from services.web.api import Access, Api, Refused
 from services.web.face import MOST_TOKEN_BYTES, Face
 from services.web.guard import LOOPBACK, OWN_HEADER, Guard
@@ -61,7 +64,7 @@ async def token(cluster: LiveServer, name: str) -> str:
 
 @asynccontextmanager
 async def received(cluster: LiveServer, clock: SetClock | None = None) -> AsyncIterator[Reception]:
-    async with Reception(stranger(cluster), lambda api: NoParts(), *([clock] if clock is not None else [])) as reception:
+    async with Reception(stranger(cluster), lambda api: NoParts(), clock or SYSTEM_CLOCK) as reception:
         try:
             yield reception
         finally:
@@ -127,7 +130,7 @@ async def test_a_second_token_of_the_same_viewer_leads_to_the_same_desk(cluster:
 async def test_what_is_no_token_of_the_clusters_is_refused(reception: Reception, page: str, shown: str) -> None:
     async with browser() as session:
         status, words = await sign_in(session, page, shown)
-        assert status == 401 and "token" in words and not session.cookie_jar.filter_cookies(page)
+        assert status == 401 and "token" in words and not session.cookie_jar.filter_cookies(URL(page))
     assert len(reception) == 0
 
 
@@ -141,7 +144,7 @@ async def test_a_body_that_has_no_token_is_refused_by_name(page: str, body: byte
 async def test_no_other_page_can_sign_a_browser_in(page: str, left_out: str) -> None:
     headers = {name: value for name, value in own(page).items() if name != left_out}
     async with browser() as session, session.post(f"{page}/login", json={"token": TOKEN}, headers=headers) as answer:
-        assert answer.status == 403 and not session.cookie_jar.filter_cookies(page)
+        assert answer.status == 403 and not session.cookie_jar.filter_cookies(URL(page))
 
 
 async def test_who_signs_out_hears_no_more_and_is_forgotten(reception: Reception, page: str) -> None:
@@ -185,7 +188,7 @@ async def test_there_is_room_for_so_many_and_who_does_not_look_gives_way(
     desk.feeds.add(feed := object())  # type: ignore[arg-type]
     with pytest.raises(Refused, match="wait until one has left"):
         await reception.sign_in(await token(cluster, "looker"))
-    desk.feeds.discard(feed)  # type: ignore[arg-type]
+    desk.feeds.discard(feed)
     assert reception.desk(await reception.sign_in(await token(cluster, "looker"))) is not None
     assert reception.desk(first) is None
 
@@ -206,7 +209,7 @@ async def test_a_token_that_is_good_no_more_ends_the_session(cluster: LiveServer
 
 
 @pytest.fixture
-async def grpc_face(reception: Reception) -> AsyncIterator[stubs.WebServiceStub]:
+async def grpc_face(reception: Reception) -> AsyncIterator[Any]:
     server = grpc.aio.server()
     stubs.add_WebServiceServicer_to_server(WebServicer(reception), server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -220,7 +223,7 @@ def shown(of: str) -> list[tuple[str, str]]:
     return [("authorization", f"Bearer {of}")]
 
 
-async def test_grpc_tells_what_is_remembered_and_of_whom(cluster: LiveServer, grpc_face: stubs.WebServiceAsyncStub) -> None:
+async def test_grpc_tells_what_is_remembered_and_of_whom(cluster: LiveServer, grpc_face: Any) -> None:
     looker = shown(await token(cluster, "looker"))
     status = await grpc_face.GetStatus(messages.GetStatusRequest(), metadata=looker)
     followed = {one.resource: one for one in status.followed}
@@ -246,20 +249,20 @@ async def test_grpc_tells_what_is_remembered_and_of_whom(cluster: LiveServer, gr
     cluster.call(cluster.client.delete(core.Pod, "later", "default", grace_period_seconds=0))
 
 
-async def names(stub: stubs.WebServiceAsyncStub, metadata: list[tuple[str, str]], **request: object) -> AsyncIterator[str]:
+async def names(stub: Any, metadata: list[tuple[str, str]], **request: object) -> AsyncIterator[str]:
     async for piece in stub.ListObjects(messages.ListObjectsRequest(**request), metadata=metadata):  # type: ignore[arg-type]
         for one in piece.objects:
             yield orjson.loads(one.json)["metadata"]["name"]
 
 
-async def test_grpc_shows_nothing_to_whom_the_cluster_does_not_know(grpc_face: stubs.WebServiceAsyncStub) -> None:
+async def test_grpc_shows_nothing_to_whom_the_cluster_does_not_know(grpc_face: Any) -> None:
     for metadata in ([], shown("unknown"), [("authorization", "Basic abc")]):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await grpc_face.GetStatus(messages.GetStatusRequest(), metadata=metadata)
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_grpc_says_what_is_wrong_with_a_question(grpc_face: stubs.WebServiceAsyncStub) -> None:
+async def test_grpc_says_what_is_wrong_with_a_question(grpc_face: Any) -> None:
     admin = shown(TOKEN)
     wrong = {
         grpc_face.ListChanges(messages.ListChangesRequest(name="web"), metadata=admin): grpc.StatusCode.INVALID_ARGUMENT,
