@@ -62,6 +62,15 @@ class Remainder:
 
 
 @dataclass(frozen=True, slots=True)
+class NotMade:
+    """Whose pods the API server refused to make, and why, the last time: a quota, a class of priority that is not there. ``owner`` as
+    ``ReplicaSet web-5d78``."""
+
+    owner: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     seconds: float
     samples: Sequence[Sample]
@@ -69,6 +78,7 @@ class Report:
     waits: Sequence[Wait]
     evictions: Sequence[Evicted]
     remainder: Remainder
+    not_made: Sequence[NotMade] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -118,6 +128,10 @@ def text(report: Report) -> Iterator[Rows | str]:
         for wait in report.waits:
             yield f"  {wait.most} of {wait.workload}, {_time(wait.since)} to {_time(wait.until)}: {wait.words}"
             yield from (f"    remedy: {words}" for words in wait.remedies)
+    if report.not_made:
+        yield ""
+        yield "no pods could be made for"
+        yield from (f"  {one.owner}: {one.words}" for one in report.not_made)
     if report.evictions:
         yield ""
         rows = [("EVICTED", "PODS", "WHY", "FROM", "TO")]

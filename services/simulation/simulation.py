@@ -35,7 +35,7 @@ from services.scheduler.settings import SchedulerSettings
 from services.scheduler.what_if import MOST_NODES, MOST_WAITING
 from services.simulation.machines import Machines
 from services.simulation.observer import Observer, Sample
-from services.simulation.report import Remainder, Report, Wait, evicted, readiness
+from services.simulation.report import NotMade, Remainder, Report, Wait, evicted, readiness
 from services.simulation.trace import NodeChange, NodeGroup, Trace, Workload, WorkloadChange
 
 # What happens at a time is over after that, unless it takes time.
@@ -45,6 +45,9 @@ POLL_SECONDS = 0.05
 BESIDE_SECONDS = 3600.0
 # Two pods of a workload that wait for the same reason are told of once; so many reasons a workload.
 MOST_REASONS = 5
+
+# The events of controllers whose pods are refused.
+NOT_CREATED = "FailedCreate"
 
 # Hears of each sample: the time, and what there was.
 Progress = Callable[[Sample], None]
@@ -92,6 +95,7 @@ class Simulation:
         self._samples: list[Sample] = []
         self._waits: dict[tuple[str, str], Wait] = {}
         self._remainder = Remainder(0)
+        self._not_made: list[NotMade] = []
 
     async def start(self) -> None:
         """Returns when the nodes are ready that are there from the beginning."""
@@ -122,13 +126,20 @@ class Simulation:
             await self._begin(step)
             self._raise_failures()
         self._remainder = self._remaining()
+        self._not_made = await self._refused()
+
+    async def _refused(self) -> list[NotMade]:
+        """By owner the last words with which no pod was made."""
+        events = (await self._admin.list(core.Event)).items
+        failures = sorted((one for one in events if one.reason == NOT_CREATED), key=lambda one: one.last_timestamp.seconds)
+        last = {(one.involved_object.kind, one.involved_object.namespace, one.involved_object.name): one.message for one in failures}
+        return [NotMade(f"{kind} {name}", words) for (kind, _, name), words in sorted(last.items())]
 
     def report(self) -> Report:
         waits = sorted(self._waits.values(), key=lambda wait: (wait.workload, wait.since, wait.words))
         observer = self._observer
-        return Report(
-            self._trace.until, self._samples, readiness(observer.stories.values()), waits, evicted(observer.evictions), self._remainder
-        )
+        ready, gone = readiness(observer.stories.values()), evicted(observer.evictions)
+        return Report(self._trace.until, self._samples, ready, waits, gone, self._remainder, self._not_made)
 
     async def _begin(self, step: Step) -> None:
         """Goes on as soon as only time could bring it further."""

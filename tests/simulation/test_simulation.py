@@ -63,6 +63,16 @@ def test_what_waits_is_told_with_what_would_help() -> None:
     assert (none.workload, none.most) == ("none", 1)
 
 
+def test_pods_that_cannot_be_made_are_told_of() -> None:
+    report = played(
+        "until: 1m\nnodes: [{group: a, count: 1, cpu: 4, memory: 8Gi}]\n"
+        "workloads: [{name: lost, replicas: 2, priorityClassName: nobody}, {name: fine, requests: {cpu: '1'}}]"
+    )
+    (one,) = report.not_made
+    assert one.owner.startswith("ReplicaSet lost-") and one.words.endswith("no PriorityClass with name nobody was found")
+    assert f"  {one.owner}: {one.words}" in lines(report)
+
+
 def test_so_many_more_nodes_would_do() -> None:
     report = played(
         "until: 1m\nnodes: [{group: a, count: 2, cpu: 4, memory: 8Gi}, {group: b, count: 1, cpu: 1, memory: 8Gi}]\n"
