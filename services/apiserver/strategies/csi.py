@@ -94,6 +94,9 @@ class CSIDriverStrategy(Strategy):
         ):
             here, seconds = SPEC.child("nodeAllocatableUpdatePeriodSeconds"), spec.node_allocatable_update_period_seconds
             causes.append(invalid(here, seconds, f"must be greater than or equal to {SHORTEST_PERIOD_SECONDS} seconds"))
+        if spec.HasField("service_account_token_in_secrets") and not spec.token_requests:
+            here = SPEC.child("serviceAccountTokenInSecrets")
+            causes.append(invalid(here, spec.service_account_token_in_secrets, "must be unset if no tokenRequests are specified"))
         audiences: set[str] = set()
         for index, token in enumerate(spec.token_requests):
             here = SPEC.child("tokenRequests").index(index)

@@ -37,7 +37,7 @@ from services.apiserver.strategies.volumes import check_driver_name
 
 EFFECTS = ("NoExecute", "NoSchedule", "None")
 MAX_REFERENCES, MAX_CONSTRAINTS, MAX_SETTINGS, MAX_TOLERATIONS = 32, 32, 32, 16
-MAX_FACTS, MAX_TAINTS, MAX_CONDITIONS, MAX_CONSUMPTIONS, MAX_COUNTERS, MAX_COUNTER_SETS, MAX_VALUES = 32, 16, 4, 2, 32, 8, 10
+MAX_FACTS, MAX_TAINTS, MAX_CONDITIONS, MAX_CONSUMPTIONS, MAX_COUNTERS, MAX_COUNTER_SETS, MAX_VALUES, MAX_SAID = 32, 16, 4, 2, 32, 8, 10, 8
 LONGEST_NAME, LONGEST_TEXT, LONGEST_SETTINGS = 32, 64, 10 * 1024
 # https://semver.org, 2.0.0
 _NUMBER, _WORD = r"(0|[1-9]\d*)", r"(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
@@ -52,8 +52,7 @@ ONE_PLACE = (
 
 def validate_claim_parts(claim: devices.DeviceClaim, path: Path) -> list[Cause]:
     """What a claim says of its requests together: which devices go with one another, and their settings."""
-    names = {request.name for request in claim.requests}
-    names |= {f"{request.name}/{one.name}" for request in claim.requests for one in request.first_available}
+    names = _request_names(claim)
     causes = _each(claim.constraints, MAX_CONSTRAINTS, path.child("constraints"), lambda one, here: _constraint(one, names, here))
     settings = path.child("config")
     return causes + _each(
@@ -62,6 +61,58 @@ def validate_claim_parts(claim: devices.DeviceClaim, path: Path) -> list[Cause]:
         settings,
         lambda one, here: _references(one.requests, names, here.child("requests")) + _settings(one.device_configuration, here),
     )
+
+
+def validate_given(given: devices.DeviceAllocationResult, claim: devices.DeviceClaim, path: Path) -> list[Cause]:
+    """What a claim is given: for requests of its own, devices that there can be."""
+    names, path = _request_names(claim), path.child("devices")
+    causes: list[Cause] = []
+    for index, one in enumerate(given.results):
+        here = path.child("results").index(index)
+        causes += _reference(one.request, names, here.child("request")) + _whose(one, here) + _binding(one, here)
+    for index, config in enumerate(given.config):
+        here = path.child("config").index(index)
+        source = here.child("source")
+        causes += check_choice(source, config.source, ("FromClaim", "FromClass")) if config.source else [required(source)]
+        causes += _references(config.requests, names, here.child("requests")) + _settings(config.device_configuration, here)
+    return causes
+
+
+def validate_said_of_devices(status: devices.ResourceClaimStatus, path: Path) -> list[Cause]:
+    """What drivers say of the devices that a claim has been given: of no others, and of each once."""
+    given = {_identity(one) for one in status.allocation.devices.results}
+    causes, seen = list[Cause](), set[tuple[str, ...]]()
+    for index, said in enumerate(status.devices):
+        here, identity = path.index(index), _identity(said)
+        causes += _whose(said, here)
+        if identity not in given:
+            causes.append(invalid(here, "/".join(filter(None, identity)), "must be an allocated device in the claim"))
+        if identity in seen:
+            causes.append(duplicate(here, "/".join(filter(None, identity))))
+        seen.add(identity)
+        if len(said.conditions) > MAX_SAID:
+            causes.append(too_many(here.child("conditions"), len(said.conditions), MAX_SAID))
+    return causes
+
+
+def validate_pool_name(name: str, path: Path) -> list[Cause]:
+    return [cause for part in name.split("/") for cause in check_format(path, part, dns1123_subdomain)] if name else [required(path)]
+
+
+def _identity(device: devices.DeviceRequestAllocationResult | devices.AllocatedDeviceStatus) -> tuple[str, ...]:
+    return device.driver, device.pool, device.device, device.share_id
+
+
+def _whose(device: devices.DeviceRequestAllocationResult | devices.AllocatedDeviceStatus, path: Path) -> list[Cause]:
+    here = path.child("device")
+    causes = check_driver_name(device.driver, path.child("driver")) + validate_pool_name(device.pool, path.child("pool"))
+    return causes + (check_format(here, device.device, dns1123_label) if device.device else [required(here)])
+
+
+def _request_names(claim: devices.DeviceClaim) -> set[str]:
+    """Those of a claim's requests, and of the alternatives of each after it."""
+    alternatives = {f"{request.name}/{one.name}" for request in claim.requests for one in request.first_available}
+    return alternatives | {request.name for request in claim.requests}
 
 
 def validate_class_settings(config: Sequence[devices.DeviceClassConfiguration], path: Path) -> list[Cause]:
@@ -329,7 +380,7 @@ def _place(device: devices.Device, path: Path, *, own: bool) -> list[Cause]:
     return causes
 
 
-def _binding(device: devices.Device, path: Path) -> list[Cause]:
+def _binding(device: devices.Device | devices.DeviceRequestAllocationResult, path: Path) -> list[Cause]:
     """The conditions that a pod waits for until it is bound, and those that it gives up at: none is both."""
     causes: list[Cause] = []
     lists = (("bindingConditions", device.binding_conditions), ("bindingFailureConditions", device.binding_failure_conditions))

@@ -35,6 +35,9 @@ from services.apiserver.strategies.devicerules import (
     validate_device,
     validate_device_taint,
     validate_device_tolerations,
+    validate_given,
+    validate_pool_name,
+    validate_said_of_devices,
 )
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
@@ -77,7 +80,7 @@ class ResourceClaimStrategy(Strategy):
         return check_immutable(SPEC, new.spec, old.spec, GoSyntax("resource.ResourceClaimSpec{…}"))
 
     def validate_status_update(self, new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
-        return [*_given(new, old), *_consumers(new, old)]
+        return [*_given(new, old), *_consumers(new, old), *validate_said_of_devices(new.status, STATUS.child("devices"))]
 
     def cells(self, obj: devices.ResourceClaim, now: datetime) -> list[object]:
         states = ["deleted"] if obj.metadata.HasField("deletion_timestamp") else []
@@ -112,7 +115,9 @@ def _given(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause
     if is_deleting(new):
         return [forbidden(path, "must not be set when `deletionTimestamp` is set")]
     here, count = path.child("devices", "results"), len(status.allocation.devices.results)
-    return [too_many(here, count, MOST_DEVICES)] if count > MOST_DEVICES else []
+    return (
+        [too_many(here, count, MOST_DEVICES)] if count > MOST_DEVICES else validate_given(status.allocation.devices, new.spec.devices, path)
+    )
 
 
 def _consumers(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
@@ -270,10 +275,7 @@ class ResourceSliceStrategy(Strategy):
 
 
 def _pool(pool: devices.ResourcePool, path: Path) -> list[Cause]:
-    here = path.child("name")
-    causes = [] if pool.name else [required(here)]
-    for part in pool.name.split("/") if pool.name else ():
-        causes += check_format(here, part, dns1123_subdomain)
+    causes = validate_pool_name(pool.name, path.child("name"))
     if pool.resource_slice_count <= 0:
         causes.append(invalid(path.child("resourceSliceCount"), pool.resource_slice_count, "must be greater than zero"))
     return causes + check_not_negative(path.child("generation"), pool.generation)

@@ -9,6 +9,7 @@ from datetime import datetime
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
+    GoSyntax,
     Path,
     check_choice,
     check_format,
@@ -88,7 +89,7 @@ class NodeStrategy(Strategy):
         return causes
 
     def validate_status_update(self, new: core.Node, old: core.Node) -> list[Cause]:
-        return _amounts(new.status)
+        return _amounts(new.status) + _addresses(new.status.addresses)
 
     def cells(self, obj: core.Node, now: datetime) -> list[object]:
         info = obj.status.node_info
@@ -104,6 +105,17 @@ class NodeStrategy(Strategy):
             info.kernel_version or UNKNOWN,
             info.container_runtime_version or UNKNOWN,
         ]
+
+
+def _addresses(addresses: Sequence[core.NodeAddress]) -> list[Cause]:
+    """None is there twice."""
+    seen, causes = set[tuple[str, str]](), list[Cause]()
+    for index, entry in enumerate(addresses):
+        if (entry.type, entry.address) in seen:
+            shown = GoSyntax(f'core.NodeAddress{{Type:"{entry.type}", Address:"{entry.address}"}}')
+            causes.append(duplicate(STATUS.child("addresses").index(index), shown))
+        seen.add((entry.type, entry.address))
+    return causes
 
 
 def _is_a_pair(ranges: Sequence[str]) -> bool:

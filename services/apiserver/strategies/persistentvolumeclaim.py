@@ -10,6 +10,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
     Path,
+    check_choice,
     check_format,
     check_given_choice,
     dns1123_subdomain,
@@ -22,14 +23,16 @@ from knarr.objects.amounts import exact
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.volumes import CLASS_ANNOTATION, names_no_class
-from services.apiserver.strategies.amounts import check_positive
-from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.amounts import check_basic, check_positive
+from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.selectors import validate_label_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import UNSET, access_modes_text, age, columns
 from services.apiserver.strategies.volumes import ACCESS_MODES, VOLUME_MODES, validate_access_modes
 
 STORAGE = "storage"
+# How far a volume is that grows.
+RESIZES = ("ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizePending", "NodeResizeInProgress", "NodeResizeInfeasible")
 SOURCES = (("data_source", "dataSource"), ("data_source_ref", "dataSourceRef"))
 # The annotation that named the class before there was a field.
 IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
@@ -81,6 +84,16 @@ class PersistentVolumeClaimStrategy(Strategy):
         # Whose volume cannot grow as it asks may ask for less again, but for no less than it has.
         if _amount(new.spec) < _amount(old.spec) and not _amount(new.spec) > _capacity(old.status):
             causes.append(forbidden(path, "field can not be less than status.capacity"))
+        return causes
+
+    def validate_status_update(self, new: core.PersistentVolumeClaim, old: core.PersistentVolumeClaim) -> list[Cause]:
+        status, causes = new.status, list[Cause]()
+        for field, name in (("capacity", "capacity"), ("allocated_resources", "allocatedResources")):
+            amounts = getattr(status, field)
+            causes += [cause for key in sorted(amounts) for cause in check_basic(amounts[key], STATUS.child(name).key(key))]
+        here = STATUS.child("allocatedResourceStatus")
+        for key in sorted(status.allocated_resource_statuses):
+            causes += check_choice(here, status.allocated_resource_statuses[key], RESIZES)
         return causes
 
     def cells(self, obj: core.PersistentVolumeClaim, now: datetime) -> list[object]:
