@@ -106,7 +106,7 @@ class FakeKubelet:
         live.status.start_time.CopyFrom(to_time(self.clock.now()))
         for container in live.spec.containers:
             live.status.container_statuses.add(name=container.name, ready=True).state.running.started_at.CopyFrom(live.status.start_time)
-        live.status.pod_ip = f"10.244.0.{self._addresses}"
+        live.status.pod_ip = f"10.244.{self._addresses // 256}.{self._addresses % 256}"
         live.status.pod_ips.add(ip=live.status.pod_ip)
         set_condition(live.status, "Ready", "True", now=self.clock.now())
         await self.client.update(live, subresource="status")
