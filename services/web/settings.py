@@ -18,7 +18,7 @@ class WebSettings:
     server: str
     # Where the page is served, over plain HTTP.
     host: str = "127.0.0.1"
-    port: int = 8001
+    port: int = 8090
     # By which names browsers call it, and at which port where that is another one (0: where it listens).
     names: Sequence[str] = LOOPBACK
     published: int = 0
