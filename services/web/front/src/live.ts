@@ -24,10 +24,14 @@ class Live {
   show(revision?: number, objects?: Record<string, Obj[]>): void {
     this.shown = objects && revision;
     this.past = objects && new Map(Object.entries(objects).map(([resource, all]) => [resource, new Map(all.map((obj) => [keyOf(obj), obj]))]));
+    this.version++;
     this.changed();
   }
 
-  /** By which a view knows whether what it shows has changed. */
+  /** By which a view knows whether what it shows has changed: counts what came. Revisions do not tell: the lists of several resources may
+   * be of the same one. */
+  version = 0;
+
   get latest(): number {
     return this.shown ?? this.newest;
   }
@@ -42,6 +46,7 @@ class Live {
     const on = (event: string, take: (data: any) => void) =>
       source.addEventListener(event, (message) => {
         take(JSON.parse((message as MessageEvent).data));
+        this.version++;
         this.changed();
       });
     on("all", ([resource, all]: [string, Obj[]]) => this.objects.set(resource, new Map(all.map((obj) => [keyOf(obj), obj]))));

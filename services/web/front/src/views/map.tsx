@@ -205,7 +205,7 @@ function ControlPlane() {
 
 export function Map_({ choose, namespace }: { choose: Choose; namespace: string }) {
   const say = useWords();
-  const { latest } = useLive();
+  const { version } = useLive();
   const [marked, setMarked] = useState<ReadonlySet<string>>(new Set());
   const { answer: usage } = usePolled<{ items: Obj[] }>("/cluster/apis/metrics.k8s.io/v1beta1/nodes", USAGE_MS);
   const mine = (obj: Obj) => !namespace || obj.metadata.namespace === namespace;
@@ -219,8 +219,8 @@ export function Map_({ choose, namespace }: { choose: Choose; namespace: string 
       else found.set(node, [pod]);
     }
     return found;
-  }, [latest, namespace, live.of("pods")]);
-  const endpoints = useMemo(() => endpointsByService(live.of("endpointslices").values()), [latest, live.of("endpointslices")]);
+  }, [version, namespace, live.of("pods")]);
+  const endpoints = useMemo(() => endpointsByService(live.of("endpointslices").values()), [version, live.of("endpointslices")]);
   const rest = { replicaSets: live.of("replicasets"), marked, choose };
   const services = [...live.of("services").values()].filter(mine);
   const waiting = byNode.get("") ?? [];
