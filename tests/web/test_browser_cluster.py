@@ -85,7 +85,7 @@ async def test_a_node_is_drained_and_takes_pods_again(whole: KnarrCluster, scree
     await screen.click("dialog button:has-text('Close')")
     on_node = f"--field-selector=spec.nodeName={whole.node}"
     whole.wait_for("the node to be empty", lambda: not whole.kubectl("get", "pods", "-l", "app=web", on_node, "-o", "name").stdout)
-    await screen.wait_for_selector("main .pod[aria-label^='default/web-'] >> nth=3")
+    await screen.wait_for_selector("main .pod[aria-label^='default/web-'] >> nth=1")
     assert whole.kubectl("get", "node", whole.node, "-o", "jsonpath={.spec.unschedulable}").stdout == "true"
     await screen.click("aside button:has-text('Let it take pods again')")
     await screen.wait_for_selector("dialog :text('The API server would take it.')")
