@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from services.kubelet.cgroups.names import root_of
 from tests.kubelet.containerd_support import IMAGE, Containerd, containerd
 from tests.support.engine import IMAGE as LOADED
 from tests.support.engine import ensure_image
@@ -55,12 +56,12 @@ def said(*command: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def left(engine: Containerd) -> set[str]:
-    """What pods and their network are on a machine."""
+def left(engine: Containerd, cluster_id: str = "none") -> set[str]:
+    """What pods and their network are on a machine. Of control groups those of one cluster: all machines of one kernel see all of them."""
     sets = [line for line in said("iptables-save") if "CNI" in line]
     links = [line.split(":")[1].strip().partition("@")[0] for line in said("ip", "-oneline", "link")]
     spaces = said("ip", "netns", "list")
-    groups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/knarr_*")]
+    groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{root_of(cluster_id, '')[0]}*")]
     tasks = said("ctr", "--address", engine.endpoint.removeprefix("unix://"), "--namespace", "k8s.io", "containers", "list", "--quiet")
     files = [str(path) for path in (engine.place / "net.d").glob("*")]
     return {*sets, *links, *spaces, *groups, *tasks, *files}
@@ -115,6 +116,8 @@ def test_a_cluster_comes_works_and_goes_without_a_trace(engine: Containerd, tmp_
         assert said("iptables", "-S", "CNI-FORWARD"), "pods are let through by the plugins"
         loads_an_image_of_the_machines_engine(cluster)
         stands_while_it_is_paused(cluster, address)
+        cluster_id = (cluster.data_dir / "cluster-id").read_text()
+        assert any(found.startswith("/sys/fs/cgroup") for found in left(engine, cluster_id) - before)
     finally:
         cluster.down()
-    assert left(engine) - before == set()
+    assert left(engine, cluster_id) - before == set()

@@ -82,6 +82,9 @@ def thaw(settings: ClusterSettings) -> None:
 def _freeze(settings: ClusterSettings) -> int:
     """How many containers stand now."""
     frozen: list[str] = []
+    if settings.runtime == "docker":
+        # One that is frozen while it begins would keep whoever asks the engine about it waiting for as long as the pause lasts.
+        _containers(settings.files.cluster_id(), "begin", "created")
     with _told("freeze"):
         for freezer in _freezers(settings):
             freezer.freeze()
@@ -132,7 +135,8 @@ def _fields(pid: int) -> list[str]:
 
 
 def _containers(cluster_id: str, action: str, status: str, done: Collection[str] = ()) -> int:
-    """How many containers there are of that status. Those in groups that are ``done``, which bear their ids, are left alone."""
+    """How many containers there are of that status. Those in groups that are ``done``, which bear their ids, are left alone. To ``begin``
+    is to wait for those that the engine is just starting."""
     try:
         return asyncio.run(_act(cluster_id, action, status, done))
     except RuntimeFailure as error:
@@ -149,7 +153,9 @@ async def _act(cluster_id: str, action: str, status: str, done: Collection[str])
                 continue
             # It may have ended meanwhile, or be frozen already.
             with suppress(EngineConflict, EngineNotFound):
-                await engine.request("POST", f"containers/{quoted(entry['Id'])}/{action}")
+                path = f"containers/{quoted(entry['Id'])}"
+                # The engine answers this when a start is over, be it as it may.
+                await (engine.request("GET", f"{path}/json") if action == "begin" else engine.request("POST", f"{path}/{action}"))
         return len(listed)
     finally:
         await engine.close()
