@@ -445,7 +445,7 @@ def test_nothing_needs_to_be_loaded_into_a_cluster_of_one_process(
 
 def test_units_run_nothing_that_lies_in_the_current_directory() -> None:
     units = list((ROOT / "deploy/systemd").glob("*.service"))
-    assert len(units) == 9
+    assert len(units) == 10
     for unit in units:
         assert "ExecStart=/opt/knarr/bin/python -P -m knarr.services." in unit.read_text()
 

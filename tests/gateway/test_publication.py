@@ -115,6 +115,8 @@ async def test_routes_that_change_are_no_reason_to_say_it_more_often(first: Worl
     await first.until(lambda: endpoints(first) == {FIRST: True})
     publication = first.gateway.publication
     assert publication is not None
+    # What it has just written comes back to it, too.
+    await first.until(lambda: publication.services.store.get(SYSTEM, SERVICE) in first.api.all(core.Service, SYSTEM))
     looked = 0
 
     def look() -> None:

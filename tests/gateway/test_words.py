@@ -169,7 +169,7 @@ def test_a_host_is_one_or_refused(host: str) -> None:
 def test_what_is_quoted_is_what_it_was(text: str) -> None:
     try:
         assert words_of(quoted(text)) == [text]
-        assert words_of(formatted(text)) == [text.replace("%", "%%")]
+        assert words_of(formatted(text)) == [text.replace("%", "%%") or "%[str()]"]
     except BadWord:
         assert any(not (" " <= sign <= "~") and sign != "\t" for sign in text)
 
@@ -210,6 +210,7 @@ def test_expressions_that_are_read_otherwise_elsewhere_are_refused(text: str) ->
     host=NASTY, path=NASTY, header=NASTY, value=NASTY, target=NASTY,
     kind=st.sampled_from(["Exact", "Prefix", "ImplementationSpecific"]), regex=st.booleans(),
 )  # fmt: skip
+@example(host="", path="", header="0", value="", target="", kind="Exact", regex=False)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_haproxy_takes_every_configuration(
     tmp_path: Path, host: str, path: str, header: str, value: str, target: str, kind: str, regex: bool

@@ -107,7 +107,7 @@ def test_nothing_of_it_is_called_services_at_the_top(installed: Installed) -> No
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"knarr"}
     assert told.split() == ["knarr"]
     bundle = (ROOT / "services/web/bundle").iterdir()
-    held = {*bundle, *(path for path in (ROOT / "services").rglob("*") if path.suffix in (".py", ".tsv", ".yaml"))}
+    held = {*bundle, *(path for path in (ROOT / "services").rglob("*") if path.suffix in (".py", ".tsv", ".yaml", ".lua"))}
     in_checkout = {str(path.relative_to(ROOT)) for path in held}
     assert {name.removeprefix("knarr/") for name in names if name.startswith("knarr/services/")} == in_checkout
     assert [name for name, text in texts.items() if "from services." in text] == []

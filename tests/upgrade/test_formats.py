@@ -193,7 +193,9 @@ def check_trust(before: dict[str, bytes], folder: Path) -> None:
     new = {name for name in after.keys() - before.keys() if "front-proxy" not in name}
     # With them the controller signs certificates, the API server calls kubelets, and people are known without a token.
     pairs = {f"{pair}.{suffix}" for pair in ("controller/signing", "apiserver/kubelet-client", "admin/admin") for suffix in ("crt", "key")}
-    assert new == {f"apiserver/{SIGNING_KEY}", f"authority/{SIGNING_KEY}", *pairs}
+    # A component that came since then has what each has.
+    page = {f"web/{name}" for name in ("ca.crt", "server.crt", "server.key")}
+    assert new == {f"apiserver/{SIGNING_KEY}", f"authority/{SIGNING_KEY}", *pairs, *page}
     authority = x509.load_pem_x509_certificate(before["apiserver/ca.crt"])
     x509.load_pem_x509_certificate(after["apiserver/server.crt"]).verify_directly_issued_by(authority)
     assert covers(after["apiserver/server.crt"], ["192.0.2.10", *service_names()])

@@ -38,8 +38,8 @@ def quoted(text: str) -> str:
 
 
 def formatted(text: str) -> str:
-    """As one word where HAProxy looks for variables: there are none."""
-    return quoted(text.replace("%", "%%"))
+    """As one word where HAProxy looks for variables: there are none. An empty word, which it takes for none, is one."""
+    return quoted(text.replace("%", "%%")) if text else "'%[str()]'"
 
 
 def token(text: str) -> str:

@@ -39,6 +39,7 @@ def test_expressions(expression: str, words: str) -> None:
 
 def given(count: int = 1) -> resource.ResourceClaim:
     made = resource.ResourceClaim()
+    made.spec.devices.requests.add(name="r").exactly.device_class_name = "cards"
     for number in range(count):
         made.status.allocation.devices.results.add(request="r", driver="d.example.com", pool="p", device=f"d{number}")
     return made
@@ -57,7 +58,7 @@ def ending(claim: resource.ResourceClaim) -> resource.ResourceClaim:
     return made
 
 
-EMPTY = resource.ResourceClaim()
+EMPTY = given(0)
 
 
 def unallocated(claim: resource.ResourceClaim) -> resource.ResourceClaim:
