@@ -116,7 +116,9 @@ async def test_routes_that_change_are_no_reason_to_say_it_more_often(first: Worl
     publication = first.gateway.publication
     assert publication is not None
     # What it has just written comes back to it, too.
-    await first.until(lambda: publication.services.store.get(SYSTEM, SERVICE) in first.api.all(core.Service, SYSTEM))
+    held, stored = publication.services.store, service(first)
+    assert stored is not None
+    await first.until(lambda: (own := held.get(SYSTEM, SERVICE)) and own.metadata.resource_version == stored.metadata.resource_version)
     looked = 0
 
     def look() -> None:
