@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -45,8 +46,7 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
         with suppress(OSError):
             Hierarchy(CGROUPFS).remove(root_of(files.cluster_id(), name)[:1])
     yield from _unmount(files.kubelet, failures)
-    remove_datapath(datapath_settings(settings, among_others=True))
-    yield "removed the datapath's rules, routes and addresses"
+    yield from _remove_datapath(settings, failures)
     # On a disk that takes no writes any more it stays, and the next start removes it.
     with suppress(OSError):
         files.state.unlink(missing_ok=True)
@@ -83,6 +83,15 @@ def _remove_pods(settings: ClusterSettings, failures: list[str]) -> Iterator[str
         failures.append(f"the container runtime could not remove everything ({error}); run this again")
     else:
         yield f"removed {count} pods and their network"
+
+
+def _remove_datapath(settings: ClusterSettings, failures: list[str]) -> Iterator[str]:
+    """Of the relay nothing stays, but the cluster may have had another datapath before."""
+    if os.geteuid() == 0:
+        remove_datapath(datapath_settings(settings, among_others=True))
+        yield "removed the datapath's rules, routes and addresses"
+    elif settings.datapath == "nftables":
+        failures.append("the datapath's rules, routes and addresses are root's to remove: run `sudo knarr down`")
 
 
 def _unmount(folder: Path, failures: list[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
 
     monkeypatch.setattr(cleanup, "remove_from_engine", emptied)
     monkeypatch.setattr(cleanup, "remove_datapath", lambda _: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     return settings
 
 
@@ -38,6 +40,27 @@ def test_what_stays_is_a_failure_that_holds_up_nothing_else(cluster: ClusterSett
         for line in cleanup.remove_everything(cluster):
             said.append(line)
     assert said == ["removed the datapath's rules, routes and addresses"]
+
+
+@pytest.mark.parametrize("datapath", ["nftables", "userspace"])
+def test_what_is_roots_to_remove_is_not_told_as_removed_by_others(
+    cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch, datapath: str
+) -> None:
+    def tried(_: object) -> None:
+        raise AssertionError("it has no right to")
+
+    monkeypatch.setattr(cleanup, "remove_datapath", tried)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    said, problem = [], ""
+    try:
+        for line in cleanup.remove_everything(replace(cluster, datapath=datapath)):
+            said.append(line)
+    except CommandError as error:
+        problem = str(error)
+    assert said == ["removed 2 containers and the pods' network"]
+    assert problem == (
+        "" if datapath == "userspace" else "the datapath's rules, routes and addresses are root's to remove: run `sudo knarr down`"
+    )
 
 
 @pytest.mark.net
