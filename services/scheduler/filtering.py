@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,10 +28,14 @@ def judged(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Mask
     return feasible, refused
 
 
-def refused_for_good(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> Mask:
-    """The rows whose first refusal stays one whichever pods leave: nobody is to go from there."""
+def lasting_by(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> dict[str, Mask]:
+    """By the name of a plugin the rows that it refuses whichever pods leave, of those that refuse any so."""
+    return {plugin.name: mask for plugin in plugins if (mask := plugin.lasting(pod, nodes)) is not None and np.count_nonzero(mask)}
+
+
+def refused_for_good(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts, by: Mapping[str, Mask]) -> Mask:
+    """The rows whose first refusal stays one whichever pods leave: nobody is to go from there. ``by`` is what ``lasting_by`` says."""
     lasting: Mask = np.zeros(nodes.size, np.bool_)
-    by = {plugin.name: mask for plugin in plugins if (mask := plugin.lasting(pod, nodes)) is not None and np.count_nonzero(mask)}
     for plugin, mask in judged(nodes, plugins, pod)[1] if by else ():
         if plugin.name in by:
             lasting |= mask & by[plugin.name]

@@ -23,7 +23,7 @@ from knarr.machinery.validation import Path, invalid
 from knarr.objects.disruptions import budget_selector
 from knarr.objects.keys import Key, key_of
 from services.scheduler.departures import Departures
-from services.scheduler.filtering import refused_for_good
+from services.scheduler.filtering import lasting_by, refused_for_good
 from services.scheduler.judgements import Judgements
 from services.scheduler.node_table import NodeTable
 from services.scheduler.nodes import Mask
@@ -138,14 +138,15 @@ class Search:
         """The ways to make room that were found. ``source`` says with which node the search begins."""
         rows = np.flatnonzero(self.table.alive[: self.table.size]).tolist()
         start = source.randrange(len(rows)) if rows else 0
-        hopeless = self.refused_whoever_goes()
+        lasting = lasting_by(self.table, self.plugins, self.pod)
+        hopeless = self._refused_whoever_goes(lasting)
         helpful = len(rows) - int(hopeless[rows].sum())
         if all(priority >= self.pod.priority for priority in self.table.priorities):
             told = {NOT_HELPFUL: len(rows) - helpful, NO_VICTIMS: helpful}
             return Answer((), {words: number for words, number in told.items() if number})
         wanted = self.args.wanted(helpful)
         found, reasons = list[Preemption](), Counter[str]()
-        judge = self._judge(hopeless)
+        judge = self._judge(hopeless, lasting)
         refused = hopeless.tolist()
         for row in (*rows[start:], *rows[:start]):
             judged = NOT_HELPFUL if refused[row] else judge(row)
@@ -158,12 +159,12 @@ class Search:
                 break
         return Answer(found, reasons)
 
-    def _judge(self, hopeless: Mask) -> Callable[[int], Preemption | str]:
+    def _judge(self, hopeless: Mask, lasting: Mapping[str, Mask]) -> Callable[[int], Preemption | str]:
         """Says of a row that is not hopeless who is to go, or why that would not do."""
         budgets = _by_namespace(self.budgets)
         departures = Departures(self.table, self.plugins, self.pod, self.reserved)
         known = self._known(departures, budgets)
-        in_vain = self._in_vain(hopeless)
+        in_vain = self._in_vain(hopeless, lasting)
         # Only what follows from the pods of a node can be known.
         apart = {self.table.rows[name] for name in departures.reserved_on if name in self.table.rows} | in_vain.keys()
 
@@ -177,16 +178,16 @@ class Search:
 
         return judge
 
-    def _in_vain(self, hopeless: Mask) -> Mapping[int, tuple[Plugin, Sequence[str]]]:
+    def _in_vain(self, hopeless: Mask, lasting: Mapping[str, Mask]) -> Mapping[int, tuple[Plugin, Sequence[str]]]:
         """Of the other rows those that a plugin refuses whoever leaves them, after one that refuses them as they are: which, and why."""
         told: dict[int, tuple[Plugin, Sequence[str]]] = {}
         others = self.table.alive[: self.table.size] & ~hopeless
         for plugin in self.plugins:
             # Who has to do with other pods may say otherwise once some are gone: of pods that want to be together one may be the first.
-            lasting = None if plugin.across else plugin.lasting(self.pod, self.table)
-            if lasting is None or not np.count_nonzero(lasting & others):
+            refused = None if plugin.across else lasting.get(plugin.name)
+            if refused is None or not np.count_nonzero(refused & others):
                 continue
-            rows = np.flatnonzero(lasting & others)
+            rows = np.flatnonzero(refused & others)
             for row, words in zip(rows.tolist(), plugin.all_reasons(self.pod, self.table, rows), strict=True):
                 told.setdefault(row, (plugin, words))
         return told
@@ -200,7 +201,13 @@ class Search:
 
     def refused_whoever_goes(self) -> Mask:
         """The rows that are refused first by who would refuse them whichever pods left, or by others for good."""
-        refused = refused_for_good(View(self.table, self.reserved) if self.reserved else self.table, self.plugins, self.pod)
+        return self._refused_whoever_goes(lasting_by(self.table, self.plugins, self.pod))
+
+    def _refused_whoever_goes(self, lasting: Mapping[str, Mask]) -> Mask:
+        """The same where it is known what each refuses so."""
+        # Who refuses first depends on the pods that were promised a node; what is refused for good on none.
+        nodes = View(self.table, self.reserved) if self.reserved and lasting else self.table
+        refused = refused_for_good(nodes, self.plugins, self.pod, lasting)
         refused[[self.table.rows[name] for name in self.lasting if name in self.table.rows]] = True
         return refused
 
