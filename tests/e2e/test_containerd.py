@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def left(engine: Containerd, cluster_id: str = "none") -> set[str]:
     sets = [line for line in said("iptables-save") if "CNI" in line]
     links = [line.split(":")[1].strip().partition("@")[0] for line in said("ip", "-oneline", "link")]
     spaces = said("ip", "netns", "list")
-    groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{root_of(cluster_id, '')[0]}*")]
+    groups = glob(f"/sys/fs/cgroup/**/{root_of(cluster_id, '')[0]}*", recursive=True)  # noqa: PTH207
     tasks = said("ctr", "--address", engine.endpoint.removeprefix("unix://"), "--namespace", "k8s.io", "containers", "list", "--quiet")
     files = [str(path) for path in (engine.place / "net.d").glob("*")]
     return {*sets, *links, *spaces, *groups, *tasks, *files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ def writer(name: str, image: str, script: str) -> core.Pod:
     return pod
 
 
-def groups_of(settings: DockerSettings, uid: str) -> list[Path]:
-    """Uids come again in another run, which may have been killed."""
-    return list(Path("/sys/fs/cgroup").glob(f"**/{'/'.join(root_of(settings.cluster_id, settings.node_name))}/**/pod{uid}"))
+def groups_of(settings: DockerSettings, uid: str) -> list[str]:
+    """Uids come again in another run, which may have been killed. Groups go while they are looked for, of which ``glob`` makes nothing."""
+    return glob(f"/sys/fs/cgroup/**/{'/'.join(root_of(settings.cluster_id, settings.node_name))}/**/pod{uid}", recursive=True)  # noqa: PTH207
 
 
 async def failed(cluster: Cluster, name: str) -> str:
