@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from knarr.service.errors import CommandError
+from knarr.service.outliving import until_ended
 from services.standalone.runs import Runs
 from services.standalone.store import CLIENT_SOCKET, DATA, INSTALL_HINT, UNFINISHED, path_problem
 
@@ -212,13 +213,5 @@ class EtcdProcess:
 async def _end_of(process: subprocess.Popen[bytes]) -> int:
     """The exit code of a child, once it has one."""
     if process.poll() is None:
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        descriptor = os.pidfd_open(process.pid)
-        loop.add_reader(descriptor, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+        await until_ended(process.pid)
     return process.wait()

@@ -22,6 +22,7 @@ from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE
 from knarr.service.host import Host, ServerSettings
 from knarr.service.keypair import KeptPair
+from knarr.service.outliving import until_ended
 from knarr.service.tasks import run_together
 from services.kubelet.component import Kubelet
 from services.kubelet.parts.port import NodeParts
@@ -116,17 +117,10 @@ def _host(component: Component, client: RpcClient, files: Files, kept: FellowFil
 
 async def _outlive(pid: int, container: str) -> None:
     """Raises CommandError when the process that has this network has ended: a network without it is nobody's."""
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
     try:
-        descriptor = os.pidfd_open(pid)
+        await until_ended(pid)
     except ProcessLookupError as error:
         raise CommandError(f"the container {container} has ended") from error
-    loop.add_reader(descriptor, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
     raise CommandError(f"the container {container}, which has the node's network, has ended")
 
 
