@@ -14,6 +14,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from tests.gateway.certificates import Authority, authority, keypair
 from tests.gateway.world import NAMESPACE, World, ingress_of, needs_haproxy, pods, world
+from tests.support.browser import chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio, needs_haproxy]
 HOST = "name.localhost"
@@ -34,24 +35,17 @@ def trusted() -> Authority:
 @pytest.fixture
 async def screen(tmp_path: Path, trusted: Authority) -> AsyncIterator[Any]:
     """A page of a browser to which the authority was given, and nothing else about certificates."""
-    playwright = pytest.importorskip("playwright.async_api", reason="scripts/install.sh --tests brings what drives a browser")
-    program, certutil = shutil.which("chromium"), shutil.which("certutil")
-    if program is None or certutil is None:
-        pytest.skip("there is no chromium, or no certutil: scripts/install.sh --tests brings both")
+    certutil = shutil.which("certutil")
+    if certutil is None:
+        pytest.skip("there is no certutil: scripts/install.sh --tests brings it")
     store = tmp_path / "home/.pki/nssdb"
     store.mkdir(parents=True)
     (tmp_path / "ca.crt").write_bytes(trusted.pem)
     for words in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "tests", "-i", str(tmp_path / "ca.crt")]):
         process = await asyncio.create_subprocess_exec(certutil, "-d", f"sql:{store}", *words)
         assert await process.wait() == 0
-    async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu"],
-            env={**os.environ, "HOME": str(tmp_path / "home")},
-        )
+    async with chromium(env={**os.environ, "HOME": str(tmp_path / "home")}) as browser:
         yield await browser.new_page()
-        await browser.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
@@ -21,6 +20,7 @@ from services.web.parts import NoParts
 from services.web.reception import Reception
 from services.web.server import PageServer
 from tests.apiserver.rest.live import TOKEN, LiveServer
+from tests.support.browser import chromium
 from tests.web.conftest import access, followed
 
 pytestmark = pytest.mark.browser
@@ -34,13 +34,8 @@ EXPECTED = (401, 404, 503)
 @pytest.fixture
 async def screen(page: PageServer) -> AsyncIterator[Any]:
     """A page of a browser that has come by a link; what it has against the page or its policies fails the test."""
-    playwright = pytest.importorskip("playwright.async_api", reason="scripts/install.sh --tests brings what drives a browser")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium: scripts/install.sh --tests brings it")
     said: list[str] = []
-    async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+    async with chromium() as browser:
         screen = await browser.new_page(locale="en-US")
         screen.set_default_timeout(PATIENT_MS)
         screen.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
@@ -49,7 +44,6 @@ async def screen(page: PageServer) -> AsyncIterator[Any]:
         await screen.goto(page.link)
         await screen.wait_for_selector(".state.live")
         yield screen
-        await browser.close()
     assert [words for words in said if not any(f"status of {code}" in words for code in EXPECTED)] == []
 
 

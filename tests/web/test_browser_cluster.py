@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from services.command.parts import ClusterParts
 from services.standalone.files import Files
 from services.web.api import Access, Api
 from services.web.server import PageServer
+from tests.support.browser import chromium
 from tests.support.knarr_cluster import KnarrCluster
 from tests.web.conftest import followed
 
@@ -37,22 +37,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnarrCluster]:
 @pytest.fixture
 async def screen(whole: KnarrCluster) -> AsyncIterator[Any]:
     """The page as the administrator, in English."""
-    playwright = pytest.importorskip("playwright.async_api", reason="scripts/install.sh --tests brings what drives a browser")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium: scripts/install.sh --tests brings it")
     files = Files(whole.data_dir)
     remote = read_remote(files.kubeconfig)
     access = Access(remote.url, remote.context, remote.headers, remote.server_name)
-    async with Api(access) as api, PageServer(api, ClusterParts(files, api)) as page, playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+    async with Api(access) as api, PageServer(api, ClusterParts(files, api)) as page, chromium() as browser:
         screen = await browser.new_page(locale="en-US")
         screen.set_default_timeout(PATIENT_MS)
         await followed(page)
         await screen.goto(page.link)
         await screen.wait_for_selector(".state.live")
         yield screen
-        await browser.close()
 
 
 async def test_a_deployment_is_scaled(whole: KnarrCluster, screen: Any) -> None:
