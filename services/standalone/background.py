@@ -16,12 +16,11 @@ from knarr.service.errors import CommandError
 from services.dns.component import Dns
 from services.gateway.component import Gateway
 from services.kubelet.cgroups.freezer import Freezer
-from services.kubelet.cgroups.names import root_of
 from services.proxy.component import Proxy
 from services.standalone import process
 from services.standalone.cluster import Cluster
 from services.standalone.etcd_process import EtcdProcess
-from services.standalone.fellows.plan import node_names
+from services.standalone.node_groups import node_groups
 from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
 
@@ -42,8 +41,8 @@ def run(settings: ClusterSettings, etcd: EtcdProcess | None, progress: Progress,
     process.write_pid(files)
     # One that was killed while it was paused has left its containers so.
     with suppress(OSError):
-        for name in node_names(settings):
-            Freezer(root_of(files.cluster_id(), name)).thaw()
+        for group in node_groups(settings):
+            Freezer(group).thaw()
     # Start-up makes many objects that stay; collecting over them again and again is waste.
     gc.disable()
     collector.spare_loaded()

@@ -11,7 +11,7 @@ from pathlib import Path
 from knarr.service.errors import CommandError
 from services.kubelet.cgroups.freezer import Freezer
 from services.kubelet.cgroups.hierarchy import Hierarchy
-from services.kubelet.cgroups.names import CGROUPFS, root_of
+from services.kubelet.cgroups.names import CGROUPFS
 from services.kubelet.node.mounts import mounts_below, unmount_all
 from services.kubelet.runtime.catalog import bridge_name, engine_url, network_name
 from services.kubelet.runtime.cri import CriSettings
@@ -20,7 +20,7 @@ from services.kubelet.runtime.docker.network import remove_everything as remove_
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 from services.proxy.cleanup import remove_everything as remove_datapath
 from services.standalone.datapath import datapath_settings
-from services.standalone.fellows.plan import node_names
+from services.standalone.node_groups import node_groups
 from services.standalone.settings import ClusterSettings
 
 
@@ -35,16 +35,16 @@ def remove_everything(settings: ClusterSettings) -> Iterator[str]:
     failures: list[str] = []
     # What is frozen, by a pause whose cluster was killed meanwhile, cannot be removed.
     with suppress(OSError):
-        for name in node_names(settings):
-            Freezer(root_of(files.cluster_id(), name)).thaw()
+        for group in node_groups(settings):
+            Freezer(group).thaw()
     # A hollow cluster has none, unless it was another before; of an engine that is not there, it needs no word.
     told = list(_remove_containers(files.cluster_id(), failures))
     yield from told if settings.runtime == "docker" else ()
     if settings.runtime == "containerd":
         yield from _remove_pods(settings, failures)
-    for name in node_names(settings):
+    for group in node_groups(settings):
         with suppress(OSError):
-            Hierarchy(CGROUPFS).remove(root_of(files.cluster_id(), name)[:1])
+            Hierarchy(CGROUPFS).remove(group[:1])
     yield from _unmount(files.kubelet, failures)
     yield from _remove_datapath(settings, failures)
     # On a disk that takes no writes any more it stays, and the next start removes it.

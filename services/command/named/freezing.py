@@ -13,18 +13,18 @@ import os
 import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 
 from knarr.service.errors import CommandError
 from services.kubelet.cgroups.freezer import Freezer
-from services.kubelet.cgroups.names import root_of
 from services.kubelet.runtime.catalog import engine_url
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineNotFound, quoted
 from services.kubelet.runtime.labels import CLUSTER
 from services.kubelet.runtime.port import RuntimeFailure
 from services.standalone import process
-from services.standalone.fellows.plan import node_names
 from services.standalone.hollow import HOLLOW
+from services.standalone.node_groups import node_groups
 from services.standalone.settings import ClusterSettings
 
 ANSWER_SECONDS = 30.0
@@ -73,10 +73,10 @@ def thaw(settings: ClusterSettings) -> None:
     if settings.runtime == HOLLOW or not settings.files.known_id():
         return
     with _told("go on"):
-        for freezer in _freezers(settings):
-            freezer.thaw()
+        for group in node_groups(settings):
+            Freezer(group).thaw()
     if settings.runtime == "docker":
-        _containers(settings.files.cluster_id(), "unpause", "paused")
+        _containers(settings.files.cluster_id(), "paused", _Asked.UNPAUSE)
 
 
 def _freeze(settings: ClusterSettings) -> int:
@@ -84,23 +84,19 @@ def _freeze(settings: ClusterSettings) -> int:
     frozen: list[str] = []
     if settings.runtime == "docker":
         # One that is frozen while it begins would keep whoever asks the engine about it waiting for as long as the pause lasts.
-        _containers(settings.files.cluster_id(), "begin", "created")
+        _containers(settings.files.cluster_id(), "created", _Asked.BEGIN)
     with _told("freeze"):
-        for freezer in _freezers(settings):
+        for freezer in map(Freezer, node_groups(settings)):
             freezer.freeze()
             frozen += freezer.groups()
     if settings.runtime == "docker":
-        return _containers(settings.files.cluster_id(), "pause", "running", frozen)
+        return _containers(settings.files.cluster_id(), "running", _Asked.PAUSE, frozen)
     if not frozen:
         raise CommandError(
             "the pods' control groups are not to be seen here, and containerd has no call by which containers are frozen; `knarr down`"
             " stops the cluster and keeps its state"
         )
     return len(frozen)
-
-
-def _freezers(settings: ClusterSettings) -> list[Freezer]:
-    return [Freezer(root_of(settings.files.cluster_id(), name)) for name in node_names(settings)]
 
 
 @contextmanager
@@ -134,16 +130,25 @@ def _fields(pid: int) -> list[str]:
         return []
 
 
-def _containers(cluster_id: str, action: str, status: str, done: Collection[str] = ()) -> int:
-    """How many containers there are of that status. Those in groups that are ``done``, which bear their ids, are left alone. To ``begin``
-    is to wait for those that the engine is just starting."""
+class _Asked(Enum):
+    """What the engine is asked of a container: a method, and what follows its path. It tells of one that it is starting when that is over,
+    be it as it may."""
+
+    BEGIN = "GET", "json"
+    PAUSE = "POST", "pause"
+    UNPAUSE = "POST", "unpause"
+
+
+def _containers(cluster_id: str, status: str, asked: _Asked, done: Collection[str] = ()) -> int:
+    """How many containers there are of that status. Those in groups that are ``done``, which bear their ids, are left alone."""
     try:
-        return asyncio.run(_act(cluster_id, action, status, done))
+        return asyncio.run(_ask(cluster_id, status, asked, done))
     except RuntimeFailure as error:
-        raise CommandError(f"the Docker engine could not {action} the containers: {error}; run this again") from error
+        raise CommandError(f"the Docker engine could not {asked.name.lower()} the containers: {error}; run this again") from error
 
 
-async def _act(cluster_id: str, action: str, status: str, done: Collection[str]) -> int:
+async def _ask(cluster_id: str, status: str, asked: _Asked, done: Collection[str]) -> int:
+    method, part = asked.value
     engine = Engine(engine_url(), ANSWER_SECONDS)
     try:
         filters = json.dumps({"label": [f"{CLUSTER}={cluster_id}"], "status": [status]})
@@ -153,9 +158,7 @@ async def _act(cluster_id: str, action: str, status: str, done: Collection[str])
                 continue
             # It may have ended meanwhile, or be frozen already.
             with suppress(EngineConflict, EngineNotFound):
-                path = f"containers/{quoted(entry['Id'])}"
-                # The engine answers this when a start is over, be it as it may.
-                await (engine.request("GET", f"{path}/json") if action == "begin" else engine.request("POST", f"{path}/{action}"))
+                await engine.request(method, f"containers/{quoted(entry['Id'])}/{part}")
         return len(listed)
     finally:
         await engine.close()
