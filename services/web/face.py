@@ -50,7 +50,6 @@ from services.web.what_if import Unclear, what_if
 
 STOP_SECONDS = 1.0
 STUCK_SECONDS, WRITE_BYTES = 60.0, 64 * 1024
-MOST_CHANGES = 1000
 MOST_TERMINALS = 16
 MOST_TOKEN_BYTES = 16 * 1024
 
@@ -241,8 +240,7 @@ class Face:
     async def _changes(self, request: web.Request) -> web.Response:
         query = request.query
         key = ObjectKey(query["resource"], query.get("namespace", ""), said(request, "name")) if "resource" in query else None
-        namespace = "" if key is not None else query.get("namespace", "")
-        return json(latest(self._desk(request).recorder, min(number(request, "limit"), MOST_CHANGES), namespace, key))
+        return json(latest(self._desk(request).recorder, number(request, "limit"), query.get("namespace", ""), key))
 
     async def _change(self, request: web.Request) -> web.Response:
         return json(changed(self._desk(request).recorder, number(request, "revision")))

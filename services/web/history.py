@@ -13,6 +13,8 @@ from services.web.recorder import ADDED, Change, ObjectKey, Recorder
 
 Obj = Mapping[str, Any]
 Holds = Callable[[Obj], bool]
+# Of one answer.
+MOST_CHANGES = 1000
 OWNERS = {"ReplicaSet": "replicasets", "Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets", "Job": "jobs"}
 # What changes with every write, and says nothing.
 SILENT = ("metadata.resourceVersion", "metadata.managedFields")
@@ -26,9 +28,9 @@ def told(change: Change) -> dict[str, Any]:
 
 
 def latest(recorder: Recorder, most: int, namespace: str = "", key: ObjectKey | None = None) -> list[dict[str, Any]]:
-    """The newest changes, the newest first; of a namespace, or of one object, where they are named."""
+    """The newest changes, the newest first, but no more than MOST_CHANGES; of a namespace, or of one object, where they are named."""
     wanted = (one for one in reversed(recorder.changes) if namespace in ("", one.key.namespace) and key in (None, one.key))
-    return [told(change) for change in islice(wanted, most)]
+    return [told(change) for change in islice(wanted, min(most, MOST_CHANGES))]
 
 
 def changed(recorder: Recorder, revision: int) -> dict[str, Any]:

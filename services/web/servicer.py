@@ -18,7 +18,7 @@ from services.web.desk import Desk
 from services.web.reception import Reception
 from services.web.recorder import ObjectKey
 
-DEFAULT_LIMIT, MOST_CHANGES = 100, 1000
+DEFAULT_LIMIT = 100
 # Objects of one piece of an answer; clients take messages of 4 MiB unless told otherwise, and an object may be one of them.
 PIECE_BYTES = 512 * 1024
 BEARER = "bearer "
@@ -59,8 +59,7 @@ class WebServicer(stubs.WebServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "resource and name: give both, or neither")
         desk = await self._desk(context)
         key = ObjectKey(request.resource, request.namespace, request.name) if request.resource else None
-        limit = min(request.limit or DEFAULT_LIMIT, MOST_CHANGES)
-        found = history.latest(desk.recorder, limit, "" if key is not None else request.namespace, key)
+        found = history.latest(desk.recorder, request.limit or DEFAULT_LIMIT, request.namespace, key)
         return messages.ListChangesResponse(changes=map(_change, found))
 
     async def GetChange(self, request: messages.GetChangeRequest, context: Any) -> messages.GetChangeResponse:
