@@ -19,6 +19,7 @@ from pathlib import Path
 import orjson
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
+from knarr.service.tasks import cancel
 from services.web.api import Access, Api, Refused
 from services.web.archive import KEPT_SECONDS, newest
 from services.web.desk import Desk
@@ -77,8 +78,7 @@ class Reception:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancel([self._task])
         async with self._changing:
             for identity in list(self._viewers):
                 await self._end(identity)
@@ -201,10 +201,14 @@ async def _identity(access: Access) -> str:
             review = await api.json("POST", REVIEWS, {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"})
         except Refused as error:
             if error.code == UNAUTHORIZED:
-                raise Refused(UNAUTHORIZED, "the cluster does not know this token; it may have expired") from error
+                raise _unknown() from error
             raise
     user = review["status"]["userInfo"]
     if STRANGERS in (user.get("groups") or ()):
-        raise Refused(UNAUTHORIZED, "the cluster does not know this token; it may have expired")
+        raise _unknown()
     extra = {name: values for name, values in (user.get("extra") or {}).items() if name != OF_TOKENS}
     return orjson.dumps({**user, "extra": extra}, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _unknown() -> Refused:
+    return Refused(UNAUTHORIZED, "the cluster does not know this token; it may have expired")
