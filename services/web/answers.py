@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from services.web.api import Refused
+from services.web.api import Refused, silence
 from services.web.parts import Unanswered
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,6 +45,6 @@ def answering(handler: Handler) -> Handler:
         except LookupError as error:
             return web.json_response({"message": str(error)}, status=404)
         except (aiohttp.ClientError, OSError) as error:
-            return web.json_response({"message": f"the API server does not answer: {error or type(error).__name__}"}, status=502)
+            return web.json_response({"message": silence(error)}, status=502)
 
     return answered

@@ -46,6 +46,11 @@ class Access:
     server_name: str = ""
 
 
+def silence(error: Exception) -> str:
+    """What is said where the API server gave no answer: aiohttp.ClientError, OSError."""
+    return f"the API server does not answer: {error or type(error).__name__}"
+
+
 class Api:
     """A context manager. What it raises: Refused, aiohttp.ClientError, OSError (TimeoutError among them). ``access`` may become another:
     requests that begin later are made with it."""

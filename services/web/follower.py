@@ -11,7 +11,7 @@ from functools import partial
 import aiohttp
 
 from knarr.client.backoff import Backoff
-from services.web.api import Api, Refused
+from services.web.api import Api, Refused, silence
 from services.web.followed import Followed
 from services.web.recorder import Recorder
 
@@ -23,7 +23,7 @@ FORBIDDEN_SECONDS = 30.0
 GONE = 410
 UNKNOWN, FORBIDDEN = 401, 403
 # What will not be served the next moment either: no such resource, no such right.
-LASTING = (401, 403, 404)
+LASTING = (UNKNOWN, FORBIDDEN, 404)
 
 
 class Follower:
@@ -55,7 +55,7 @@ class Follower:
                 if error.code != GONE:
                     self._stand(str(error))
             except (aiohttp.ClientError, OSError) as error:
-                self._stand(f"the API server does not answer: {error or type(error).__name__}")
+                self._stand(silence(error))
             self._failures += 1
             await asyncio.sleep(FORBIDDEN_SECONDS if lasting else BACKOFF.delay(self._failures))
 

@@ -13,7 +13,7 @@ import orjson
 from knarr.api.web.v1 import web_service_pb2 as messages
 from knarr.api.web.v1 import web_service_pb2_grpc as stubs
 from services.web import history
-from services.web.api import Refused
+from services.web.api import Refused, silence
 from services.web.desk import Desk
 from services.web.reception import Reception
 from services.web.recorder import ObjectKey
@@ -105,7 +105,7 @@ class WebServicer(stubs.WebServiceServicer):
         except Refused as error:
             await context.abort(CODES.get(error.code, grpc.StatusCode.UNAVAILABLE), str(error))
         except (aiohttp.ClientError, OSError) as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"the API server does not answer: {error or type(error).__name__}")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, silence(error))
         await desk.listed()
         return desk
 

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 from aiohttp import WSMsgType, web
 
-from services.web.api import Api, Refused
+from services.web.api import Api, Refused, silence
 
 PROTOCOL = "v5.channel.k8s.io"
 STDIN, STDOUT, STDERR, ERROR, RESIZE = range(5)
@@ -70,7 +70,7 @@ async def show(api: Api, place: Place, browser: web.WebSocketResponse) -> None:
     except Refused as error:
         said = str(error)
     except (aiohttp.ClientError, OSError) as error:
-        said = f"the API server does not answer: {error or type(error).__name__}"
+        said = silence(error)
     if not browser.closed:
         await tell_end(browser, said)
 

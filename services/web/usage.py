@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from services.web.api import Api, Refused
+from services.web.api import Api, Refused, silence
 from services.web.recorder import ObjectKey
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Sampler:
                 said.append(str(error))
                 continue
             except (aiohttp.ClientError, OSError) as error:
-                said.append(f"the API server does not answer: {error or type(error).__name__}")
+                said.append(silence(error))
                 continue
             for item in answer.get("items") or ():
                 metadata = item["metadata"]
