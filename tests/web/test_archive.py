@@ -23,13 +23,9 @@ from services.web.server import PageServer
 from tests.apiserver.rest.live import LiveServer
 from tests.support.set_clock import SetClock
 from tests.web.conftest import access, followed
+from tests.web.histories import Values, lived_through, thing
 
-Values = dict[str, Any]
 REVISIONS = 60
-
-
-def thing(name: str, revision: int, value: Any = None) -> dict[str, Any]:
-    return {"metadata": {"name": name, "namespace": "shop", "resourceVersion": str(revision)}, "value": value}
 
 
 def values(recorder: Recorder, revision: int, resource: str = "things") -> Values:
@@ -50,18 +46,10 @@ def live(recorder: Recorder, then: dict[int, Values], revision: int) -> None:
 
 def lived(folder: Path, clock: SetClock, **bounds: int) -> tuple[Archive, dict[int, Values]]:
     """A page that saw much, with what was at each revision."""
-    source = random.Random(5)
     recorder, archive = opened(folder, clock, **bounds)
     then: dict[int, Values] = {1: {}}
     live(recorder, then, 1)
-    for revision in range(2, REVISIONS):
-        now, name = dict(then[revision - 1]), source.choice("abcd")
-        if name in now and source.random() < 0.3:
-            del now[name]
-            recorder.take("things", DELETED, thing(name, revision))
-        else:
-            recorder.take("things", MODIFIED if name in now else ADDED, thing(name, revision, revision))
-            now[name] = revision
+    for revision, now in lived_through(recorder, "abcd", REVISIONS, seed=5):
         then[revision] = now
         clock.move(1)
     return archive, then

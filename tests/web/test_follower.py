@@ -17,7 +17,7 @@ from services.web.followed import FOLLOWED
 from services.web.follower import GONE, Follower
 from services.web.recorder import Recorder
 from tests.support.set_clock import SetClock
-from tests.web.test_recorder import thing
+from tests.web.histories import thing
 
 T = TypeVar("T")
 

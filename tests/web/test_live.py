@@ -25,7 +25,7 @@ from services.web.server import PageServer
 from tests.apiserver.rest.live import LiveServer
 from tests.support.set_clock import SetClock
 from tests.web.conftest import Browser, access, followed
-from tests.web.test_recorder import thing
+from tests.web.histories import thing
 
 SECRET = "a-password-of-somebody"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -29,6 +29,7 @@ from services.web.servicer import WebServicer
 from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
 from tests.support.set_clock import SetClock
 from tests.support.signing import signing_keys
+from tests.web.conftest import access
 
 PATIENT_SECONDS = 20.0
 
@@ -51,13 +52,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 def stranger(cluster: LiveServer) -> Access:
-    return Access(cluster.url, ssl.create_default_context(cafile=str(cluster.ca)))
+    return replace(access(cluster), headers={})
 
 
 async def token(cluster: LiveServer, name: str) -> str:
     """One more of a service account's."""
-    admin = Access(cluster.url, stranger(cluster).context, {"Authorization": f"Bearer {TOKEN}"})
-    async with Api(admin) as api:
+    async with Api(access(cluster)) as api:
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
         return str((await api.json("POST", f"/api/v1/namespaces/default/serviceaccounts/{name}/token", body))["status"]["token"])
 

@@ -11,12 +11,7 @@ import pytest
 
 from services.web.recorder import ADDED, APPLIED, DELETED, MODIFIED, ObjectKey, Recorder
 from tests.support.set_clock import SetClock
-
-
-def thing(name: str, revision: int, value: Any = None, *writers: tuple[str, str]) -> dict[str, Any]:
-    fields = [{"manager": manager, "operation": "Update", "time": time} for manager, time in writers]
-    metadata = {"name": name, "namespace": "shop", "resourceVersion": str(revision), "managedFields": fields}
-    return {"metadata": metadata, "value": value}
+from tests.web.histories import Values, lived_through, thing
 
 
 def values(recorder: Recorder, revision: int) -> dict[str, Any]:
@@ -40,19 +35,9 @@ def test_the_cluster_at_a_revision() -> None:
 
 
 def test_any_history_can_be_shown_at_each_of_its_revisions() -> None:
-    source = random.Random(17)
-    recorder, now = Recorder(SetClock()), dict[str, int]()
+    recorder = Recorder(SetClock())
     recorder.begin("things", [], 1)
-    then = {1: dict(now)}
-    for revision in range(2, 200):
-        name = source.choice("abcdef")
-        if name in now and source.random() < 0.3:
-            del now[name]
-            recorder.take("things", DELETED, thing(name, revision))
-        else:
-            recorder.take("things", MODIFIED if name in now else ADDED, thing(name, revision, revision))
-            now[name] = revision
-        then[revision] = dict(now)
+    then: dict[int, Values] = {1: {}} | dict(lived_through(recorder, "abcdef", 200, seed=17))
     assert {revision: values(recorder, revision) for revision in then} == then
 
 
