@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.gateway.routing.table import Origin
-from services.gateway.sources.gateway_api.listeners import Listener
+from services.gateway.sources.gateway_api.listeners import Listener, within
 from services.gateway.sources.gateway_api.objects import GATEWAY, GROUP, Condition, Facts, Json, number, records, spec_of, text, texts
 
 
@@ -64,10 +64,6 @@ def hosts_of(listener: str, hostnames: Sequence[str]) -> list[str]:
 
 
 def _common(one: str, other: str) -> str | None:
-    if not one or one == other:
+    if within(other, one):
         return other
-    if one.startswith("*.") and other.removeprefix("*").endswith(one[1:]):
-        return other
-    if other.startswith("*.") and one.removeprefix("*").endswith(other[1:]):
-        return one
-    return None
+    return one if other and within(one, other) else None
