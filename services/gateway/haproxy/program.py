@@ -88,7 +88,6 @@ class Program:
         self._newly_wanted: set[Target] = set()
         self._moved: set[Action] = set()
         self._emptied: set[str] = set()
-        self._with_cookies: set[str] = set()
         self._stale = True
 
     @property
@@ -182,8 +181,6 @@ class Program:
             own.made += 1
             own.names[action] = f"{'c' if action.choices else 'a'}{own.made}"
             self._stale = True
-            if action.options.cookie is not None:
-                self._with_cookies.add(own.names[action])
         else:
             if not own.free:
                 more = SPARE + own.plain // SPARE_PART
@@ -247,17 +244,18 @@ class Program:
         wanted: dict[str, dict[str, Placed]] = {name: {} for name in self._emptied}
         self._emptied = set()
         wanted |= {self._backends.names[action]: servers_of(action, self.endpoints) for action in self._moved}
+        with_cookies = {self._backends.names[action] for action in self._moved if action.options.cookie is not None}
         self._moved = set()
         for backend, servers in wanted.items():
             found = self._servers.get(backend, {})
             for name, placed in servers.items():
-                yield from self._placed(backend, name, placed, found.get(name))
+                yield from self._placed(backend, name, placed, found.get(name), cookies=backend in with_cookies)
             for name in found.keys() - servers.keys():
                 yield f"set server {backend}/{name} state maint"
                 self._leaving.add((backend, name))
             self._servers[backend] = servers
 
-    def _placed(self, backend: str, name: str, placed: Placed, found: Placed | None) -> Iterator[str]:
+    def _placed(self, backend: str, name: str, placed: Placed, found: Placed | None, *, cookies: bool) -> Iterator[str]:
         here = f"{backend}/{name}"
         if found is not None:
             if found.weight != placed.weight:
@@ -270,7 +268,7 @@ class Program:
             yield f"set server {here} state ready"
             return
         yield f"add server {here} {placed.words}"
-        if backend in self._with_cookies:
+        if cookies:
             # One that comes while it runs has none before.
             yield f"enable dynamic-cookie backend {backend}"
         yield f"enable server {here}"
