@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from services.gateway.executor import Executor
 from services.gateway.keyring import Keyring
-from services.gateway.routing.table import Origin
+from services.gateway.routing.table import Origin, Route
 from services.gateway.services import Services
 from services.gateway.sources.compiled import Compiled
 
@@ -26,11 +26,9 @@ class Problems:
         if origin in program.refused:
             yield "Rejected", f"none of its routes is in force: {program.refused[origin]}"
         for route, other in program.table.shadowed(origin):
-            place = f"{route.place} ({route.host or 'any host'}{route.match.path or '/'})"
-            yield "Conflict", f"{place} is {other.origin}'s already, which is older"
+            yield "Conflict", f"{_place(route)} is {other.origin}'s already, which is older"
         for route in program.table.lonely(origin):
-            place = f"{route.place} ({route.host or 'any host'}{route.match.path or '/'})"
-            yield "NotHonoured", f"{place} is a canary, and gets nothing where no other Ingress has the same host and path"
+            yield "NotHonoured", f"{_place(route)} is a canary, and gets nothing where no other Ingress has the same host and path"
         for target in dict.fromkeys(target for route in program.table.routes(origin) for target in route.action.leads_to):
             if words := self._services.problem_of(target):
                 yield "BackendNotFound", f"{words}: it is answered 503"
@@ -40,3 +38,8 @@ class Problems:
         for words in (*self._executor.closed.values(), self._executor.problem):
             if words:
                 yield "NotServed", words
+
+
+def _place(route: Route) -> str:
+    """Where in its object it stands, and what it takes."""
+    return f"{route.place} ({route.host or 'any host'}{route.match.path or '/'})"
