@@ -90,12 +90,12 @@ class Instance:
     def _settled(self, origins: set[Origin]) -> None:
         if self.publication is not None:
             self.publication.look()
-        self.reporter.look({origin for origin in origins if origin.kind == "Ingress"})
+        self.reporter.look(origins)
         self.gateway_reporter.look(origins)
 
     def _look_at_all(self) -> None:
         """A port was opened, or cannot be; or it is reached elsewhere."""
         if self.publication is not None:
             self.publication.look()
-        self.reporter.look({origin for origin in self.follower.served if origin.kind == "Ingress"})
+        self.reporter.look(self.follower.served)
         self.follower.gateway_api.touch_all()

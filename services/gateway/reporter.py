@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.client.client import Client
@@ -31,8 +31,9 @@ class IngressReporter:
         # What was said last of each.
         self._told: dict[Origin, tuple[tuple[str, str], ...]] = {}
 
-    def look(self, origins: set[Origin]) -> None:
-        self._reports.ask(sorted(origins))
+    def look(self, origins: Iterable[Origin]) -> None:
+        """Those of other kinds are told by others."""
+        self._reports.ask(sorted(origin for origin in origins if origin.kind == "Ingress"))
 
     async def run(self) -> None:
         await self._reports.run(self._report)
