@@ -235,8 +235,6 @@ class Program:
         if self._stale or self._shelf.unwritable:
             return self._reload()
         commands = [*self._server_commands(), *self._shelf.commands(), *self._map_commands()]
-        if self._stale:
-            return self._reload()
         return Runtime(tuple(commands)) if commands else None
 
     def _server_commands(self) -> Iterator[str]:
