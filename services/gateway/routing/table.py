@@ -235,9 +235,6 @@ class Table:
     def ports(self) -> set[int]:
         return {port for port, hosts in self._by_port.items() if hosts}
 
-    def hosts_of(self, port: int) -> list[Host]:
-        return sorted(self._by_port.get(port, ()))
-
     def shadowed(self, origin: Origin) -> Iterator[tuple[Route, Route]]:
         """Routes of an object that get no request, since another's (the second) says the same and is asked before."""
         for route in self._of.get(origin, ()):
