@@ -159,10 +159,11 @@ class Follower:
             await self._look(again)
         moved, self._moved = self._moved, set()
         self._look_at_endpoints(moved)
-        self._executor.ports(self._ports())
+        ports = self._ports()
+        self._executor.ports(ports)
         if dirty:
             # Each is read anew, which endpoints that come and go need not wait for: a Secret that changed has its objects looked at.
-            self._put_certificates()
+            self._put_certificates(port for port, kind in ports.items() if kind is Kind.TLS)
         await self._executor.apply(since)
         self._settled(dirty)
 
@@ -216,16 +217,15 @@ class Follower:
             found.setdefault(port, PROTOCOLS[protocol])
         return found
 
-    def _put_certificates(self) -> None:
+    def _put_certificates(self, ports: Iterable[int]) -> None:
         pairs: defaultdict[int, list[Keypair]] = defaultdict(list)
         for compiled in self.served.values():
             pairs[HTTPS_PORT].extend(compiled.keypairs)
         for listeners in self.gateway_api.listeners.values():
             for each in listeners:
                 pairs[each.port].extend(each.keypairs if each.served else ())
-        for port, kind in self._ports().items():
-            if kind is Kind.TLS:
-                self._executor.program.put_certificates(port, self._keyring.certificates(pairs[port]))
+        for port in ports:
+            self._executor.program.put_certificates(port, self._keyring.certificates(pairs[port]))
 
 
 def _same(old: networking.Ingress, new: networking.Ingress) -> bool:

@@ -325,10 +325,11 @@ class Program:
             yield from lines
         if self._mirrors:
             yield from mirrors.frontend()
+        choices = self._choices()
         for port, bind in sorted(self._binds.items()):
             entries = {host: entries for host, entries in self._entries.items() if host.port == port}
             shared = (passed(port) if bind.tls else number_of(port)) in self._binds and (bind.tls or bind.passed)
-            yield from frontend(bind, entries, self._choices(), shared=shared)
+            yield from frontend(bind, entries, choices, shared=shared)
         of_plain = {name: action for action, name in self._backends.names.items()}
         for number in range(self._backends.plain):
             yield from self._backend(f"p{number}", of_plain.get(f"p{number}"))
