@@ -104,11 +104,32 @@ class GatewayReporter:
         listeners = self._api.listeners.get(origin)
         if listeners is None:
             return None
-        addresses, problem = self._addresses(), self._problem()
+        addresses = self._addresses()
+        wanted = self._conditions(listeners, addresses, self._api.problems.get(origin))
+        counted = Counter((each.gateway, each.name) for told in self._api.told.values() for each in told.attached)
+        earlier = {text(each, "name"): each for each in records(before, "listeners")}
+        return {
+            "addresses": [{"type": "IPAddress" if is_address(each) else "Hostname", "value": each} for each in addresses],
+            "conditions": written(wanted, records(before, "conditions"), found.metadata.generation, now),
+            "listeners": [
+                {
+                    "name": each.name,
+                    "supportedKinds": [{"group": GROUP, "kind": kind} for kind in each.kinds],
+                    "attachedRoutes": counted[origin, each.name],
+                    "conditions": written(
+                        each.conditions(), records(earlier.get(each.name, {}), "conditions"), found.metadata.generation, now
+                    ),
+                }
+                for each in listeners
+            ],
+        }
+
+    def _conditions(self, listeners: Sequence[Listener], addresses: Sequence[str], whole: Condition | None) -> list[Condition]:
+        """Of a Gateway. ``whole``: what of it as a whole cannot be done."""
         bad = [each.name for each in listeners if each.problems]
         words = f"listeners {', '.join(bad)}: see their conditions" if bad else ""
         accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", words)
-        if problem:
+        if problem := self._problem():
             programmed = Condition("Programmed", False, "NoResources", problem)
         elif not any(each.served and "Programmed" not in each.problems for each in listeners):
             programmed = Condition("Programmed", False, "Invalid", words)
@@ -117,30 +138,10 @@ class GatewayReporter:
             programmed = Condition("Programmed", False, "AddressNotAssigned", "no address is known yet")
         else:
             programmed = Condition("Programmed", True, "Programmed")
-        whole = self._api.problems.get(origin)
         if whole is not None:
             programmed = Condition("Programmed", False, whole.reason if whole.type == "Programmed" else "Invalid", whole.message)
             accepted = whole if whole.type == "Accepted" else accepted
-        counted = Counter((each.gateway, each.name) for told in self._api.told.values() for each in told.attached)
-        earlier = {text(each, "name"): each for each in records(before, "listeners")}
-        return {
-            "addresses": [{"type": "IPAddress" if is_address(each) else "Hostname", "value": each} for each in addresses],
-            "conditions": written([accepted, programmed], records(before, "conditions"), found.metadata.generation, now),
-            "listeners": [
-                {
-                    "name": each.name,
-                    "supportedKinds": [{"group": GROUP, "kind": kind} for kind in each.kinds],
-                    "attachedRoutes": counted[origin, each.name],
-                    "conditions": written(
-                        self._conditions(each), records(earlier.get(each.name, {}), "conditions"), found.metadata.generation, now
-                    ),
-                }
-                for each in listeners
-            ],
-        }
-
-    def _conditions(self, listener: Listener) -> Sequence[Condition]:
-        return listener.conditions()
+        return [accepted, programmed]
 
     def _route(self, origin: Origin, found: Any, before: Json, now: datetime) -> dict[str, Any]:
         """What other controllers say stays."""
