@@ -35,9 +35,8 @@ class Kind(Enum):
 
 
 class Executor:
-    """``program`` is changed by others, who then call ``apply``. ``problem`` says in words why the last of it is not in force;
-    empty when it
-    is. ``closed`` are the ports that cannot be opened, and why."""
+    """``program`` is changed by others, who then call ``apply``. ``problem`` says in words why the last of it is not in force; empty
+    when it is. ``closed`` are the ports that cannot be opened, and why."""
 
     def __init__(self, settings: GatewaySettings, ports_changed: Callable[[], None] = lambda: None) -> None:
         self._settings = settings

@@ -1,11 +1,9 @@
 """A port as a frontend of HAProxy: its routes as maps, and the rules for what maps cannot tell. Pure.
 
 The maps have a key for each path of each host: ``HOST/PATH`` where the path is exact, and ``HOST/PATH/`` where it is a prefix, of which the
-longest that a request begins with is found; a slash behind both makes it one of whole parts. The host is as requested, ``*.``
-and the rest of it
-where a wildcard stands for one label, ``**.`` where it stands for several, or nothing. A value names a backend, or a group
-(``g…``) of routes that
-have conditions: rules that are asked one after the other. The order in which places are asked is that of
+longest that a request begins with is found; a slash behind both makes it one of whole parts. The host is as requested, ``*.`` and the rest
+of it where a wildcard stands for one label, ``**.`` where it stands for several, or nothing. A value names a backend, or a group (``g…``)
+of routes that have conditions: rules that are asked one after the other. The order in which places are asked is that of
 ``services.gateway.routing.table``.
 """
 

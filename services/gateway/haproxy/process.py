@@ -1,11 +1,9 @@
 """The process of HAProxy: started with the first configuration, replaced by a new one, started again when it dies.
 
-Each configuration has a folder and a process of its own. A new process takes the listening sockets over from the one before
-it, which then takes
-no more connections, ends its requests and goes. One that cannot start changes nothing. As root it is started as a user of its own
-that may do no more than listen on low ports; it dies with the process that started it. Its files then lie below /run, since it
-must be able to
-come to its folder, and the cluster's own are closed to it.
+Each configuration has a folder and a process of its own. A new process takes the listening sockets over from the one before it, which then
+takes no more connections, ends its requests and goes. One that cannot start changes nothing. As root it is started as a user of its own
+that may do no more than listen on low ports; it dies with the process that started it. Its files then lie below /run, since it must be able
+to come to its folder, and the cluster's own are closed to it.
 """
 
 from __future__ import annotations
@@ -68,9 +66,8 @@ class Haproxy:
     """One at a time may call ``reload`` and ``command``; ``run`` beside them keeps it alive."""
 
     def __init__(self, folder: Path, on_restart: Callable[[], None] = lambda: None) -> None:
-        """``folder`` is where its files lie, unless it runs as another user. ``on_restart`` is told that the process died and
-        works by its last
-        configuration again, without what was changed since."""
+        """``folder`` is where its files lie, unless it runs as another user. ``on_restart`` is told that the process died and works by its
+        last configuration again, without what was changed since."""
         if os.geteuid() == 0:
             folder = RUN / f"{PREFIX}{os.getpid()}-{next(COUNT)}"
         self._folder, self._on_restart = folder, on_restart

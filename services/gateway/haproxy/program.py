@@ -347,9 +347,8 @@ class Program:
 
 
 def head(limits: Limits, *, mirrored: bool = False) -> Iterator[str]:
-    """What holds for all of it. Retries are of what certainly did no harm: a connection that was refused, and a request that
-    may be repeated
-    on one that ended without a word."""
+    """What holds for all of it. Retries are of what certainly did no harm: a connection that was refused, and a request that may be
+    repeated on one that ended without a word."""
     yield from (
         "global",
         '  stats socket "unix@${KNARR_ADMIN}" mode 600 level admin expose-fd listeners',

@@ -96,9 +96,8 @@ HTTP, HTTP2, HTTPS, HTTPS2, TCP = "http", "h2c", "https", "h2", "tcp"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``timeout_seconds``: the longest silence of a backend (0: the default). ``body_bytes``: the largest body (0: any).
-    ``allowed``: CIDRs, empty for everybody. ``affinity_seconds``: how long a
-    client's address stays with its pod; 0: not at all."""
+    """``timeout_seconds``: the longest silence of a backend (0: the default). ``body_bytes``: the largest body (0: any). ``allowed``:
+    CIDRs, empty for everybody. ``affinity_seconds``: how long a client's address stays with its pod; 0: not at all."""
 
     protocol: str = HTTP
     timeout_seconds: float = 0

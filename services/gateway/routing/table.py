@@ -1,10 +1,9 @@
 """The routing table: which request is taken by which route. Pure; it decides as the proxy's configuration does, which is made of it.
 
 Precedence, as Ingress and Gateway API specify it: the host as it is before wildcards, and those (the longest first) before routes for any
-host; of one host an exact path, then a regular expression, then the longest prefix; of one path the route with a method, then
-the one with more
-headers, then with more query parameters, then the eldest, then by namespace and name. A route that has conditions which a request does not
-meet is passed over.
+host; of one host an exact path, then a regular expression, then the longest prefix; of one path the route with a method, then the one with
+more headers, then with more query parameters, then the eldest, then by namespace and name. A route that has conditions which a request does
+not meet is passed over.
 """
 
 from __future__ import annotations

@@ -25,9 +25,8 @@ SecretOf = Callable[[str, str], core.Secret | None]
 
 @dataclass(slots=True)
 class Wishes:
-    """What annotations ask for. ``problems`` says in words what of it is not done; ``closed`` that nobody may pass, since it
-    is not known who
-    may. ``secrets`` are those that were read, namespace and name."""
+    """What annotations ask for. ``problems`` says in words what of it is not done; ``closed`` that nobody may pass, since it is not
+    known who may. ``secrets`` are those that were read, namespace and name."""
 
     options: Options = field(default_factory=Options)
     rewrite_target: str = ""

@@ -186,9 +186,8 @@ def _certificates(made: Listener, tls: Json, facts: Facts) -> None:
 
 
 def settle(gateways: Sequence[tuple[Any, list[Listener]]], closed: dict[int, str]) -> dict[int, str]:
-    """Of several that want one port with different protocols the older Gateway has it; of one Gateway none. ``closed`` are
-    ports that cannot be
-    opened. Returns the protocol of each port; that of TLS that is passed on, which HTTPS can share one with, by ``passed``."""
+    """Of several that want one port with different protocols the older Gateway has it; of one Gateway none. ``closed`` are ports that
+    cannot be opened. Returns the protocol of each port; that of TLS that is passed on, which HTTPS can share one with, by ``passed``."""
     protocols: dict[int, str] = {}
     ages = sorted(
         gateways, key=lambda pair: (pair[0].metadata.creation_timestamp.seconds, pair[0].metadata.namespace, pair[0].metadata.name)
