@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from knarr.api.core.v1 import core_pb2 as core
 from tests.gateway.certificates import Authority, authority, keypair
-from tests.gateway.world import NAMESPACE, World, ingress_of, needs_haproxy, pods, world
+from tests.gateway.world import World, ingress_of, needs_haproxy, pods, world
 from tests.support.browser import chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio, needs_haproxy]
@@ -55,9 +54,7 @@ async def w(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def test_a_browser_comes_by_http_and_stays_over_tls(w: World, screen: Any, trusted: Authority) -> None:
-    secret = core.Secret(type="kubernetes.io/tls", data=keypair(HOST, signer=trusted))
-    secret.metadata.namespace, secret.metadata.name = NAMESPACE, "pair"
-    await w.client.create(secret)
+    await w.certificate("pair", keypair(HOST, signer=trusted))
     async with pods("x") as (x,), w.browser("https") as browser:
         await w.service("web", [x])
         await w.client.create(ingress_of(host=HOST, tls="pair"))

@@ -115,9 +115,7 @@ async def test_certificates_by_name_and_a_self_made_one(w: World) -> None:
 async def test_one_secret_that_the_proxy_would_refuse_takes_nothing_from_others(w: World) -> None:
     async with pods("x") as (x,), w.browser("https") as browser:
         await w.service("web", [x])
-        weak = core.Secret(type="kubernetes.io/tls", data=keypair("weak.example", rsa_bits=1024))
-        weak.metadata.namespace, weak.metadata.name = NAMESPACE, "weak"
-        await w.client.create(weak)
+        await w.certificate("weak", keypair("weak.example", rsa_bits=1024))
         await w.client.create(ingress_of("weak", "weak.example", tls="weak"))
         await w.until(lambda: "is refused by OpenSSL: ee key too small" in w.events("weak").get("BadCertificate", ""))
         await w.client.create(ingress_of())

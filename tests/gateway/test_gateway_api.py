@@ -309,9 +309,7 @@ async def test_certificates_of_listeners(w: World) -> None:
         await w.until_reasons("Gateway", "edge", Accepted="ListenersNotValid", Programmed="Invalid")
         (listener,) = (await w.status("Gateway", "edge"))["listeners"]
         assert {each["reason"] for each in listener["conditions"] if each["type"] == "ResolvedRefs"} == {"InvalidCertificateRef"}
-        secret = core.Secret(type="kubernetes.io/tls", data=keypair("safe.example"))
-        secret.metadata.namespace, secret.metadata.name = NAMESPACE, "pair"
-        await w.client.create(secret)
+        await w.certificate("pair", keypair("safe.example"))
         await w.until_answer(browser, "safe.example", text="x")
         assert await asyncio.to_thread(subject, w.settings.https_port, "safe.example") == "CN=safe.example"
         await w.until_reasons("Gateway", "edge", Accepted="Accepted", Programmed="Programmed")
@@ -352,7 +350,7 @@ async def test_what_a_gateway_as_a_whole_asks_for(w: World) -> None:
 
 
 async def test_nobody_is_let_in_where_certificates_of_clients_are_asked_for(w: World) -> None:
-    await secret(w, "pair", "safe.example")
+    await w.certificate("pair", keypair("safe.example"))
     tls = {"name": "tls", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "pair"}]}}
     validation = {"validation": {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}}
     await w.put("Gateway", "edge", {"gatewayClassName": "knarr", "listeners": [tls], "tls": {"frontend": {"default": validation}}})
@@ -381,7 +379,7 @@ async def test_a_listener_keeps_its_requests_from_the_routes_of_a_wider_one(w: W
 
 async def test_tls_that_is_passed_on_and_tls_that_ends_here_share_a_port(w: World, tmp_path: Path) -> None:
     context = server_context(tmp_path, "passed.example")
-    await secret(w, "pair", "ended.example")
+    await w.certificate("pair", keypair("ended.example"))
     port = w.settings.https_port
     ended = {"name": "ended", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "pair"}]}}
     async with pods("s", ssl_context=context) as (s,), pods("x") as (x,), w.browser("https") as browser:
@@ -403,12 +401,6 @@ async def test_tls_that_is_passed_on_and_tls_that_ends_here_share_a_port(w: Worl
         await w.remove("TLSRoute", "t")
         await w.remove("Gateway", "other")
         await until_subject(port, "passed.example", "CN=ended.example")
-
-
-async def secret(w: World, name: str, host: str) -> None:
-    made = core.Secret(type="kubernetes.io/tls", data=keypair(host))
-    made.metadata.namespace, made.metadata.name = NAMESPACE, name
-    await w.client.create(made)
 
 
 def server_context(folder: Path, host: str) -> ssl.SSLContext:

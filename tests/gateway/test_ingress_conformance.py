@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.networking.v1 import networking_pb2 as networking
 from tests.gateway.certificates import keypair, subject
-from tests.gateway.world import ADDRESS, NAMESPACE, World, ingress_of, needs_haproxy, pods, world
+from tests.gateway.world import ADDRESS, World, ingress_of, needs_haproxy, pods, world
 
 pytestmark = [pytest.mark.asyncio, needs_haproxy]
 
@@ -62,9 +61,7 @@ async def test_a_default_backend_takes_every_host_path_and_method(w: World) -> N
 
 
 async def test_hosts_are_taken_whole_and_a_wildcard_is_one_label(w: World) -> None:
-    secret = core.Secret(type="kubernetes.io/tls", data=keypair("foo.bar.com"))
-    secret.metadata.namespace, secret.metadata.name = NAMESPACE, "pair"
-    await w.client.create(secret)
+    await w.certificate("pair", keypair("foo.bar.com"))
     async with pods("wild", "exact") as (wild, exact), w.browser() as browser, w.browser("https") as secure:
         await w.service("wild", [wild])
         await w.service("exact", [exact])

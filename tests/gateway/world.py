@@ -102,6 +102,12 @@ class World:
         await self.client.create(made)
         await self.lead(name, pods)
 
+    async def certificate(self, name: str, pair: dict[str, bytes]) -> None:
+        """A Secret of a certificate and its key."""
+        made = core.Secret(type="kubernetes.io/tls", data=pair)
+        made.metadata.namespace, made.metadata.name = NAMESPACE, name
+        await self.client.create(made)
+
     async def lead(self, name: str, pods: Sequence[Pod]) -> None:
         """One slice for each pod, since each has a port of its own."""
         wanted = {f"{name}-{pod.name}": pod for pod in pods}
