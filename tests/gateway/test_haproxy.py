@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import time
 from collections import Counter
@@ -22,12 +21,10 @@ from services.gateway.routing.actions import Action, Cookie, Headers, Options, R
 from services.gateway.routing.conditions import Condition
 from services.gateway.routing.table import Match, Origin, PathKind, Request, Route
 from tests.gateway.servers import Browser, Pod, pods
+from tests.gateway.world import needs_haproxy
 from tests.support.ports import free_port
 
-pytestmark = [
-    pytest.mark.asyncio,
-    pytest.mark.skipif(shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None, reason="haproxy is not installed"),
-]
+pytestmark = [pytest.mark.asyncio, needs_haproxy]
 ORIGIN = Origin("Ingress", "default", "web")
 
 

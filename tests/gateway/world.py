@@ -31,9 +31,8 @@ WAIT_SECONDS = 15.0
 NAMESPACE, GROUP = "default", "gateway.networking.k8s.io"
 ADDRESS = "192.0.2.80"
 
-needs_haproxy = pytest.mark.skipif(
-    shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None, reason="haproxy is not installed"
-)
+HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+needs_haproxy = pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed")
 
 
 def machine_address() -> str:
