@@ -1,10 +1,9 @@
 """What a recorder remembers, on disk: so that a page that is started again can show what was.
 
 Segments, to which is only appended. Each begins with all objects of each resource, then come the changes, so it can be read without those
-before it: the oldest is thrown away when all are too large or too old. A record that was cut short, or is not what was written, ends its
-segment; what is missing then is told as a difference by the lists of the next one, or by the first list of the page itself.
+before it: the oldest is thrown away when all are too large or too old. What is missing where one is not whole is told as a difference by
+the lists of the next one, or by the first list of the page itself. Their records:
 
-    PIECE      length and checksum (4 bytes each, little endian), then that many bytes: JSON, compressed
     a list     ["list", resource, revision, seconds, objects of it that are still to come, [object, …]]
     a change   ["change", resource, revision, seconds, type, namespace, name, writer, object or null]
 
@@ -13,12 +12,9 @@ Files are their owner's alone, whatever his umask. Secrets are in it as the reco
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +24,7 @@ import orjson
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.web.recorder import DELETED, Change, ObjectKey, Recorder
+from services.web.segment import OWNER_ONLY, Segment, records
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +33,8 @@ KEPT_SECONDS = 24 * 3600.0
 # After a write that failed: a disk may have room again.
 RETRY_SECONDS = 60.0
 OBJECTS_AT_ONCE = 50
-# Nothing that was written here is longer: an object has a few MiB at most.
-MOST_RECORD_BYTES = 256 * 1024 * 1024
-HEAD = struct.Struct("<II")
 SUFFIX, LOCK = ".log", "lock"
-OWNER_ONLY, FOLDER_MODE = 0o600, 0o700
+FOLDER_MODE = 0o700
 
 
 class Archive:
@@ -62,9 +56,10 @@ class Archive:
         self._segment_bytes, self._most_bytes = segment_bytes, most_bytes
         self.problem = ""
         self._lock: int | None = None
-        self._file: int | None = None
-        # What is written of the segment, and how much of it are lists.
-        self._size = self._base = 0
+        # The last, to which is written; None where it could not be.
+        self._segment: Segment | None = None
+        # How much of it are lists.
+        self._base = 0
         self._tried = 0.0
 
     def open(self) -> None:
@@ -80,16 +75,15 @@ class Archive:
         except OSError as error:
             self._give_up(error.strerror or str(error))
             return
-        for segment in self._segments():
-            self._read(segment)
+        for path in self._paths():
+            self._read(path)
         self._begin_segment()
         self._recorder.kept_by(self)
 
     def close(self) -> None:
         self._recorder.kept_by(None)
-        if self._file is not None:
-            with suppress(OSError):
-                os.fdatasync(self._file)
+        if self._segment is not None:
+            self._segment.sync()
         self._close_files()
 
     def listed(self, resource: str) -> None:
@@ -106,74 +100,53 @@ class Archive:
         """Something is not to be known any more: what is kept begins anew, with what the recorder has."""
         if self._lock is None:
             return
-        for segment in self._segments():
+        for path in self._paths():
             with suppress(OSError):
-                segment.unlink()
+                path.unlink()
         self._begin_segment()
 
-    def _write(self, records: Iterable[bytes], *, base: bool = False) -> None:
+    def _write(self, pieces: Iterable[bytes], *, base: bool = False) -> None:
         if self._lock is None:
             return
-        if self._file is None:
+        segment = self._segment
+        if segment is None:
             if self._clock.elapsed() - self._tried >= RETRY_SECONDS:
                 self._begin_segment()
             return
-        before = self._size
-        if self._append(records):
-            self._base += self._size - before if base else 0
-            # Lists that are large are not to be written again and again.
-            if self._size > max(self._segment_bytes, 2 * self._base):
-                self._begin_segment()
-
-    def _append(self, records: Iterable[bytes]) -> bool:
-        """Whole records or nothing: what a full disk has cut is taken back."""
-        assert self._file is not None
-        begun = self._size
+        before = segment.size
         try:
-            for record in records:
-                body = zlib.compress(record, 1)
-                self._put(HEAD.pack(len(body), zlib.crc32(body)) + body)
-                if self._size > self._most_bytes:
-                    raise OSError(errno.EFBIG, f"the objects alone take more than {self._most_bytes} bytes")
+            segment.append(pieces)
         except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._file, begun)
-            os.close(self._file)
-            self._file = None
-            self._tried = self._clock.elapsed()
-            self._tell(error.strerror or str(error))
-            return False
-        return True
-
-    def _put(self, piece: bytes) -> None:
-        assert self._file is not None
-        rest = memoryview(piece)
-        while rest:
-            written = os.write(self._file, rest)
-            self._size += written
-            rest = rest[written:]
+            self._fail(error)
+            return
+        if base:
+            self._base += segment.size - before
+        # Lists that are large are not to be written again and again.
+        if segment.size > max(self._segment_bytes, 2 * self._base):
+            self._begin_segment()
 
     def _begin_segment(self) -> None:
         """The next one, after making room for it."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        if self._segment is not None:
+            self._segment.close()
+            self._segment = None
         try:
             self._make_room()
-            number = max((int(path.stem) for path in self._segments()), default=0) + 1
-            path = self._folder / f"{number:010}{SUFFIX}"
-            self._file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, OWNER_ONLY)
-            os.fchmod(self._file, OWNER_ONLY)
+            number = max((int(path.stem) for path in self._paths()), default=0) + 1
+            segment = Segment(self._folder / f"{number:010}{SUFFIX}", self._most_bytes)
+            for resource in self._recorder.begun:
+                segment.append(self._list(resource))
         except OSError as error:
-            self._tried = self._clock.elapsed()
-            self._tell(error.strerror or str(error))
+            self._fail(error)
             return
-        self._size = self._base = 0
-        for resource in self._recorder.begun:
-            if not self._append(self._list(resource)):
-                return
-        self._base = self._size
+        self._segment, self._base = segment, segment.size
         self.problem = ""
+
+    def _fail(self, error: OSError) -> None:
+        """It is tried again after a while."""
+        self._segment = None
+        self._tried = self._clock.elapsed()
+        self._tell(error.strerror or str(error))
 
     def _list(self, resource: str) -> Iterator[bytes]:
         recorder = self._recorder
@@ -185,8 +158,7 @@ class Archive:
 
     def _make_room(self) -> None:
         """For one more segment; what was last written to too long ago goes as well."""
-        segments = self._segments()
-        facts = [(path, path.stat()) for path in segments]
+        facts = [(path, path.stat()) for path in self._paths()]
         size = sum(one.st_size for _, one in facts)
         now = self._clock.now().timestamp()
         for path, one in facts:
@@ -195,20 +167,20 @@ class Archive:
             path.unlink()
             size -= one.st_size
 
-    def _segments(self) -> list[Path]:
-        """The oldest first."""
+    def _paths(self) -> list[Path]:
+        """Of segments, the oldest first."""
         try:
             return sorted(path for path in self._folder.iterdir() if path.suffix == SUFFIX and path.stem.isdecimal())
         except OSError:
             return []
 
-    def _read(self, segment: Path) -> None:
+    def _read(self, path: Path) -> None:
         lists: dict[str, list[dict[str, Any]]] = {}
         try:
-            for record in _records(segment):
+            for record in records(path):
                 self._replay(record, lists)
         except (OSError, ValueError, LookupError, TypeError) as error:
-            log.warning("what was kept of a cluster ends where it cannot be read", extra={"path": str(segment), "error": str(error)})
+            log.warning("what was kept of a cluster ends where it cannot be read", extra={"path": str(path), "error": str(error)})
 
     def _replay(self, record: list[Any], lists: dict[str, list[dict[str, Any]]]) -> None:
         kind, resource, revision, at = record[:4]
@@ -231,23 +203,11 @@ class Archive:
         log.warning("what is seen is not kept on disk", extra={"path": str(self._folder), "error": words})
 
     def _close_files(self) -> None:
-        for file in (self._file, self._lock):
-            if file is not None:
-                os.close(file)
-        self._file = self._lock = None
-
-
-def _records(segment: Path) -> Iterator[list[Any]]:
-    """Up to the first that is not whole."""
-    with segment.open("rb") as file:
-        while len(head := file.read(HEAD.size)) == HEAD.size:
-            length, checksum = HEAD.unpack(head)
-            if length > MOST_RECORD_BYTES:
-                return
-            body = file.read(length)
-            if len(body) != length or zlib.crc32(body) != checksum:
-                return
-            yield orjson.loads(zlib.decompress(body))
+        if self._segment is not None:
+            self._segment.close()
+        if self._lock is not None:
+            os.close(self._lock)
+        self._segment = self._lock = None
 
 
 def newest(folder: Path) -> float:

@@ -16,9 +16,10 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from services.web.api import Api
-from services.web.archive import KEPT_SECONDS, RETRY_SECONDS, Archive, _records
+from services.web.archive import KEPT_SECONDS, RETRY_SECONDS, Archive
 from services.web.history import latest
 from services.web.recorder import ADDED, DELETED, MODIFIED, ObjectKey, Recorder
+from services.web.segment import records
 from services.web.server import PageServer
 from tests.apiserver.rest.live import LiveServer
 from tests.support.set_clock import SetClock
@@ -274,7 +275,7 @@ def test_what_is_not_remembered_is_not_kept(tmp_path: Path, clock: SetClock) -> 
 
 
 def written(folder: Path) -> list[Any]:
-    return [record for segment in folder.glob("*.log") for record in _records(segment)]
+    return [record for segment in folder.glob("*.log") for record in records(segment)]
 
 
 async def test_a_page_that_is_started_again_has_the_timeline_and_no_secrets(cluster: LiveServer, tmp_path: Path) -> None:
