@@ -23,7 +23,8 @@ from typing import Any
 import orjson
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
-from services.web.recorder import DELETED, Change, ObjectKey, Recorder
+from services.web.packed import ObjectKey
+from services.web.recorder import DELETED, Change, Recorder
 from services.web.segment import OWNER_ONLY, Segment, records
 
 log = logging.getLogger(__name__)

@@ -39,11 +39,11 @@ from services.web.guard import Guard, tell_browsers
 from services.web.history import chain, changed, latest
 from services.web.learning.routes import LessonRoutes
 from services.web.live import Feed
+from services.web.packed import ObjectKey
 from services.web.parts import Unanswered
 from services.web.passing import BELOW, MOST_BODY_BYTES, passed_on
 from services.web.placing import placing
 from services.web.reach import Question, reached
-from services.web.recorder import ObjectKey
 from services.web.terminal import BEAT_SECONDS, MOST_TYPED_BYTES, Place, show, tell_end
 from services.web.viewers import Viewers
 from services.web.what_if import Unclear, what_if

@@ -61,7 +61,7 @@ class Follower:
 
     async def _follow(self) -> None:
         followed = self.followed
-        pack = partial(self._recorder.pack, followed.name)
+        pack = partial(self._recorder.packer.pack, followed.name)
         objects, revision = await self._api.list(followed.path, followed.list_form, pack)
         self._recorder.begin_packed(followed.name, objects, revision, remember=followed.remembered)
         self._stand("")

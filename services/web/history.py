@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from services.web.recorder import ADDED, Change, ObjectKey, Recorder
+from services.web.packed import ObjectKey
+from services.web.recorder import ADDED, Change, Recorder
 
 Obj = Mapping[str, Any]
 Holds = Callable[[Obj], bool]

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Iterator
 import orjson
 
 from services.web.follower import Follower
-from services.web.recorder import ObjectKey, Recorder
+from services.web.packed import ObjectKey
+from services.web.recorder import Recorder
 
 # After so long without news something is said, by which an end that is gone is found out.
 SILENT_SECONDS = 15.0

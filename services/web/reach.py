@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from knarr.service.late import loaded
+from services.web.packed import ObjectKey
 from services.web.parts import Parts, Unanswered
-from services.web.recorder import ObjectKey, Recorder
+from services.web.recorder import Recorder
 
 if TYPE_CHECKING:
     from knarr.api.dns.v1 import dns_service_pb2 as dns

@@ -11,57 +11,16 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import orjson
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
+from services.web.packed import Held, ObjectKey, Packed, Packer, key_of, revision_of, who
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
-# In which kubectl keeps what was applied: of Secrets, their data.
-APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # A change beside what it compressed: its fields, its key, its place.
 CHANGE_BYTES = 400
-WROTE_BYTES = 4
-# Sets of writers that are shared; a cluster has some dozens.
-MOST_WRITERS = 1000
-
-
-class ObjectKey(NamedTuple):
-    """``resource`` is the plural by which the page calls it."""
-
-    resource: str
-    namespace: str
-    name: str
-
-
-class Writer(NamedTuple):
-    """Who has written fields of an object, as an entry of managedFields names him."""
-
-    manager: str
-    operation: str
-    subresource: str
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An object as it is; ``text`` is its JSON without managedFields."""
-
-    revision: int
-    text: bytes
-    # As managedFields have them; objects with the same ones share the tuple.
-    writers: tuple[Writer, ...]
-    # Of each, a checksum of when it wrote last, in whole seconds, and which fields: whole they would take more than the object.
-    wrote: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """An object on its way into the recorder: what is kept of it, and when each of its writers wrote last."""
-
-    key: ObjectKey
-    held: Held
-    times: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +73,7 @@ class Recorder:
         self._keeper: Keeper | None = None
         # Resources of which only a former page knows: they are not shown before the API server has listed them to this viewer.
         self._hidden: set[str] = set()
-        self._writers: dict[tuple[Writer, ...], tuple[Writer, ...]] = {}
+        self.packer = Packer()
         # The earliest revision that can be shown, and the newest that was heard of.
         self.floor = self.latest = 0
 
@@ -157,33 +116,17 @@ class Recorder:
         held = self._shown(key.resource).get(key)
         return None if held is None else held.text
 
-    def _shown(self, resource: str) -> Mapping[ObjectKey, Held]:
-        return {} if resource in self._hidden else self._current.get(resource, {})
-
     def get(self, key: ObjectKey) -> dict[str, Any] | None:
         """The same parsed."""
         text = self.text(key)
         return None if text is None else orjson.loads(text)
 
-    def pack(self, resource: str, obj: dict[str, Any]) -> Packed:
-        """What is kept of an object, which is not to be used any more: a tenth of what it is when parsed."""
-        entries = obj["metadata"].get("managedFields") or ()
-        times = tuple(entry.get("time", "") for entry in entries)
-        wrote = b"".join(
-            zlib.crc32(orjson.dumps((time, entry.get("fieldsV1")))).to_bytes(WROTE_BYTES, "little")
-            for time, entry in zip(times, entries, strict=True)
-        )
-        writers = tuple(Writer(entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")) for entry in entries)
-        if len(self._writers) >= MOST_WRITERS:
-            self._writers.clear()
-        shared = self._writers.setdefault(writers, writers)
-        # What orjson gives lies in a block of 8 KiB or more, however short it is: a copy takes its own size.
-        text = bytes(memoryview(orjson.dumps(_bare(obj))))
-        return Packed(_key(resource, obj), Held(_revision(obj), text, shared, wrote), times)
+    def _shown(self, resource: str) -> Mapping[ObjectKey, Held]:
+        return {} if resource in self._hidden else self._current.get(resource, {})
 
     def begin(self, resource: str, objects: list[dict[str, Any]], revision: int, *, remember: bool = True) -> None:
         """The same as ``begin_packed`` of a short list."""
-        self.begin_packed(resource, [self.pack(resource, obj) for obj in objects], revision, remember=remember)
+        self.begin_packed(resource, [self.packer.pack(resource, obj) for obj in objects], revision, remember=remember)
 
     def begin_packed(self, resource: str, objects: list[Packed], revision: int, *, remember: bool = True, at: float | None = None) -> None:
         """Takes a whole list. The first one of a resource is where its history begins; of a later one the differences are changes. One that
@@ -211,7 +154,7 @@ class Recorder:
 
     def replay_list(self, resource: str, objects: list[dict[str, Any]], revision: int, at: float) -> None:
         """What a former page has kept of a list. It is not shown before there is one of this page's own."""
-        self.begin_packed(resource, [self.pack(resource, obj) for obj in objects], revision, at=at)
+        self.begin_packed(resource, [self.packer.pack(resource, obj) for obj in objects], revision, at=at)
         self._hidden.add(resource)
 
     def replay_change(self, key: ObjectKey, event: str, revision: int, at: float, writer: str, obj: dict[str, Any] | None) -> None:
@@ -221,7 +164,7 @@ class Recorder:
         if obj is None:
             self._remove(key, revision, True, at)
         else:
-            self._hold(self.pack(key.resource, obj), True, at, writer)
+            self._hold(self.packer.pack(key.resource, obj), True, at, writer)
 
     def conceal(self, resource: str) -> None:
         """The viewer may not see a resource any more: what is known of it, and was, is forgotten."""
@@ -255,9 +198,9 @@ class Recorder:
     def take(self, resource: str, event: str, obj: dict[str, Any], *, remember: bool = True) -> None:
         """One event of a watch. Without ``remember`` it only becomes current."""
         if event == DELETED:
-            self._remove(_key(resource, obj), _revision(obj), remember)
+            self._remove(key_of(resource, obj), revision_of(obj), remember)
         else:
-            self._hold(self.pack(resource, obj), remember)
+            self._hold(self.packer.pack(resource, obj), remember)
 
     def at(self, revision: int) -> dict[str, list[bytes]]:
         """The JSON of all objects as they were, by resource. Raises LookupError for what is forgotten."""
@@ -291,7 +234,7 @@ class Recorder:
             return
         known[key] = held
         if remember:
-            by = _who(before, obj) if writer is None else writer
+            by = who(before, obj) if writer is None else writer
             self._note(held.revision, ADDED if before is None else MODIFIED, key, by, before, held.text, at)
         self._told(key, held.text, held.revision)
 
@@ -322,37 +265,3 @@ class Recorder:
             gone = self._changes.popleft()
             self._bytes -= gone.size
             self.floor = max(self.floor, gone.revision)
-
-
-def _key(resource: str, obj: Mapping[str, Any]) -> ObjectKey:
-    metadata = obj["metadata"]
-    return ObjectKey(resource, metadata.get("namespace", ""), metadata["name"])
-
-
-def _revision(obj: Mapping[str, Any]) -> int:
-    return int(obj["metadata"].get("resourceVersion") or 0)
-
-
-def _bare(obj: dict[str, Any]) -> dict[str, Any]:
-    metadata = obj["metadata"]
-    metadata.pop("managedFields", None)
-    annotations = metadata.get("annotations")
-    if annotations is not None:
-        annotations.pop(APPLIED, None)
-    return obj
-
-
-def _wrote(held: Held) -> dict[Writer, bytes]:
-    checksums = (held.wrote[start : start + WROTE_BYTES] for start in range(0, len(held.wrote), WROTE_BYTES))
-    return dict(zip(held.writers, checksums, strict=True))
-
-
-def _who(before: Held | None, now: Packed) -> str:
-    """Who made a change: whose entry is new or another one; empty where nobody's is, as of a binding."""
-    earlier = _wrote(before) if before is not None else {}
-    times = dict(zip(now.held.writers, now.times, strict=True))
-    changed = [writer for writer, wrote in _wrote(now.held).items() if earlier.get(writer) != wrote]
-    newest = max(changed, key=lambda writer: times[writer], default=None)
-    if newest is None:
-        return ""
-    return f"{newest.manager} ({newest.operation}{f' {newest.subresource}' if newest.subresource else ''})"

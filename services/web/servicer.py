@@ -15,8 +15,8 @@ from knarr.api.web.v1 import web_service_pb2_grpc as stubs
 from services.web import history
 from services.web.api import Refused, silence
 from services.web.desk import Desk
+from services.web.packed import ObjectKey
 from services.web.reception import Reception
-from services.web.recorder import ObjectKey
 
 DEFAULT_LIMIT = 100
 # Objects of one piece of an answer; clients take messages of 4 MiB unless told otherwise, and an object may be one of them.

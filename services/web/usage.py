@@ -17,7 +17,7 @@ import aiohttp
 
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.web.api import Api, Refused, silence
-from services.web.recorder import ObjectKey
+from services.web.packed import ObjectKey
 
 log = logging.getLogger(__name__)
 

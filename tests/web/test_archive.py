@@ -18,7 +18,8 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from services.web.api import Api
 from services.web.archive import KEPT_SECONDS, RETRY_SECONDS, Archive
 from services.web.history import latest
-from services.web.recorder import ADDED, DELETED, MODIFIED, ObjectKey, Recorder
+from services.web.packed import ObjectKey
+from services.web.recorder import ADDED, DELETED, MODIFIED, Recorder
 from services.web.segment import records
 from services.web.server import PageServer
 from tests.apiserver.rest.live import LiveServer

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from services.web.history import chain, changed, differences, latest
-from services.web.recorder import ADDED, DELETED, MODIFIED, ObjectKey, Recorder
+from services.web.packed import ObjectKey
+from services.web.recorder import ADDED, DELETED, MODIFIED, Recorder
 from tests.support.set_clock import SetClock
 
 POD = ObjectKey("pods", "shop", "web-1-a")

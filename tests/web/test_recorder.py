@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from services.web.recorder import ADDED, APPLIED, DELETED, MODIFIED, ObjectKey, Recorder
+from services.web.packed import APPLIED, ObjectKey
+from services.web.recorder import ADDED, DELETED, MODIFIED, Recorder
 from tests.support.set_clock import SetClock
 from tests.web.histories import Values, lived_through, thing
 

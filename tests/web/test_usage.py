@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.web.api import JSON, Api, Refused
-from services.web.recorder import ObjectKey
+from services.web.packed import ObjectKey
 from services.web.usage import KEPT_SAMPLES, MISSED_SAMPLES, MOST_OBJECTS, Memory, Sampler, amount, used
 from tests.support.set_clock import SetClock
 

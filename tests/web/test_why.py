@@ -11,10 +11,11 @@ from knarr.api.dns.v1 import dns_service_pb2 as dns
 from knarr.api.proxy.v1 import policies_pb2 as policies
 from knarr.api.proxy.v1 import proxy_service_pb2 as proxy
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as scheduler
+from services.web.packed import ObjectKey
 from services.web.parts import Health, NoParts, Unanswered
 from services.web.placing import placing
 from services.web.reach import BAD, GOOD, UNKNOWN, Question, Step, reached
-from services.web.recorder import ObjectKey, Recorder
+from services.web.recorder import Recorder
 from tests.support.set_clock import SetClock
 
 WEB = ObjectKey("services", "shop", "web")
