@@ -2,10 +2,7 @@
 
 /                       the page
 /bundle/FILE            what it is made of
-/login?code=CODE        makes a session of a link's code
-/login                  by POST: makes one of a token of the cluster's
-/login/way              which of the two it is
-/logout                 ends a session
+/login… and /logout     sessions: see sign_in.py
 /live                   an event stream: all objects, then changes
 /parts                  the components and how they are
 /traffic                connections a second from Services to their endpoints
@@ -29,7 +26,6 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import asdict
 
-import orjson
 from aiohttp import web
 
 from services.web.answers import answering, json, number, said
@@ -44,6 +40,7 @@ from services.web.parts import Unanswered
 from services.web.passing import BELOW, MOST_BODY_BYTES, passed_on
 from services.web.placing import placing
 from services.web.reach import Question, reached
+from services.web.sign_in import SignInRoutes
 from services.web.terminal import BEAT_SECONDS, MOST_TYPED_BYTES, Place, show, tell_end
 from services.web.viewers import Viewers
 from services.web.what_if import Unclear, what_if
@@ -51,7 +48,6 @@ from services.web.what_if import Unclear, what_if
 STOP_SECONDS = 1.0
 STUCK_SECONDS, WRITE_BYTES = 60.0, 64 * 1024
 MOST_TERMINALS = 16
-MOST_TOKEN_BYTES = 16 * 1024
 
 
 class Face:
@@ -86,7 +82,7 @@ class Face:
 
     def _desk(self, request: web.Request) -> Desk:
         """The viewer's. The guard has let him in, so there is one, unless it has ended meanwhile."""
-        desk = self._viewers.desk(request.cookies.get(self._guard.cookie, ""))
+        desk = self._viewers.desk(self._guard.session(request))
         if desk is None:
             raise web.HTTPUnauthorized(text="the session has ended: sign in again")
         return desk
@@ -95,10 +91,7 @@ class Face:
         return [
             web.get("/", self._page),
             web.get("/bundle/{name}", self._file),
-            web.get("/login", self._login),
-            web.post("/login", answering(self._sign_in)),
-            web.get("/login/way", self._way),
-            web.post("/logout", self._logout),
+            *SignInRoutes(self._viewers, self._guard).routes(),
             web.get("/live", self._live),
             web.get("/parts", answering(self._healths)),
             web.get("/traffic", answering(self._traffic_now)),
@@ -129,42 +122,8 @@ class Face:
             raise web.HTTPNotFound(text=f"there is no {name} in the bundle") from None
         return web.Response(body=text, headers={"Content-Type": kind})
 
-    async def _login(self, request: web.Request) -> web.Response:
-        session = self._viewers.enter(request.query.get("code", ""))
-        response = web.Response(status=303, headers={"Location": "/"})
-        # Without one the page itself says what to do.
-        if session is not None:
-            self._remember(response, session)
-        return response
-
-    async def _sign_in(self, request: web.Request) -> web.Response:
-        """By `{"token": …}`. A session that the browser had before ends: who signs in again means to be somebody else."""
-        try:
-            token = orjson.loads(await request.read())["token"] if (request.content_length or 0) <= MOST_TOKEN_BYTES else None
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            token = None
-        if not isinstance(token, str):
-            raise web.HTTPBadRequest(text=f'the body must be {{"token": "…"}} of at most {MOST_TOKEN_BYTES} bytes')
-        session = await self._viewers.sign_in(token.strip())
-        self._viewers.leave(request.cookies.get(self._guard.cookie, ""))
-        response = web.Response(status=204)
-        self._remember(response, session)
-        return response
-
-    def _remember(self, response: web.Response, session: str) -> None:
-        response.set_cookie(self._guard.cookie, session, httponly=True, samesite="Strict", path="/")
-
-    async def _way(self, request: web.Request) -> web.Response:
-        return json({"way": self._viewers.way})
-
-    async def _logout(self, request: web.Request) -> web.Response:
-        self._viewers.leave(request.cookies.get(self._guard.cookie, ""))
-        response = web.Response(status=204)
-        response.del_cookie(self._guard.cookie, path="/")
-        return response
-
     async def _live(self, request: web.Request) -> web.StreamResponse:
-        desk, session = self._desk(request), request.cookies.get(self._guard.cookie, "")
+        desk, session = self._desk(request), self._guard.session(request)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         feed = Feed(desk.recorder, desk.followers)

@@ -55,6 +55,10 @@ class Guard:
         """The name of the session's cookie: those of a host are sent to all of its ports."""
         return f"knarr-{self._called}"
 
+    def session(self, request: web.Request) -> str:
+        """What the cookie says, empty without."""
+        return request.cookies.get(self.cookie, "")
+
     @property
     def _called(self) -> int:
         return self._published or self.port
@@ -100,8 +104,7 @@ class Guard:
 
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-            session = request.cookies.get(self.cookie, "")
-            refused = self._foreign(request.transport) or self.refusal(request.method, request.path, request.headers, session)
+            refused = self._foreign(request.transport) or self.refusal(request.method, request.path, request.headers, self.session(request))
             if refused is not None:
                 return web.json_response({"message": refused[1]}, status=refused[0])
             try:

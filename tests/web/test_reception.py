@@ -21,11 +21,12 @@ from knarr.api.web.v1 import web_service_pb2 as messages
 from knarr.api.web.v1 import web_service_pb2_grpc as stubs
 from knarr.client.clock import SYSTEM_CLOCK
 from services.web.api import Access, Api, Refused
-from services.web.face import MOST_TOKEN_BYTES, Face
+from services.web.face import Face
 from services.web.guard import LOOPBACK, OWN_HEADER, Guard
 from services.web.parts import NoParts
 from services.web.reception import MOST_DESKS, SESSION_SECONDS, UNUSED_SECONDS, Reception
 from services.web.servicer import WebServicer
+from services.web.sign_in import MOST_TOKEN_BYTES
 from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
 from tests.support.set_clock import SetClock
 from tests.support.signing import signing_keys
