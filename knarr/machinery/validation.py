@@ -104,6 +104,24 @@ def check_distinct_choices(path: Path, values: Sequence[str], choices: Sequence[
     return causes
 
 
+def check_distinct(path: Path, values: Iterable[str]) -> list[Cause]:
+    """About each of ``values`` that is there already."""
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            causes.append(duplicate(path.index(index), value))
+        seen.add(value)
+    return causes
+
+
+def check_each(path: Path, values: Sequence[Any], limit: int, check: Callable[[Any, Path], list[Cause]]) -> list[Cause]:
+    """What ``check`` says of each of ``values``; where there are too many, none is looked at."""
+    if len(values) > limit:
+        return [too_many(path, len(values), limit)]
+    return [cause for index, value in enumerate(values) for cause in check(value, path.index(index))]
+
+
 def duplicate(path: str, value: Any) -> Cause:
     return Cause("FieldValueDuplicate", f"Duplicate value: {shown(value)}", path)
 

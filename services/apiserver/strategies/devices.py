@@ -14,6 +14,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
     Path,
+    check_each,
     check_format,
     check_immutable,
     check_not_negative,
@@ -28,17 +29,11 @@ from knarr.machinery.validation import (
 )
 from knarr.objects.devices import ALL, EXACT_COUNT, MOST_CONSUMERS, MOST_DEVICES
 from knarr.objects.keys import is_deleting
-from services.apiserver.strategies.devicerules import (
-    validate_claim_parts,
-    validate_class_settings,
-    validate_counter_sets,
-    validate_device,
-    validate_device_taint,
-    validate_device_tolerations,
-    validate_given,
-    validate_pool_name,
-    validate_said_of_devices,
-)
+from services.apiserver.strategies.deviceclaims import validate_claim_parts, validate_class_settings, validate_device_tolerations
+from services.apiserver.strategies.devicefacts import validate_counter_sets, validate_device
+from services.apiserver.strategies.devicenames import validate_pool_name
+from services.apiserver.strategies.devicestatus import validate_allocated, validate_device_statuses
+from services.apiserver.strategies.devicetaints import validate_device_taint
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
@@ -80,7 +75,7 @@ class ResourceClaimStrategy(Strategy):
         return check_immutable(SPEC, new.spec, old.spec, GoSyntax("resource.ResourceClaimSpec{…}"))
 
     def validate_status_update(self, new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
-        return [*_given(new, old), *_consumers(new, old), *validate_said_of_devices(new.status, STATUS.child("devices"))]
+        return [*_given(new, old), *_consumers(new, old), *validate_device_statuses(new.status, STATUS.child("devices"))]
 
     def cells(self, obj: devices.ResourceClaim, now: datetime) -> list[object]:
         states = ["deleted"] if obj.metadata.HasField("deletion_timestamp") else []
@@ -115,9 +110,9 @@ def _given(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause
     if is_deleting(new):
         return [forbidden(path, "must not be set when `deletionTimestamp` is set")]
     here, count = path.child("devices", "results"), len(status.allocation.devices.results)
-    return (
-        [too_many(here, count, MOST_DEVICES)] if count > MOST_DEVICES else validate_given(status.allocation.devices, new.spec.devices, path)
-    )
+    if count > MOST_DEVICES:
+        return [too_many(here, count, MOST_DEVICES)]
+    return validate_allocated(status.allocation.devices, new.spec.devices, path)
 
 
 def _consumers(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
@@ -201,18 +196,16 @@ def _wanted(wanted: Any, path: Path) -> list[Cause]:
 
 
 def _selectors(selectors: Sequence[devices.DeviceSelector], path: Path) -> list[Cause]:
-    if len(selectors) > MAX_SELECTORS:
-        return [too_many(path, len(selectors), MAX_SELECTORS)]
-    causes: list[Cause] = []
-    for index, selector in enumerate(selectors):
-        here = path.index(index).child("cel")
-        if not selector.HasField("cel"):
-            causes.append(required(here))
-        elif len(selector.cel.expression) > MAX_EXPRESSION:
-            causes.append(invalid(here.child("expression"), len(selector.cel.expression), f"must be no longer than {MAX_EXPRESSION}"))
-        else:
-            causes += _expression(selector.cel.expression, here.child("expression"))
-    return causes
+    return check_each(path, selectors, MAX_SELECTORS, _selector)
+
+
+def _selector(selector: devices.DeviceSelector, path: Path) -> list[Cause]:
+    here = path.child("cel")
+    if not selector.HasField("cel"):
+        return [required(here)]
+    if len(selector.cel.expression) > MAX_EXPRESSION:
+        return [invalid(here.child("expression"), len(selector.cel.expression), f"must be no longer than {MAX_EXPRESSION}")]
+    return _expression(selector.cel.expression, here.child("expression"))
 
 
 def _expression(source: str, path: Path) -> list[Cause]:
