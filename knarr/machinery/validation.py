@@ -147,6 +147,11 @@ def check_format(path: str, value: str, format_: Format) -> list[Cause]:
     return [invalid(path, value, sentence) for sentence in format_(value)]
 
 
+def check_named(path: str, value: str, format_: Format) -> list[Cause]:
+    """As ``check_format`` about what has to be given: Required when empty."""
+    return check_format(path, value, format_) if value else [required(path)]
+
+
 def check_port_number(path: str, value: int) -> list[Cause]:
     return [] if 1 <= value <= 65535 else [invalid(path, value, range_error(1, 65535))]
 

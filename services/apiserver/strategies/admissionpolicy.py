@@ -13,6 +13,7 @@ from knarr.machinery.validation import (
     check_choice,
     check_distinct_choices,
     check_format,
+    check_named,
     dns1123_subdomain,
     duplicate,
     forbidden,
@@ -193,7 +194,7 @@ class AdmissionPolicyBindingStrategy(Strategy):
 
     def validate(self, obj: Any) -> list[Cause]:
         spec, here = obj.spec, SPEC.child("policyName")
-        causes = check_format(here, spec.policy_name, dns1123_subdomain) if spec.policy_name else [required(here)]
+        causes = check_named(here, spec.policy_name, dns1123_subdomain)
         if spec.HasField("param_ref"):
             causes += _param_ref(spec.param_ref, SPEC.child("paramRef"))
         if spec.HasField("match_resources"):

@@ -17,6 +17,7 @@ from knarr.machinery.validation import (
     check_distinct,
     check_each,
     check_format,
+    check_named,
     dns1123_label,
     dns1123_subdomain,
     invalid,
@@ -86,7 +87,7 @@ def _attribute(attribute: devices.DeviceAttribute, path: Path) -> list[Cause]:
 
 def _counters(name: str, field: str, owner: devices.CounterSet | devices.DeviceCounterConsumption, path: Path) -> list[Cause]:
     here, counters = path.child(field), path.child("counters")
-    causes = check_format(here, name, dns1123_label) if name else [required(here)]
+    causes = check_named(here, name, dns1123_label)
     if not owner.counters:
         return [*causes, required(counters)]
     if len(owner.counters) > MAX_COUNTERS:

@@ -17,6 +17,7 @@ from knarr.machinery.validation import (
     check_each,
     check_format,
     check_immutable,
+    check_named,
     check_not_negative,
     dns1123_label,
     dns1123_subdomain,
@@ -174,7 +175,7 @@ def _request(request: devices.DeviceRequest, names: set[str], path: Path) -> lis
 
 
 def _name(name: str, names: set[str], path: Path) -> list[Cause]:
-    causes = check_format(path, name, dns1123_label) if name else [required(path)]
+    causes = check_named(path, name, dns1123_label)
     if name and name in names:
         causes.append(duplicate(path, name))
     names.add(name)
@@ -183,7 +184,7 @@ def _name(name: str, names: set[str], path: Path) -> list[Cause]:
 
 def _wanted(wanted: Any, path: Path) -> list[Cause]:
     here = path.child("deviceClassName")
-    causes = check_format(here, wanted.device_class_name, dns1123_subdomain) if wanted.device_class_name else [required(here)]
+    causes = check_named(here, wanted.device_class_name, dns1123_subdomain)
     causes += _selectors(wanted.selectors, path.child("selectors"))
     mode, count = path.child("allocationMode"), path.child("count")
     if wanted.allocation_mode not in MODES:
@@ -238,7 +239,7 @@ class ResourceSliceStrategy(Strategy):
     def validate(self, obj: devices.ResourceSlice) -> list[Cause]:
         spec = obj.spec
         here = SPEC.child("driver")
-        causes = check_format(here, spec.driver, dns1123_subdomain) if spec.driver else [required(here)]
+        causes = check_named(here, spec.driver, dns1123_subdomain)
         causes += _pool(spec.pool, SPEC.child("pool"))
         given = [field for field in NODES if spec.HasField(field) and getattr(spec, field)]
         if len(given) != 1:

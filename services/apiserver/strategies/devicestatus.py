@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from knarr.api.resource.v1 import resource_pb2 as devices
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_choice, check_format, dns1123_label, duplicate, invalid, required, too_many
+from knarr.machinery.validation import Path, check_choice, check_named, dns1123_label, duplicate, invalid, too_many
 from services.apiserver.strategies.deviceclaims import check_reference, check_references, check_settings, request_names
 from services.apiserver.strategies.devicefacts import validate_binding
 from services.apiserver.strategies.devicenames import validate_pool_name
@@ -56,4 +56,4 @@ def _identity(device: devices.DeviceRequestAllocationResult | devices.AllocatedD
 def _whose(device: devices.DeviceRequestAllocationResult | devices.AllocatedDeviceStatus, path: Path) -> list[Cause]:
     here = path.child("device")
     causes = check_driver_name(device.driver, path.child("driver")) + validate_pool_name(device.pool, path.child("pool"))
-    return causes + (check_format(here, device.device, dns1123_label) if device.device else [required(here)])
+    return causes + check_named(here, device.device, dns1123_label)

@@ -13,6 +13,7 @@ from knarr.machinery.validation import (
     check_choice,
     check_format,
     check_immutable,
+    check_named,
     check_port_number,
     dns1123_label,
     dns1123_subdomain,
@@ -139,7 +140,7 @@ def _backend(backend: networking.IngressBackend, path: Path) -> list[Cause]:
     if not service:
         return [invalid(path, "", "resource or service backend is required")]
     name, port = path.child("service", "name"), backend.service.port
-    causes = check_format(name, backend.service.name, dns1123_label) if backend.service.name else [required(name)]
+    causes = check_named(name, backend.service.name, dns1123_label)
     if port.name and port.number:
         causes.append(invalid(path, "", "cannot set both port name & port number"))
     elif port.name:

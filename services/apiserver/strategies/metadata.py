@@ -12,6 +12,7 @@ from knarr.machinery.validation import (
     Path,
     check_format,
     check_immutable,
+    check_named,
     check_not_negative,
     dns1123_label,
     dns1123_subdomain,
@@ -124,7 +125,7 @@ def _as_prefix(name_format: Format) -> Format:
 
 def _namespace(namespace: str, namespaced: bool, path: Path) -> list[Cause]:
     if namespaced:
-        return check_format(path, namespace, dns1123_label) if namespace else [required(path)]
+        return check_named(path, namespace, dns1123_label)
     return [forbidden(path, "not allowed on this type")] if namespace else []
 
 

@@ -12,6 +12,7 @@ from knarr.machinery.validation import (
     GoSyntax,
     Path,
     check_format,
+    check_named,
     dns1123_subdomain,
     invalid,
     not_supported,
@@ -94,7 +95,7 @@ class _BindingStrategy(Strategy):
         causes = [] if role.api_group == GROUP else [not_supported(ROLE_REF.child("apiGroup"), role.api_group, (GROUP,))]
         if role.kind not in self.kinds:
             causes.append(not_supported(ROLE_REF.child("kind"), role.kind, self.kinds))
-        causes += check_format(ROLE_REF.child("name"), role.name, path_segment) if role.name else [required(ROLE_REF.child("name"))]
+        causes += check_named(ROLE_REF.child("name"), role.name, path_segment)
         for index, subject in enumerate(obj.subjects):
             causes += _subject(subject, SUBJECTS.index(index), self.namespaced)
         return causes

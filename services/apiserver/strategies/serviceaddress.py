@@ -12,6 +12,7 @@ from knarr.machinery.validation import (
     Path,
     check_format,
     check_immutable,
+    check_named,
     cidr,
     dns1123_subdomain,
     invalid,
@@ -48,7 +49,7 @@ class IPAddressStrategy(Strategy):
         causes = check_format(path.child("group"), parent.group, dns1123_subdomain) if parent.group else []
         for field in ("resource", "name"):
             value = getattr(parent, field)
-            causes += check_format(path.child(field), value, path_segment) if value else [required(path.child(field))]
+            causes += check_named(path.child(field), value, path_segment)
         return causes + (check_format(path.child("namespace"), parent.namespace, path_segment) if parent.namespace else [])
 
     def validate_update(self, new: networking.IPAddress, old: networking.IPAddress) -> list[Cause]:

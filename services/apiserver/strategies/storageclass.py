@@ -13,6 +13,7 @@ from knarr.machinery.validation import (
     check_choice,
     check_format,
     check_immutable,
+    check_named,
     dns1123_subdomain,
     duplicate,
     forbidden,
@@ -80,7 +81,7 @@ class VolumeAttributesClassStrategy(Strategy):
 
     def validate(self, obj: storage.VolumeAttributesClass) -> list[Cause]:
         path = Path("driverName")
-        causes = check_format(path, obj.driver_name, dns1123_subdomain) if obj.driver_name else [required(path)]
+        causes = check_named(path, obj.driver_name, dns1123_subdomain)
         if not obj.parameters:
             return [*causes, required(PARAMETERS, "must contain at least one key/value pair")]
         return causes + validate_parameters(obj.parameters)

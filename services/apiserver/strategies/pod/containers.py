@@ -11,6 +11,7 @@ from knarr.machinery.validation import (
     Path,
     check_choice,
     check_format,
+    check_named,
     check_port_number,
     dns1123_label,
     duplicate,
@@ -108,7 +109,7 @@ def _common(container: core.Container, facts: PodFacts, path: Path) -> list[Caus
 
 
 def _name(name: str, taken: set[str], path: Path) -> list[Cause]:
-    causes = check_format(path, name, dns1123_label) if name else [required(path)]
+    causes = check_named(path, name, dns1123_label)
     if name in taken:
         causes.append(duplicate(path, name))
     taken.add(name)

@@ -10,6 +10,7 @@ from knarr.machinery.validation import (
     GoSyntax,
     Path,
     check_format,
+    check_named,
     dns1123_label,
     dns1123_subdomain,
     duplicate,
@@ -37,7 +38,7 @@ def validate_device_claims(spec: core.PodSpec, path: Path) -> list[Cause]:
 
 
 def _claim(claim: core.PodResourceClaim, path: Path) -> list[Cause]:
-    causes = check_format(path.child("name"), claim.name, dns1123_label) if claim.name else [required(path.child("name"))]
+    causes = check_named(path.child("name"), claim.name, dns1123_label)
     given = [name for name in _SOURCES if claim.HasField(name)]
     if not given:
         causes.append(required(path, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))

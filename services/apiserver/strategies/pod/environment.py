@@ -11,6 +11,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Path,
     check_format,
+    check_named,
     config_key,
     dns1123_subdomain,
     env_var_name,
@@ -55,7 +56,7 @@ def validate_env(variables: Iterable[core.EnvVar], volumes: Container[str], path
     causes: list[Cause] = []
     for index, variable in enumerate(variables):
         here = path.index(index)
-        causes += check_format(here.child("name"), variable.name, env_var_name) if variable.name else [required(here.child("name"))]
+        causes += check_named(here.child("name"), variable.name, env_var_name)
         if variable.HasField("value_from"):
             causes += _value_from(variable, volumes, here.child("valueFrom"))
     return causes
@@ -87,7 +88,7 @@ def _value_from(variable: core.EnvVar, volumes: Container[str], path: Path) -> l
 
 def _key_ref(reference: Any, path: Path) -> list[Cause]:
     causes = check_format(path.child("name"), reference.local_object_reference.name, dns1123_subdomain)
-    return causes + (check_format(path.child("key"), reference.key, config_key) if reference.key else [required(path.child("key"))])
+    return causes + check_named(path.child("key"), reference.key, config_key)
 
 
 def _file_key_ref(reference: core.FileKeySelector, volumes: Container[str], path: Path) -> list[Cause]:
@@ -149,7 +150,7 @@ def validate_env_from(sources: Iterable[core.EnvFromSource], path: Path) -> list
         for field, name in given:
             target = getattr(source, field).local_object_reference.name
             at = here.child(name, "name")
-            causes += check_format(at, target, dns1123_subdomain) if target else [required(at)]
+            causes += check_named(at, target, dns1123_subdomain)
         if not given:
             causes.append(invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
         elif len(given) > 1:

@@ -10,8 +10,8 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Path,
     check_choice,
-    check_format,
     check_given_choice,
+    check_named,
     dns1123_label,
     duplicate,
     forbidden,
@@ -41,7 +41,7 @@ def validate_volumes(volumes: Iterable[core.Volume], path: Path) -> tuple[list[C
     for index, volume in enumerate(volumes):
         here = path.index(index)
         found = _source(volume.volume_source, here)
-        found += check_format(here.child("name"), volume.name, dns1123_label) if volume.name else [required(here.child("name"))]
+        found += check_named(here.child("name"), volume.name, dns1123_label)
         if volume.name in names:
             found.append(duplicate(here.child("name"), volume.name))
         causes += found

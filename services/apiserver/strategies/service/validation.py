@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import check_choice, check_format, dns1123_subdomain, forbidden, invalid, required
+from knarr.machinery.validation import check_choice, check_named, dns1123_subdomain, forbidden, invalid, required
 from services.apiserver.strategies.addresses import validate_endpoint_ip
 from services.apiserver.strategies.metadata import validate_labels
 from services.apiserver.strategies.paths import ANNOTATIONS, SPEC
@@ -82,4 +82,4 @@ def _external_name(spec: core.ServiceSpec) -> list[Cause]:
     )
     causes = [forbidden(SPEC.child(name), NOT_FOR_NAMES) for present, name in given if present]
     target, here = spec.external_name.removesuffix("."), SPEC.child("externalName")
-    return causes + (check_format(here, target, dns1123_subdomain) if target else [required(here)])
+    return causes + check_named(here, target, dns1123_subdomain)
