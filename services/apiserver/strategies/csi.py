@@ -88,11 +88,9 @@ class CSIDriverStrategy(Strategy):
         modes = SPEC.child("volumeLifecycleModes")
         causes = [not_supported(modes, mode, LIFECYCLES) for mode in spec.volume_lifecycle_modes if mode not in LIFECYCLES]
         causes += check_given_choice(SPEC.child("fsGroupPolicy"), spec, "fs_group_policy", FS_GROUP_POLICIES)
-        if (
-            spec.HasField("node_allocatable_update_period_seconds")
-            and spec.node_allocatable_update_period_seconds < SHORTEST_PERIOD_SECONDS
-        ):
-            here, seconds = SPEC.child("nodeAllocatableUpdatePeriodSeconds"), spec.node_allocatable_update_period_seconds
+        seconds = spec.node_allocatable_update_period_seconds
+        if spec.HasField("node_allocatable_update_period_seconds") and seconds < SHORTEST_PERIOD_SECONDS:
+            here = SPEC.child("nodeAllocatableUpdatePeriodSeconds")
             causes.append(invalid(here, seconds, f"must be greater than or equal to {SHORTEST_PERIOD_SECONDS} seconds"))
         if spec.HasField("service_account_token_in_secrets") and not spec.token_requests:
             here = SPEC.child("serviceAccountTokenInSecrets")

@@ -257,11 +257,9 @@ def _completions(new: batch.JobSpec, old: batch.JobSpec) -> list[Cause]:
     if new.completion_mode != INDEXED or (new.HasField("completions"), new.completions) == (old.HasField("completions"), old.completions):
         after, before = (spec.completions if spec.HasField("completions") else None for spec in (new, old))
         return check_immutable(path, after, before)
-    return (
-        []
-        if new.completions == new.parallelism
-        else [invalid(path, new.completions, "can only be modified in tandem with spec.parallelism")]
-    )
+    if new.completions == new.parallelism:
+        return []
+    return [invalid(path, new.completions, "can only be modified in tandem with spec.parallelism")]
 
 
 def _template_unchanged(new: batch.Job, old: batch.Job) -> list[Cause]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
+    IMMUTABLE,
     Format,
     GoSyntax,
     Path,
     check_format,
-    check_immutable,
     check_named,
     check_not_negative,
     dns1123_label,
@@ -68,15 +68,15 @@ def validate_object_meta_update(
     if new.generation < old.generation:
         causes.append(invalid(path.child("generation"), new.generation, "must not be decremented"))
     for field in ("name", "namespace", "uid"):
-        if (found := getattr(new, field)) != (kept := getattr(old, field)):
-            causes += check_immutable(path.child(field), found, kept)
+        if (found := getattr(new, field)) != getattr(old, field):
+            causes.append(invalid(path.child(field), found, IMMUTABLE))
     for field, name in (("creation_timestamp", "creationTimestamp"), ("deletion_timestamp", "deletionTimestamp")):
         if new.HasField(field) != old.HasField(field) or getattr(new, field).seconds != getattr(old, field).seconds:
-            causes += check_immutable(path.child(name), False, True, GoSyntax(str(getattr(new, field).seconds or "null")))
+            causes.append(invalid(path.child(name), GoSyntax(str(getattr(new, field).seconds or "null")), IMMUTABLE))
     grace = "deletion_grace_period_seconds"
     if (new.HasField(grace), getattr(new, grace)) != (old.HasField(grace), getattr(old, grace)):
         value = getattr(new, grace) if new.HasField(grace) else None
-        causes.append(invalid(path.child("deletionGracePeriodSeconds"), value, "field is immutable"))
+        causes.append(invalid(path.child("deletionGracePeriodSeconds"), value, IMMUTABLE))
     return causes + _rest(new, path, full_finalizers=full_finalizers)
 
 

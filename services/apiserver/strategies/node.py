@@ -72,9 +72,9 @@ class NodeStrategy(Strategy):
         causes: list[Cause] = []
         for index, text in enumerate(obj.spec.pod_cidrs):
             causes += check_format(SPEC.child("podCIDRs").index(index), text, cidr)
-        if len(obj.spec.pod_cidrs) > 1 and not causes and not _is_a_pair(obj.spec.pod_cidrs):
-            words = "may specify no more than one CIDR for each IP family"
-            causes.append(invalid(SPEC.child("podCIDRs"), list(obj.spec.pod_cidrs), words))
+        ranges = list(obj.spec.pod_cidrs)
+        if not causes and len({ipaddress.ip_network(text, strict=False).version for text in ranges}) < len(ranges):
+            causes.append(invalid(SPEC.child("podCIDRs"), ranges, "may specify no more than one CIDR for each IP family"))
         # Kubernetes says `metadata` of what is in the spec.
         return causes + _taints(obj.spec.taints, METADATA.child("taints")) + _amounts(obj.status)
 
@@ -116,11 +116,6 @@ def _addresses(addresses: Sequence[core.NodeAddress]) -> list[Cause]:
             causes.append(duplicate(STATUS.child("addresses").index(index), shown))
         seen.add((entry.type, entry.address))
     return causes
-
-
-def _is_a_pair(ranges: Sequence[str]) -> bool:
-    """Whether they are one for each family of addresses."""
-    return len(ranges) == 2 and len({ipaddress.ip_network(text, strict=False).version for text in ranges}) == 2
 
 
 def _status_text(node: core.Node) -> str:

@@ -185,10 +185,8 @@ def _two_sources(spec: core.PersistentVolumeClaimSpec, path: Path) -> list[Cause
 
 
 def _groups_of_sources(spec: core.PersistentVolumeClaimSpec, path: Path) -> list[Cause]:
-    found = [(getattr(spec, field), path.child(name)) for field, name in SOURCES if spec.HasField(field)]
-    return [
-        cause
-        for source, here in found
-        if source.api_group
-        for cause in check_format(here.child("apiGroup"), source.api_group, dns1123_subdomain)
-    ]
+    causes: list[Cause] = []
+    for field, name in SOURCES:
+        if group := getattr(spec, field).api_group:
+            causes += check_format(path.child(name, "apiGroup"), group, dns1123_subdomain)
+    return causes

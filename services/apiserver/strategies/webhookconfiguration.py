@@ -230,8 +230,8 @@ def validate_conditions(conditions: Sequence[admission.MatchCondition], path: Pa
             causes.append(required(here.child("name")))
         else:
             causes += check_format(here.child("name"), condition.name, qualified_name)
-        if condition.name and condition.name in names:
-            causes.append(duplicate(here.child("name"), condition.name))
+            if condition.name in names:
+                causes.append(duplicate(here.child("name"), condition.name))
         names.add(condition.name)
     return causes
 

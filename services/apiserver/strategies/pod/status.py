@@ -8,7 +8,17 @@ from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_format, dns1123_subdomain, duplicate, invalid, ip_address, qualified_name
+from knarr.machinery.validation import (
+    GoSyntax,
+    Path,
+    check_distinct,
+    check_format,
+    dns1123_subdomain,
+    duplicate,
+    invalid,
+    ip_address,
+    qualified_name,
+)
 from services.apiserver.strategies.paths import METADATA, STATUS
 
 # The types of conditions that have no prefix.
@@ -34,12 +44,11 @@ def validate_said(new: core.Pod, old: core.Pod) -> list[Cause]:
 def _addresses(addresses: Sequence[str], path: Path, kind: str) -> list[Cause]:
     """One, or one of each family."""
     causes = [cause for index, address in enumerate(addresses) for cause in check_format(path.index(index), address, ip_address)]
-    if causes or len(addresses) < 2:
+    if causes:
         return causes
-    families = {ipaddress.ip_address(address).version for address in addresses}
-    if len(addresses) > 2 or len(families) < 2:
+    if len({ipaddress.ip_address(address).version for address in addresses}) < len(addresses):
         causes.append(invalid(path, GoSyntax(kind), ONE_OF_EACH))
-    return causes + [duplicate(path.index(index), one) for index, one in enumerate(addresses) if one in addresses[:index]]
+    return causes + check_distinct(path, addresses)
 
 
 def _conditions(conditions: Sequence[Any]) -> list[Cause]:
