@@ -5,13 +5,14 @@ Whole units are millicores of CPU, bytes of memory and storage, and counts of ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import quantity
 from knarr.objects.peaks import add, at_least, peak
+from knarr.objects.pods import init_and_main_containers
 from knarr.objects.resizes import held_by
 from knarr.objects.whole_pods import is_of_whole_pods
 
@@ -70,14 +71,15 @@ def taken(pod: core.Pod) -> tuple[Amounts, tuple[int, int]]:
         return found
 
     def assumed(container: core.Container) -> Amounts:
-        return {CPU: ASSUMED_CPU_MILLI, MEMORY: ASSUMED_MEMORY_BYTES, **held(container)}
+        return _with_assumed(held(container))
 
-    requests, total = (_with_overhead(_as_a_whole(peak(pod.spec, of), pod.spec), pod.spec) for of in (held, assumed))
-    return requests, (total.get(CPU, 0), total.get(MEMORY, 0))
+    return _together(pod.spec, held), _cpu_and_memory(_together(pod.spec, assumed))
 
 
 def is_resizing(pod: core.Pod) -> bool:
     """Whether some container has not what it asks for: less, more, or it is told so."""
+    if not pod.status.container_statuses:
+        return False
     lists = held_by(pod)
 
     def differs(container: core.Container) -> bool:
@@ -86,22 +88,18 @@ def is_resizing(pod: core.Pod) -> bool:
         # Mostly they are written alike.
         return any(text != wanted[name].string and whole(name, text) != whole(name, wanted[name].string) for name, text in others)
 
-    spec = pod.spec
-    return bool(pod.status.container_statuses) and any(
-        differs(one) for containers in (spec.init_containers, spec.containers) for one in containers
-    )
+    return any(differs(one) for one in init_and_main_containers(pod.spec))
 
 
 def pod_requests(pod: core.Pod) -> Amounts:
     """The most that the pod needs at any time: what it asks for as a whole, or its containers together, or an init container beside the
     sidecars before it."""
-    return _with_overhead(_as_a_whole(peak(pod.spec, _requests), pod.spec), pod.spec)
+    return _together(pod.spec, _requests)
 
 
 def assumed_requests(pod: core.Pod) -> tuple[int, int]:
     """CPU and memory as requested, with an assumed need for containers that ask for none."""
-    total = _with_overhead(_as_a_whole(peak(pod.spec, _assumed), pod.spec), pod.spec)
-    return total.get(CPU, 0), total.get(MEMORY, 0)
+    return _cpu_and_memory(_together(pod.spec, _assumed))
 
 
 def _requests(container: core.Container) -> Amounts:
@@ -109,7 +107,21 @@ def _requests(container: core.Container) -> Amounts:
 
 
 def _assumed(container: core.Container) -> Amounts:
-    return {CPU: ASSUMED_CPU_MILLI, MEMORY: ASSUMED_MEMORY_BYTES, **_requests(container)}
+    return _with_assumed(_requests(container))
+
+
+def _with_assumed(asked: Amounts) -> Amounts:
+    """CPU and memory are taken to be used where they are not asked for."""
+    return {CPU: ASSUMED_CPU_MILLI, MEMORY: ASSUMED_MEMORY_BYTES, **asked}
+
+
+def _together(spec: core.PodSpec, of: Callable[[core.Container], Amounts]) -> Amounts:
+    """What a pod takes whose containers take that, with its overhead."""
+    return _with_overhead(_as_a_whole(peak(spec, of), spec), spec)
+
+
+def _cpu_and_memory(total: Amounts) -> tuple[int, int]:
+    return total.get(CPU, 0), total.get(MEMORY, 0)
 
 
 def _as_a_whole(total: Amounts, spec: core.PodSpec) -> Amounts:

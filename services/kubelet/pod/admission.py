@@ -14,13 +14,14 @@ from knarr.objects.amounts import CPU, MEMORY, PODS, Amounts, amount_of, pod_req
 from knarr.objects.host_ports import host_ports
 from knarr.objects.pods import lasting_containers
 from knarr.objects.qos import BEST_EFFORT, GUARANTEED, qos_of
+from knarr.objects.resizes import INFEASIBLE
 from knarr.objects.tolerations import MEMORY_PRESSURE, NO_SCHEDULE, untolerated
 from services.kubelet.cpu_policy import STATIC
 from services.kubelet.node.conditions import pressing
 from services.kubelet.node.machine import Pressure
 from services.kubelet.node.shutdown import REFUSED, REFUSED_MESSAGE
 from services.kubelet.node.view import NO_MODULES, HostSecurity
-from services.kubelet.pod.allocation import DEFERRED, INFEASIBLE, restarts_for
+from services.kubelet.pod.allocation import DEFERRED, restarts_for
 from services.kubelet.pod.critical import is_critical
 from services.kubelet.pod.facts import EVICTED
 from services.kubelet.pod.protection import Refusal, unprotected

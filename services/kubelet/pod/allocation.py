@@ -18,8 +18,7 @@ from services.kubelet.pod.facts import Grant
 from services.kubelet.pod.resources import differs, resource_limits
 from services.kubelet.runtime.port import RUNNING, PodObservation
 
-PENDING, IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
-DEFERRED, INFEASIBLE, ERROR = "Deferred", "Infeasible", "Error"
+IN_PROGRESS, DEFERRED, ERROR = "PodResizeInProgress", "Deferred", "Error"
 RESTART = "RestartContainer"
 # In a grant, the name of the pod as a whole; no container has it.
 WHOLE = ""

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.objects.conditions import is_true, set_condition
 from knarr.objects.pods import is_sidecar
+from knarr.objects.resizes import PENDING
 from knarr.objects.restarts import may_restart_all
-from services.kubelet.pod.allocation import ERROR, IN_PROGRESS, PENDING
+from services.kubelet.pod.allocation import ERROR, IN_PROGRESS
 from services.kubelet.pod.phase import starts_anew
 from services.kubelet.pod.view import ALL_RESTARTING, StatusView
 
