@@ -17,7 +17,7 @@ def judged(nodes: Nodes, plugins: Sequence[Plugin], pod: PodFacts) -> tuple[Mask
     refused: list[tuple[Plugin, Mask]] = []
     # What is out of the question is not asked about at all.
     for plugin in plugins:
-        if type(plugin).excluded is not Plugin.excluded and (excluded := plugin.excluded(pod, nodes)) is not None:
+        if (excluded := plugin.excluded(pod, nodes)) is not None:
             feasible = _without(feasible, ~excluded, plugin, refused)
     for plugin in plugins:
         accepted = plugin.filter(pod, nodes)

@@ -38,9 +38,10 @@ class BalancedAllocation(Plugin):
 
     def _scored(self, pod: PodFacts, nodes: Nodes, rows: Rows) -> Scores:
         columns = self._compared(pod, nodes)
-        there = [one.offered[rows] > 0 for one in columns]
-        after = [_share(*one.of(rows), has) for one, has in zip(columns, there, strict=True)]
-        before = [_share(*one.as_is(rows), has) for one, has in zip(columns, there, strict=True)]
+        found = [one.as_is(rows) for one in columns]
+        there = [offered > 0 for offered, _ in found]
+        before = [_share(offered, taken, has) for (offered, taken), has in zip(found, there, strict=True)]
+        after = [_share(offered, taken + one.asked, has) for one, (offered, taken), has in zip(columns, found, there, strict=True)]
         return _told(_evenness(after, there), _evenness(before, there))
 
     def _scored_one(self, pod: PodFacts, nodes: Nodes, row: int) -> int:
