@@ -49,7 +49,6 @@ PartsOf = Callable[[Api], Parts]
 @dataclass(slots=True)
 class Viewer:
     desk: Desk
-    api: Api
     # When each session began, and when he was last there, by the clock's seconds.
     sessions: dict[str, float] = field(default_factory=dict)
     used: float = 0.0
@@ -142,7 +141,7 @@ class Reception:
             if viewer is None:
                 viewer = await self._begin(identity, access)
             # The one that was shown last is good for longest.
-            viewer.api.access = access
+            viewer.desk.api.access = access
             viewer.used = self._clock.elapsed()
             return identity, viewer
 
@@ -153,7 +152,7 @@ class Reception:
                 raise Refused(TOO_MANY, f"{MOST_DESKS} viewers are here, which is all this page has room for: wait until one has left")
             await self._end(min(idle)[1])
         api = Api(access)
-        viewer = Viewer(Desk(api, self._parts(api), self._folder(identity)), api)
+        viewer = Viewer(Desk(api, self._parts(api), self._folder(identity)))
         await viewer.desk.__aenter__()
         self._viewers[identity] = viewer
         log.info("a viewer came", extra={"viewers": len(self._viewers)})
@@ -175,7 +174,7 @@ class Reception:
         for session in viewer.sessions:
             self._sessions.pop(session, None)
         await viewer.desk.__aexit__()
-        await viewer.api.__aexit__()
+        await viewer.desk.api.__aexit__()
         log.info("a viewer left", extra={"viewers": len(self._viewers)})
 
     async def _keep(self) -> None:
