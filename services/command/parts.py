@@ -12,14 +12,12 @@ from knarr.service.errors import CommandError
 from services.command.unary import Failed, Way, trusting, unary
 from services.standalone.files import Files
 from services.web.api import Api
-from services.web.parts import Health, Unanswered
+from services.web.parts import ANSWER_SECONDS, HEALTH_SECONDS, Health, Unanswered
 from services.web.permits import Permits
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-# Extenders of the scheduler may be asked.
-ANSWER_SECONDS, HEALTH_SECONDS = 30.0, 3.0
 CHECK = "/grpc.health.v1.Health/Check"
 # The states of that, by their numbers: all that its answer has.
 STATES = {b"": "UNKNOWN", b"\x08\x01": "SERVING", b"\x08\x02": "NOT_SERVING", b"\x08\x03": "SERVICE_UNKNOWN"}

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+# How long one waits for an answer: extenders of the scheduler may be asked for it.
+ANSWER_SECONDS, HEALTH_SECONDS = 30.0, 3.0
+
 
 class Unanswered(Exception):
     """A component that is not there, does not answer or may not be asked, in words."""

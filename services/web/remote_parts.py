@@ -14,14 +14,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from knarr.client.channel import Pair, open_channel
 from knarr.service.keypair import KeptPair
-from services.web.parts import Health, Unanswered
+from services.web.parts import ANSWER_SECONDS, HEALTH_SECONDS, Health, Unanswered
 from services.web.permits import Permits
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-# Extenders of the scheduler may be asked.
-ANSWER_SECONDS, HEALTH_SECONDS = 30.0, 3.0
 NOT_THERE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
