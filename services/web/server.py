@@ -7,10 +7,8 @@ from pathlib import Path
 from services.web.api import Api
 from services.web.desk import Desk
 from services.web.face import Face
-from services.web.follower import Follower
 from services.web.guard import LOOPBACK, Guard
 from services.web.parts import Parts
-from services.web.recorder import Recorder
 from services.web.sessions import Sessions
 from services.web.viewers import OneViewer
 
@@ -40,18 +38,6 @@ class PageServer:
     def link(self) -> str:
         """One more way in, good once."""
         return f"http://{HOST}:{self.port}/login?code={self.sessions.new_code()}"
-
-    @property
-    def recorder(self) -> Recorder:
-        return self.desk.recorder
-
-    @property
-    def followers(self) -> list[Follower]:
-        return self.desk.followers
-
-    @property
-    def watching(self) -> int:
-        return self.desk.watching
 
     async def __aenter__(self) -> PageServer:
         """Raises OSError where the port cannot be had."""

@@ -96,5 +96,4 @@ async def browser(stranger: Browser) -> Browser:
 async def followed(page: PageServer) -> None:
     """Waits until it is known of each resource whether it is followed."""
     async with asyncio.timeout(20):
-        while any(follower.standing is None for follower in page.followers):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*(follower.told.wait() for follower in page.desk.followers))

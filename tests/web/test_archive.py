@@ -286,12 +286,12 @@ async def test_a_page_that_is_started_again_has_the_timeline_and_no_secrets(clus
         cluster.call(client.create(core.ConfigMap(metadata=metadata, data={"a": "1"})))
         cluster.call(client.create(core.Secret(metadata=metadata, data={"password": b"hunter2"})))
         async with asyncio.timeout(20):
-            while len([one for one in page.recorder.changes if one.key.name == "told"]) < 2:  # noqa: ASYNC110
+            while len([one for one in page.desk.recorder.changes if one.key.name == "told"]) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     cluster.call(client.delete(core.ConfigMap, "told", "default"))
     async with Api(access(cluster)) as api, PageServer(api, history=tmp_path) as page:
         await followed(page)
-        found = latest(page.recorder, 9, key=ObjectKey("configmaps", "default", "told"))
+        found = latest(page.desk.recorder, 9, key=ObjectKey("configmaps", "default", "told"))
         assert [one["type"] for one in found] == [DELETED, ADDED]
     kept = written(tmp_path)
     assert "secrets" in {record[1] for record in kept} and "hunter2" not in str(kept) and "aHVudGVyMg" not in str(kept)

@@ -70,21 +70,21 @@ async def test_the_data_of_secrets_never_come_here(cluster: LiveServer, page: Pa
     secret = core.Secret(metadata=meta.ObjectMeta(name="login", namespace="default"), data={"password": SECRET.encode()})
     cluster.call(cluster.client.create(secret))
     await followed(page)
-    texts = page.recorder.texts("secrets")
+    texts = page.desk.recorder.texts("secrets")
     assert any(orjson.loads(text)["metadata"]["name"] == "login" for text in texts)
     assert not any(b"data" in orjson.loads(text) for text in texts)
     cluster.call(cluster.client.patch(core.Secret, "login", "default", patch={"metadata": {"labels": {"seen": "yes"}}}))
     async with asyncio.timeout(20):
-        while not any(b'"seen"' in text for text in page.recorder.texts("secrets")):  # noqa: ASYNC110
+        while not any(b'"seen"' in text for text in page.desk.recorder.texts("secrets")):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    assert not any(b'"data"' in text for text in page.recorder.texts("secrets"))
+    assert not any(b'"data"' in text for text in page.desk.recorder.texts("secrets"))
 
 
 async def test_who_may_not_look_is_told_so(cluster: LiveServer) -> None:
     async with Api(access(cluster, token="nobody-knows-this")) as api, PageServer(api) as page:
         await followed(page)
-        assert {follower.standing for follower in page.followers} == {"Unauthorized"}
-        assert not page.recorder.texts("namespaces")
+        assert {follower.standing for follower in page.desk.followers} == {"Unauthorized"}
+        assert not page.desk.recorder.texts("namespaces")
 
 
 async def test_a_slow_browser_hears_of_the_newest_state_alone() -> None:
@@ -189,13 +189,13 @@ async def test_a_browser_that_takes_nothing_is_left_alone(page: PageServer, brow
     await followed(page)
     monkeypatch.setattr("services.web.face.STUCK_SECONDS", 0.2)
     # More than the sockets of both sides hold.
-    page.recorder.begin("configmaps", [thing(str(number), number, "x" * 1_000_000) for number in range(1, 17)], 1)
+    page.desk.recorder.begin("configmaps", [thing(str(number), number, "x" * 1_000_000) for number in range(1, 17)], 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
     writer.write(b"GET /live HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nCookie: %s\r\n\r\n" % (page.port, _cookies(browser.session)))
     async with asyncio.timeout(20):
         await reader.readuntil(b"\r\n\r\n")
-        assert page.watching == 1
-        while page.watching:  # noqa: ASYNC110
+        assert page.desk.watching == 1
+        while page.desk.watching:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     writer.close()
 
