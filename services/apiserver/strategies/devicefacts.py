@@ -29,7 +29,7 @@ from knarr.machinery.validation import (
 from services.apiserver.strategies.devicecapacities import validate_capacity
 from services.apiserver.strategies.devicenames import check_fact_name
 from services.apiserver.strategies.devicetaints import validate_device_taint
-from services.apiserver.strategies.pod.scheduling import validate_node_selector_term
+from services.apiserver.strategies.pod.scheduling import validate_node_selector
 
 MAX_FACTS, MAX_TAINTS, MAX_CONDITIONS, MAX_CONSUMPTIONS, MAX_COUNTERS, MAX_COUNTER_SETS = 32, 16, 4, 2, 32, 8
 LONGEST_TEXT = 64
@@ -58,7 +58,7 @@ def validate_device(device: devices.Device, path: Path, *, own_nodes: bool) -> l
     here, consumed = path.child("consumesCounters"), device.consumes_counters
     causes += check_each(here, consumed, MAX_CONSUMPTIONS, lambda one, place: _counters(one.counter_set, "counterSet", one, place))
     causes += check_distinct(here, [one.counter_set for one in consumed])
-    return causes + _place(device, path, own=own_nodes) + validate_binding(device, path)
+    return causes + _nodes(device, path, own=own_nodes) + validate_binding(device, path)
 
 
 def validate_counter_sets(sets: Sequence[devices.CounterSet], path: Path) -> list[Cause]:
@@ -95,7 +95,7 @@ def _counters(name: str, field: str, owner: devices.CounterSet | devices.DeviceC
     return causes + [cause for name in sorted(owner.counters) for cause in check_format(counters.key(name), name, dns1123_label)]
 
 
-def _place(device: devices.Device, path: Path, *, own: bool) -> list[Cause]:
+def _nodes(device: devices.Device, path: Path, *, own: bool) -> list[Cause]:
     """On which nodes it can be used, where the devices of a slice do not share that."""
     fields = (("node_name", "nodeName"), ("node_selector", "nodeSelector"), ("all_nodes", "allNodes"))
     named = [name for field, name in fields if device.HasField(field)]
@@ -105,10 +105,8 @@ def _place(device: devices.Device, path: Path, *, own: bool) -> list[Cause]:
     if "nodeName" in named:
         here = path.child("nodeName")
         causes += check_format(here, device.node_name, dns1123_subdomain) if device.node_name else [invalid(here, "", "must not be empty")]
-    for index, term in enumerate(device.node_selector.node_selector_terms):
-        causes += validate_node_selector_term(term, path.child("nodeSelector", "nodeSelectorTerms").index(index))
-    if "nodeSelector" in named and not device.node_selector.node_selector_terms:
-        causes.append(required(path.child("nodeSelector", "nodeSelectorTerms"), "must have at least one node selector term"))
+    if "nodeSelector" in named:
+        causes += validate_node_selector(device.node_selector, path.child("nodeSelector"))
     if "allNodes" in named and not device.all_nodes:
         causes.append(invalid(path.child("allNodes"), False, "must be either unset or set to true"))
     given = [f"`{name}`" for (field, name) in fields if device.HasField(field) and getattr(device, field)]

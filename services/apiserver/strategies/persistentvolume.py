@@ -25,7 +25,7 @@ from knarr.objects.keys import is_deleting
 from knarr.objects.volumes import CLASS_ANNOTATION
 from services.apiserver.strategies.amounts import check_basic, check_positive
 from services.apiserver.strategies.paths import SPEC
-from services.apiserver.strategies.pod.scheduling import validate_node_selector_term
+from services.apiserver.strategies.pod.scheduling import validate_node_selector
 from services.apiserver.strategies.pod.volumes import validate_host_path, validate_nfs
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import UNSET, access_modes_text, age, columns
@@ -179,7 +179,4 @@ def _csi(source: core.CSIPersistentVolumeSource, path: Path) -> list[Cause]:
 def _node_affinity(affinity: core.VolumeNodeAffinity, path: Path) -> list[Cause]:
     if not affinity.HasField("required"):
         return [required(path.child("required"), "must specify required node constraints")]
-    terms, here = affinity.required.node_selector_terms, path.child("required", "nodeSelectorTerms")
-    if not terms:
-        return [required(here, "must have at least one node selector term")]
-    return [cause for index, term in enumerate(terms) for cause in validate_node_selector_term(term, here.index(index))]
+    return validate_node_selector(affinity.required, path.child("required"))

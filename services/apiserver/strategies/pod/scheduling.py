@@ -70,16 +70,11 @@ def validate_affinity(affinity: core.Affinity, path: Path) -> list[Cause]:
 def _node_affinity(affinity: core.NodeAffinity, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     if affinity.HasField("required_during_scheduling_ignored_during_execution"):
-        terms = affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
-        here = path.child(REQUIRED, "nodeSelectorTerms")
-        if not terms:
-            causes.append(required(here, "must have at least one node selector term"))
-        for index, term in enumerate(terms):
-            causes += validate_node_selector_term(term, here.index(index))
+        causes += validate_node_selector(affinity.required_during_scheduling_ignored_during_execution, path.child(REQUIRED))
     for index, preference in enumerate(affinity.preferred_during_scheduling_ignored_during_execution):
         here = path.child(PREFERRED).index(index)
         causes += _weight(preference.weight, here.child("weight"))
-        causes += validate_node_selector_term(preference.preference, here.child("preference"))
+        causes += _node_selector_term(preference.preference, here.child("preference"))
     return causes
 
 
@@ -87,7 +82,14 @@ def _weight(weight: int, path: Path) -> list[Cause]:
     return [] if 1 <= weight <= 100 else [invalid(path, weight, "must be in the range 1-100")]
 
 
-def validate_node_selector_term(term: core.NodeSelectorTerm, path: Path) -> list[Cause]:
+def validate_node_selector(selector: core.NodeSelector, path: Path) -> list[Cause]:
+    here = path.child("nodeSelectorTerms")
+    if not selector.node_selector_terms:
+        return [required(here, "must have at least one node selector term")]
+    return [cause for index, term in enumerate(selector.node_selector_terms) for cause in _node_selector_term(term, here.index(index))]
+
+
+def _node_selector_term(term: core.NodeSelectorTerm, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     for index, rule in enumerate(term.match_expressions):
         causes += _node_requirement(rule, path.child("matchExpressions").index(index))
