@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.api import CREATE_SCRIPT, pod, wrk
 from bench.cluster import Server, session
@@ -113,11 +114,12 @@ def logging(folder: Path) -> tuple[Path, tuple[str, ...]]:
     return log, (f"--audit-policy-file={policy}", f"--audit-log-path={log}")
 
 
-async def fill(*servers: Server) -> None:
-    """Makes the pods that are listed."""
+async def fill(*servers: Server, spec: Mapping[str, Any] | None = None) -> None:
+    """Makes the pods that are listed; ``spec``: that of each of them, instead of the usual one."""
+    made = [pod(f"p{number}") | ({"spec": spec} if spec is not None else {}) for number in range(LISTED_PODS)]
     for server in servers:
         for first in range(0, LISTED_PODS, MADE_AT_ONCE):
-            await asyncio.gather(*(server.request("POST", PODS, pod(f"p{first + number}")) for number in range(MADE_AT_ONCE)))
+            await asyncio.gather(*(server.request("POST", PODS, one) for one in made[first : first + MADE_AT_ONCE]))
 
 
 async def compared(family: str, kind: Kind, without: Asked, within: Asked, *, beside: str) -> Result:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.api import pod
-from bench.audit import BINDINGS, KINDS, LISTED_PODS, alone, compared, logging
+from bench.audit import BINDINGS, KINDS, alone, compared, fill, logging
 from bench.cluster import Server
 from bench.reads import PODS
 from bench.result import Result
@@ -41,9 +41,7 @@ async def _fill_alike(plain: Server, guarded: Server) -> None:
     """Pods that have all that admission would give them: to list more bytes is not what is measured."""
     whole = await guarded.request("POST", PODS, pod("whole"))
     await guarded.request("DELETE", f"{PODS}/whole")
-    for server in (plain, guarded):
-        for number in range(LISTED_PODS):
-            await server.request("POST", PODS, {**pod(f"p{number}"), "spec": whole["spec"]})
+    await fill(plain, guarded, spec=whole["spec"])
     own, kept = [len(json.dumps(await server.request("GET", PODS))) for server in (plain, guarded)]
     if abs(own - kept) > LIKE * kept:
         raise RuntimeError(f"one server lists {own} bytes, the other {kept}")
