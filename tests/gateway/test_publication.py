@@ -115,6 +115,8 @@ async def test_routes_that_change_are_no_reason_to_say_it_more_often(first: Worl
     await first.until(lambda: endpoints(first) == {FIRST: True})
     publication = first.gateway.publication
     assert publication is not None
+    # It may be registered before its proxy has started, and hears of its own ports once more when that has.
+    await first.until(lambda: first.gateway.executor.changes)
     # What it has just written comes back to it, too.
     held, stored = publication.services.store, service(first)
     assert stored is not None
