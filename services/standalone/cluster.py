@@ -54,6 +54,7 @@ from services.standalone.control_plane import give_role, keep_role
 from services.standalone.credentials import Credentials, LatestTokens, front_proxy_files, keep_renewed, load_or_create, write_kubeconfig
 from services.standalone.etcd_process import EtcdProcess
 from services.standalone.fellows.plan import may_have_fellows, running_fellows
+from services.standalone.further_nodes import chosen_nodes
 from services.standalone.hollow import HOLLOW, node_names, node_numbers, pod_range_count, with_room
 from services.standalone.listening import EVERYWHERE, LOOPBACK, rest_hosts, with_ports
 from services.standalone.machine import node_address, sudo_caller
@@ -61,7 +62,6 @@ from services.standalone.parts import node_parts
 from services.standalone.progress import Progress
 from services.standalone.runs import Runs
 from services.standalone.settings import ClusterSettings, path_of
-from services.standalone.simulated import chosen_nodes
 from services.standalone.switch import Switch
 from services.standalone.workers import workers
 
