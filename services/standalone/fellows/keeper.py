@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 from knarr.service.errors import CommandError
 from knarr.service.tasks import cancel
@@ -19,23 +14,19 @@ from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.cgroups.names import CGROUPFS, root_of
 from services.kubelet.node.mounts import unmount_all
 from services.kubelet.runtime.port import RuntimeFailure
-from services.standalone.etcd_process import die_with
 from services.standalone.fellows.credentials import keep_credentials
-from services.standalone.fellows.order import MOST_BYTES, Ended, Start, Stop, read, written
+from services.standalone.fellows.order import Start
 from services.standalone.fellows.places import Places
 from services.standalone.fellows.plan import Fellow, fellows, running_fellows
-from services.standalone.process import ROOT, environment
+from services.standalone.fellows.spawning import STOP_SECONDS, Spawning
 from services.standalone.runs import Runs
 from services.standalone.settings import ClusterSettings
 
 log = logging.getLogger(__name__)
 
-# What begins them, by its name here.
-PACKAGE = __name__.rpartition(".")[0]
 RESTART_SECONDS = 1.0
 # How often certificates are looked at, which are made anew 30 days before they expire.
 RENEW_SECONDS = 6 * 3600.0
-STOP_SECONDS = 10.0
 
 
 class Fellows:
@@ -48,10 +39,7 @@ class Fellows:
         self._tasks: dict[Fellow, asyncio.Task[None]] = {}
         # Of which something may be left.
         self._gone: set[Fellow] = set()
-        # By number, what is awaited of the process that begins them.
-        self._ends: dict[int, asyncio.Future[int]] = {}
-        self._channel: socket.socket | None = None
-        self._spawner: subprocess.Popen[bytes] | None = None
+        self._spawning = Spawning()
 
     def become(self, settings: ClusterSettings) -> None:
         """From now on those that these settings say."""
@@ -62,8 +50,8 @@ class Fellows:
 
     def prepare(self) -> None:
         """Begins to load what nodes need, where there are to be any."""
-        if self._spawner is None and running_fellows(self._settings):
-            self._launch()
+        if running_fellows(self._settings):
+            self._spawning.prepare()
 
     async def run(self) -> None:
         """Until cancelled; then all have ended, and their pods go on."""
@@ -75,7 +63,7 @@ class Fellows:
                 await self._follow(places)
         finally:
             await cancel(self._tasks.values(), STOP_SECONDS)
-            await self._end()
+            await self._spawning.end()
             await places.close()
 
     async def _follow(self, places: Places) -> None:
@@ -112,18 +100,13 @@ class Fellows:
         container, pid = await places.ensure(fellow)
         await asyncio.to_thread(keep_credentials, self._settings.files, fellow)
         settings, folder = self._settings, str(self._settings.data_dir.absolute())
-        self._say(Start(fellow.number, self._address, container, pid, folder, settings.as_dict()))
-        ended = self._ends[fellow.number] = asyncio.get_running_loop().create_future()
+        ended = self._spawning.start(Start(fellow.number, self._address, container, pid, folder, settings.as_dict()))
         try:
             while not (await asyncio.wait([ended], timeout=RENEW_SECONDS))[0]:
                 await asyncio.to_thread(keep_credentials, self._settings.files, fellow)
-            code: int = ended.result()
-            return code
+            return ended.result()
         except asyncio.CancelledError:
-            if self._channel is not None and not ended.done():
-                with suppress(OSError):
-                    self._say(Stop(fellow.number))
-                await asyncio.wait([ended], timeout=STOP_SECONDS)
+            await self._spawning.stop(fellow.number, ended)
             raise
 
     async def _switch_off(self, places: Places, fellow: Fellow) -> None:
@@ -144,60 +127,3 @@ class Fellows:
             return
         except (RuntimeFailure, OSError) as error:
             log.error("a node could not be taken away; `knarr down` does it", extra={"node": fellow.name, "error": str(error)})
-
-    def _say(self, message: Start | Stop) -> None:
-        if self._channel is None:
-            self._launch()
-        assert self._channel is not None
-        self._channel.send(written(message))
-
-    def _launch(self) -> None:
-        """Begins the process that begins them."""
-        if self._spawner is not None:
-            # It was killed.
-            self._spawner.wait()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._spawner = subprocess.Popen(
-                [sys.executable, "-P", "-m", PACKAGE, f"--channel={theirs.fileno()}"],
-                cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
-                preexec_fn=partial(die_with, os.getpid()),
-            )  # fmt: skip
-        ours.setblocking(False)
-        self._channel = ours
-        asyncio.get_running_loop().add_reader(ours, self._hear)
-
-    def _hear(self) -> None:
-        assert self._channel is not None
-        data = self._channel.recv(MOST_BYTES)
-        if not data:
-            self._lose()
-            return
-        message = read(data)
-        if isinstance(message, Ended):
-            self._settle(message.number, message.code)
-
-    def _settle(self, number: int, code: int) -> None:
-        if (ended := self._ends.pop(number, None)) is not None and not ended.done():
-            ended.set_result(code)
-
-    def _lose(self) -> None:
-        """The process that begins fellows has ended, and all of them with it."""
-        self._close()
-        for number in list(self._ends):
-            self._settle(number, -9)
-
-    def _close(self) -> None:
-        if self._channel is not None:
-            asyncio.get_running_loop().remove_reader(self._channel)
-            self._channel.close()
-            self._channel = None
-
-    async def _end(self) -> None:
-        self._close()
-        if (spawner := self._spawner) is not None:
-            try:
-                await asyncio.to_thread(spawner.wait, STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                spawner.kill()
-                await asyncio.to_thread(spawner.wait)
