@@ -14,8 +14,9 @@ from services.kubelet.cgroups.names import CGROUPFS, SYSTEMD, Group, folder
 from services.kubelet.proc import PROC
 from services.kubelet.runtime.groups import MOUNTS, is_unified
 
-# How long it may take until the last process stands: one that waits for a disk cannot at once.
-STAND_SECONDS = 10.0
+# How long it may take until the last process stands: one that waits for a disk cannot at once. One that waits for another, which stands
+# already, never would: after a while all are let go on, and held anew.
+STAND_SECONDS, ANEW_SECONDS = 10.0, 1.0
 POLL_SECONDS = 0.01
 # A process that is about to become a container's, or a command's in one, by its name, and how often those are let go on to become it.
 BEGINNER, TRIES, BEGIN_SECONDS = "runc:[", 40, 0.05
@@ -35,20 +36,23 @@ class Freezer:
 
         Whoever asks the engine about a container waits for what is being begun in it, so that this is let come to its end first.
         """
-        for _ in range(TRIES):
-            self._freeze()
-            if not self._begins():
+        end = time.monotonic() + STAND_SECONDS
+        for left in reversed(range(TRIES + 1)):
+            stands = self._freeze(end)
+            if stands and (not left or not self._begins()):
                 return
             self.thaw()
+            if not stands and (not left or time.monotonic() >= end):
+                raise TimeoutError(f"processes do not stand after {STAND_SECONDS:g} s: they wait for a disk, or for a network's disk")
             time.sleep(BEGIN_SECONDS)
-        self._freeze()
 
-    def _freeze(self) -> None:
+    def _freeze(self, end: float) -> bool:
+        """Whether everything stands after a while, at ``end`` at the latest."""
         for place in self._there():
             file, on, _ = self._switch(place)
             file.write_text(on)
         try:
-            self._wait()
+            return self._wait(min(time.monotonic() + ANEW_SECONDS, end))
         except OSError:
             self.thaw()
             raise
@@ -78,12 +82,12 @@ class Freezer:
         """A file, and what is written to it for on and off."""
         return (place / "cgroup.freeze", "1", "0") if self._unified else (place / "freezer.state", "FROZEN", "THAWED")
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + STAND_SECONDS
+    def _wait(self, deadline: float) -> bool:
         while not all(self._stands(place) for place in self._there()):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"processes do not stand after {STAND_SECONDS:g} s: they wait for a disk, or for a network's disk")
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(POLL_SECONDS)
+        return True
 
     def _stands(self, place: Path) -> bool:
         if self._unified:

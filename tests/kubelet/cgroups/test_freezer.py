@@ -51,6 +51,19 @@ def test_who_does_not_stand_in_time_is_let_go(tmp_path: Path, monkeypatch: pytes
     assert kernel.switch.read_text() == "0"
 
 
+def test_who_waits_for_another_that_stands_is_let_go_on_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel(tmp_path, unified=True)
+
+    def goes_on(seconds: float) -> None:
+        assert kernel.switch.read_text() == "0" and seconds == freezer.BEGIN_SECONDS
+        kernel.come_to_rest()
+
+    monkeypatch.setattr(freezer, "ANEW_SECONDS", 0.0)
+    monkeypatch.setattr("services.kubelet.cgroups.freezer.time.sleep", goes_on)
+    Freezer(GROUP, tmp_path).freeze()
+    assert kernel.switch.read_text() == "1"
+
+
 def test_without_the_group_there_is_nothing_to_hold(tmp_path: Path) -> None:
     made = Freezer(GROUP, tmp_path)
     made.freeze()
