@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
@@ -28,6 +28,8 @@ from services.standalone.node_groups import node_groups
 from services.standalone.settings import ClusterSettings
 
 ANSWER_SECONDS = 30.0
+# How soon the engine tells of a container in which nothing is being begun, and how often all are let go on for what is.
+HEARD_SECONDS, TRIES = 2.0, 5
 STOPPED = frozenset("Tt")
 
 
@@ -76,27 +78,47 @@ def thaw(settings: ClusterSettings) -> None:
         for group in node_groups(settings):
             Freezer(group).thaw()
     if settings.runtime == "docker":
-        _containers(settings.files.cluster_id(), "paused", _Asked.UNPAUSE)
+        _containers(settings.files.cluster_id(), ("paused",), _Asked.UNPAUSE)
 
 
 def _freeze(settings: ClusterSettings) -> int:
     """How many containers stand now."""
-    frozen: list[str] = []
     if settings.runtime == "docker":
-        # One that is frozen while it begins would keep whoever asks the engine about it waiting for as long as the pause lasts.
-        _containers(settings.files.cluster_id(), "created", _Asked.BEGIN)
-    with _told("freeze"):
-        for freezer in map(Freezer, node_groups(settings)):
-            freezer.freeze()
-            frozen += freezer.groups()
-    if settings.runtime == "docker":
-        return _containers(settings.files.cluster_id(), "running", _Asked.PAUSE, frozen)
+        frozen = _freeze_begun(settings)
+        return _containers(settings.files.cluster_id(), ("running",), _Asked.PAUSE, frozen)
+    frozen = _freeze_groups(settings)
     if not frozen:
         raise CommandError(
             "the pods' control groups are not to be seen here, and containerd has no call by which containers are frozen; `knarr down`"
             " stops the cluster and keeps its state"
         )
     return len(frozen)
+
+
+def _freeze_begun(settings: ClusterSettings) -> list[str]:
+    """The groups that stand, once nothing is being begun in them any more.
+
+    A container that is frozen on its way, or a command in one, would keep whoever asks the engine about it waiting for as long as the pause
+    lasts: so the engine is asked, before and after. Nobody orders anything new, so that what it was asked for before comes to its end.
+    """
+    cluster_id = settings.files.cluster_id()
+    for _ in range(TRIES):
+        _containers(cluster_id, BEGUN, _Asked.TELL)
+        frozen = _freeze_groups(settings)
+        with suppress(CommandError):
+            _containers(cluster_id, BEGUN, _Asked.TELL, seconds=HEARD_SECONDS)
+            return frozen
+        thaw(settings)
+    raise CommandError("the Docker engine has been beginning something in the containers all the time; run this again")
+
+
+def _freeze_groups(settings: ClusterSettings) -> list[str]:
+    frozen: list[str] = []
+    with _told("freeze"):
+        for freezer in map(Freezer, node_groups(settings)):
+            freezer.freeze()
+            frozen += freezer.groups()
+    return frozen
 
 
 @contextmanager
@@ -130,28 +152,34 @@ def _fields(pid: int) -> list[str]:
         return []
 
 
-class _Asked(Enum):
-    """What the engine is asked of a container: a method, and what follows its path. It tells of one that it is starting when that is over,
-    be it as it may."""
+# Containers in which something may be beginning, by their status.
+BEGUN = ("created", "running")
 
-    BEGIN = "GET", "json"
+
+class _Asked(Enum):
+    """What the engine is asked of a container: a method, and what follows its path. It tells of one in which it begins something when that
+    is over, be it as it may."""
+
+    TELL = "GET", "json"
     PAUSE = "POST", "pause"
     UNPAUSE = "POST", "unpause"
 
 
-def _containers(cluster_id: str, status: str, asked: _Asked, done: Collection[str] = ()) -> int:
-    """How many containers there are of that status. Those in groups that are ``done``, which bear their ids, are left alone."""
+def _containers(
+    cluster_id: str, statuses: Sequence[str], asked: _Asked, done: Collection[str] = (), *, seconds: float = ANSWER_SECONDS
+) -> int:
+    """How many containers there are of these statuses. Those in groups that are ``done``, which bear their ids, are left alone."""
     try:
-        return asyncio.run(_ask(cluster_id, status, asked, done))
+        return asyncio.run(_ask(Engine(engine_url(), seconds), cluster_id, statuses, asked, done))
     except RuntimeFailure as error:
-        raise CommandError(f"the Docker engine could not {asked.name.lower()} the containers: {error}; run this again") from error
+        words = "tell of" if asked is _Asked.TELL else asked.name.lower()
+        raise CommandError(f"the Docker engine could not {words} the containers: {error}; run this again") from error
 
 
-async def _ask(cluster_id: str, status: str, asked: _Asked, done: Collection[str]) -> int:
+async def _ask(engine: Engine, cluster_id: str, statuses: Sequence[str], asked: _Asked, done: Collection[str]) -> int:
     method, part = asked.value
-    engine = Engine(engine_url(), ANSWER_SECONDS)
     try:
-        filters = json.dumps({"label": [f"{CLUSTER}={cluster_id}"], "status": [status]})
+        filters = json.dumps({"label": [f"{CLUSTER}={cluster_id}"], "status": [*statuses]})
         listed = await engine.request("GET", "containers/json", params={"filters": filters}) or []
         for entry in listed:
             if any(entry["Id"] in group for group in done):
