@@ -26,7 +26,7 @@ from services.scheduler.departures import Departures
 from services.scheduler.filtering import lasting_by, refused_for_good
 from services.scheduler.judgements import Judgements
 from services.scheduler.node_table import NodeTable
-from services.scheduler.nodes import Mask
+from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.plugin import Plugin
 from services.scheduler.pod_facts import PodFacts
 from services.scheduler.view import View
@@ -205,8 +205,12 @@ class Search:
 
     def _refused_whoever_goes(self, lasting: Mapping[str, Mask]) -> Mask:
         """The same where it is known what each refuses so."""
-        # Who refuses first depends on the pods that were promised a node; what is refused for good on none.
-        nodes = View(self.table, self.reserved) if self.reserved and lasting else self.table
+        nodes: Nodes = self.table
+        # Who refuses first depends on the pods that were promised a node, too; what is refused for good does where a pod looks for others.
+        looks = (plugin.across and not plugin.indifferent(self.pod, self.table) for plugin in self.plugins)
+        if self.reserved and (lasting or any(looks)):
+            nodes = View(self.table, self.reserved)
+            lasting = lasting_by(nodes, self.plugins, self.pod)
         refused = refused_for_good(nodes, self.plugins, self.pod, lasting)
         refused[[self.table.rows[name] for name in self.lasting if name in self.table.rows]] = True
         return refused
