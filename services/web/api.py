@@ -48,7 +48,7 @@ class Access:
 
 def silence(error: Exception) -> str:
     """What is said where the API server gave no answer: aiohttp.ClientError, OSError."""
-    return f"the API server does not answer: {error or type(error).__name__}"
+    return f"the API server does not answer: {str(error) or type(error).__name__}"
 
 
 class Api:

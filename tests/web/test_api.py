@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from knarr.service.certificates import CertificateAuthority
-from services.web.api import Access, Api
+from services.web.api import Access, Api, silence
 
 
 class Mute:
@@ -63,3 +63,8 @@ def test_a_request_that_is_given_up_before_its_answer_leaves_no_connection(tmp_p
         asyncio.run(give_up(server))
         gc.collect()
     assert not [str(found.message) for found in told]
+
+
+def test_who_gave_no_answer_and_no_words_is_named_by_what_happened() -> None:
+    assert silence(TimeoutError()) == "the API server does not answer: TimeoutError"
+    assert silence(OSError("gone")) == "the API server does not answer: gone"

@@ -61,7 +61,7 @@ async def _http(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
     except aiohttp.ClientConnectorError as error:
         return ProbeResult(False, f'Get "{url}": dial tcp {check.host}:{check.port}: connect: {_words(error.os_error)}')
     except aiohttp.ClientError as error:
-        return ProbeResult(False, f'Get "{url}": {error or type(error).__name__}')
+        return ProbeResult(False, f'Get "{url}": {str(error) or type(error).__name__}')
 
 
 async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) -> ProbeResult:

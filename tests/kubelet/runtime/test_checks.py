@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import grpc.aio
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -191,6 +192,15 @@ async def test_http(http_port: int, path: str, seconds: float, success: bool, wo
     result = await check_network(HttpCheck(HOST, http_port, path, headers=(("X-Probe", "yes"),)), seconds)
     assert result.success is success and words in result.output.replace("User-Agent", "user-agent")
     assert not success or "X-Probe: yes" in result.output
+
+
+async def test_what_fails_without_words_is_named_by_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> ProbeResult:
+        raise aiohttp.ClientPayloadError
+
+    monkeypatch.setattr(checks, "_follow", fail)
+    found = await check_network(HttpCheck("127.0.0.1", 80, "/"), 1)
+    assert found == ProbeResult(False, 'Get "http://127.0.0.1:80/": ClientPayloadError')
 
 
 async def test_tcp(http_port: int, unused_tcp_port: int) -> None:
