@@ -60,6 +60,11 @@ class Executor:
         return not self.problem
 
     @property
+    def serves(self) -> bool:
+        """Whether the proxy answers, at least by what was in force last."""
+        return self.process.works
+
+    @property
     def listeners(self) -> dict[int, tuple[Kind, list[tuple[str, int]]]]:
         """The wanted ports: of which kind, and where."""
         return {

@@ -93,7 +93,9 @@ class Follower:
     async def _follow(self) -> None:
         while True:
             if not self._dirty and not self._moved:
-                self.synced = True
+                if not self.synced:
+                    self.synced = True
+                    self._settled(set())
                 await self._news.wait()
             await asyncio.sleep(self._delay)
             self._news.clear()

@@ -20,7 +20,7 @@ from services.gateway.gateway_reporter import GatewayReporter
 from services.gateway.publication import Ports, Publication
 from services.gateway.reporter import IngressReporter
 from services.gateway.rest import Rest
-from services.gateway.routing.table import Origin
+from services.gateway.routing.table import Origin, number_of
 from services.gateway.settings import LEASE, GatewaySettings
 
 
@@ -84,8 +84,11 @@ class Instance:
         return [words for words in found if words]
 
     def _ports(self) -> Ports:
-        listens = self.settings.listens
-        return Ports(tuple((port, listens(port)) for port in sorted(self.executor.listeners)), frozenset(self.executor.closed))
+        """TLS that is passed on and TLS that ends here may share one."""
+        listens, executor = self.settings.listens, self.executor
+        numbers = sorted({number_of(port) for port in executor.listeners})
+        ready = executor.serves and self.follower.synced
+        return Ports(tuple((port, listens(port)) for port in numbers), frozenset(executor.closed), ready)
 
     def _settled(self, origins: set[Origin]) -> None:
         if self.publication is not None:

@@ -31,10 +31,12 @@ LOAD_BALANCER, LOCAL = "LoadBalancer", "Local"
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What an instance is to serve, each port with the one that it opens for it; and those of them that it could not open."""
+    """What an instance is to serve, each port with the one that it opens for it; those of them that it could not open; and whether what is
+    known is in force, before which nobody is to ask."""
 
     wanted: tuple[tuple[int, int], ...] = ()
     closed: frozenset[int] = frozenset()
+    ready: bool = True
 
     @property
     def open(self) -> list[tuple[int, int]]:
@@ -170,7 +172,7 @@ class Registration(membership.Registration):
         for port, number in ports.open:
             piece.ports.add(name=self._name(port), protocol="TCP", port=number)
         endpoint = piece.endpoints.add(addresses=[own.address])
-        endpoint.conditions.ready = endpoint.conditions.serving = not self._others_have(ports.closed)
+        endpoint.conditions.ready = endpoint.conditions.serving = ports.ready and not self._others_have(ports.closed)
         endpoint.conditions.terminating = False
         if own.node_name:
             endpoint.node_name = own.node_name

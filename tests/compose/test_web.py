@@ -15,7 +15,7 @@ from tests.support.compose import NETWORK, ComposeCluster
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(600)]
 GRPC = f"{NETWORK}.65:10255"
-COMPONENTS = {"apiserver", "scheduler", "controller", "cloud", "dns", "proxy"}
+COMPONENTS = {"apiserver", "scheduler", "controller", "cloud", "dns", "proxy", "gateway"}
 
 
 @pytest.fixture

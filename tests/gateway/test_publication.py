@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +19,11 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.client.leader import Election, LeaseSettings
 from services.gateway.__main__ import main
+from services.gateway.haproxy.process import Haproxy, ProxyError
+from services.gateway.haproxy.program import Reload
+from services.gateway.routing.table import passed
 from services.gateway.settings import Published
+from tests.gateway.certificates import keypair
 from tests.gateway.world import NAMESPACE, World, ingress_of, needs_haproxy, world
 from tests.support.api import FaultyApi
 from tests.support.ports import free_port
@@ -185,6 +191,52 @@ async def test_one_that_cannot_open_a_port_leaves_it_to_one_that_can(tmp_path: P
             with contextlib.suppress(asyncio.CancelledError):
                 await first.task
             await other.until(lambda: endpoints(other) == {SECOND: True})
+
+
+async def test_a_port_that_tls_ends_at_and_is_passed_on_at_is_published_once_by_its_number(tmp_path: Path) -> None:
+    async with published(tmp_path, "node-1", FIRST, gateway_api=True) as w:
+        listeners = [
+            {"name": "ended", "port": 443, "protocol": "HTTPS", "hostname": "ended.example", "tls": {"certificateRefs": [{"name": "pair"}]}},
+            {"name": "passed", "port": 443, "protocol": "TLS", "hostname": "passed.example", "tls": {"mode": "Passthrough"}},
+        ]
+        await w.client.create(ingress_of())
+        await w.certificate("pair", keypair("ended.example"))
+        await w.put("Gateway", "edge", {"gatewayClassName": "knarr", "listeners": listeners})
+        await w.until(lambda: passed(443) in w.gateway.executor.listeners)
+        await w.until(lambda: endpoints(w) == {FIRST: True})
+        assert ports(w) == {80: w.settings.http_port, 443: w.settings.https_port}
+        (piece,) = w.api.all(discovery.EndpointSlice, SYSTEM)
+        assert sorted(port.port for port in piece.ports) == sorted((w.settings.http_port, w.settings.https_port))
+
+
+async def test_one_is_asked_only_when_its_proxy_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reload = Haproxy.reload
+
+    async def refused(proxy: Haproxy, change: Reload) -> None:
+        raise ProxyError("it is not installed")
+
+    monkeypatch.setattr(Haproxy, "reload", refused)
+    async with published(tmp_path, "node-1", FIRST) as w:
+        await w.client.create(ingress_of())
+        await w.until(lambda: endpoints(w) == {FIRST: False})
+        monkeypatch.setattr(Haproxy, "reload", reload)
+        await w.until(lambda: endpoints(w) == {FIRST: True})
+        assert w.gateway.executor.process.pid
+
+
+async def test_one_whose_proxy_cannot_be_started_again_is_asked_no_more(first: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await first.client.create(ingress_of())
+    await first.until(lambda: endpoints(first) == {FIRST: True})
+    started = Haproxy._started
+
+    async def refused(proxy: Haproxy, folder: Path, before: Any) -> Any:
+        raise ProxyError("there is no memory")
+
+    monkeypatch.setattr(Haproxy, "_started", refused)
+    os.kill(first.gateway.executor.process.pid, signal.SIGKILL)
+    await first.until(lambda: endpoints(first) == {FIRST: False})
+    monkeypatch.setattr(Haproxy, "_started", started)
+    await first.until(lambda: endpoints(first) == {FIRST: True})
 
 
 async def test_a_service_that_is_there_stays_as_it_is_but_for_its_ports(first: World) -> None:

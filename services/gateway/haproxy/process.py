@@ -77,6 +77,8 @@ class Haproxy:
         self._changed = asyncio.Event()
         # Whoever starts a process: while one takes over, the other ends, which is no accident.
         self._starting = asyncio.Lock()
+        # Whether it died and could not be started again.
+        self._down = False
         self.restarts = 0
 
     @property
@@ -84,6 +86,11 @@ class Haproxy:
         """0 while it does not run."""
         found = self._current
         return found.process.pid if found is not None and found.process.returncode is None else 0
+
+    @property
+    def works(self) -> bool:
+        """Whether it runs, or has just died and is about to run again."""
+        return self._current is not None and not self._down
 
     @property
     def pids(self) -> list[int]:
@@ -99,7 +106,7 @@ class Haproxy:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            before, self._current = self._current, Generation(folder, process)
+            before, self._current, self._down = self._current, Generation(folder, process), False
             self._changed.set()
         if before is not None:
             self._let_end(before)
@@ -145,9 +152,10 @@ class Haproxy:
             process = await self._started(dead.folder, None)
         except ProxyError as error:
             log.error("HAProxy cannot be started again", extra={"error": str(error)})
+            self._down = True
             await asyncio.sleep(AGAIN.delay(failures + 1))
             return failures + 1
-        self._current = Generation(dead.folder, process)
+        self._current, self._down = Generation(dead.folder, process), False
         self.restarts += 1
         self._on_restart()
         return 0
