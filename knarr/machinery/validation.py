@@ -115,9 +115,9 @@ def check_distinct(path: Path, values: Iterable[str]) -> list[Cause]:
     return causes
 
 
-def check_each(path: Path, values: Sequence[Any], limit: int, check: Callable[[Any, Path], list[Cause]]) -> list[Cause]:
+def check_each(path: Path, values: Sequence[Any], limit: int | None, check: Callable[[Any, Path], list[Cause]]) -> list[Cause]:
     """What ``check`` says of each of ``values``; where there are too many, none is looked at."""
-    if len(values) > limit:
+    if limit is not None and len(values) > limit:
         return [too_many(path, len(values), limit)]
     return [cause for index, value in enumerate(values) for cause in check(value, path.index(index))]
 

@@ -64,7 +64,8 @@ def _constraint(constraint: devices.DeviceConstraint, names: set[str], path: Pat
         return causes + check_whole_name(constraint.match_attribute, path.child("matchAttribute"))
     if constraint.HasField("distinct_attribute"):
         return causes + check_whole_name(constraint.distinct_attribute, path.child("distinctAttribute"))
-    return [*causes, required(path, 'exactly one of "matchAttribute" or "distinctAttribute" is required')]
+    # Kubernetes says the second half here too, where none is set.
+    return [*causes, required(path, 'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set')]
 
 
 def check_references(path: Path, given: Sequence[str], names: set[str]) -> list[Cause]:

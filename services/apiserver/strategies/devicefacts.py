@@ -19,7 +19,6 @@ from knarr.machinery.validation import (
     check_format,
     check_named,
     dns1123_label,
-    dns1123_subdomain,
     invalid,
     qualified_name,
     required,
@@ -28,19 +27,14 @@ from knarr.machinery.validation import (
 )
 from services.apiserver.strategies.devicecapacities import validate_capacity
 from services.apiserver.strategies.devicenames import check_fact_name
+from services.apiserver.strategies.deviceplaces import validate_device_places
 from services.apiserver.strategies.devicetaints import validate_device_taint
-from services.apiserver.strategies.pod.scheduling import validate_node_selector
 
 MAX_FACTS, MAX_TAINTS, MAX_CONDITIONS, MAX_CONSUMPTIONS, MAX_COUNTERS, MAX_COUNTER_SETS = 32, 16, 4, 2, 32, 8
 LONGEST_TEXT = 64
 # https://semver.org, 2.0.0
 _NUMBER, _WORD = r"(0|[1-9]\d*)", r"(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
 SEMVER = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-{_WORD}(\.{_WORD})*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?", re.ASCII)
-OWN_NODES = "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec"
-ONE_PLACE = (
-    "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the "
-    "ResourceSlice spec"
-)
 
 
 def validate_device(device: devices.Device, path: Path, *, own_nodes: bool) -> list[Cause]:
@@ -58,7 +52,7 @@ def validate_device(device: devices.Device, path: Path, *, own_nodes: bool) -> l
     here, consumed = path.child("consumesCounters"), device.consumes_counters
     causes += check_each(here, consumed, MAX_CONSUMPTIONS, lambda one, place: _counters(one.counter_set, "counterSet", one, place))
     causes += check_distinct(here, [one.counter_set for one in consumed])
-    return causes + _nodes(device, path, own=own_nodes) + validate_binding(device, path)
+    return causes + validate_device_places(device, path, own=own_nodes) + validate_binding(device, path)
 
 
 def validate_counter_sets(sets: Sequence[devices.CounterSet], path: Path) -> list[Cause]:
@@ -73,16 +67,24 @@ def _by_name(
 
 
 def _attribute(attribute: devices.DeviceAttribute, path: Path) -> list[Cause]:
-    causes = [
-        too_long(path.child(name), LONGEST_TEXT) for name in ("string", "version") if len(getattr(attribute, name).encode()) > LONGEST_TEXT
-    ]
-    if not causes and attribute.HasField("version") and not SEMVER.fullmatch(attribute.version):
-        causes.append(invalid(path.child("version"), attribute.version, "must be a string compatible with semver.org spec 2.0.0"))
+    causes = _text(attribute.string, path.child("string"))
+    causes += _version(attribute.version, path.child("version")) if attribute.HasField("version") else []
+    causes += check_each(path.child("strings"), attribute.strings, None, _text)
+    causes += check_each(path.child("versions"), attribute.versions, None, _version)
     given = len(attribute.ListFields())
     if given != 1:
         value = GoSyntax("resource.DeviceAttribute{…}") if given else ""
         causes.append(invalid(path, value, "exactly one value must be specified"))
     return causes
+
+
+def _text(text: str, path: Path) -> list[Cause]:
+    return [too_long(path, LONGEST_TEXT)] if len(text.encode()) > LONGEST_TEXT else []
+
+
+def _version(version: str, path: Path) -> list[Cause]:
+    wrong = [] if SEMVER.fullmatch(version) else [invalid(path, version, "must be a string compatible with semver.org spec 2.0.0")]
+    return wrong + _text(version, path)
 
 
 def _counters(name: str, field: str, owner: devices.CounterSet | devices.DeviceCounterConsumption, path: Path) -> list[Cause]:
@@ -93,28 +95,6 @@ def _counters(name: str, field: str, owner: devices.CounterSet | devices.DeviceC
     if len(owner.counters) > MAX_COUNTERS:
         return [*causes, too_many(counters, len(owner.counters), MAX_COUNTERS)]
     return causes + [cause for name in sorted(owner.counters) for cause in check_format(counters.key(name), name, dns1123_label)]
-
-
-def _nodes(device: devices.Device, path: Path, *, own: bool) -> list[Cause]:
-    """On which nodes it can be used, where the devices of a slice do not share that."""
-    fields = (("node_name", "nodeName"), ("node_selector", "nodeSelector"), ("all_nodes", "allNodes"))
-    named = [name for field, name in fields if device.HasField(field)]
-    if not own:
-        return [invalid(path, None, OWN_NODES)] if named else []
-    causes: list[Cause] = []
-    if "nodeName" in named:
-        here = path.child("nodeName")
-        causes += check_format(here, device.node_name, dns1123_subdomain) if device.node_name else [invalid(here, "", "must not be empty")]
-    if "nodeSelector" in named:
-        causes += validate_node_selector(device.node_selector, path.child("nodeSelector"))
-    if "allNodes" in named and not device.all_nodes:
-        causes.append(invalid(path.child("allNodes"), False, "must be either unset or set to true"))
-    given = [f"`{name}`" for (field, name) in fields if device.HasField(field) and getattr(device, field)]
-    if not given:
-        causes.append(required(path, ONE_PLACE))
-    if len(given) > 1:
-        causes.append(invalid(path, f"{{{', '.join(given)}}}", ONE_PLACE))
-    return causes
 
 
 def validate_binding(device: devices.Device | devices.DeviceRequestAllocationResult, path: Path) -> list[Cause]:

@@ -26,6 +26,7 @@ from knarr.machinery.validation import (
     invalid,
     not_supported,
     required,
+    too_long,
     too_many,
 )
 from knarr.objects.devices import ALL, EXACT_COUNT, MOST_CONSUMERS, MOST_DEVICES
@@ -33,17 +34,17 @@ from knarr.objects.keys import is_deleting
 from services.apiserver.strategies.deviceclaims import validate_claim_parts, validate_class_settings, validate_device_tolerations
 from services.apiserver.strategies.devicefacts import validate_counter_sets, validate_device
 from services.apiserver.strategies.devicenames import validate_pool_name
+from services.apiserver.strategies.deviceplaces import validate_slice_places
 from services.apiserver.strategies.devicestatus import validate_allocated, validate_device_statuses
 from services.apiserver.strategies.devicetaints import validate_device_taint
 from services.apiserver.strategies.paths import SPEC, STATUS
+from services.apiserver.strategies.pod.scheduling import validate_node_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
 
 MODES = (ALL, EXACT_COUNT)
-MAX_REQUESTS, MAX_ALTERNATIVES, MAX_SELECTORS, MAX_DEVICES = 32, 8, 32, 128
+MAX_REQUESTS, MAX_ALTERNATIVES, MAX_SELECTORS, MAX_DEVICES, MAX_RICH_DEVICES = 32, 8, 32, 128, 64
 MAX_EXPRESSION = 10 * 1024
-NODES = ("node_name", "node_selector", "all_nodes", "per_device_node_selection")
-NODE_WORDS = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
 
 
 class DeviceClassStrategy(Strategy):
@@ -113,7 +114,10 @@ def _given(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause
     here, count = path.child("devices", "results"), len(status.allocation.devices.results)
     if count > MOST_DEVICES:
         return [too_many(here, count, MOST_DEVICES)]
-    return validate_allocated(status.allocation.devices, new.spec.devices, path)
+    causes = validate_allocated(status.allocation.devices, new.spec.devices, path)
+    if status.allocation.HasField("node_selector"):
+        causes += validate_node_selector(status.allocation.node_selector, path.child("nodeSelector"))
+    return causes
 
 
 def _consumers(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
@@ -159,8 +163,7 @@ def _request(request: devices.DeviceRequest, names: set[str], path: Path) -> lis
     causes = _name(request.name, names, path.child("name"))
     exactly = request.HasField("exactly")
     if exactly and request.first_available:
-        value = GoSyntax("resource.DeviceRequest{…}")
-        return [*causes, invalid(path, value, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set")]
+        return [*causes, invalid(path, None, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set")]
     if not exactly and not request.first_available:
         return [*causes, required(path, "exactly one of `exactly` or `firstAvailable` is required")]
     if exactly:
@@ -204,8 +207,8 @@ def _selector(selector: devices.DeviceSelector, path: Path) -> list[Cause]:
     here = path.child("cel")
     if not selector.HasField("cel"):
         return [required(here)]
-    if len(selector.cel.expression) > MAX_EXPRESSION:
-        return [invalid(here.child("expression"), len(selector.cel.expression), f"must be no longer than {MAX_EXPRESSION}")]
+    if len(selector.cel.expression.encode()) > MAX_EXPRESSION:
+        return [too_long(here.child("expression"), MAX_EXPRESSION)]
     return _expression(selector.cel.expression, here.child("expression"))
 
 
@@ -241,14 +244,12 @@ class ResourceSliceStrategy(Strategy):
         here = SPEC.child("driver")
         causes = check_named(here, spec.driver, dns1123_subdomain)
         causes += _pool(spec.pool, SPEC.child("pool"))
-        given = [field for field in NODES if spec.HasField(field) and getattr(spec, field)]
-        if len(given) != 1:
-            causes.append(invalid(SPEC, GoSyntax("resource.ResourceSliceSpec{…}"), NODE_WORDS) if given else required(SPEC, NODE_WORDS))
-        if spec.node_name:
-            causes += check_format(SPEC.child("nodeName"), spec.node_name, dns1123_subdomain)
-        here = SPEC.child("devices")
-        if len(spec.devices) > MAX_DEVICES:
-            return [*causes, too_many(here, len(spec.devices), MAX_DEVICES)]
+        causes += validate_slice_places(spec, SPEC)
+        if spec.shared_counters and spec.devices:
+            causes.append(invalid(SPEC, "", "only one of `sharedCounters` or `devices` is allowed"))
+        here, most = SPEC.child("devices"), _most(spec.devices)
+        if len(spec.devices) > most:
+            return [*causes, too_many(here, len(spec.devices), most)]
         names: set[str] = set()
         for index, device in enumerate(spec.devices):
             causes += _name(device.name, names, here.index(index).child("name"))
@@ -266,6 +267,16 @@ class ResourceSliceStrategy(Strategy):
     def cells(self, obj: devices.ResourceSlice, now: datetime) -> list[object]:
         spec = obj.spec
         return [obj.metadata.name, spec.node_name or "<unset>", spec.driver, spec.pool.name, age(obj, now)]
+
+
+def _most(listed: Sequence[devices.Device]) -> int:
+    """How many one slice may list: fewer where more is said of each."""
+    lists = ("ints", "bools", "strings", "versions")
+    rich = any(
+        device.taints or device.consumes_counters or any(getattr(fact, name) for fact in device.attributes.values() for name in lists)
+        for device in listed
+    )
+    return MAX_RICH_DEVICES if rich else MAX_DEVICES
 
 
 def _pool(pool: devices.ResourcePool, path: Path) -> list[Cause]:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from knarr.api.resource.v1 import resource_pb2 as devices
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, check_choice, check_named, dns1123_label, duplicate, invalid, too_many
-from services.apiserver.strategies.deviceclaims import check_reference, check_references, check_settings, request_names
+from services.apiserver.strategies.deviceclaims import (
+    check_reference,
+    check_references,
+    check_settings,
+    request_names,
+    validate_device_tolerations,
+)
 from services.apiserver.strategies.devicefacts import validate_binding
 from services.apiserver.strategies.devicenames import validate_pool_name
 from services.apiserver.strategies.volumes import check_driver_name
@@ -24,6 +30,7 @@ def validate_allocated(given: devices.DeviceAllocationResult, claim: devices.Dev
     for index, one in enumerate(given.results):
         here = path.child("results").index(index)
         causes += check_reference(here.child("request"), one.request, names) + _whose(one, here) + validate_binding(one, here)
+        causes += validate_device_tolerations(one.tolerations, here.child("tolerations"))
     for index, config in enumerate(given.config):
         here = path.child("config").index(index)
         causes += check_choice(here.child("source"), config.source, SOURCES)

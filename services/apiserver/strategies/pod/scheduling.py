@@ -12,9 +12,11 @@ from knarr.machinery.validation import (
     GoSyntax,
     Path,
     check_choice,
+    check_each,
     check_format,
     check_given_choice,
     dns1123_label,
+    dns1123_subdomain,
     duplicate,
     forbidden,
     invalid,
@@ -74,7 +76,7 @@ def _node_affinity(affinity: core.NodeAffinity, path: Path) -> list[Cause]:
     for index, preference in enumerate(affinity.preferred_during_scheduling_ignored_during_execution):
         here = path.child(PREFERRED).index(index)
         causes += _weight(preference.weight, here.child("weight"))
-        causes += _node_selector_term(preference.preference, here.child("preference"))
+        causes += _node_selector_term(preference.preference, here.child("preference"), any_value=True)
     return causes
 
 
@@ -89,10 +91,17 @@ def validate_node_selector(selector: core.NodeSelector, path: Path) -> list[Caus
     return [cause for index, term in enumerate(selector.node_selector_terms) for cause in _node_selector_term(term, here.index(index))]
 
 
-def _node_selector_term(term: core.NodeSelectorTerm, path: Path) -> list[Cause]:
+def _node_selector_term(term: core.NodeSelectorTerm, path: Path, *, any_value: bool = False) -> list[Cause]:
+    """``any_value``: as Kubernetes does, what is but preferred may name values that no label has."""
     causes: list[Cause] = []
     for index, rule in enumerate(term.match_expressions):
-        causes += _node_requirement(rule, path.child("matchExpressions").index(index))
+        here = path.child("matchExpressions").index(index)
+        causes += _node_requirement(rule, here)
+        causes += (
+            []
+            if any_value
+            else check_each(here.child("values"), rule.values, None, lambda one, place: check_format(place, one, label_value))
+        )
     for index, rule in enumerate(term.match_fields):
         here = path.child("matchFields").index(index)
         if rule.operator not in ("In", "NotIn"):
@@ -101,7 +110,9 @@ def _node_selector_term(term: core.NodeSelectorTerm, path: Path) -> list[Cause]:
             causes.append(
                 required(here.child("values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector")
             )
-        if rule.key != "metadata.name":
+        if rule.key == "metadata.name":
+            causes += check_each(here.child("values"), rule.values, None, lambda one, place: check_format(place, one, dns1123_subdomain))
+        else:
             causes.append(invalid(here.child("key"), rule.key, "not a valid field selector key"))
     return causes
 
