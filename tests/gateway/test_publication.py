@@ -195,10 +195,9 @@ async def test_one_that_cannot_open_a_port_leaves_it_to_one_that_can(tmp_path: P
 
 async def test_a_port_that_tls_ends_at_and_is_passed_on_at_is_published_once_by_its_number(tmp_path: Path) -> None:
     async with published(tmp_path, "node-1", FIRST, gateway_api=True) as w:
-        listeners = [
-            {"name": "ended", "port": 443, "protocol": "HTTPS", "hostname": "ended.example", "tls": {"certificateRefs": [{"name": "pair"}]}},
-            {"name": "passed", "port": 443, "protocol": "TLS", "hostname": "passed.example", "tls": {"mode": "Passthrough"}},
-        ]
+        ended = {"name": "ended", "port": 443, "protocol": "HTTPS", "hostname": "ended.example"}
+        taken = {"name": "passed", "port": 443, "protocol": "TLS", "hostname": "passed.example", "tls": {"mode": "Passthrough"}}
+        listeners = [{**ended, "tls": {"certificateRefs": [{"name": "pair"}]}}, taken]
         await w.client.create(ingress_of())
         await w.certificate("pair", keypair("ended.example"))
         await w.put("Gateway", "edge", {"gatewayClassName": "knarr", "listeners": listeners})
