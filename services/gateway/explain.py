@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from services.gateway.routing.actions import Action, Endpoints, Rewrite
+from services.gateway.routing.actions import TCP, Action, Endpoints, Rewrite
 from services.gateway.routing.table import Match, Step
 
 
@@ -21,6 +21,10 @@ def action_words(action: Action) -> str:
 
 
 def _words(action: Action) -> Iterator[str]:
+    if action.choices:
+        whole = sum(weight for weight, _ in action.choices)
+        yield from (f"{weight} of {whole}: {', '.join(_words(choice))}" for weight, choice in action.choices)
+        return
     options = action.options
     if options.allowed:
         yield f"only from {', '.join(options.allowed)}"
@@ -42,6 +46,9 @@ def _words(action: Action) -> Iterator[str]:
         yield f"a client stays with its pod by the cookie {options.cookie.name}"
     elif options.affinity_seconds:
         yield "a client's address stays with its pod"
+    for mirror in action.mirrors:
+        part = "" if mirror.part >= mirror.whole else f" of {mirror.part} in {mirror.whole}"
+        yield f"a copy{part} to {mirror.target}"
 
 
 def _rewrite_words(rewrite: Rewrite) -> Iterator[str]:
@@ -55,16 +62,32 @@ def _rewrite_words(rewrite: Rewrite) -> Iterator[str]:
         yield f"what {rewrite.pattern} matches becomes {rewrite.replacement}"
 
 
-def result_words(steps: Sequence[Step], endpoints: Endpoints) -> str:
-    """What a client is answered, or who answers it."""
+def result_words(steps: Sequence[Step], endpoints: Endpoints, *, passed: bool = False) -> str:
+    """What a client is answered, or who answers it. ``passed``: at its port TLS is passed on, and ends for nobody."""
     if not steps or not steps[-1].taken:
-        return "404: no route takes it"
+        return "the connection is ended: no TLSRoute has this name" if passed else "404: no route takes it"
     action = steps[-1].route.action
+    if not action.choices:
+        return _result(action, endpoints)
+    whole = sum(weight for weight, _ in action.choices)
+    return "; ".join(f"{weight} of {whole}: {_result(choice, endpoints)}" for weight, choice in action.choices)
+
+
+def _result(action: Action, endpoints: Endpoints) -> str:
     if action.redirect is not None:
         return action_words(action)
-    found = [server for share in action.targets if share.target and share.weight for server in endpoints.get(share.target, ())]
-    if found:
-        return f"goes to one of {len(found)} endpoints"
-    if any(share.target is not None for share in action.targets):
-        return "503: its Service has no endpoint that is ready"
-    return f"{action.targets[0].status if action.targets else 500}: it leads to no Service"
+    if action.options.protocol == TCP:
+        return _led(action, endpoints) or "the connection is ended: its Service is not there, or has no endpoint that is ready"
+    total = sum(share.weight for share in action.targets)
+    lost = [share for share in action.targets if share.target is None and share.weight]
+    nobody = sum(share.weight for share in lost)
+    if nobody == total:
+        return f"{lost[0].status if lost else 500}: it leads to no Service"
+    led = _led(action, endpoints) or "503: its Service has no endpoint that is ready"
+    return f"{led}, but for {nobody} of {total} that are answered {lost[0].status}" if lost else led
+
+
+def _led(action: Action, endpoints: Endpoints) -> str:
+    """To how many it leads; empty: to none."""
+    found = {server for share in action.targets if share.target and share.weight for server in endpoints.get(share.target, ())}
+    return f"goes to one of {len(found)} endpoints" if found else ""

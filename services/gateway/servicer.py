@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 import grpc
 
@@ -33,7 +33,7 @@ class GatewayServicer(stubs.GatewayServiceServicer):
         notes = self._notes(asked, steps)
         return messages.ExplainResponse(
             steps=[messages.Step(route=self._route(step.route), taken=step.taken, reason=step.reason) for step in steps],
-            result=result_words(steps, program.endpoints),
+            result=result_words(steps, program.endpoints, passed=program.table.passes(asked.port)),
             notes=notes,
         )
 
@@ -106,13 +106,9 @@ class GatewayServicer(stubs.GatewayServiceServicer):
             conditions=condition_words(route.match),
             action=action_words(route.action),
         )
-        for share in route.action.targets:
-            if share.target is None:
-                continue
-            backend = made.backends.add(
-                namespace=share.target.namespace, service=share.target.service, port=share.target.port, weight=share.weight
-            )
-            for server in self._gateway.executor.program.endpoints.get(share.target, ()):
+        for target, weight in route.action.shares:
+            backend = made.backends.add(namespace=target.namespace, service=target.service, port=target.port, weight=weight)
+            for server in self._gateway.executor.program.endpoints.get(target, ()):
                 backend.endpoints.add(address=server.address, port=server.port, pod=server.pod)
         return made
 
@@ -137,6 +133,5 @@ async def _asked(request: messages.ExplainRequest, context: Any) -> Request:
             grpc.StatusCode.INVALID_ARGUMENT, f"port: {request.port} is no port: give one from 1 to {MOST_PORT}, or none for 80"
         )
     headers = {key.lower(): value for key, value in request.headers.items()}
-    return Request(
-        request.port or DEFAULT_PORT, found_host, found_path, found_method, headers, dict(parse_qsl(query, keep_blank_values=True))
-    )
+    parameters = parse_qs(query, keep_blank_values=True)
+    return Request(request.port or DEFAULT_PORT, found_host, found_path, found_method, headers, parameters)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -139,7 +140,7 @@ async def test_precedence_is_that_of_the_table(gateway: Gateway) -> None:
                     host.partition(":")[0].rstrip("."),
                     plain,
                     headers={name.lower(): value for name, value in headers.items()},
-                    query=dict(part.split("=") for part in query.split("&") if part),
+                    query=parse_qs(query),
                 )
             )
             took = next((service_of(step.route) for step in said if step.taken), "")

@@ -87,7 +87,7 @@ def match_words(match: Match) -> list[str]:
     words = [f"method {method(match.method)}"] if match.method else []
     words += [f"req.fhdr({token(each.name).lower()}) {_said(each)}" for each in match.headers]
     words += [f"req.cook({token(each.name)}) {_said(each)}" for each in match.cookies]
-    words += [f"url_param({token(each.name)}) {_said(each)}" for each in match.query]
+    words += [f"url_param({token(each.name)}),url_dec(1) {_said(each)}" for each in match.query]
     return words
 
 
@@ -146,7 +146,7 @@ def frontend(bind: Bind, entries: dict[Host, Entries], choices: Choices, *, shar
         for weight, backend in backends:
             yield f"  http-request set-var(txn.b) str({backend}) if {{ var(txn.b) -m str {name} }} {{ rand({left}) lt {weight} }}"
             left -= weight
-    yield f"  http-request return status 404 content-type text/plain string 'no route leads from here\\n' if {NOT_YET}"
+    yield f"  http-request return status 404 content-type text/plain string 'no route leads from here' if {NOT_YET}"
     yield "  use_backend %[var(txn.b)]"
 
 
@@ -184,10 +184,11 @@ def _stage(port: int, which: str, entries: dict[Host, Entries]) -> Iterator[str]
     if which == MANY_LABELS:
         for found in sorted(entries, key=lambda each: (-len(each.name), each.name)):
             name = key_of(found)
-            here = f" if {NOT_YET} {{ var(txn.host) -m end -- {quoted(name.removeprefix('**'))} }}"
-            yield f"  http-request set-var(txn.h) str({name}){here}"
-            yield f"  http-request set-var-fmt(txn.k) '{name}%[path]'{here}"
-            yield from _lookups(port, [entries[found]], first=False)
+            # What was looked for before is not looked for again: a group of it would be taken for a backend.
+            here = f"{NOT_YET} {{ var(txn.host) -m end -- {quoted(name.removeprefix('**'))} }}"
+            yield f"  http-request set-var(txn.h) str({name}) if {here}"
+            yield f"  http-request set-var-fmt(txn.k) '{name}%[path]' if {here}"
+            yield from _lookups(port, [entries[found]], here)
         return
     plain = which == NAMED and not any(any(each.rules) for each in entries.values())
     unless = "" if which == NAMED and not plain else f" if {NOT_YET}"
@@ -202,29 +203,30 @@ def _stage(port: int, which: str, entries: dict[Host, Entries]) -> Iterator[str]
         yield f"  http-request set-var-fmt(txn.h) '*.%[var(txn.host),field(2,.,0)]'{unless}"
     named = "" if which == ANY else "%[var(txn.h)]"
     yield f"  http-request set-var-fmt(txn.k) '{named}%[path]'{unless}"
-    yield from _lookups(port, list(entries.values()), first=which == NAMED and not plain)
+    yield from _lookups(port, list(entries.values()), "" if which == NAMED and not plain else NOT_YET)
 
 
-def _lookups(port: int, found: Sequence[Entries], *, first: bool) -> Iterator[str]:
+def _lookups(port: int, found: Sequence[Entries], where: str) -> Iterator[str]:
+    """``where`` says of which requests; empty: of all, none of which has a backend yet."""
     exact = [rule for each in found for rule in each.exact_rules]
     expressions = [rule for each in found for rule in each.expression_rules]
     prefix = [rule for each in found for rule in each.prefix_rules]
-    yield from _lookup(f"var(txn.k),map_str(e{port}.map)", exact, first=first)
+    yield from _lookup(f"var(txn.k),map_str(e{port}.map)", exact, where)
     for rule in expressions:
         yield f"  http-request set-var(txn.b) str({rule.backend}) if {NOT_YET} {rule.words}"
-    yield from _lookup(f"var(txn.k),concat(/),map_beg(p{port}.map)", prefix, first=False)
+    yield from _lookup(f"var(txn.k),concat(/),map_beg(p{port}.map)", prefix, where or NOT_YET)
 
 
-def _lookup(words: str, rules: Sequence[Rule], *, first: bool) -> Iterator[str]:
-    unless = "" if first else f" if {NOT_YET}"
+def _lookup(words: str, rules: Sequence[Rule], where: str) -> Iterator[str]:
+    here = f" if {where}" if where else ""
     if not rules:
-        yield f"  http-request set-var(txn.b) {words}{unless}"
+        yield f"  http-request set-var(txn.b) {words}{here}"
         return
-    yield f"  http-request set-var(txn.g) {words}{unless}"
+    yield f"  http-request set-var(txn.g) {words}{here}"
     for rule in rules:
         yield f"  http-request set-var(txn.b) str({rule.backend}) if {NOT_YET} {rule.words}"
     named = "{ var(txn.g) -m found } !{ var(txn.g) -m beg g }"
-    yield f"  http-request set-var(txn.b) var(txn.g) if {NOT_YET} {named}"
+    yield f"  http-request set-var(txn.b) var(txn.g) if {where or NOT_YET} {named}"
 
 
 def group_words(group: str, match: Match) -> str:

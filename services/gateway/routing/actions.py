@@ -145,6 +145,12 @@ class Action:
         return (*own, *(target for _, choice in self.choices for target in choice.leads_to))
 
     @property
+    def shares(self) -> tuple[tuple[Target, int], ...]:
+        """Where requests may go, each with its weight; of choices with that of the choice."""
+        own = ((share.target, share.weight) for share in self.targets if share.target is not None)
+        return (*own, *((target, weight) for weight, choice in self.choices for target in choice.leads_to))
+
+    @property
     def plain(self) -> bool:
         """Whether it does no more than lead to one Service: of such there are many, and each looks like the other."""
         return len(self.targets) == 1 and self.targets[0].target is not None and self == Action(targets=(Weighted(self.targets[0].target),))

@@ -163,14 +163,14 @@ def _upwards(place: Place) -> Iterator[Place]:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of Explain. Header names are in lower case."""
+    """What is asked of Explain. Header names are in lower case; a query parameter may have several values."""
 
     port: int
     host: str
     path: str
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def cookies(self) -> Mapping[str, str]:
@@ -262,15 +262,27 @@ class Table:
                     return steps
         return steps
 
-    def _candidates(self, request: Request) -> list[Host]:
-        """Hosts that are asked, in their order."""
-        name = request.host.lower()
-        _, _, rest = name.partition(".")
-        found = [Host(request.port, name), Host(request.port, f"*.{rest}")]
-        while rest:
-            found.append(Host(request.port, f"*.{rest}", deep=True))
-            _, _, rest = rest.partition(".")
-        return [host for host in (*found, Host(request.port, "")) if host in self.hosts]
+    def passes(self, port: int) -> bool:
+        """Whether TLS of a port is passed on, and ends there for nobody."""
+        return passed(port) in self.ports and port not in self.ports
+
+    def _candidates(self, request: Request) -> Iterator[Host]:
+        """Hosts that are asked, in their order: where TLS is passed on for some names, those first."""
+        for port in (passed(request.port), request.port):
+            for host in _meant(port, request.host.lower()):
+                if host in self.hosts:
+                    yield host
+
+
+def _meant(port: int, name: str) -> Iterator[Host]:
+    """All that a name may stand for, in the order in which they are asked."""
+    yield Host(port, name)
+    _, _, rest = name.partition(".")
+    yield Host(port, f"*.{rest}")
+    while rest:
+        yield Host(port, f"*.{rest}", deep=True)
+        _, _, rest = rest.partition(".")
+    yield Host(port, "")
 
 
 def with_canary(routes: Sequence[Route]) -> Sequence[Route]:
@@ -321,6 +333,6 @@ def _refusal(match: Match, request: Request) -> str:
         if not wanted.met_by(request.cookies.get(wanted.name)):
             return f"the cookie {wanted.name} is not {wanted.value!r}"
     for wanted in match.query:
-        if not wanted.met_by(request.query.get(wanted.name)):
+        if not any(map(wanted.met_by, request.query.get(wanted.name, ()))):
             return f"the query parameter {wanted.name} is not {'like ' if wanted.regex else ''}{wanted.value!r}"
     return ""
