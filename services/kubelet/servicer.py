@@ -207,6 +207,8 @@ class KubeletServicer(kubelet_service_pb2_grpc.KubeletServiceServicer):
             return begun[-1]
         if previous:
             raise bad_request(f'previous terminated container "{name}" in pod "{ref.pod}" not found')
+        if not found and _status_of(pod, name).state.HasField("terminated"):
+            raise bad_request(f'container "{name}" in pod "{ref.pod}" is terminated, and was removed with its log')
         raise bad_request(f'container "{name}" in pod "{ref.pod}" is waiting to start: {_waiting_words(pod, name)}')
 
     def _observed(self, ref: pb.ContainerRef) -> tuple[core.Pod, str, list[Container]]:

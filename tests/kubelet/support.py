@@ -12,7 +12,11 @@ from typing import Any, ClassVar
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from services.kubelet.component import Kubelet
+from services.kubelet.node.view import NodeView
 from services.kubelet.parts.port import NO_PARTS, NodeParts
+from services.kubelet.pod.contents import Content
+from services.kubelet.pod.references import References
+from services.kubelet.pod.volumes import content_of
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.port import PodObservation, Runtime
 from services.kubelet.settings import KubeletSettings
@@ -31,6 +35,11 @@ def make_pod(name: str = "web", *containers: str, namespace: str = "default", re
     for container in containers or ("app",):
         pod.spec.containers.add(name=container, image="app:1", image_pull_policy="IfNotPresent")
     return pod
+
+
+def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str = "") -> dict[str, Content]:
+    """What belongs into each of the pod's volumes, by name."""
+    return {volume.name: content_of(pod, volume, references, node, pod_ip) for volume in pod.spec.volumes}
 
 
 @dataclass

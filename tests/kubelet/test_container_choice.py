@@ -57,6 +57,17 @@ def test_whose_log_is_meant(states: list[str], previous: bool, wanted: str) -> N
     assert found == wanted
 
 
+def test_the_log_of_one_that_was_removed_is_not_waited_for() -> None:
+    """As those of an evicted pod are, at once."""
+    node, told = Node(), core.Pod()
+    told.CopyFrom(POD)
+    told.status.container_statuses.add(name="c").state.terminated.exit_code = 137
+    node.pod = told
+    with pytest.raises(StatusError) as caught:
+        node._container(pb.ContainerRef(namespace="default", pod="one"))
+    assert caught.value.status.message == 'container "c" in pod "one" is terminated, and was removed with its log'
+
+
 @pytest.mark.parametrize("states", [[], ["created"], ["exited"], ["exited", "created"]])
 def test_there_is_no_way_into_one_that_does_not_run(states: list[str]) -> None:
     with pytest.raises(StatusError) as caught:

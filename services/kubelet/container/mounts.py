@@ -12,7 +12,7 @@ from services.kubelet.node.view import NodeView
 from services.kubelet.pod.contents import BlockDevice, Content, EmptyDirectory, Files, HostDirectory, ImageDirectory
 from services.kubelet.pod.directory import PodDirectory
 from services.kubelet.pod.mount_status import NotRecursive, is_recursively_read_only
-from services.kubelet.pod.volumes import contents
+from services.kubelet.pod.volumes import laid
 from services.kubelet.runtime.plan import Device, Mount
 
 TERMINATION_PATH = "/dev/termination-log"
@@ -23,7 +23,7 @@ def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]
     """The volumes, then termination log, /etc/hosts and /etc/resolv.conf where no volume lies, then what comes by devices, in whose place
     lies nothing else. Raises ConfigError and VolumeError."""
     spec, directory = inputs.spec, inputs.directory
-    volumes = contents(inputs.pod, inputs.references, inputs.node, inputs.pod_ip)
+    volumes = _volumes(inputs, {wanted.name for wanted in spec.volume_mounts})
     found = [_mount(wanted, index, volumes, env, inputs) for index, wanted in enumerate(spec.volume_mounts)]
     targets = {mount.target for mount in found}
     own = (
@@ -39,8 +39,14 @@ def mounts(inputs: ContainerInputs, env: Mapping[str, str]) -> tuple[Mount, ...]
 def devices(inputs: ContainerInputs) -> tuple[Device, ...]:
     """The block volumes of the container, and what its claims give it. Raises ConfigError and VolumeError."""
     wanted = inputs.spec.volume_devices
-    volumes = contents(inputs.pod, inputs.references, inputs.node, inputs.pod_ip) if wanted else {}
+    volumes = _volumes(inputs, {one.name for one in wanted})
     return (*(_device(one, volumes, inputs.directory) for one in wanted), *inputs.edits.devices)
+
+
+def _volumes(inputs: ContainerInputs, names: set[str]) -> dict[str, Content]:
+    """Those that the container shows, by name. Raises VolumeError."""
+    pod = inputs.pod
+    return {volume.name: laid(pod, volume, inputs.references, inputs.node) for volume in pod.spec.volumes if volume.name in names}
 
 
 def _device(wanted: core.VolumeDevice, volumes: Mapping[str, Content], directory: PodDirectory) -> Device:

@@ -92,15 +92,17 @@ class PodDirectory:
 
     def set_up(self, volumes: Mapping[str, Content], group: int | None = None, giving: Giving = Giving.ALWAYS) -> None:
         """Makes what is not there yet and brings files up to date; may be repeated. ``giving``: whether what lies in volumes that outlive
-        their pods is given to the group. Raises VolumeError."""
+        their pods is given to the group. Raises VolumeError for the first that failed, when the others are there."""
         self.make()
+        failures: list[tuple[VolumeError, Exception]] = []
         for name, content in volumes.items():
             try:
                 self._set_up(name, content, group, giving)
             except (VolumeError, OSError) as error:
-                if isinstance(content, BlockDevice):
-                    raise DeviceError(f'MapVolume.SetUpDevice failed for volume "{name}" : {error}') from error
-                raise failed(name, error) from error
+                failures.append((_told(name, content, error), error))
+        if failures:
+            told, cause = failures[0]
+            raise told from cause
 
     def _set_up(self, name: str, content: Content, group: int | None, giving: Giving) -> None:
         if isinstance(content, HostDirectory):
@@ -193,6 +195,12 @@ class UnmadeDirectory(PodDirectory):
 def _plain(content: Files) -> Files:
     """As whoever may neither mount nor give files away can lay it: in the pod's own closed directory."""
     return Files(tuple(replace(file, owner=None) for file in content.files))
+
+
+def _told(name: str, content: Content, error: Exception) -> VolumeError:
+    if isinstance(content, BlockDevice):
+        return DeviceError(f'MapVolume.SetUpDevice failed for volume "{name}" : {error}')
+    return failed(name, error)
 
 
 def _set_up_empty(path: Path, content: EmptyDirectory, group: int | None, giving: Giving) -> None:

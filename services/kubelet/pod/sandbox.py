@@ -24,7 +24,7 @@ from services.kubelet.pod.name_files import write_name_files
 from services.kubelet.pod.names import NameTooLong
 from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.sandbox_plan import sandbox_plan
-from services.kubelet.pod.volumes import contents
+from services.kubelet.pod.volumes import content_of
 from services.kubelet.runtime.port import RuntimeFailure, RuntimeUnavailable
 
 RETRY = timedelta(seconds=2)
@@ -57,18 +57,7 @@ class SandboxMaker:
         # Before anything is read: what changes meanwhile is looked at again.
         self._facts.volumes_stale = False
         try:
-            references = await self._shared.references.read(pod)
-            volumes = contents(pod, references, self._shared.node, pod.status.pod_ip)
-            self._facts.folders = frozenset(found.path for found in volumes.values() if isinstance(found, HostDirectory) and found.made)
-            context = pod.spec.security_context
-            group = context.fs_group if context.HasField("fs_group") else None
-            if pod.spec.volumes:
-                giving = Giving(context.fs_group_change_policy or Giving.ALWAYS.value)
-                giving = Giving.NEVER if self._facts.volumes_ready else giving
-                await self._shared.files.call(self._directory.set_up, volumes, group, giving)
-                await self._set_up_driven(pod, volumes, group, giving)
-            else:
-                self._directory.set_up(volumes, group)
+            await self._lay(pod)
             await self._prepare_devices(pod)
             self._facts.volumes_ready = True
             self._facts.failures.pop(VOLUMES, None)
@@ -83,6 +72,26 @@ class SandboxMaker:
             now = self._shared.clock.now()
             self._facts.failures[VOLUMES] = StartFailure("ContainerCreating", str(error), now, now + self._retry(error))
 
+    async def _lay(self, pod: core.Pod) -> None:
+        """Brings every volume up to date that can be, whatever the others lack: a token is renewed beside a ConfigMap that is gone. Raises
+        what the first one lacks."""
+        references = await self._shared.references.read(pod)
+        volumes: dict[str, Content] = {}
+        troubles: list[Exception] = []
+        for volume in pod.spec.volumes:
+            try:
+                volumes[volume.name] = content_of(pod, volume, references, self._shared.node, pod.status.pod_ip)
+            except VolumeError as error:
+                troubles.append(error)
+        self._facts.folders |= {found.path for found in volumes.values() if isinstance(found, HostDirectory) and found.made}
+        for set_up in (self._set_up_own, self._set_up_driven):
+            try:
+                await set_up(pod, volumes)
+            except (VolumeError, DriverError, OSError, StatusError) as error:
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]
+
     async def _prepare_devices(self, pod: core.Pod) -> None:
         """Raises Unprepared, in Kubernetes' words."""
         if not pod.spec.resource_claims and not pod.status.extended_resource_claim_status.resource_claim_name:
@@ -95,14 +104,27 @@ class SandboxMaker:
         except (DriverError, OSError) as error:
             raise Unprepared(f"Failed to prepare dynamic resources: prepare dynamic resources: {error}") from error
 
-    async def _set_up_driven(self, pod: core.Pod, volumes: Mapping[str, Content], group: int | None, giving: Giving) -> None:
+    async def _set_up_own(self, pod: core.Pod, volumes: Mapping[str, Content]) -> None:
+        if pod.spec.volumes:
+            await self._shared.files.call(self._directory.set_up, volumes, *self._group(pod))
+        else:
+            self._directory.set_up(volumes)
+
+    async def _set_up_driven(self, pod: core.Pod, volumes: Mapping[str, Content]) -> None:
         wanted = [found for found in volumes.values() if isinstance(found, DriverVolume)]
         if not wanted:
             return
         self._facts.driven = True
+        group, giving = self._group(pod)
         for path in await self._shared.drivers.set_up(pod, wanted, group):
             if group is not None:
                 await self._shared.files.call(give_to_group, path, group, giving)
+
+    def _group(self, pod: core.Pod) -> tuple[int | None, Giving]:
+        """Whose the files of volumes are to be, and whether those that are there already are given to it."""
+        context = pod.spec.security_context
+        giving = Giving(context.fs_group_change_policy or Giving.ALWAYS.value)
+        return context.fs_group if context.HasField("fs_group") else None, Giving.NEVER if self._facts.volumes_ready else giving
 
     def _retry(self, error: Exception) -> timedelta:
         """How long until the volumes are tried again. Drivers are asked less and less often, what is being attached is looked for."""

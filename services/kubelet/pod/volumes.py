@@ -27,19 +27,25 @@ MAX_NAME_BYTES = 255
 
 # What a volume shows that may say whose it is.
 HasUser = core.ServiceAccountTokenProjection | core.ClusterTrustBundleProjection | core.PodCertificateProjection
+# Volumes whose files the kubelet writes.
+WRITTEN = ("config_map", "secret", "downward_api", "projected")
 # Of projected volumes, what belongs on no disk.
 SECRET_PARTS = ("secret", "service_account_token", "pod_certificate")
 
 
-def contents(pod: core.Pod, references: References, node: NodeView, pod_ip: str = "") -> dict[str, Content]:
-    """What belongs into each volume, by name; raises VolumeError naming the volume."""
-    result: dict[str, Content] = {}
-    for volume in pod.spec.volumes:
-        try:
-            result[volume.name] = _content(pod, volume, references, node, pod_ip)
-        except (VolumeError, UnknownField, Missing) as error:
-            raise failed(volume.name, error) from error
-    return result
+def content_of(pod: core.Pod, volume: core.Volume, references: References, node: NodeView, pod_ip: str = "") -> Content:
+    """What belongs into a volume of the pod; raises VolumeError naming it."""
+    try:
+        return _content(pod, volume, references, node, pod_ip)
+    except (VolumeError, UnknownField, Missing) as error:
+        raise failed(volume.name, error) from error
+
+
+def laid(pod: core.Pod, volume: core.Volume, references: References, node: NodeView) -> Content:
+    """What a volume is that has been laid. Of files that is all that is told: what they came from may be gone by now, they are not.
+    Raises VolumeError naming it."""
+    source = volume.volume_source
+    return Files() if any(map(source.HasField, WRITTEN)) else content_of(pod, volume, references, node)
 
 
 def failed(volume: str, error: Exception) -> VolumeError:

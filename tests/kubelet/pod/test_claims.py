@@ -23,11 +23,10 @@ from services.kubelet.pod.contents import BlockDevice, HostDirectory, NetworkDir
 from services.kubelet.pod.directory import PodDirectory, make_folder
 from services.kubelet.pod.ownership import Giving, give_to_group
 from services.kubelet.pod.references import References
-from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.plan import Device, PodRef
 from services.kubelet.runtime.port import Image, Sandbox
 from tests.kubelet.pod.claims import bound, disk, folder, hollow, using
-from tests.kubelet.support import NODE, make_pod
+from tests.kubelet.support import NODE, contents, make_pod
 from tests.support.virtual_time import virtual_time
 
 VIEW = NodeView(NODE, "192.0.2.1", {"cpu": "4"}, folders="/srv/local-path")

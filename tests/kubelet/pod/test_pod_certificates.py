@@ -27,8 +27,7 @@ from services.kubelet.pod.certificate_keys import is_slow, key_and_request
 from services.kubelet.pod.contents import Files, VolumeError
 from services.kubelet.pod.credentials import Credential
 from services.kubelet.pod.references import References
-from services.kubelet.pod.volumes import contents
-from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running, until
+from tests.kubelet.support import NODE, Cluster, FiledRuntime, contents, make_pod, running, until
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 

@@ -21,8 +21,7 @@ from services.kubelet.node.view import NodeView
 from services.kubelet.pod.contents import File, Files, VolumeError
 from services.kubelet.pod.references import References
 from services.kubelet.pod.tokens import TokenKeeper, Wanted
-from services.kubelet.pod.volumes import contents
-from tests.kubelet.support import NODE, Cluster, FiledRuntime, make_pod, running, until
+from tests.kubelet.support import NODE, Cluster, FiledRuntime, contents, make_pod, running, until
 from tests.support.api import FaultyApi
 from tests.support.set_clock import SetClock
 from tests.support.signing import signing_keys

@@ -18,8 +18,7 @@ from services.kubelet.node.view import NodeView
 from services.kubelet.pod.contents import File, Files, VolumeError
 from services.kubelet.pod.references import References
 from services.kubelet.pod.trust_anchors import NoAnchors, TrustAnchors
-from services.kubelet.pod.volumes import contents
-from tests.kubelet.support import Cluster, FiledRuntime, make_pod, running, until
+from tests.kubelet.support import Cluster, FiledRuntime, contents, make_pod, running, until
 from tests.support.api import FaultyApi
 from tests.support.virtual_time import VirtualClock, virtual_time
 

@@ -23,10 +23,9 @@ from services.kubelet.pod.contents import EmptyDirectory, File, Files, HostDirec
 from services.kubelet.pod.directory import PodDirectory, check_host_path
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volume_files import write_files
-from services.kubelet.pod.volumes import contents
 from services.kubelet.runtime.plan import Mount, PodRef
 from services.kubelet.runtime.port import Image, Sandbox
-from tests.kubelet.support import make_pod
+from tests.kubelet.support import contents, make_pod
 
 NODE = NodeView("node-1", "192.0.2.1", {"cpu": "4"})
 
