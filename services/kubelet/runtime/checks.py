@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import struct
 from typing import Any
@@ -20,6 +19,7 @@ from knarr.client.channel import open_plain_channel
 from knarr.client.http import open_session
 from knarr.machinery.version import MAJOR, MINOR
 from knarr.service.tls import unverified_context
+from services.kubelet.runtime.check_words import address, dialled, system_words
 from services.kubelet.runtime.http2 import ALPN, Answer, Http2Error, connected, exchange
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck, ProbeResult, TcpCheck
 
@@ -52,16 +52,22 @@ async def check_network(check: HttpCheck | TcpCheck | GrpcCheck, timeout_seconds
 
 
 async def _http(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
-    url = f"{check.scheme.lower()}://{check.host}:{check.port}{check.path}"
+    url = _url(check)
     try:
         async with open_session(**SESSION) as session, asyncio.timeout(timeout_seconds):
             return await _follow(session, check, URL(url))
     except TimeoutError:
         return ProbeResult(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')
     except aiohttp.ClientConnectorError as error:
-        return ProbeResult(False, f'Get "{url}": dial tcp {check.host}:{check.port}: connect: {_words(error.os_error)}')
+        return ProbeResult(False, f'Get "{url}": {dialled(check.host, check.port, error.os_error)}')
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError):
+        return ProbeResult(False, f'Get "{url}": EOF')
     except aiohttp.ClientError as error:
         return ProbeResult(False, f'Get "{url}": {str(error) or type(error).__name__}')
+
+
+def _url(check: HttpCheck) -> str:
+    return f"{check.scheme.lower()}://{address(check.host, check.port)}{check.path}"
 
 
 async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) -> ProbeResult:
@@ -70,17 +76,17 @@ async def _follow(session: aiohttp.ClientSession, check: HttpCheck, url: URL) ->
     for _ in range(MAX_REDIRECTS):
         verify: bool | ssl.SSLContext = unverified_context() if url.scheme == "https" else True
         async with session.get(url, headers=headers, ssl=verify, allow_redirects=False) as response:
-            target = _redirected(check, url, response.status, response.headers.get("Location", ""))
+            target = _redirected(url, response.status, response.headers.get("Location", ""))
             if target is None:
                 return _judged(check, response.status, (await _beginning(response)).decode(errors="replace"))
         url = target
     return ProbeResult(False, f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
-def _redirected(check: HttpCheck, url: URL, status: int, location: str) -> URL | None:
+def _redirected(url: URL, status: int, location: str) -> URL | None:
     """Whom to ask next, on the host that is probed only: a pod must not have its node ask others for it. None: nobody."""
     target = url.join(URL(location)) if location and status in REDIRECTS else None
-    return target if target is not None and target.host == check.host and target.scheme in ("http", "https") else None
+    return target if target is not None and target.host == url.host and target.scheme in ("http", "https") else None
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
@@ -93,19 +99,19 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 
 async def _http2(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
     """As over HTTP/1.1, each redirect on a connection of its own."""
-    url = URL(f"{check.scheme.lower()}://{check.host}:{check.port}{check.path}")
+    url = URL(_url(check))
     try:
         async with asyncio.timeout(timeout_seconds):
             for _ in range(MAX_REDIRECTS):
                 found = await _get(check, url)
-                target = _redirected(check, url, found.status, found.headers.get("location", ""))
+                target = _redirected(url, found.status, found.headers.get("location", ""))
                 if target is None:
                     return _judged(check, found.status, found.body.decode(errors="replace"))
                 url = target
     except TimeoutError:
         return ProbeResult(False, f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)')
     except OSError as error:
-        return ProbeResult(False, f'Get "{url}": dial tcp {check.host}:{check.port}: connect: {_words(error)}')
+        return ProbeResult(False, f'Get "{url}": {dialled(check.host, check.port, error)}')
     except Http2Error as error:
         return ProbeResult(False, f'Get "{url}": http2: {error}')
     return ProbeResult(False, f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
@@ -114,7 +120,7 @@ async def _http2(check: HttpCheck, timeout_seconds: float) -> ProbeResult:
 async def _get(check: HttpCheck, url: URL) -> Answer:
     """Host and connection are HTTP/2's own affair: what a probe says of them goes where they stand there."""
     given = _headers(check)
-    authority = given.popall("Host", [f"{check.host}:{url.port}"])[0]
+    authority = given.popall("Host", [address(check.host, url.port or 0)])[0]
     given.popall("Connection", None)
     own = [(":method", "GET"), (":scheme", url.scheme), (":authority", authority), (":path", url.raw_path_qs)]
     async with connected(check.host, url.port or 0, unverified_context(ALPN) if url.scheme == "https" else None) as connection:
@@ -141,21 +147,19 @@ def _judged(check: HttpCheck, status: int, body: str) -> ProbeResult:
 
 
 async def _tcp(check: TcpCheck, timeout_seconds: float) -> ProbeResult:
-    where = f"dial tcp {check.host}:{check.port}"
     try:
         async with asyncio.timeout(timeout_seconds):
             _, writer = await asyncio.open_connection(check.host, check.port)
     except TimeoutError:
-        return ProbeResult(False, f"{where}: i/o timeout")
+        return ProbeResult(False, f"dial tcp {address(check.host, check.port)}: i/o timeout")
     except OSError as error:
-        return ProbeResult(False, f"{where}: connect: {_words(error)}")
+        return ProbeResult(False, dialled(check.host, check.port, error))
     writer.close()
     return ProbeResult(True)
 
 
 async def _grpc(check: GrpcCheck, timeout_seconds: float) -> ProbeResult:
-    address = f"{check.host}:{check.port}"
-    async with open_plain_channel(address) as channel:
+    async with open_plain_channel(address(check.host, check.port)) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=check.service), timeout=timeout_seconds)
@@ -166,17 +170,17 @@ async def _grpc(check: GrpcCheck, timeout_seconds: float) -> ProbeResult:
 
 async def _grpc_tls(check: GrpcCheck, timeout_seconds: float) -> ProbeResult:
     """By hand: gRPC's own channels take no server whose certificate nobody vouches for, which is what pods have."""
-    wanted = health_pb2.HealthCheckRequest(service=check.service).SerializeToString()
-    own = [(":method", "POST"), (":scheme", "https"), (":authority", f"{check.host}:{check.port}"), (":path", HEALTH_PATH)]
+    wanted, where = health_pb2.HealthCheckRequest(service=check.service).SerializeToString(), address(check.host, check.port)
+    own = [(":method", "POST"), (":scheme", "https"), (":authority", where), (":path", HEALTH_PATH)]
     headers = [*own, ("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", USER_AGENT)]
     failed = "error: health rpc probe failed"
     try:
         async with asyncio.timeout(timeout_seconds), connected(check.host, check.port, unverified_context(ALPN)) as connection:
             found = await exchange(connection, headers, struct.pack("!BI", 0, len(wanted)) + wanted, MAX_BODY_BYTES)
     except TimeoutError:
-        return ProbeResult(False, f'timeout: failed to connect service "{check.host}:{check.port}" within {timeout_seconds:g}s')
+        return ProbeResult(False, f'timeout: failed to connect service "{where}" within {timeout_seconds:g}s')
     except (Http2Error, OSError) as error:
-        return ProbeResult(False, f"{failed}: {_words(error) if isinstance(error, OSError) else error}")
+        return ProbeResult(False, f"{failed}: {system_words(error) if isinstance(error, OSError) else error}")
     ends = found.trailers or found.headers
     if ends.get("grpc-status") != "0" or len(found.body) < GRPC_HEAD_BYTES:
         told = unquote(ends.get("grpc-message", "")) or f"HTTP status {found.status}"
@@ -200,7 +204,3 @@ def _health(answer: health_pb2.HealthCheckResponse) -> ProbeResult:
     except ValueError:
         name = str(answer.status)
     return ProbeResult(False, f"service unhealthy (responded with {name!r})")
-
-
-def _words(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else str(error)

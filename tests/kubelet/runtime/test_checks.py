@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import gzip
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from knarr.service.certificates import CertificateAuthority
 from services.kubelet.runtime import checks
+from services.kubelet.runtime.check_words import dialled
 from services.kubelet.runtime.checks import check_network
 from services.kubelet.runtime.port import GrpcCheck, HttpCheck, ProbeResult, TcpCheck
 
@@ -201,6 +205,54 @@ async def test_what_fails_without_words_is_named_by_what_it_is(monkeypatch: pyte
     monkeypatch.setattr(checks, "_follow", fail)
     found = await check_network(HttpCheck("127.0.0.1", 80, "/"), 1)
     assert found == ProbeResult(False, 'Get "http://127.0.0.1:80/": ClientPayloadError')
+
+
+async def test_an_address_of_ipv6_is_asked_too() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "::1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert (await check_network(HttpCheck("::1", port), 5)).success
+        assert (await check_network(TcpCheck("::1", port), 5)).success
+    refused = await check_network(HttpCheck("::1", port), 5)
+    assert refused.output == f'Get "http://[::1]:{port}/": dial tcp [::1]:{port}: connect: connection refused'
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "dial tcp: lookup ::1: no such host"),
+        (OSError(errno.ECONNREFUSED, ""), "dial tcp [::1]:9: connect: connection refused"),
+        (OSError("without a number"), "dial tcp [::1]:9: connect: without a number"),
+    ],
+)
+def test_why_there_is_no_connection(error: OSError, words: str) -> None:
+    assert dialled("::1", 9, error).endswith(words)
+
+
+@pytest.mark.parametrize("http2", [False, True])
+async def test_who_speaks_no_tls_is_told_as_such(http2: bool) -> None:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, 0) as server:
+        found = await check_network(HttpCheck(HOST, server.sockets[0].getsockname()[1], scheme="HTTPS", http2=http2), 5)
+    assert found.output.endswith("tls: first record does not look like a TLS handshake")
+
+
+async def test_who_hangs_up_without_a_word() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await check_network(HttpCheck(HOST, port), 5) == ProbeResult(False, f'Get "http://{HOST}:{port}/": EOF')
 
 
 async def test_tcp(http_port: int, unused_tcp_port: int) -> None:
