@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import time
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -69,18 +69,18 @@ class AuditEvent:
     __slots__ = (
         "_annotations",
         "_code",
+        "_ended",
         "_is_permitted",
         "_name",
         "_reason",
         "_received",
         "_request_body",
-        "_seconds",
         "common",
         "identity",
     )
 
     def __init__(self, common: Common, identity: str) -> None:
-        self.common, self.identity, self._received = common, identity, time()
+        self.common, self.identity, self._received = common, identity, time_ns()
         # Whether the authorizer lets it pass, and why it decides as it does; and what else is noted.
         self._is_permitted = False
         self._reason: str | None = None
@@ -89,7 +89,7 @@ class AuditEvent:
         self._name = ""
         self._request_body: Body | None = None
         # What it was answered with, once it is over, and when.
-        self._code, self._seconds = 0, 0.0
+        self._code = self._ended = 0
 
     @property
     def wants_request(self) -> bool:
@@ -135,19 +135,19 @@ class AuditEvent:
     def started(self, code: int) -> None:
         """Of an answer that goes on, its beginning."""
         if STARTED not in self.common.decision.omitted_stages:
-            self._tell(STARTED, code, SUCCESS, time())
+            self._tell(STARTED, code, SUCCESS, time_ns())
 
     def complete(self, code: int, status: meta.Status = SUCCESS, answer: Body | None = None) -> None:
         """The end, told once. ``status`` is that of a refusal."""
         if self._code:
             return
-        self._code, self._seconds, common = code, time(), self.common
+        self._code, self._ended, common = code, time_ns(), self.common
         if not common.tells_completion:
             return
         if status is SUCCESS and answer is None and self._request_body is None:
             common.backlog.add(self)
         else:
-            self._tell(COMPLETE, code, status, self._seconds, answer)
+            self._tell(COMPLETE, code, status, self._ended, answer)
 
     def panic(self, message: str) -> None:
         """The server failed."""
@@ -155,7 +155,7 @@ class AuditEvent:
             return
         self._code = 500
         if PANIC not in self.common.decision.omitted_stages:
-            self._tell(PANIC, 500, meta.Status(status="Failure", reason="InternalError", message=message), time())
+            self._tell(PANIC, 500, meta.Status(status="Failure", reason="InternalError", message=message), time_ns())
 
     def begun(self) -> None:
         """The pipeline has an answer that goes on; a face knows better what it makes of it, and so of the others."""
@@ -176,7 +176,7 @@ class AuditEvent:
     def line(self) -> bytes:
         """The whole line of its end, of one that was not refused and has no objects."""
         common, named = self.common, self._named() if self._name else ""
-        moments, notes = stamps(self._received, self._seconds), self._notes()
+        moments, notes = stamps(self._received, self._ended), self._notes()
         about = f"{common.completed}{named}{common.about_end}" if named else common.completed_about
         return f"{common.begin}{self.identity}{about}{completed_json(self._code)}{moments}{notes}}}\n".encode()
 
@@ -194,13 +194,13 @@ class AuditEvent:
             notes |= self._annotations
         return f',"annotations":{orjson.dumps(notes).decode()}' if notes else ""
 
-    def _tell(self, stage: str, code: int | None, status: meta.Status, seconds: float, answer: Body | None = None) -> None:
+    def _tell(self, stage: str, code: int | None, status: meta.Status, told_ns: int, answer: Body | None = None) -> None:
         """Of what is seldom, at once."""
         common = self.common
         answered = _status_json(code, status) if code is not None else ""
         named = self._named() if self._name else ""
         first = f'{common.begin}{self.identity}","stage":"{stage}",{common.told}{common.about}{named}{common.about_end}{answered}'
-        last = f"{stamps(self._received, seconds)}{self._notes()}}}"
+        last = f"{stamps(self._received, told_ns)}{self._notes()}}}"
         request = self._request_body if stage != RECEIVED else None
         if request is None and answer is None:
             common.backlog.add(f"{first}{last}\n".encode())
