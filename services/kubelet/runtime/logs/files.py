@@ -42,6 +42,8 @@ class OpenLog:
         self._file, self._files = os.fdopen(descriptor, "rb", buffering=0), files
         self.inode = os.fstat(descriptor).st_ino
         self._place, self._rest = 0, b""
+        # Where reading ends, whatever is written behind it; None: nowhere.
+        self._until: int | None = None
 
     def close(self) -> None:
         self._file.close()
@@ -52,24 +54,36 @@ class OpenLog:
         found = os.fstat(self._file.fileno())
         return 0 if found.st_nlink else found.st_size
 
+    def stop_here(self) -> None:
+        """Of what is written from now on nothing is read."""
+        self._until = self._size
+
     def find_tail(self, search: TailSearch) -> bool:
         """Starts where the tail begins; False where it begins before this file."""
-        place = self._files.tail_start(self._read_at, os.fstat(self._file.fileno()).st_size, search)
+        place = self._files.tail_start(self._read_at, self._size, search)
         self._place = place or 0
         return place is not None
 
     def read(self) -> list[Entry] | None:
         """The next entries that are complete; None where there is nothing more for now."""
-        data = self._read_at(self._place, READ_BYTES)
-        if not data and os.fstat(self._file.fileno()).st_size < self._place:
+        data = self._next()
+        if not data and self._size < self._place:
             # Somebody emptied it, to have room.
             self._place, self._rest = 0, b""
-            data = self._read_at(self._place, READ_BYTES)
+            data = self._next()
         if not data:
             return self._end()
         self._place += len(data)
         entries, self._rest = self._files.cut(self._rest + data)
         return entries
+
+    @property
+    def _size(self) -> int:
+        found = os.fstat(self._file.fileno()).st_size
+        return found if self._until is None else min(found, self._until)
+
+    def _next(self) -> bytes:
+        return self._read_at(self._place, READ_BYTES if self._until is None else min(READ_BYTES, max(self._until - self._place, 0)))
 
     def _end(self) -> list[Entry] | None:
         entries, rest = self._files.cut(self._rest, ended=True)

@@ -26,7 +26,7 @@ async def read_log(files: LogFiles, options: LogOptions, runs: Callable[[], bool
     joiner = Joiner(stamps=options.timestamps, since=stamp_of(options.since) if options.since else b"", stream=options.stream)
     reader = LogReader(files)
     try:
-        await asyncio.to_thread(reader.begin, options.tail_lines)
+        await asyncio.to_thread(reader.begin, options.tail_lines, follow=options.follow)
         follower = Follower(reader, lambda: options.follow and runs())
         async with aclosing(follower.entries()) as stream:  # type: ignore[type-var]
             async for entries in stream:

@@ -31,11 +31,17 @@ class LogReader:
         self._misses = False
         # In the order in which they were written; the first is the one that is read.
         self._open: deque[OpenLog] = deque()
+        # Whether what is written from now on is read, too.
+        self._follows = True
 
-    def begin(self, tail_lines: int | None) -> None:
-        """Once, before the first read: with the last lines, or where the log begins. Raises OSError."""
+    def begin(self, tail_lines: int | None, *, follow: bool = True) -> None:
+        """Once, before the first read: with the last lines, or where the log begins. Not to ``follow`` it ends where the log does now: whoever
+        writes faster than is read would keep it from its end. Raises OSError."""
         with self._lock:
             self._look()
+            self._follows = follow
+            if not follow and self._open:
+                self._open[-1].stop_here()
             if tail_lines is not None:
                 self._skip_to_tail(TailSearch(tail_lines))
 
@@ -54,7 +60,7 @@ class LogReader:
                     return entries
                 if has_next:
                     self._open.popleft().close()
-                elif not self._look():
+                elif not self._follows or not self._look():
                     return None
             return None
 

@@ -63,6 +63,21 @@ def test_a_reader_loses_nothing_to_rotation(engine: LogEngine) -> None:
         assert read_all(reader) == told(1, 2, 3, 4, 5)
 
 
+@pytest.mark.parametrize("tail_lines", [None, 2])
+def test_who_does_not_follow_reads_to_where_the_log_ended(engine: LogEngine, tail_lines: int | None) -> None:
+    """However fast it is written: each look would show more of it."""
+    for number in (1, 2):
+        engine.write(str(number))
+        engine.rotate()
+    engine.write("3")
+    with closing(LogReader(engine.files)) as reader:
+        reader.begin(tail_lines, follow=False)
+        engine.write("4")
+        engine.rotate()
+        engine.write("5")
+        assert read_all(reader) == (told(2, 3) if tail_lines else told(1, 2, 3))
+
+
 def test_what_is_held_is_read_though_it_was_removed(engine: LogEngine, caplog: pytest.LogCaptureFixture) -> None:
     engine.write("1")
     with reader_of(engine) as reader:
