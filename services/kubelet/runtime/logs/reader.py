@@ -35,8 +35,8 @@ class LogReader:
         self._follows = True
 
     def begin(self, tail_lines: int | None, *, follow: bool = True) -> None:
-        """Once, before the first read: with the last lines, or where the log begins. Not to ``follow`` it ends where the log does now: whoever
-        writes faster than is read would keep it from its end. Raises OSError."""
+        """Once, before the first read: with the last lines, or where the log begins. Not to ``follow`` it ends where the log does now:
+        whoever writes faster than is read would keep it from its end. Raises OSError."""
         with self._lock:
             self._look()
             self._follows = follow
