@@ -20,11 +20,12 @@ from knarr.machinery.validation import (
     not_supported,
     qualified_name,
     required,
+    too_long,
     too_many,
 )
 from knarr.objects.copies import copy_of
 from services.apiserver.strategies.amounts import check_amount
-from services.apiserver.strategies.paths import SPEC
+from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.persistentvolume import validate_volume_spec
 from services.apiserver.strategies.selectors import validate_label_selector
 from services.apiserver.strategies.strategy import Column, Strategy
@@ -34,6 +35,7 @@ from services.apiserver.strategies.volumes import check_driver_name
 LIFECYCLES = ("Ephemeral", "Persistent")
 FS_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 MAX_NODE_ID = 192
+MAX_ATTACHMENT_METADATA, MAX_ERROR_MESSAGE = 256 * 1024, 1024
 SHORTEST_PERIOD_SECONDS = 10
 # Each that is malformed is shown with all others.
 MAX_TOPOLOGY_KEYS = 64
@@ -217,7 +219,8 @@ class VolumeAttachmentStrategy(Strategy):
     def validate(self, obj: storage.VolumeAttachment) -> list[Cause]:
         causes = [] if obj.spec.attacher else [required(SPEC.child("attacher"))]
         causes += _source(obj.spec.source, SPEC.child("source"))
-        return causes + check_format(SPEC.child("nodeName"), obj.spec.node_name, dns1123_subdomain)
+        causes += check_format(SPEC.child("nodeName"), obj.spec.node_name, dns1123_subdomain)
+        return causes + _attachment_status(obj.status)
 
     def validate_create(self, obj: storage.VolumeAttachment) -> list[Cause]:
         """What has a name that is none may stay so: versions before v1 did not look at names."""
@@ -230,6 +233,9 @@ class VolumeAttachmentStrategy(Strategy):
     def validate_update(self, new: storage.VolumeAttachment, old: storage.VolumeAttachment) -> list[Cause]:
         return check_immutable(SPEC, new.spec, old.spec, GoSyntax("storage.VolumeAttachmentSpec{…}"))
 
+    def validate_status_update(self, new: storage.VolumeAttachment, old: storage.VolumeAttachment) -> list[Cause]:
+        return _attachment_status(new.status)
+
     def cells(self, obj: storage.VolumeAttachment, now: datetime) -> list[object]:
         spec = obj.spec
         return [
@@ -240,6 +246,19 @@ class VolumeAttachmentStrategy(Strategy):
             obj.status.attached,
             age(obj, now),
         ]
+
+
+def _attachment_status(status: storage.VolumeAttachmentStatus) -> list[Cause]:
+    metadata = status.attachment_metadata
+    size = sum(len(key.encode()) + len(metadata[key].encode()) for key in metadata)
+    causes = [too_long(STATUS.child("attachmentMetadata"), MAX_ATTACHMENT_METADATA)] if size > MAX_ATTACHMENT_METADATA else []
+    for error, name in ((status.attach_error, "attachError"), (status.detach_error, "detachError")):
+        here = STATUS.child(name)
+        if len(error.message.encode()) > MAX_ERROR_MESSAGE:
+            causes.append(too_long(here.child("message"), MAX_ERROR_MESSAGE))
+        if error.error_code < 0:
+            causes.append(invalid(here.child("errorCode"), error.error_code, f"must be between 0 and {2**31 - 1}, inclusive"))
+    return causes
 
 
 def _source(source: storage.VolumeAttachmentSource, path: Path) -> list[Cause]:

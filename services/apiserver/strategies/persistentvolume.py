@@ -9,6 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.schema import descriptor_of, fields_of
 from knarr.machinery.validation import (
+    IMMUTABLE,
     GoSyntax,
     Path,
     check_choice,
@@ -17,6 +18,7 @@ from knarr.machinery.validation import (
     check_immutable,
     dns1123_subdomain,
     forbidden,
+    invalid,
     not_supported,
     required,
 )
@@ -33,6 +35,14 @@ from services.apiserver.strategies.volumes import ACCESS_MODES, VOLUME_MODES, ch
 
 STORAGE = "storage"
 RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
+# What labels of nodes were called first, and are called now.
+NEWER_LABELS = {
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+    "beta.kubernetes.io/os": "kubernetes.io/os",
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
+}
 # The field of each kind of volume, by the name of its field in JSON.
 SOURCES = {field.json_name: field.name for field in fields_of(descriptor_of(core.PersistentVolumeSource))}
 
@@ -81,9 +91,13 @@ class PersistentVolumeStrategy(Strategy):
             words = "spec.persistentvolumesource is immutable after creation"
             causes.append(forbidden(SPEC.child("persistentvolumesource"), words))
         causes += check_immutable(Path("volumeMode"), new.spec.volume_mode, old.spec.volume_mode)
-        if old.spec.HasField("node_affinity"):
+        if old.spec.HasField("node_affinity") and new.spec.node_affinity != _with_newer_labels(
+            old.spec.node_affinity, new.spec.node_affinity
+        ):
             value = GoSyntax("core.VolumeNodeAffinity{…}")
-            causes += check_immutable(Path("nodeAffinity"), new.spec.node_affinity, old.spec.node_affinity, value)
+            causes.append(invalid(Path("nodeAffinity"), value, f"{IMMUTABLE}, except for updating from beta label to GA"))
+        if old.spec.HasField("volume_attributes_class_name") and not new.spec.HasField("volume_attributes_class_name"):
+            causes.append(forbidden(SPEC.child("volumeAttributesClassName"), "update from non-nil value to nil is forbidden"))
         return causes
 
     def selectable_fields(self, obj: core.PersistentVolume) -> Mapping[str, str]:
@@ -108,6 +122,16 @@ class PersistentVolumeStrategy(Strategy):
             age(obj, now),
             spec.volume_mode if spec.HasField("volume_mode") else UNSET,
         ]
+
+
+def _with_newer_labels(old: core.VolumeNodeAffinity, new: core.VolumeNodeAffinity) -> core.VolumeNodeAffinity:
+    """Where it could be used, in terms of the labels that ``new`` speaks of where they are but called otherwise by now."""
+    found = copy_of(old)
+    for term, wanted in zip(found.required.node_selector_terms, new.required.node_selector_terms, strict=False):
+        for rule, other in zip(term.match_expressions, wanted.match_expressions, strict=False):
+            if NEWER_LABELS.get(rule.key) == other.key:
+                rule.key = other.key
+    return found
 
 
 def validate_volume_spec(spec: core.PersistentVolumeSpec, path: Path) -> list[Cause]:

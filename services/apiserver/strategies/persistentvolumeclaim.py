@@ -10,13 +10,13 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     GoSyntax,
     Path,
-    check_choice,
     check_format,
     check_given_choice,
     dns1123_subdomain,
     forbidden,
     invalid,
     not_supported,
+    qualified_name,
     required,
 )
 from knarr.objects.amounts import exact
@@ -84,16 +84,20 @@ class PersistentVolumeClaimStrategy(Strategy):
         # Whose volume cannot grow as it asks may ask for less again, but for no less than it has.
         if _amount(new.spec) < _amount(old.spec) and not _amount(new.spec) > _capacity(old.status):
             causes.append(forbidden(path, "field can not be less than status.capacity"))
-        return causes
+        return causes + _left_class(new, old)
 
     def validate_status_update(self, new: core.PersistentVolumeClaim, old: core.PersistentVolumeClaim) -> list[Cause]:
         status, causes = new.status, list[Cause]()
         for field, name in (("capacity", "capacity"), ("allocated_resources", "allocatedResources")):
             amounts = getattr(status, field)
             causes += [cause for key in sorted(amounts) for cause in check_basic(amounts[key], STATUS.child(name).key(key))]
+        causes += [cause for key in sorted(status.allocated_resources) for cause in _growing(key, STATUS.child("allocatedResources"))]
         here = STATUS.child("allocatedResourceStatus")
         for key in sorted(status.allocated_resource_statuses):
-            causes += check_choice(here, status.allocated_resource_statuses[key], RESIZES)
+            causes += _growing(key, here)
+            if status.allocated_resource_statuses[key] not in RESIZES:
+                # Kubernetes shows what it is about instead of what is wrong.
+                causes.append(not_supported(here, key, RESIZES))
         return causes
 
     def cells(self, obj: core.PersistentVolumeClaim, now: datetime) -> list[object]:
@@ -106,6 +110,24 @@ class PersistentVolumeClaimStrategy(Strategy):
         phase = "Terminating" if is_deleting(obj) else status.phase
         mode = spec.volume_mode if spec.HasField("volume_mode") else UNSET
         return [obj.metadata.name, phase, spec.volume_name, capacity, modes, name, attributes, age(obj, now), mode]
+
+
+def _left_class(new: core.PersistentVolumeClaim, old: core.PersistentVolumeClaim) -> list[Cause]:
+    """A volume that has been given the attributes of a class has those of another, but never of none again."""
+    if not old.status.HasField("current_volume_attributes_class_name") or new.spec.volume_attributes_class_name:
+        return []
+    if not old.spec.volume_attributes_class_name:
+        return []
+    now = "an empty string" if new.spec.HasField("volume_attributes_class_name") else "nil"
+    return [forbidden(SPEC.child("volumeAttributesClassName"), f"update from non-nil value to {now} is forbidden")]
+
+
+def _growing(key: str, path: Path) -> list[Cause]:
+    """What of a volume may be given more of: its room, and what others than Kubernetes have named."""
+    if causes := check_format(path, key, qualified_name):
+        return causes
+    own = "/" not in key or "kubernetes.io/" in key
+    return [not_supported(path, key, (STORAGE,))] if own and key != STORAGE else []
 
 
 def _amount(spec: core.PersistentVolumeClaimSpec) -> Decimal:
