@@ -1,8 +1,8 @@
 """An instance of a component as an endpoint of a Service without a selector, beside other instances of the same.
 
-Each has an EndpointSlice and a Lease of the same name. It renews its Lease; one that sees the Lease of another unchanged
-for that Lease's time takes its EndpointSlice away. Time is counted only while our own renewals succeed: when the API server was
-away, nobody could renew. Clocks of different machines are never compared.
+Each has an EndpointSlice and a Lease of the same name, or several EndpointSlices that say whose they are. It renews its Lease; one that
+sees the Lease of another unchanged for that Lease's time takes its EndpointSlices away. Time is counted only while our own renewals
+succeed: when the API server was away, nobody could renew. Clocks of different machines are never compared.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 log = logging.getLogger(__name__)
 
 COMPONENT_LABEL = "knarr.io/component"
+# Of an EndpointSlice: the instance's, where it is not the name of both.
+INSTANCE_ANNOTATION = "knarr.io/instance"
 LEAVE_SECONDS = 3.0
 RETRY_SECONDS = 0.5
 
@@ -77,18 +79,20 @@ class Registration(abc.ABC):
         self._lease: coordination.Lease | None = None
         self._sights: dict[str, _Sight] = {}
         self._news = asyncio.Event()
+        # EndpointSlices that we wrote, of which the local copy may not have heard.
+        self._written: set[str] = set()
         # Whether this instance was registered at least once.
         self.registered = False
         # What stands in the way, in words.
         self.problem = ""
 
     @abc.abstractmethod
-    def wanted_service(self) -> core.Service:
-        """As it is made where it is not there."""
+    async def keep_service(self) -> None:
+        """Makes what it is an endpoint of where that is not there, and keeps it as it is to be."""
 
     @abc.abstractmethod
-    def wanted_slice(self) -> discovery.EndpointSlice | None:
-        """This instance's endpoint; None: it has none to offer."""
+    def wanted_slices(self) -> list[discovery.EndpointSlice]:
+        """This instance's endpoints; none: it has none to offer."""
 
     def mismatch(self) -> str:
         """What of the Service is not as it should be, in words; empty: nothing."""
@@ -153,7 +157,7 @@ class Registration(abc.ABC):
     async def _step(self) -> None:
         await self._renew()
         await self.keep_service()
-        await self._keep_slice()
+        await self._keep_slices()
         await self._drop_dead()
 
     async def _renew(self) -> None:
@@ -177,34 +181,44 @@ class Registration(abc.ABC):
         except NotFound:
             return None
 
-    async def keep_service(self) -> None:
-        """Makes the Service where it is not there."""
-        if self.service is not None:
-            return
-        # Another instance may be quicker, and the local copy not have heard of it yet.
+    async def make_service(self, service: core.Service) -> None:
+        """Another instance may be quicker, and the local copy not have heard of it yet."""
         with contextlib.suppress(AlreadyExists):
-            await self._client.create(self.wanted_service())
+            await self._client.create(service)
 
-    async def _keep_slice(self) -> None:
-        wanted = self.wanted_slice()
-        found = self._slices.get(self._membership.namespace, self.name)
+    async def _keep_slices(self) -> None:
+        wanted = {piece.metadata.name: piece for piece in self.wanted_slices()}
+        for name in self._own_slices(self.name) - wanted.keys():
+            await self._remove(name)
+        for name, piece in wanted.items():
+            await self._keep_slice(piece, self._slices.get(self._membership.namespace, name))
+
+    async def _keep_slice(self, wanted: discovery.EndpointSlice, found: discovery.EndpointSlice | None) -> None:
         # The local copy may be behind; then the next step sees.
         with contextlib.suppress(AlreadyExists, Conflict, NotFound):
-            if wanted is None:
-                if found is not None:
-                    await self._client.delete(discovery.EndpointSlice, self.name, self._membership.namespace)
-            elif found is None:
+            self._written.add(wanted.metadata.name)
+            if found is None:
                 await self._client.create(wanted)
             elif not _same(found, wanted):
                 wanted.metadata.resource_version = found.metadata.resource_version
                 await self._client.update(wanted)
+
+    def _own_slices(self, instance: str) -> set[str]:
+        """Names of those that an instance has."""
+        found = {piece.metadata.name for piece in self.instances() if owner_of(piece) == instance}
+        return found | self._written if instance == self.name else found
+
+    async def _remove(self, name: str) -> None:
+        with contextlib.suppress(NotFound):
+            await self._client.delete(discovery.EndpointSlice, name, self._membership.namespace)
+        self._written.discard(name)
 
     async def _drop_dead(self) -> None:
         own = self._membership
         leases = await self._client.list(coordination.Lease, own.namespace, label_selector=f"{COMPONENT_LABEL}={own.component}")
         by_name = {lease.metadata.name: lease for lease in leases.items}
         now = asyncio.get_running_loop().time()
-        names = {piece.metadata.name for piece in self.instances()} | set(by_name)
+        names = {owner_of(piece) for piece in self.instances()} | set(by_name)
         self._sights = {name: sight for name, sight in self._sights.items() if name in names}
         for name in names - {self.name}:
             lease = by_name.get(name)
@@ -219,10 +233,16 @@ class Registration(abc.ABC):
                 await self._drop(name)
                 del self._sights[name]
 
-    async def _drop(self, name: str) -> None:
-        for kind in (discovery.EndpointSlice, coordination.Lease):
-            with contextlib.suppress(NotFound):
-                await self._client.delete(kind, name, self._membership.namespace)
+    async def _drop(self, instance: str) -> None:
+        for name in self._own_slices(instance):
+            await self._remove(name)
+        with contextlib.suppress(NotFound):
+            await self._client.delete(coordination.Lease, instance, self._membership.namespace)
+
+
+def owner_of(piece: discovery.EndpointSlice) -> str:
+    """The instance that it belongs to."""
+    return str(piece.metadata.annotations.get(INSTANCE_ANNOTATION, piece.metadata.name))
 
 
 def _same(found: discovery.EndpointSlice, wanted: discovery.EndpointSlice) -> bool:

@@ -49,6 +49,10 @@ class Registration(membership.Registration):
             return ""
         return f"Service {NAMESPACE}/{SERVICE} has address {self.cluster_ip}, not {self._settings.cluster_ip}: delete it, it is made anew"
 
+    async def keep_service(self) -> None:
+        if self.service is None:
+            await self.make_service(self.wanted_service())
+
     def wanted_service(self) -> core.Service:
         """The Service without a selector whose endpoints the instances are."""
         service = core.Service()
@@ -59,6 +63,9 @@ class Registration(membership.Registration):
         for name, protocol in PORTS:
             service.spec.ports.add(name=name, protocol=protocol, port=SERVICE_PORT)
         return service
+
+    def wanted_slices(self) -> list[discovery.EndpointSlice]:
+        return [self.wanted_slice()]
 
     def wanted_slice(self) -> discovery.EndpointSlice:
         """The endpoint of this instance."""

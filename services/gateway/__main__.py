@@ -65,6 +65,13 @@ def main() -> int:
         help="a Service of type LoadBalancer, made where it is not there, whose endpoint this instance is, and whose addresses are told in "
         "the status of what is served; empty: none (default)",
     )
+    parser.add_argument(
+        "--gateway-addresses",
+        choices=("own", "shared"),
+        default="own",
+        help="with --publish-service: own, each Gateway has a Service of its own beside it, and an address; shared, they are reached where "
+        "Ingresses are (default: %(default)s)",
+    )
     parser.add_argument("--node-name", default="", metavar="NAME", help="the node that has --address, for that endpoint (default: none)")
     parser.add_argument(
         "--threads", default=os.cpu_count() or 1, type=number(1, 64), metavar="NUMBER", help="of the proxy (default: %(default)s)"
@@ -101,6 +108,7 @@ def main() -> int:
         status_address=arguments.status_address or "",
         gateway_api=arguments.gateway_api == "on",
         published=_published(parser, arguments),
+        apart=arguments.publish_service is not None and arguments.gateway_addresses == "own",
         election=election(parser, arguments),
         threads=arguments.threads,
         connections=arguments.connections,

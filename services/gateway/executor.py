@@ -15,7 +15,7 @@ from services.gateway import metrics
 from services.gateway.haproxy.frontends import Bind
 from services.gateway.haproxy.process import Haproxy, ProxyError, most_connections
 from services.gateway.haproxy.program import Limits, Program, Reload
-from services.gateway.routing.table import number_of
+from services.gateway.routing.table import entry_of, number_of, scope_of
 from services.gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,8 @@ SWEEP_SECONDS = 5.0
 AGAIN = Backoff(first_seconds=0.2, limit_seconds=10.0)
 # How a changed port is looked at again that was in use.
 PORT_SECONDS = 3.0
+# So many ports at addresses of their own.
+MOST_OWN_PORTS = 8000
 
 
 class Kind(Enum):
@@ -36,7 +38,7 @@ class Kind(Enum):
 
 class Executor:
     """``program`` is changed by others, who then call ``apply``. ``problem`` says in words why the last of it is not in force; empty
-    when it is. ``closed`` are the ports that cannot be opened, and why."""
+    when it is. ``closed`` are the ports (with what stands for their addresses) that cannot be opened, and why."""
 
     def __init__(self, settings: GatewaySettings, ports_changed: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
@@ -50,6 +52,8 @@ class Executor:
         self.reloads = 0
         self._open: set[tuple[str, int]] = set()
         self._wanted: dict[int, Kind] = {}
+        # What is opened for ports at addresses of their own.
+        self._own_ports: dict[int, int] = {}
         self._again = asyncio.Event()
         self._failures = 0
         self._lock = asyncio.Lock()
@@ -68,13 +72,31 @@ class Executor:
     def listeners(self) -> dict[int, tuple[Kind, list[tuple[str, int]]]]:
         """The wanted ports: of which kind, and where."""
         return {
-            port: (kind, [(address, self._settings.listens(number_of(port))) for address in self._settings.addresses])
-            for port, kind in self._wanted.items()
+            port: (kind, [(address, self.listens(port)) for address in self._settings.addresses]) for port, kind in self._wanted.items()
         }
+
+    def listens(self, port: int) -> int:
+        """What is opened for a port."""
+        return self._own_ports[entry_of(port)] if scope_of(port) else self._settings.listens(number_of(port))
 
     def ports(self, wanted: Mapping[int, Kind]) -> None:
         """Which ports are to be served."""
         self._wanted = dict(wanted)
+        own = {entry_of(port) for port in wanted if scope_of(port)}
+        self._own_ports = {entry: number for entry, number in self._own_ports.items() if entry in own}
+        for entry in sorted(own - self._own_ports.keys()):
+            self._own_ports[entry] = self._unused()
+
+    def _unused(self) -> int:
+        """One that nobody has, neither here nor elsewhere on this machine; the first of all where there is none."""
+        taken = {*self._own_ports.values(), *(number for _, number in self._open)}
+        first = self._settings.first_own_port
+        free = (
+            each
+            for each in range(first, first + MOST_OWN_PORTS)
+            if each not in taken and not any(_cannot_open(a, each) for a in self._settings.addresses)
+        )
+        return next(free, first)
 
     async def apply(self, since: float | None = None) -> bool:
         """Puts in force what the program says now; False, and ``problem``, when that cannot be done now: it is tried again by itself.
@@ -130,14 +152,14 @@ class Executor:
         for port, (kind, places) in sorted(self.listeners.items()):
             problems = [problem for place in places if place not in self._open and (problem := _cannot_open(*place))]
             if problems:
-                closed[number_of(port)] = problems[0]
+                closed[entry_of(port)] = problems[0]
                 continue
             opened.update(places)
             binds.append(Bind(port, tuple(places), kind is Kind.TLS))
         self._open = opened
         if closed != self.closed:
             for port, why in closed.items():
-                log.error("a port cannot be opened", extra={"port": port, "error": why})
+                log.error("a port cannot be opened", extra={"port": number_of(port), "error": why})
             self.closed = closed
             self._again.set()
             self._ports_changed()

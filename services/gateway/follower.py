@@ -60,8 +60,7 @@ class Follower:
         self.services = Services(client, settings.resolve_seconds, self._service_changed, self._endpoints_moved)
         self.secrets = Secrets(client, self._secret_changed)
         facts = Facts(services=self.services.get, secrets=self.secrets.get)
-        own = {address for address in (settings.status_address, *settings.addresses) if address not in ("", "0.0.0.0")}
-        self.gateway_api = GatewayApi(client, self.touch, facts, rest.definition, own, define=settings.gateway_api)
+        self.gateway_api = GatewayApi(client, self.touch, facts, rest.definition, define=settings.gateway_api, apart=settings.apart)
         self._compiler = Compiler(rest, self.gateway_api, self.services, self.secrets, settings.https_port)
         self._keyring = Keyring(self.secrets.get, clock)
         self._problems = Problems(executor, self.services, self._keyring)
@@ -225,7 +224,7 @@ class Follower:
             pairs[HTTPS_PORT].extend(compiled.keypairs)
         for listeners in self.gateway_api.listeners.values():
             for each in listeners:
-                pairs[each.port].extend(each.keypairs if each.served else ())
+                pairs[each.entry].extend(each.keypairs if each.served else ())
         for port in ports:
             self._executor.program.put_certificates(port, self._keyring.certificates(pairs[port]))
 

@@ -50,13 +50,13 @@ class GatewayApi:
         touch: Callable[[Iterable[Origin]], None],
         facts: Facts,
         definition: Informer[Any],
-        addresses: Collection[str],
         *,
         define: bool,
+        apart: bool,
     ) -> None:
-        """``addresses`` are those that Gateways can be reached at. ``define``: makes the kinds that are not there, and a class."""
+        """``define``: makes the kinds that are not there, and a class. ``apart``: each Gateway has an address of its own."""
         self._client, self._touch, self._facts, self._define = client, touch, facts, define
-        self._definition, self._addresses = definition, addresses
+        self._definition, self._apart = definition, apart
         self._known: dict[str, Any] = {}
         self.informers: dict[str, Informer[Any]] = {}
         self.namespaces = Informer(client, core.Namespace)
@@ -65,6 +65,9 @@ class GatewayApi:
         self.problems: dict[Origin, Condition] = {}
         self.told: dict[Origin, Told] = {}
         self.protocols: dict[int, str] = {}
+        # What stands for the address of a Gateway that has one of its own. None is used again.
+        self.scopes: dict[Origin, int] = {}
+        self._made = 0
         self._class_known = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
@@ -201,15 +204,34 @@ class GatewayApi:
 
     def look_at_gateways(self, closed: dict[int, str]) -> None:
         """Takes all Gateways as they are now. ``closed`` are ports that cannot be opened."""
-        found = [(gateway, listeners_of(gateway, self._facts)) for gateway in self.gateways()]
+        gateways = {origin_of(GATEWAY, gateway): gateway for gateway in self.gateways()}
+        self._give_scopes(gateways)
+        found = [(gateway, listeners_of(gateway, self._facts, self.scopes.get(origin, 0))) for origin, gateway in gateways.items()]
         self.problems = {}
         for gateway, listeners in found:
-            if (problem := problem_of(gateway, self._addresses)) is not None:
+            if (problem := problem_of(gateway)) is not None:
                 self.problems[origin_of(GATEWAY, gateway)] = problem
                 for each in listeners:
                     each.withheld = problem.type == "Accepted"
         self.protocols = settle(found, closed)
         self.listeners = {origin_of(GATEWAY, gateway): listeners for gateway, listeners in found}
+
+    def _give_scopes(self, gateways: Collection[Origin]) -> None:
+        self.scopes = {origin: scope for origin, scope in self.scopes.items() if origin in gateways}
+        for origin in gateways if self._apart else ():
+            if origin not in self.scopes:
+                self._made += 1
+                self.scopes[origin] = self._made
+
+    def gone(self, gateway: Origin) -> bool:
+        """Whether it is known that one is no more, or is another controller's. One whose class is not there may be ours again."""
+        if not all(kind in self.informers and self.informers[kind].synced for kind in (CLASSES, GATEWAY)):
+            return False
+        found = self.object(gateway)
+        if found is None:
+            return True
+        its = self.informers[CLASSES].store.get("", text(spec_of(found), "gatewayClassName"))
+        return its is not None and text(spec_of(its), "controllerName") != CONTROLLER
 
     def compile(self, origin: Origin) -> Told | None:
         """Of a route; None where it is gone, or nobody's."""

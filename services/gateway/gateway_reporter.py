@@ -12,6 +12,7 @@ from knarr.client.clock import Clock
 from services.gateway.gateway_api import GatewayApi
 from services.gateway.reports import Reports, is_address
 from services.gateway.routing.table import Origin
+from services.gateway.sources.gateway_api.gateways import address_problem
 from services.gateway.sources.gateway_api.listeners import Listener
 from services.gateway.sources.gateway_api.objects import CONTROLLER, GATEWAY, GROUP, ROUTES, Condition, Json, record, records, text
 
@@ -23,6 +24,7 @@ FEATURES = (
     "GatewayAddressEmpty",
     "GatewayHTTPListenerIsolation",
     "GatewayPort8080",
+    "GatewayStaticAddresses",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
@@ -55,11 +57,16 @@ FEATURES = (
 
 
 class GatewayReporter:
-    """``look`` at some that changed; ``run`` writes. ``addresses`` are where Gateways are reached; ``problem`` says why nothing
+    """``look`` at some that changed; ``run`` writes. ``addresses`` are where a Gateway is reached; ``problem`` says why nothing of it
     is in force."""
 
     def __init__(
-        self, client: Client, api: GatewayApi, clock: Clock, addresses: Callable[[], Sequence[str]], problem: Callable[[], str]
+        self,
+        client: Client,
+        api: GatewayApi,
+        clock: Clock,
+        addresses: Callable[[Origin], Sequence[str]],
+        problem: Callable[[Origin], str],
     ) -> None:
         self._client, self._api, self._clock, self._addresses, self._problem = client, api, clock, addresses, problem
         self._reports = Reports()
@@ -104,8 +111,9 @@ class GatewayReporter:
         listeners = self._api.listeners.get(origin)
         if listeners is None:
             return None
-        addresses = self._addresses()
-        wanted = self._conditions(listeners, addresses, self._api.problems.get(origin))
+        addresses = self._addresses(origin)
+        whole = self._api.problems.get(origin) or address_problem(found, addresses)
+        wanted = self._conditions(listeners, addresses, whole, self._problem(origin))
         counted = Counter((each.gateway, each.name) for told in self._api.told.values() for each in told.attached)
         earlier = {text(each, "name"): each for each in records(before, "listeners")}
         return {
@@ -124,12 +132,14 @@ class GatewayReporter:
             ],
         }
 
-    def _conditions(self, listeners: Sequence[Listener], addresses: Sequence[str], whole: Condition | None) -> list[Condition]:
-        """Of a Gateway. ``whole``: what of it as a whole cannot be done."""
+    def _conditions(
+        self, listeners: Sequence[Listener], addresses: Sequence[str], whole: Condition | None, problem: str
+    ) -> list[Condition]:
+        """Of a Gateway. ``whole``: what of it as a whole cannot be done; ``problem``: why nothing is in force."""
         bad = [each.name for each in listeners if each.problems]
         words = f"listeners {', '.join(bad)}: see their conditions" if bad else ""
         accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", words)
-        if problem := self._problem():
+        if problem:
             programmed = Condition("Programmed", False, "NoResources", problem)
         elif not any(each.served and "Programmed" not in each.problems for each in listeners):
             programmed = Condition("Programmed", False, "Invalid", words)

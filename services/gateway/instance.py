@@ -14,13 +14,14 @@ from knarr.client.clock import Clock
 from knarr.client.events import EventRecorder
 from knarr.client.leader import Leadership
 from knarr.service.tasks import run_together
+from services.gateway.entrances import Entrance, Entrances, entrance_of
 from services.gateway.executor import Executor
 from services.gateway.follower import Follower
 from services.gateway.gateway_reporter import GatewayReporter
-from services.gateway.publication import Ports, Publication
+from services.gateway.publication import Publication
 from services.gateway.reporter import IngressReporter
 from services.gateway.rest import Rest
-from services.gateway.routing.table import Origin, number_of
+from services.gateway.routing.table import Origin, entry_of, number_of, scope_of
 from services.gateway.settings import LEASE, GatewaySettings
 
 
@@ -34,12 +35,18 @@ class Instance:
         self.leadership = Leadership(client, LEASE, settings.election, clock=clock)
         told = self.leadership.guarded(client)
         self.recorder = EventRecorder(told, "knarr-gateway", socket.gethostname(), clock=clock)
-        self.gateway_reporter = GatewayReporter(
-            told, self.follower.gateway_api, clock, lambda: self.addresses, lambda: self.executor.problem
-        )
+        self.gateway_reporter = GatewayReporter(told, self.follower.gateway_api, clock, self.addresses_of, self._problem_of)
         self.reporter = IngressReporter(told, self.recorder, rest.ingresses.store, lambda: self.addresses, self.problems_of)
         self.publication = (
-            Publication(client, settings.published, self._ports, lambda: not self.leadership.standing_by, self._look_at_all, clock)
+            Publication(
+                client,
+                settings.published,
+                self._entrances,
+                lambda: not self.leadership.standing_by,
+                self.follower.gateway_api.gone,
+                self._look_at_all,
+                clock,
+            )
             if settings.published is not None
             else None
         )
@@ -50,6 +57,21 @@ class Instance:
         if self.publication is not None:
             return self.publication.addresses
         return (self.settings.status_address,) if self.settings.status_address else ()
+
+    @property
+    def scopes(self) -> dict[int, str]:
+        """What stands for addresses of their own, with the Gateways that have them, as NAMESPACE/NAME."""
+        return {scope: f"{origin.namespace}/{origin.name}" for origin, scope in self.follower.gateway_api.scopes.items()}
+
+    def addresses_of(self, gateway: Origin) -> tuple[str, ...]:
+        """Those of a Gateway: its own, where each has such."""
+        if self.publication is not None and self.settings.apart:
+            return self.publication.addresses_of(gateway)
+        return self.addresses
+
+    def _problem_of(self, gateway: Origin) -> str:
+        """Why nothing of a Gateway is in force, in words; empty: it is."""
+        return self.executor.problem or (self.publication.problem_of(gateway) if self.publication is not None else "")
 
     async def tell(self) -> None:
         """Writes what objects are told, as long as this one is whose turn that is; until cancelled."""
@@ -83,12 +105,23 @@ class Instance:
             found.append("the API server cannot be reached: the last known routes are served")
         return [words for words in found if words]
 
-    def _ports(self) -> Ports:
-        """TLS that is passed on and TLS that ends here may share one."""
-        listens, executor = self.settings.listens, self.executor
-        numbers = sorted({number_of(port) for port in executor.listeners})
-        ready = executor.serves and self.follower.synced
-        return Ports(tuple((port, listens(port)) for port in numbers), frozenset(executor.closed), ready)
+    def _entrances(self) -> Entrances:
+        executor, api = self.executor, self.follower.gateway_api
+        assert self.settings.published is not None
+        shared = self.settings.published.service
+        found = [Entrance(shared, *self._ports(0))]
+        for gateway, scope in sorted(api.scopes.items()):
+            if (made := api.object(gateway)) is not None:
+                found.append(entrance_of(shared, gateway, made, *self._ports(scope)))
+        return Entrances(tuple(found), executor.serves and self.follower.synced)
+
+    def _ports(self, scope: int) -> tuple[tuple[tuple[int, int], ...], frozenset[int]]:
+        """What is to be served at an address, each port with the one that is opened for it; and those that cannot be opened. TLS that is
+        passed on and TLS that ends here may share one."""
+        executor = self.executor
+        entries = sorted({entry_of(port) for port in executor.listeners if scope_of(port) == scope})
+        closed = frozenset(number_of(entry) for entry in executor.closed if scope_of(entry) == scope)
+        return tuple((number_of(entry), executor.listens(entry)) for entry in entries), closed
 
     def _settled(self, origins: set[Origin]) -> None:
         if self.publication is not None:

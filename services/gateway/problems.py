@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from services.gateway.executor import Executor
 from services.gateway.keyring import Keyring
-from services.gateway.routing.table import Origin, Route
+from services.gateway.routing.table import Origin, Route, scope_of
 from services.gateway.services import Services
 from services.gateway.sources.compiled import Compiled
 
@@ -35,7 +35,8 @@ class Problems:
         for pair in compiled.keypairs:
             if words := self._keyring.problem_of(pair):
                 yield "BadCertificate", words
-        for words in (*self._executor.closed.values(), self._executor.problem):
+        shared = [words for entry, words in self._executor.closed.items() if not scope_of(entry)]
+        for words in (*shared, self._executor.problem):
             if words:
                 yield "NotServed", words
 

@@ -1,16 +1,17 @@
-"""The Service by whose address several instances of the gateway are reached: kept here, with this instance as an endpoint of it.
+"""The Services by whose addresses several instances of the gateway are reached: kept here, with this instance as an endpoint of each.
 
-Its load balancer's address is what the status of all that is served tells. It is made with the first port that is served, and stays.
-Its ports are those that the instance which leads listens on; each instance says of itself what it has open. Traffic stays on the node that
-it enters by, so that a client's address is seen: where that node has no gateway any more, the load balancer goes to one that has.
+One is shared by all Ingresses, and each Gateway has one of its own where Gateways have addresses of their own. The addresses of their load
+balancers are what the statuses of all that is served tell. The shared one is made with the first port that is served, and stays; that of a
+Gateway goes with it. Their ports are those that the instance which leads listens on; each instance says of itself what it has open. Traffic
+stays on the node that it enters by, so that a client's address is seen: where that node has no gateway any more, the load balancer goes to
+one that has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
@@ -18,66 +19,68 @@ from knarr.client import membership
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.informer import Informer
-from knarr.machinery.errors import Conflict, NotFound
-from knarr.objects.copies import copy_of
+from knarr.machinery.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
+from services.gateway.entrances import (
+    COMPONENT,
+    Entrance,
+    Entrances,
+    addresses_of,
+    changed_service,
+    made_service,
+    named,
+    own_name,
+    owner_of,
+)
+from services.gateway.routing.table import Origin
 from services.gateway.settings import Published
 
 MANAGER = "gateway.knarr.io"
-COMPONENT = "gateway"
-# The settings of a load balancer's own: it opens no ports of nodes besides.
-LOAD_BALANCER, LOCAL = "LoadBalancer", "Local"
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What an instance is to serve, each port with the one that it opens for it; those of them that it could not open; and whether what is
-    known is in force, before which nobody is to ask."""
-
-    wanted: tuple[tuple[int, int], ...] = ()
-    closed: frozenset[int] = frozenset()
-    ready: bool = True
-
-    @property
-    def open(self) -> list[tuple[int, int]]:
-        return [(port, number) for port, number in self.wanted if port not in self.closed]
 
 
 class Publication:
-    """``run`` it. ``changed`` is told that the addresses are others."""
+    """``run`` it. ``gone`` says of a Gateway that it is no more, or another controller's; ``changed`` is told that addresses are others."""
 
     def __init__(
         self,
         client: Client,
         published: Published,
-        ports: Callable[[], Ports],
+        entrances: Callable[[], Entrances],
         leads: Callable[[], bool],
+        gone: Callable[[Origin], bool],
         changed: Callable[[], None],
         clock: Clock,
     ) -> None:
-        self.services = Informer(client, core.Service, namespace=published.namespace, field_selector=f"metadata.name={published.service}")
+        self.services = Informer(client, core.Service, namespace=published.namespace)
         self.slices = Informer(
-            client, discovery.EndpointSlice, namespace=published.namespace, label_selector=f"{SERVICE_NAME}={published.service}"
+            client, discovery.EndpointSlice, namespace=published.namespace, label_selector=f"{SLICE_MANAGED_BY}={MANAGER}"
         )
-        self._changed, self._ports, self._drain_seconds = changed, ports, published.drain_seconds
-        self._looked, self._seen = asyncio.Event(), Ports()
+        self._changed, self._entrances, self._published = changed, entrances, published
+        self._looked, self._seen = asyncio.Event(), Entrances()
         self.services.on_change(self._service_changed)
-        self.registration = Registration(client, published, self.services, self.slices, ports, leads, clock)
+        self.registration = Registration(client, published, self.services, self.slices, entrances, leads, gone, changed, clock)
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Addresses or names of the load balancer; none before it has any."""
-        service = self.registration.service
-        return addresses_of(service) if service is not None else ()
+        """Addresses or names of the shared load balancer; none before it has any."""
+        return addresses_of(self.registration.service)
+
+    def addresses_of(self, gateway: Origin) -> tuple[str, ...]:
+        """Those of a Gateway's own."""
+        return addresses_of(self.services.store.get(self._published.namespace, own_name(self._published.service, gateway)))
 
     @property
     def problem(self) -> str:
-        """Why the Service does not lead here, in words; empty: it does."""
+        """Why the Services do not lead here, in words; empty: they do."""
         return self.registration.problem
 
+    def problem_of(self, gateway: Origin) -> str:
+        """Why a Gateway has no Service of its own, in words; empty: it has, or will."""
+        return self.registration.refused.get(own_name(self._published.service, gateway), "")
+
     def look(self) -> None:
-        """Ports may be others; that they are not costs nothing."""
-        before, self._seen = self._seen, self._ports()
+        """Entrances may be others; that they are not costs nothing."""
+        before, self._seen = self._seen, self._entrances()
         if self._seen != before:
             self._looked.set()
             self.registration.look()
@@ -85,7 +88,7 @@ class Publication:
     @property
     def needed(self) -> bool:
         """Whether anything is served."""
-        return bool(self._ports().wanted)
+        return bool(self._entrances().served)
 
     async def run(self) -> None:
         """Until cancelled. An endpoint while something is served."""
@@ -95,6 +98,7 @@ class Publication:
                 await informer.wait_synced()
             while True:
                 while not self.needed:
+                    await self.registration.drop_services()
                     self._looked.clear()
                     await self._looked.wait()
                 try:
@@ -102,19 +106,22 @@ class Publication:
                 except asyncio.CancelledError:
                     await self.registration.leave()
                     # Proxies hear of it a little later; what they still lead here is answered.
-                    await asyncio.sleep(self._drain_seconds)
+                    await asyncio.sleep(self._published.drain_seconds)
                     raise
                 await self.registration.leave()
 
     def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
-        before, after = (addresses_of(each) if each is not None else () for each in (old, new))
-        if before != after:
+        found = new if new is not None else old
+        if found is None or (found.metadata.name != self._published.service and owner_of(found) is None):
+            return
+        if addresses_of(old) != addresses_of(new):
             self._changed()
         self.registration.look()
 
 
 class Registration(membership.Registration):
-    """This instance as an endpoint."""
+    """This instance as an endpoint of all that it serves. ``refused`` says in words why a Service could not be made; ``changed`` is told
+    that it says something else."""
 
     def __init__(
         self,
@@ -122,8 +129,10 @@ class Registration(membership.Registration):
         published: Published,
         services: Informer[core.Service],
         slices: Informer[discovery.EndpointSlice],
-        ports: Callable[[], Ports],
+        entrances: Callable[[], Entrances],
         leads: Callable[[], bool],
+        gone: Callable[[Origin], bool],
+        changed: Callable[[], None],
         clock: Clock,
     ) -> None:
         own = membership.Membership(
@@ -131,82 +140,80 @@ class Registration(membership.Registration):
             published.renew_seconds, published.lease_seconds,
         )  # fmt: skip
         super().__init__(client, own, services.store, slices.store, clock)
-        self._published, self._ports, self._leads = published, ports, leads
+        self._published, self._entrances, self._leads, self._gone = published, entrances, leads, gone
+        self._changed = changed
+        self.refused: dict[str, str] = {}
 
     def mismatch(self) -> str:
         if self.service is None or not self.service.spec.selector:
             return ""
-        named = f"Service {self._membership.namespace}/{self._membership.service}"
-        return f"{named} has a selector, so that it leads to pods too: give it none, or the gateway another one by --publish-service"
+        named_so = f"Service {self._membership.namespace}/{self._membership.service}"
+        return f"{named_so} has a selector, so that it leads to pods too: give it none, or the gateway another one by --publish-service"
+
+    def instances(self) -> Iterator[discovery.EndpointSlice]:
+        """Of all Services of the gateway's."""
+        for piece in self._slices.list(self._membership.namespace):
+            if piece.metadata.labels.get(SLICE_MANAGED_BY) == self._membership.manager:
+                yield piece
 
     async def keep_service(self) -> None:
-        """Of one that is there only the ports are changed, by the instance that leads: whoever wants the rest otherwise may set it."""
-        wanted, found = self._ports().wanted, self.service
-        if not wanted:
-            return
+        """One that the API server refuses is told of, and the others kept all the same."""
+        refused = {}
+        for entrance in self._entrances().served:
+            try:
+                await self._keep(entrance)
+            except (BadRequest, Forbidden, Invalid) as error:
+                if entrance.gateway is None:
+                    raise
+                refused[entrance.service] = f"Service {self._membership.namespace}/{entrance.service} is refused: {error}"
+        before, self.refused = self.refused, refused
+        if refused != before:
+            self._changed()
+        await self.drop_services()
+
+    async def _keep(self, entrance: Entrance) -> None:
+        found = self._services.get(self._membership.namespace, entrance.service)
         if found is None:
-            await super().keep_service()
-        elif self._leads() and {port.port for port in found.spec.ports} != {port for port, _ in wanted}:
-            fresh = copy_of(found)
-            _put_ports(fresh, wanted)
+            await self.make_service(made_service(self._membership.namespace, entrance))
+        elif self._leads() and (fresh := changed_service(found, entrance)) != found:
             # The local copy may be behind; then the next step sees.
             with contextlib.suppress(Conflict, NotFound):
                 await self._client.update(fresh)
 
-    def wanted_service(self) -> core.Service:
-        service = core.Service()
-        service.metadata.namespace, service.metadata.name = self._membership.namespace, self._membership.service
-        service.metadata.labels[membership.COMPONENT_LABEL] = COMPONENT
-        service.spec.type, service.spec.external_traffic_policy = LOAD_BALANCER, LOCAL
-        service.spec.allocate_load_balancer_node_ports = False
-        _put_ports(service, self._ports().wanted)
-        return service
+    async def drop_services(self) -> None:
+        """Those of Gateways that are no more."""
+        if not self._leads():
+            return
+        for service in self._services.list(self._membership.namespace):
+            owner = owner_of(service)
+            if owner is not None and self._gone(owner):
+                with contextlib.suppress(NotFound):
+                    await self._client.delete(core.Service, service.metadata.name, service.metadata.namespace)
 
-    def wanted_slice(self) -> discovery.EndpointSlice | None:
-        own, ports = self._published, self._ports()
-        if not ports.open:
-            return None
+    def wanted_slices(self) -> list[discovery.EndpointSlice]:
+        found = self._entrances()
+        return [self._slice(each, ready=found.ready) for each in found.all if each.open]
+
+    def _slice(self, entrance: Entrance, *, ready: bool) -> discovery.EndpointSlice:
+        own, service = self._published, self._services.get(self._membership.namespace, entrance.service)
         piece = discovery.EndpointSlice(address_type="IPv4")
-        piece.metadata.namespace, piece.metadata.name = own.namespace, self.name
-        piece.metadata.labels.update({SERVICE_NAME: own.service, SLICE_MANAGED_BY: MANAGER})
-        for port, number in ports.open:
-            piece.ports.add(name=self._name(port), protocol="TCP", port=number)
+        piece.metadata.namespace, piece.metadata.name = own.namespace, f"{entrance.service}-{own.instance}"
+        piece.metadata.labels.update({SERVICE_NAME: entrance.service, SLICE_MANAGED_BY: MANAGER})
+        piece.metadata.annotations[membership.INSTANCE_ANNOTATION] = self.name
+        for port, number in entrance.open:
+            piece.ports.add(name=named(service, port), protocol="TCP", port=number)
         endpoint = piece.endpoints.add(addresses=[own.address])
-        endpoint.conditions.ready = endpoint.conditions.serving = ports.ready and not self._others_have(ports.closed)
+        endpoint.conditions.ready = endpoint.conditions.serving = ready and not self._others_have(entrance, service)
         endpoint.conditions.terminating = False
         if own.node_name:
             endpoint.node_name = own.node_name
         return piece
 
-    def _others_have(self, closed: Collection[int]) -> bool:
+    def _others_have(self, entrance: Entrance, service: core.Service | None) -> bool:
         """Whether another instance has opened what this one could not: then that one is to be asked."""
-        missing = {self._name(port) for port in closed}
+        missing = {named(service, port) for port in entrance.closed}
         return any(
             missing & {port.name for port in piece.ports} and any(endpoint.conditions.ready for endpoint in piece.endpoints)
             for piece in self.instances()
-            if piece.metadata.name != self.name
+            if membership.owner_of(piece) != self.name and piece.metadata.labels.get(SERVICE_NAME) == entrance.service
         )
-
-    def _name(self, port: int) -> str:
-        """What the Service calls a port."""
-        found = self.service.spec.ports if self.service is not None else ()
-        return next((str(each.name) for each in found if each.port == port), port_name(port))
-
-
-def port_name(port: int) -> str:
-    return f"port-{port}"
-
-
-def addresses_of(service: core.Service) -> tuple[str, ...]:
-    return tuple(entry.ip or entry.hostname for entry in service.status.load_balancer.ingress if entry.ip or entry.hostname)
-
-
-def _put_ports(service: core.Service, wanted: Collection[tuple[int, int]]) -> None:
-    """Ports that stay are left as they are."""
-    kept = {port.port: copy_of(port) for port in service.spec.ports}
-    del service.spec.ports[:]
-    for port, number in wanted:
-        if port in kept:
-            service.spec.ports.append(kept[port])
-        else:
-            service.spec.ports.add(name=port_name(port), protocol="TCP", port=port).target_port.int_val = number

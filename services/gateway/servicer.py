@@ -14,7 +14,7 @@ from services.gateway.executor import Kind
 from services.gateway.explain import action_words, condition_words, result_words
 from services.gateway.haproxy.words import BadWord, host, method, path
 from services.gateway.instance import Instance
-from services.gateway.routing.table import Origin, Request, Route, Step, number_of
+from services.gateway.routing.table import Origin, Request, Route, Step, entry_of, number_of, scope_of, scoped
 
 DEFAULT_PORT = 80
 MOST_PORT = 65535
@@ -27,7 +27,7 @@ class GatewayServicer(stubs.GatewayServiceServicer):
         self._gateway = gateway
 
     async def Explain(self, request: messages.ExplainRequest, context: Any) -> messages.ExplainResponse:
-        asked = await _asked(request, context)
+        asked = await _asked(request, await self._scope(request.gateway, context), context)
         program = self._gateway.executor.program
         steps = program.table.explain(asked)
         notes = self._notes(asked, steps)
@@ -37,13 +37,26 @@ class GatewayServicer(stubs.GatewayServiceServicer):
             notes=notes,
         )
 
+    async def _scope(self, gateway: str, context: Any) -> int:
+        if not gateway:
+            return 0
+        found = next((scope for scope, name in self._gateway.scopes.items() if name == gateway), None)
+        if found is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"gateway: there is no Gateway {gateway!r} with an address of its own here")
+        return found or 0
+
     def _notes(self, asked: Request, steps: list[Step]) -> list[str]:
         gateway = self._gateway
         found = list(gateway.problems())
-        served = {number_of(port) for port in gateway.executor.program.table.ports}
-        if asked.port not in served:
-            ports = ", ".join(map(str, sorted(served)))
-            found.append(f"no route is of port {asked.port}" + (f": there are some of {ports}" if ports else ": nothing is served"))
+        ports = gateway.executor.program.table.ports
+        served = {number_of(port) for port in ports if scope_of(port) == scope_of(asked.port)}
+        if number_of(asked.port) not in served:
+            others = ", ".join(map(str, sorted(served)))
+            found.append(
+                f"no route is of port {number_of(asked.port)}" + (f": there are some of {others}" if others else ": nothing is served")
+            )
+        if not scope_of(asked.port) and (names := sorted(gateway.scopes[scope] for scope in {*map(scope_of, ports)} - {0})):
+            found.append(f"at addresses of their own are the Gateways {', '.join(names)}: name one to ask it")
         for origin in dict.fromkeys(step.route.origin for step in steps):
             found += [f"{origin}: {words}" for _, words in gateway.problems_of(origin) or ()]
         return list(dict.fromkeys(found))
@@ -90,7 +103,8 @@ class GatewayServicer(stubs.GatewayServiceServicer):
                 port=number_of(port),
                 addresses=[f"{address}:{number}" for address, number in places],
                 tls=kind is not Kind.PLAIN,
-                problem=executor.closed.get(number_of(port), ""),
+                problem=executor.closed.get(entry_of(port), ""),
+                gateway=self._gateway.scopes.get(scope_of(port), ""),
             )
 
     def _route(self, route: Route) -> messages.Route:
@@ -105,6 +119,7 @@ class GatewayServicer(stubs.GatewayServiceServicer):
             path=route.match.path or "/",
             conditions=condition_words(route.match),
             action=action_words(route.action),
+            gateway=self._gateway.scopes.get(scope_of(route.port), ""),
         )
         for target, weight in route.action.shares:
             backend = made.backends.add(namespace=target.namespace, service=target.service, port=target.port, weight=weight)
@@ -117,7 +132,7 @@ def _problem(origin: Origin, reason: str, words: str) -> messages.Problem:
     return messages.Problem(kind=origin.kind, namespace=origin.namespace, name=origin.name, reason=reason, message=words)
 
 
-async def _asked(request: messages.ExplainRequest, context: Any) -> Request:
+async def _asked(request: messages.ExplainRequest, scope: int, context: Any) -> Request:
     place, _, query = (request.path or "/").partition("?")
     try:
         name = "host"
@@ -134,4 +149,4 @@ async def _asked(request: messages.ExplainRequest, context: Any) -> Request:
         )
     headers = {key.lower(): value for key, value in request.headers.items()}
     parameters = parse_qs(query, keep_blank_values=True)
-    return Request(request.port or DEFAULT_PORT, found_host, found_path, found_method, headers, parameters)
+    return Request(scoped(request.port or DEFAULT_PORT, scope), found_host, found_path, found_method, headers, parameters)

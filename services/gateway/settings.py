@@ -48,6 +48,10 @@ class GatewaySettings:
     status_address: str = ""
     # The Service whose endpoint it is, and whose load balancer's addresses are told; None: there is none.
     published: Published | None = None
+    # Whether each Gateway has a Service of its own beside that, with an address of its own.
+    apart: bool = False
+    # The first port that is opened for one of a Gateway with an address of its own: such are looked for from there on.
+    first_own_port: int = 22_000
     # Of several instances one writes what objects are told: the one that holds the lease LEASE.
     election: Election = field(default_factory=lambda: Election("gateway"))
     # Whether the kinds of Gateway API are made where they are not there, with a class.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from services.gateway.haproxy.words import expression, hash_of, host, method, path, quoted, token
 from services.gateway.routing.actions import Action
 from services.gateway.routing.conditions import Condition
-from services.gateway.routing.table import PASSED, Host, HostRoutes, Match, PathKind, Place, number_of
+from services.gateway.routing.table import PASSED, Host, HostRoutes, Match, PathKind, Place, entry_of, number_of
 
 ANY, ONE_LABEL, MANY_LABELS, NAMED = "any", "one", "many", "named"
 # Of the process's own sockets: the beginning of their names, as its environment has it.
@@ -134,7 +134,7 @@ def frontend(bind: Bind, entries: dict[Host, Entries], choices: Choices, *, shar
     yield "  http-request set-header X-Forwarded-For %[src]"
     yield f"  http-request set-header X-Forwarded-Proto {scheme}"
     yield "  http-request set-header X-Forwarded-Host %[req.hdr(host)]"
-    yield f"  http-request set-header X-Forwarded-Port {bind.port}"
+    yield f"  http-request set-header X-Forwarded-Port {number_of(bind.port)}"
     # Else a host could say the beginning of a path, and what is looked up be another path than the one that a pod is asked for.
     yield "  http-request deny deny_status 400 if { req.hdr(host) -m sub / }"
     stages = {stage(found) for found in entries}
@@ -172,7 +172,7 @@ def _passing(bind: Bind, entries: dict[Host, Entries], *, shared: bool) -> Itera
     yield "  tcp-request content reject if WAIT_END"
     yield "  use_backend %[var(txn.b)] if { var(txn.b) -m found }"
     if shared:
-        port = number_of(bind.port)
+        port = entry_of(bind.port)
         yield f"  default_backend inner{port}"
         yield f"backend inner{port}"
         yield "  mode tcp"

@@ -19,7 +19,7 @@ from services.gateway.haproxy.certificates import Certificate, Shelf
 from services.gateway.haproxy.frontends import Bind, Entries, entries_of, frontend, match_words, stage
 from services.gateway.haproxy.words import BadWord
 from services.gateway.routing.actions import Action, Server, Target
-from services.gateway.routing.table import Host, HostRoutes, Origin, Route, Table, host_of, number_of, passed
+from services.gateway.routing.table import Host, HostRoutes, Origin, Route, Table, entry_of, host_of, passed
 
 # Backends beside those in use: some, and a part of them.
 SPARE, SPARE_PART = 32, 4
@@ -328,7 +328,7 @@ class Program:
         choices = self._choices()
         for port, bind in sorted(self._binds.items()):
             entries = {host: entries for host, entries in self._entries.items() if host.port == port}
-            shared = (passed(port) if bind.tls else number_of(port)) in self._binds and (bind.tls or bind.passed)
+            shared = (passed(port) if bind.tls else entry_of(port)) in self._binds and (bind.tls or bind.passed)
             yield from frontend(bind, entries, choices, shared=shared)
         of_plain = {name: action for action, name in self._backends.names.items()}
         for number in range(self._backends.plain):

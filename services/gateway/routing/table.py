@@ -59,8 +59,9 @@ class Place:
 
 # How old a route is that is asked after every other of its place.
 LAST = 1 << 40
-# Beside the number of a port: its routes of TLS that is passed on are others than those of TLS that ends here.
-PASSED = 1 << 16
+# Beside the number of a port: its routes of TLS that is passed on are others than those of TLS that ends here, and those of a Gateway with
+# an address of its own others than those of all who share one.
+PASSED, SCOPE = 1 << 16, 1 << 17
 
 
 def passed(port: int) -> int:
@@ -68,9 +69,23 @@ def passed(port: int) -> int:
     return port | PASSED
 
 
-def number_of(port: int) -> int:
-    """The port itself."""
+def scoped(port: int, scope: int) -> int:
+    """What stands for a port of an address: 0 is the one that is shared."""
+    return port + scope * SCOPE
+
+
+def scope_of(port: int) -> int:
+    return port // SCOPE
+
+
+def entry_of(port: int) -> int:
+    """What stands for a port of an address, whatever becomes of its TLS."""
     return port & ~PASSED
+
+
+def number_of(port: int) -> int:
+    """The port itself, as clients mean it."""
+    return port % PASSED
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -87,9 +102,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``port`` is the one that clients reach (``passed`` for TLS that is passed on); ``host`` is a name, ``*.NAME`` (``deep``: for any
-    number of labels, else for one), or empty for any. ``place`` says where in its object it stands; ``since`` when that was made,
-    seconds."""
+    """``port`` is the one that clients reach (``passed`` for TLS that is passed on, ``scoped`` at an address of its own); ``host`` is a
+    name, ``*.NAME`` (``deep``: for any number of labels, else for one), or empty for any. ``place`` says where in its object it stands;
+    ``since`` when that was made, seconds."""
 
     port: int
     host: str
@@ -163,7 +178,7 @@ def _upwards(place: Place) -> Iterator[Place]:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of Explain. Header names are in lower case; a query parameter may have several values."""
+    """What is asked of Explain. ``port`` is as a route's. Header names are in lower case; a query parameter may have several values."""
 
     port: int
     host: str

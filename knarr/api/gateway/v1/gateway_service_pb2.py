@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*knarr/api/gateway/v1/gateway_service.proto\x12\x14knarr.api.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x01\n\x0e\x45xplainRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x42\n\x07headers\x18\x04 \x03(\x0b\x32\x31.knarr.api.gateway.v1.ExplainRequest.HeadersEntry\x12\x0c\n\x04port\x18\x05 \x01(\r\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd7\x01\n\x05Route\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05place\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\x0c\n\x04host\x18\x06 \x01(\t\x12\x11\n\tpath_type\x18\x07 \x01(\t\x12\x0c\n\x04path\x18\x08 \x01(\t\x12\x12\n\nconditions\x18\t \x03(\t\x12\x0e\n\x06\x61\x63tion\x18\n \x01(\t\x12/\n\x08\x62\x61\x63kends\x18\x0b \x03(\x0b\x32\x1d.knarr.api.gateway.v1.Backend\"~\n\x07\x42\x61\x63kend\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\r\x12\x31\n\tendpoints\x18\x05 \x03(\x0b\x32\x1e.knarr.api.gateway.v1.Endpoint\"6\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0b\n\x03pod\x18\x03 \x01(\t\"Q\n\x04Step\x12*\n\x05route\x18\x01 \x01(\x0b\x32\x1b.knarr.api.gateway.v1.Route\x12\r\n\x05taken\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"[\n\x0f\x45xplainResponse\x12)\n\x05steps\x18\x01 \x03(\x0b\x32\x1a.knarr.api.gateway.v1.Step\x12\x0e\n\x06result\x18\x02 \x01(\t\x12\r\n\x05notes\x18\x03 \x03(\t\"%\n\x10GetRoutesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"q\n\x11GetRoutesResponse\x12+\n\x06routes\x18\x01 \x03(\x0b\x32\x1b.knarr.api.gateway.v1.Route\x12/\n\x08problems\x18\x02 \x03(\x0b\x32\x1d.knarr.api.gateway.v1.Problem\"Y\n\x07Problem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"\x12\n\x10GetStatusRequest\"I\n\x08Listener\x12\x0c\n\x04port\x18\x01 \x01(\r\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x0b\n\x03tls\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\"\xce\x02\n\x11GetStatusResponse\x12\x0e\n\x06synced\x18\x01 \x01(\x08\x12\x0f\n\x07process\x18\x02 \x01(\r\x12\x0f\n\x07leaving\x18\x03 \x03(\r\x12\x31\n\tlisteners\x18\x04 \x03(\x0b\x32\x1e.knarr.api.gateway.v1.Listener\x12\x0e\n\x06routes\x18\x05 \x01(\x04\x12\x10\n\x08\x62\x61\x63kends\x18\x06 \x01(\x04\x12\x0f\n\x07\x63hanges\x18\x07 \x01(\x04\x12\x0f\n\x07reloads\x18\x08 \x01(\x04\x12\x1b\n\x13last_change_seconds\x18\t \x01(\x01\x12\x10\n\x08restarts\x18\n \x01(\x04\x12\r\n\x05stale\x18\x0b \x01(\x08\x12/\n\x0bstale_since\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\r \x03(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x0e \x01(\t2\xa4\x02\n\x0eGatewayService\x12V\n\x07\x45xplain\x12$.knarr.api.gateway.v1.ExplainRequest\x1a%.knarr.api.gateway.v1.ExplainResponse\x12\\\n\tGetRoutes\x12&.knarr.api.gateway.v1.GetRoutesRequest\x1a\'.knarr.api.gateway.v1.GetRoutesResponse\x12\\\n\tGetStatus\x12&.knarr.api.gateway.v1.GetStatusRequest\x1a\'.knarr.api.gateway.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*knarr/api/gateway/v1/gateway_service.proto\x12\x14knarr.api.gateway.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x01\n\x0e\x45xplainRequest\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x42\n\x07headers\x18\x04 \x03(\x0b\x32\x31.knarr.api.gateway.v1.ExplainRequest.HeadersEntry\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\x0f\n\x07gateway\x18\x06 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe8\x01\n\x05Route\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05place\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\x0c\n\x04host\x18\x06 \x01(\t\x12\x11\n\tpath_type\x18\x07 \x01(\t\x12\x0c\n\x04path\x18\x08 \x01(\t\x12\x12\n\nconditions\x18\t \x03(\t\x12\x0e\n\x06\x61\x63tion\x18\n \x01(\t\x12/\n\x08\x62\x61\x63kends\x18\x0b \x03(\x0b\x32\x1d.knarr.api.gateway.v1.Backend\x12\x0f\n\x07gateway\x18\x0c \x01(\t\"~\n\x07\x42\x61\x63kend\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\r\x12\x31\n\tendpoints\x18\x05 \x03(\x0b\x32\x1e.knarr.api.gateway.v1.Endpoint\"6\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0b\n\x03pod\x18\x03 \x01(\t\"Q\n\x04Step\x12*\n\x05route\x18\x01 \x01(\x0b\x32\x1b.knarr.api.gateway.v1.Route\x12\r\n\x05taken\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"[\n\x0f\x45xplainResponse\x12)\n\x05steps\x18\x01 \x03(\x0b\x32\x1a.knarr.api.gateway.v1.Step\x12\x0e\n\x06result\x18\x02 \x01(\t\x12\r\n\x05notes\x18\x03 \x03(\t\"%\n\x10GetRoutesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"q\n\x11GetRoutesResponse\x12+\n\x06routes\x18\x01 \x03(\x0b\x32\x1b.knarr.api.gateway.v1.Route\x12/\n\x08problems\x18\x02 \x03(\x0b\x32\x1d.knarr.api.gateway.v1.Problem\"Y\n\x07Problem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"\x12\n\x10GetStatusRequest\"Z\n\x08Listener\x12\x0c\n\x04port\x18\x01 \x01(\r\x12\x11\n\taddresses\x18\x02 \x03(\t\x12\x0b\n\x03tls\x18\x03 \x01(\x08\x12\x0f\n\x07problem\x18\x04 \x01(\t\x12\x0f\n\x07gateway\x18\x05 \x01(\t\"\xce\x02\n\x11GetStatusResponse\x12\x0e\n\x06synced\x18\x01 \x01(\x08\x12\x0f\n\x07process\x18\x02 \x01(\r\x12\x0f\n\x07leaving\x18\x03 \x03(\r\x12\x31\n\tlisteners\x18\x04 \x03(\x0b\x32\x1e.knarr.api.gateway.v1.Listener\x12\x0e\n\x06routes\x18\x05 \x01(\x04\x12\x10\n\x08\x62\x61\x63kends\x18\x06 \x01(\x04\x12\x0f\n\x07\x63hanges\x18\x07 \x01(\x04\x12\x0f\n\x07reloads\x18\x08 \x01(\x04\x12\x1b\n\x13last_change_seconds\x18\t \x01(\x01\x12\x10\n\x08restarts\x18\n \x01(\x04\x12\r\n\x05stale\x18\x0b \x01(\x08\x12/\n\x0bstale_since\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\r \x03(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x0e \x01(\t2\xa4\x02\n\x0eGatewayService\x12V\n\x07\x45xplain\x12$.knarr.api.gateway.v1.ExplainRequest\x1a%.knarr.api.gateway.v1.ExplainResponse\x12\\\n\tGetRoutes\x12&.knarr.api.gateway.v1.GetRoutesRequest\x1a\'.knarr.api.gateway.v1.GetRoutesResponse\x12\\\n\tGetStatus\x12&.knarr.api.gateway.v1.GetStatusRequest\x1a\'.knarr.api.gateway.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,31 +35,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_EXPLAINREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_EXPLAINREQUEST']._serialized_start=102
-  _globals['_EXPLAINREQUEST']._serialized_end=292
-  _globals['_EXPLAINREQUEST_HEADERSENTRY']._serialized_start=246
-  _globals['_EXPLAINREQUEST_HEADERSENTRY']._serialized_end=292
-  _globals['_ROUTE']._serialized_start=295
-  _globals['_ROUTE']._serialized_end=510
-  _globals['_BACKEND']._serialized_start=512
-  _globals['_BACKEND']._serialized_end=638
-  _globals['_ENDPOINT']._serialized_start=640
-  _globals['_ENDPOINT']._serialized_end=694
-  _globals['_STEP']._serialized_start=696
-  _globals['_STEP']._serialized_end=777
-  _globals['_EXPLAINRESPONSE']._serialized_start=779
-  _globals['_EXPLAINRESPONSE']._serialized_end=870
-  _globals['_GETROUTESREQUEST']._serialized_start=872
-  _globals['_GETROUTESREQUEST']._serialized_end=909
-  _globals['_GETROUTESRESPONSE']._serialized_start=911
-  _globals['_GETROUTESRESPONSE']._serialized_end=1024
-  _globals['_PROBLEM']._serialized_start=1026
-  _globals['_PROBLEM']._serialized_end=1115
-  _globals['_GETSTATUSREQUEST']._serialized_start=1117
-  _globals['_GETSTATUSREQUEST']._serialized_end=1135
-  _globals['_LISTENER']._serialized_start=1137
-  _globals['_LISTENER']._serialized_end=1210
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1213
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1547
-  _globals['_GATEWAYSERVICE']._serialized_start=1550
-  _globals['_GATEWAYSERVICE']._serialized_end=1842
+  _globals['_EXPLAINREQUEST']._serialized_end=309
+  _globals['_EXPLAINREQUEST_HEADERSENTRY']._serialized_start=263
+  _globals['_EXPLAINREQUEST_HEADERSENTRY']._serialized_end=309
+  _globals['_ROUTE']._serialized_start=312
+  _globals['_ROUTE']._serialized_end=544
+  _globals['_BACKEND']._serialized_start=546
+  _globals['_BACKEND']._serialized_end=672
+  _globals['_ENDPOINT']._serialized_start=674
+  _globals['_ENDPOINT']._serialized_end=728
+  _globals['_STEP']._serialized_start=730
+  _globals['_STEP']._serialized_end=811
+  _globals['_EXPLAINRESPONSE']._serialized_start=813
+  _globals['_EXPLAINRESPONSE']._serialized_end=904
+  _globals['_GETROUTESREQUEST']._serialized_start=906
+  _globals['_GETROUTESREQUEST']._serialized_end=943
+  _globals['_GETROUTESRESPONSE']._serialized_start=945
+  _globals['_GETROUTESRESPONSE']._serialized_end=1058
+  _globals['_PROBLEM']._serialized_start=1060
+  _globals['_PROBLEM']._serialized_end=1149
+  _globals['_GETSTATUSREQUEST']._serialized_start=1151
+  _globals['_GETSTATUSREQUEST']._serialized_end=1169
+  _globals['_LISTENER']._serialized_start=1171
+  _globals['_LISTENER']._serialized_end=1261
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1264
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1598
+  _globals['_GATEWAYSERVICE']._serialized_start=1601
+  _globals['_GATEWAYSERVICE']._serialized_end=1893
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("host", "path", "method", "headers", "port")
+    __slots__ = ("host", "path", "method", "headers", "port", "gateway")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -23,15 +23,17 @@ class ExplainRequest(_message.Message):
     METHOD_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
     host: str
     path: str
     method: str
     headers: _containers.ScalarMap[str, str]
     port: int
-    def __init__(self, host: _Optional[str] = ..., path: _Optional[str] = ..., method: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., port: _Optional[int] = ...) -> None: ...
+    gateway: str
+    def __init__(self, host: _Optional[str] = ..., path: _Optional[str] = ..., method: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., port: _Optional[int] = ..., gateway: _Optional[str] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("kind", "namespace", "name", "place", "port", "host", "path_type", "path", "conditions", "action", "backends")
+    __slots__ = ("kind", "namespace", "name", "place", "port", "host", "path_type", "path", "conditions", "action", "backends", "gateway")
     KIND_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +45,7 @@ class Route(_message.Message):
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     BACKENDS_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
     kind: str
     namespace: str
     name: str
@@ -54,7 +57,8 @@ class Route(_message.Message):
     conditions: _containers.RepeatedScalarFieldContainer[str]
     action: str
     backends: _containers.RepeatedCompositeFieldContainer[Backend]
-    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., place: _Optional[str] = ..., port: _Optional[int] = ..., host: _Optional[str] = ..., path_type: _Optional[str] = ..., path: _Optional[str] = ..., conditions: _Optional[_Iterable[str]] = ..., action: _Optional[str] = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ...) -> None: ...
+    gateway: str
+    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., place: _Optional[str] = ..., port: _Optional[int] = ..., host: _Optional[str] = ..., path_type: _Optional[str] = ..., path: _Optional[str] = ..., conditions: _Optional[_Iterable[str]] = ..., action: _Optional[str] = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., gateway: _Optional[str] = ...) -> None: ...
 
 class Backend(_message.Message):
     __slots__ = ("namespace", "service", "port", "weight", "endpoints")
@@ -133,16 +137,18 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Listener(_message.Message):
-    __slots__ = ("port", "addresses", "tls", "problem")
+    __slots__ = ("port", "addresses", "tls", "problem", "gateway")
     PORT_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     TLS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
     port: int
     addresses: _containers.RepeatedScalarFieldContainer[str]
     tls: bool
     problem: str
-    def __init__(self, port: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., tls: _Optional[bool] = ..., problem: _Optional[str] = ...) -> None: ...
+    gateway: str
+    def __init__(self, port: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., tls: _Optional[bool] = ..., problem: _Optional[str] = ..., gateway: _Optional[str] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
     __slots__ = ("synced", "process", "leaving", "listeners", "routes", "backends", "changes", "reloads", "last_change_seconds", "restarts", "stale", "stale_since", "problems", "address")

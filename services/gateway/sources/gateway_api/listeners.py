@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.gateway.routing.actions import Action, Weighted
-from services.gateway.routing.table import LAST, Match, Origin, Route, passed
+from services.gateway.routing.table import LAST, Match, Origin, Route, passed, scoped
 from services.gateway.sources.compiled import Keypair
 from services.gateway.sources.gateway_api.objects import (
     GATEWAY,
@@ -51,6 +51,13 @@ class Listener:
     # Whether it is a part of another one's in turn.
     inner: bool = False
     withheld: bool = False
+    # Which address it is reached at; 0: the one that is shared.
+    scope: int = 0
+
+    @property
+    def entry(self) -> int:
+        """What stands for its port in the routing table."""
+        return scoped(self.port, self.scope)
 
     def leaves(self, name: str) -> bool:
         """Whether requests for a host of its routes are all another listener's."""
@@ -95,12 +102,13 @@ class Listener:
         return [found.get(each.type, each) for each in good]
 
 
-def listeners_of(gateway: Any, facts: Facts) -> list[Listener]:
-    """Of one Gateway, without regard to others."""
+def listeners_of(gateway: Any, facts: Facts, scope: int = 0) -> list[Listener]:
+    """Of one Gateway, without regard to others. ``scope``: which address it has; 0: the one that is shared."""
     origin = origin_of(GATEWAY, gateway)
     frontend = record(record(spec_of(gateway), "tls"), "frontend")
     made = [_listener(origin, each, frontend, facts) for each in records(spec_of(gateway), "listeners")]
     for each in made:
+        each.scope = scope
         others = [other for other in made if (other.port, other.protocol) == (each.port, each.protocol) and other.hostname != each.hostname]
         each.narrower = tuple(other.hostname for other in others if within(other.hostname, each.hostname))
         each.inner = any(within(each.hostname, other.hostname) for other in others)
@@ -112,7 +120,7 @@ def walls(listeners: Iterable[Listener]) -> list[Route]:
     nobody = Action(targets=(Weighted(None, 1, NOT_FOUND),))
     found = [each for each in listeners if each.served and each.inner and each.protocol != TLS]
     return [
-        Route(each.port, each.hostname, Match(), nobody, each.gateway, f"listener {each.name}", LAST, each.hostname.startswith("*."))
+        Route(each.entry, each.hostname, Match(), nobody, each.gateway, f"listener {each.name}", LAST, each.hostname.startswith("*."))
         for each in found
     ]
 
@@ -186,8 +194,9 @@ def _certificates(made: Listener, tls: Json, facts: Facts) -> None:
 
 
 def settle(gateways: Sequence[tuple[Any, list[Listener]]], closed: dict[int, str]) -> dict[int, str]:
-    """Of several that want one port with different protocols the older Gateway has it; of one Gateway none. ``closed`` are ports that
-    cannot be opened. Returns the protocol of each port; that of TLS that is passed on, which HTTPS can share one with, by ``passed``."""
+    """Of several that want one port of an address with different protocols the older Gateway has it; of one Gateway none. ``closed`` are
+    ports that cannot be opened. Returns the protocol of each port; that of TLS that is passed on, which HTTPS can share one with, by
+    ``passed``."""
     protocols: dict[int, str] = {}
     ages = sorted(
         gateways, key=lambda pair: (pair[0].metadata.creation_timestamp.seconds, pair[0].metadata.namespace, pair[0].metadata.name)
@@ -197,14 +206,14 @@ def settle(gateways: Sequence[tuple[Any, list[Listener]]], closed: dict[int, str
         for each in listeners:
             if "Accepted" in each.problems or "Conflicted" in each.problems:
                 continue
-            others = [found for key in (each.port, passed(each.port)) if (found := protocols.get(key)) not in (None, each.protocol)]
+            others = [found for key in (each.entry, passed(each.entry)) if (found := protocols.get(key)) not in (None, each.protocol)]
             if others and {each.protocol, *others} != {HTTPS, TLS}:
                 words = f"port {each.port} is one of {others[0]} already"
                 each.problems["Conflicted"] = Condition("Conflicted", True, "ProtocolConflict", words)
                 continue
-            protocols[passed(each.port) if each.protocol == TLS else each.port] = each.protocol
-            if each.port in closed:
-                each.problems["Programmed"] = Condition("Programmed", False, "Invalid", closed[each.port])
+            protocols[passed(each.entry) if each.protocol == TLS else each.entry] = each.protocol
+            if each.entry in closed:
+                each.problems["Programmed"] = Condition("Programmed", False, "Invalid", closed[each.entry])
     return protocols
 
 

@@ -85,7 +85,7 @@ class _Maker:
         for listener, name in attachment.places:
             if name:
                 host(name)
-            port = passed(listener.port) if listener.protocol == TLS else listener.port
+            port = passed(listener.entry) if listener.protocol == TLS else listener.entry
             for index, rule in enumerate(rules):
                 for match in self._matches(rule):
                     action = self._action(rule, listener, match)
