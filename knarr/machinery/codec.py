@@ -106,9 +106,14 @@ def _parse(message_type: type[Message], text: bytes) -> dict[str, Any]:
         reason = "unexpected end of JSON input" if not text.strip() else str(error)
         raise _unrecognized(message_type, text, reason) from None
     if not isinstance(value, dict):
-        sort = {bool: "bool", str: "string", list: "array", type(None): "null"}.get(type(value), "number")
-        raise _unrecognized(message_type, text, f"json: cannot unmarshal {sort} into Go value of type v1.{message_type.DESCRIPTOR.name}")
+        raise _unrecognized(message_type, text, f"{no_object(value)} of type v1.{message_type.DESCRIPTOR.name}")
     return value
+
+
+def no_object(value: Any) -> str:
+    """What is said of JSON that is no object where one is wanted."""
+    sort = {bool: "bool", str: "string", list: "array", type(None): "null"}.get(type(value), "number")
+    return f"json: cannot unmarshal {sort} into Go value"
 
 
 def may_repeat_keys(text: bytes, value: Any) -> bool:

@@ -244,10 +244,12 @@ def _canonical(element: str) -> str | None:
     return sort + spelled(value)
 
 
+def _whole(value: Any) -> Any:
+    """A number without a fraction is spelled without one, where it has no more than 64 bits."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else value
+
+
 def spelled(value: Any) -> str:
     """The text of a key or value in a path element."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    elif isinstance(value, dict):
-        value = {name: int(item) if isinstance(item, float) and item.is_integer() else item for name, item in value.items()}
+    value = {name: _whole(item) for name, item in value.items()} if isinstance(value, dict) else _whole(value)
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

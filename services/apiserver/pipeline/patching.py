@@ -106,10 +106,12 @@ def _apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str
     else:
         changed = strategic.apply(type(obj), original, patch.body)
     budget.check(changed)
-    if isinstance(changed, dict):
-        mark_reset(changed)
-        if patch.type != "strategic":
-            _check_sort(patch, original, changed)
+    if not isinstance(changed, dict):
+        # A JSON patch may put anything where the whole object was.
+        raise refused(patch.type, patch.body, changed, f"couldn't get version/kind; json parse error: {codec.no_object(changed)}")
+    mark_reset(changed)
+    if patch.type != "strategic":
+        _check_sort(patch, original, changed)
     unknown = codec.UnknownFields(field_validation or "Warn")
     try:
         decoded = form.from_json(changed, codec.UnknownFields.DROP if unknown is codec.UnknownFields.DROP else codec.UnknownFields.WARN)

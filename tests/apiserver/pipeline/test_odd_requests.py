@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.support.faces import RestClient
 MAPS, ONE = "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/configmaps/one"
 POD = "/api/v1/namespaces/default/pods/waiting"
 JSON, MERGE, PATCH = "application/json", "application/merge-patch+json", "application/json-patch+json"
-STRATEGIC = "application/strategic-merge-patch+json"
+STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
 GONE = (
     'Operation cannot be fulfilled on configmaps "none": StorageError: invalid object, Code: 4, Key: /registry/configmaps/default/none, '
     "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: x, UID in object meta: "
@@ -40,6 +41,13 @@ async def rest() -> AsyncIterator[RestClient]:
         pytest.param("PATCH", ONE, MERGE, {"apiVersion": "v2"}, 422, "patch: Invalid value", id="nor another version"),
         pytest.param("PATCH", ONE, PATCH, [{"op": "replace", "path": "/kind", "value": "Secret"}], 422, "(v1.Secret)", id="JSON"),
         pytest.param("PATCH", ONE, PATCH, [{"op": "add", "path": "data", "value": {}}], 422, 'path "data"', id="a path without a slash"),
+        pytest.param("PATCH", ONE, PATCH, [{"op": "replace", "path": "", "value": [1]}], 422, "cannot unmarshal array", id="a list"),
+        pytest.param("PATCH", ONE, PATCH, [{"op": "replace", "path": "", "value": None}], 422, "cannot unmarshal null", id="or nothing"),
+        pytest.param(
+            "PATCH", f"{POD}?fieldManager=me", APPLY,
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "waiting"}, "spec": {"containers": [{"name": 2**70}]}}, 400,
+            "].name: expected string", id="a key of more than 64 bits",
+        ),
         pytest.param("PATCH", POD, STRATEGIC, {"spec": {"containers": [{"image": "y"}]}}, 422, "map: map[image:y]", id="no key"),
         pytest.param(
             "PUT", ONE, JSON, {"metadata": {"name": "one", "deletionTimestamp": "2020-01-01T00:00:00Z"}}, 422,
@@ -60,7 +68,7 @@ async def rest() -> AsyncIterator[RestClient]:
     ],
 )  # fmt: skip
 async def test_it_is_refused(rest: RestClient, method: str, path: str, content_type: str, body: Any, status: int, words: str) -> None:
-    given = None if method == "GET" else orjson.dumps(body)
+    given = None if method == "GET" else json.dumps(body).encode()
     answer = await rest.call(method, path, given, content_type=content_type)
     assert (answer.status, answer.json["code"]) == (status, status), answer.json
     assert words in answer.json["message"]
