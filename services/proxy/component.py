@@ -20,6 +20,7 @@ from knarr.client.events import EventRecorder
 from knarr.client.index import Index
 from knarr.client.informer import Informer
 from knarr.objects.keys import key_of
+from knarr.objects.labels import ZONE
 from knarr.service.component import Component
 from knarr.service.tasks import run_together
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
@@ -32,6 +33,7 @@ from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.programmer import Programmer
 from services.proxy.reporter import Reporter
 from services.proxy.routing.build import Router, service_of
+from services.proxy.routing.endpoints import Place
 from services.proxy.routing.host_ports import POD, owner_of, routes_of_pod
 from services.proxy.routing.table import Change, Name, RouteKey, RoutingTable
 from services.proxy.servicer import ProxyServicer
@@ -69,7 +71,9 @@ class Proxy(Component):
         self._slices.add_index(BY_SERVICE)
         # Pods of this node, for their host ports.
         self._pods = Informer(client, core.Pod, field_selector=f"spec.nodeName={settings.node_name}") if settings.node_name else None
-        self._router = Router(settings.node_name)
+        # Its zone, whose endpoints may be nearer than others.
+        self._node = Informer(client, core.Node, field_selector=f"metadata.name={settings.node_name}") if settings.node_name else None
+        self._router = Router(Place(settings.node_name))
         self._changed: set[Name] = set()
         backoff = Backoff(first_seconds=settings.retry_first_seconds, limit_seconds=settings.retry_limit_seconds)
         self._programmer = Programmer(self._datapath, self._table, backoff, self._applied, self._refused)
@@ -127,6 +131,13 @@ class Proxy(Component):
         if before != after:
             self._touch(*(owner_of(pod) for pod in (old, new) if pod is not None))
 
+    def _node_changed(self, old: core.Node | None, new: core.Node | None) -> None:
+        """Heartbeats change a Node all the time; here only its zone matters."""
+        place = Place(self._settings.node_name, new.metadata.labels.get(ZONE, "") if new is not None else "")
+        if place != self._router.place:
+            self._router.place = place
+            self._touch(*(service_of(piece) for piece in self._slices.store.list()))
+
     def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
         self._touch(*(key_of(service) for service in (old, new) if service is not None))
 
@@ -149,7 +160,6 @@ class Proxy(Component):
 
     def _missing(self, service: Name) -> list[str]:
         """What of a Service's wishes is not in force, in words."""
-        routes = [self._programmer.in_force[key] for key in sorted(self._in_force.get(service, ()))]
         routes = [self._programmer.in_force[key] for key in sorted(self._in_force.get(service, ()))]
         found = [self._unread.get(service, ""), self._health.problems.get(service, "")]
         found += [refused.reason for key, refused in self._programmer.refused.items() if (key.namespace, key.service) == service]
@@ -179,6 +189,8 @@ class Proxy(Component):
         }
         if self._pods is not None:
             parts["pods"] = self._pods.run()
+        if self._node is not None:
+            parts["node"] = self._node.run()
         if self._pod_network is not None:
             parts["pod-network"] = self._pod_network.run()
         if self._policies is not None:
@@ -194,6 +206,9 @@ class Proxy(Component):
         """The first table is complete before it replaces what a predecessor left."""
         await self._services.wait_synced()
         await self._slices.wait_synced()
+        if self._node is not None:
+            await self._node.wait_synced()
+            self._node.on_change(self._node_changed)
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
         if self._pods is not None:

@@ -14,6 +14,7 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.proxy.v1 import proxy_service_pb2 as messages
 from knarr.client.backoff import Backoff
 from knarr.machinery.errors import status_error
+from knarr.objects.labels import ZONE
 from services.proxy.component import Proxy, make_datapath
 from services.proxy.datapath.port import Counters, Datapath, DatapathError
 from services.proxy.programmer import REST_SECONDS
@@ -109,6 +110,24 @@ async def test_the_first_table_is_complete_and_later_ones_follow() -> None:
         await client.delete(discovery.EndpointSlice, "web-1", "default")
         await datapath.until(lambda: datapath.addresses() == [])
         assert WEB in datapath.table
+
+
+async def test_endpoints_of_the_nodes_zone_are_taken_once_it_is_known() -> None:
+    api, datapath = FaultyApi(), RecordingDatapath()
+    client = api.client()
+    near = slice_of("web", ["10.244.0.2", "10.244.0.3"])
+    for endpoint, zone in zip(near.endpoints, ("here", "there"), strict=True):
+        endpoint.hints.for_zones.add(name=zone)
+    own = core.Node()
+    own.metadata.name = "node-a"
+    api.seed(service(), near, own)
+    async with running(api, datapath):
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2", "10.244.0.3"])
+        own.metadata.labels[ZONE] = "there"
+        await client.update(own)
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.3"])
+        await client.delete(core.Node, "node-a")
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2", "10.244.0.3"])
 
 
 def pod_with_host_port(name: str, address: str, node: str = "node-a") -> core.Pod:

@@ -11,6 +11,7 @@ from knarr.objects.host_ports import ANY_ADDRESS
 from services.proxy.datapath.nftables.datapath import NftablesDatapath
 from services.proxy.datapath.port import Datapath
 from services.proxy.routing.build import Router
+from services.proxy.routing.endpoints import Place
 from services.proxy.routing.host_ports import owner_of, routes_of_pod
 from services.proxy.routing.table import LOCAL, Change, Endpoint, Route, RouteKey
 from tests.proxy.conformance import DATAPATHS, SETTINGS, abandon, answers, assert_refused, change, started
@@ -75,7 +76,7 @@ def test_pods_of_the_nodes_own_network_have_none() -> None:
 
 
 def test_the_older_of_a_node_port_and_a_host_port_has_it() -> None:
-    router = Router("node-a")
+    router = Router(Place("node-a"))
     made = pod(seconds=1)
     router.put("default", "web", service(), [])
     router.put_pod(owner_of(made), made)

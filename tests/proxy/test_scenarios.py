@@ -19,18 +19,20 @@ from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.skeleton import Base
 from services.proxy.datapath.nftables.slots import Slots
 from services.proxy.routing.build import build_table
+from services.proxy.routing.endpoints import Place
 from services.proxy.routing.table import Endpoint, Route, RoutingTable
 from tests.support import golden
 
 SCENARIOS = Path(__file__).parent / "scenarios"
+HERE = Place("node-a", "zone-a")
 BASE = Base("knarr", "10.96.0.0/16", "10.244.0.0/16", "knarr0")
 
 
 @pytest.mark.parametrize("name", sorted(path.name.removesuffix(".input.yaml") for path in SCENARIOS.glob("*.input.yaml")))
 def test_scenario(name: str) -> None:
     services, slices = _load(SCENARIOS / f"{name}.input.yaml")
-    table = build_table(services, slices, "node-a")
-    assert table == build_table(reversed(services), reversed(slices), "node-a"), "the table depends on the order of the objects"
+    table = build_table(services, slices, HERE)
+    assert table == build_table(reversed(services), reversed(slices), HERE), "the table depends on the order of the objects"
     text = f"{_describe(table)}\n{ruleset.full(BASE, Slots(), table.values())}"
     golden.check(SCENARIOS / f"{name}.output.txt", text)
 

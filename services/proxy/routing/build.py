@@ -17,6 +17,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.objects.labels import SERVICE_NAME
+from services.proxy.routing.endpoints import Place
 from services.proxy.routing.host_ports import routes_of_pod
 from services.proxy.routing.table import Name, Route, RouteKey, RoutingTable
 from services.proxy.routing.wishes import routes_of
@@ -31,9 +32,9 @@ Claim = tuple[str, str, int]
 class Router:
     """Builds table after table; ``put`` what changed in between. ``table`` does not depend on the order in which it was put."""
 
-    def __init__(self, node_name: str = "") -> None:
-        """``node_name``: whose endpoints are local; empty where it is not known."""
-        self._node_name = node_name
+    def __init__(self, place: Place | None = None) -> None:
+        """``place``: whose endpoints are local, and who is near. Once it is another, put what it matters to."""
+        self.place = place or Place()
         self.table: dict[RouteKey, Route] = {}
         self._wished: dict[Name, list[Route]] = {}
         self._claimants: dict[Claim, dict[RouteKey, tuple[Age, int]]] = {}
@@ -42,7 +43,7 @@ class Router:
         """Takes a Service as it is now (None: it is gone), with all its slices. Returns the keys that may have changed in the table."""
         if service is None:
             return self.put_routes((namespace, name), _age(None), [])
-        return self.put_routes((namespace, name), _age(service.metadata), routes_of(service, list(slices), self._node_name))
+        return self.put_routes((namespace, name), _age(service.metadata), routes_of(service, list(slices), self.place))
 
     def put_pod(self, owner: Name, pod: core.Pod | None) -> set[RouteKey]:
         """Takes a pod of this node and its host ports in the same way."""
@@ -99,12 +100,12 @@ class Router:
         return min(claimants, key=claimants.__getitem__)
 
 
-def build_table(services: Iterable[core.Service], slices: Slices, node_name: str = "") -> RoutingTable:
+def build_table(services: Iterable[core.Service], slices: Slices, place: Place | None = None) -> RoutingTable:
     """The table for these objects, all at once, in the order of the keys."""
     slices_of: dict[Name, list[discovery.EndpointSlice]] = defaultdict(list)
     for piece in slices:
         slices_of[service_of(piece)].append(piece)
-    router = Router(node_name)
+    router = Router(place)
     for service in services:
         key = (service.metadata.namespace, service.metadata.name)
         router.put(*key, service, slices_of[key])

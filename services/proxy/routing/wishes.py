@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
-from services.proxy.routing.endpoints import PROTOCOLS, Choice, choose, is_ipv4
+from services.proxy.routing.endpoints import PROTOCOLS, Choice, Place, choose, is_ipv4
 from services.proxy.routing.table import CLUSTER, LOCAL, Endpoint, Route, RouteKey
 
 # The node that announces a Service's load-balancer addresses, written by the cloud controller manager.
@@ -17,13 +17,13 @@ REFUSED_PROTOCOL = "sctp"
 EVERYONE = "0.0.0.0/0"
 
 
-def routes_of(service: core.Service, slices: Sequence[discovery.EndpointSlice], node_name: str) -> list[Route]:
-    """The routes of a Service, one a port; none for headless and ExternalName ones. ``node_name`` is empty where it is not known."""
+def routes_of(service: core.Service, slices: Sequence[discovery.EndpointSlice], place: Place) -> list[Route]:
+    """The routes of a Service, one a port; none for headless and ExternalName ones."""
     spec = service.spec
     cluster_ips = _ipv4([spec.cluster_ip, *spec.cluster_ips])
     if spec.type == "ExternalName" or not cluster_ips:
         return []
-    return [_route(service, port, cluster_ips, slices, node_name) for port in spec.ports if port.protocol in PROTOCOLS]
+    return [_route(service, port, cluster_ips, slices, place) for port in spec.ports if port.protocol in PROTOCOLS]
 
 
 def _route(
@@ -31,15 +31,16 @@ def _route(
     port: core.ServicePort,
     cluster_ips: tuple[str, ...],
     slices: Sequence[discovery.EndpointSlice],
-    node_name: str,
+    place: Place,
 ) -> Route:
+    node_name = place.node
     spec, key = service.spec, RouteKey(service.metadata.namespace, service.metadata.name, port.name)
     protocol = PROTOCOLS[port.protocol]
     if protocol == REFUSED_PROTOCOL:
         return Route(key, protocol, (), port.port, limitations=("SCTP is not served",))
     load_balancer_ips = _ingress_ips(service)
     external_ips = tuple(ip for ip in _ipv4(spec.external_ips) if ip not in load_balancer_ips)
-    chosen = choose(slices, port.name, protocol, node_name)
+    chosen = choose(slices, port.name, protocol, place)
     internal, external = _policies(spec, node_name)
     health_check_port = spec.health_check_node_port if external == LOCAL and spec.type == "LoadBalancer" else 0
     return Route(
