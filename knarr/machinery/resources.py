@@ -220,6 +220,11 @@ def served(version: Version | None, message: type[Message]) -> Version:
     return version
 
 
+def _is_posted(resource: Resource, subresource: str, body: type[Message]) -> bool:
+    found = resource.subresource(subresource)
+    return found is not None and found.route is Route.CREATE and found.body is body
+
+
 # Told of every change: the resource that was served, and the one that is served now; one of them may be None.
 Listener = Callable[[Resource | None, Resource | None], None]
 
@@ -236,6 +241,8 @@ class Registry:
         self._by_plural: dict[tuple[str, str, str], Version] = {}
         self._by_kind: dict[tuple[str, str, str], Version] = {}
         self._by_message: dict[type[Message], Version] = {}
+        # As far as it was asked for.
+        self._posted: dict[tuple[str, type[Message]], Version | None] = {}
         self._listeners: list[Listener] = []
         for resource in resources:
             self.add(resource)
@@ -287,11 +294,10 @@ class Registry:
 
     def posted_to(self, subresource: str, body: type[Message]) -> Version | None:
         """The version of the resource on whose ``subresource`` such a body is created (a Binding on ``pods/binding``)."""
-        for resource in self._resources.values():
-            found = resource.subresource(subresource)
-            if found is not None and found.route is Route.CREATE and found.body is body:
-                return resource.storage
-        return None
+        key = subresource, body
+        if key not in self._posted:
+            self._posted[key] = next((found.storage for found in self._resources.values() if _is_posted(found, subresource, body)), None)
+        return self._posted[key]
 
     @property
     def versions(self) -> list[Version]:
@@ -315,6 +321,7 @@ class Registry:
                     raise ValueError(f"{version.qualified} {version.version} is registered already")
 
     def _enter(self, resource: Resource) -> None:
+        self._posted.clear()
         self._resources[resource.key_prefix] = resource
         for version in resource.versions:
             if self.serves(version):
@@ -323,6 +330,7 @@ class Registry:
                 self._by_kind[version.group, version.version, version.kind] = version
 
     def _leave(self, resource: Resource) -> None:
+        self._posted.clear()
         del self._resources[resource.key_prefix]
         for version in resource.versions:
             if self.serves(version):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -21,32 +22,49 @@ from knarr.machinery.resources import Registry, Resource, Version, served
 from knarr.objects.copies import copy_of
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Event, Ref, Written
-from services.apiserver.audit.auditor import PipelineEvent, path_of
+from services.apiserver.audit.auditor import Auditor, PipelineEvent, path_of
+from services.apiserver.audit.event import Common
 from services.apiserver.request import CREATE, DELETE, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
 
 M = TypeVar("M", bound=Message)
 NEWEST = meta.GetOptions()
+# What one component asks for most: the collections that it creates in, an object of its own. Each of a thousand kubelets has as many.
+REMEMBERED = 8
 
 
 class LocalClient(Client):
-    """Calls the pipeline directly, as ``user``."""
+    """Calls the pipeline directly, as ``user``. What it asked for lately is kept: who decides and what the audit log tells know by the same
+    object that it comes again."""
 
     def __init__(self, api: Api, user: User, registry: Registry) -> None:
         self._api = api
         self._user = user
         self._registry = registry
+        self._known = lru_cache(maxsize=REMEMBERED)(Ref)
+        self._commons: dict[tuple[int, str], Common] = {}
 
     def _ref(self, message: type[Message], namespace: str = "", name: str = "", subresource: str = "") -> Ref:
         found = self._registry.of(message) or self._api.pipeline.elsewhere.registry.of(message)
-        return Ref(served(found, message), namespace, name, subresource)
+        return self._known(served(found, message), namespace, name, subresource)
 
     async def resources(self) -> Sequence[Resource]:
         return [*self._registry, *self._api.pipeline.elsewhere.beside(self._registry)]
 
     def _request(self, verb: str, ref: Ref, options: Any) -> Request:
-        user, auditor = self._user, self._api.auditor
-        audit = auditor.begin(auditor.common(user, verb, ref, path_of(ref)), kind=PipelineEvent) if auditor is not None else None
-        return Request(user, verb, ref, options, asyncio.get_running_loop().time() + REQUEST_SECONDS, audit=audit)
+        auditor = self._api.auditor
+        audit = auditor.begin(self._common(auditor, verb, ref), kind=PipelineEvent) if auditor is not None else None
+        deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
+        return Request(self._user, verb, ref, options, deadline, audit=audit, is_kept=True)
+
+    def _common(self, auditor: Auditor, verb: str, ref: Ref) -> Common:
+        key = id(ref), verb
+        found = self._commons.get(key)
+        # The same reference, and not another one in its place.
+        if found is None or found.ref is not ref or found.backlog is not auditor.backlog:
+            if len(self._commons) >= REMEMBERED:
+                self._commons.clear()
+            found = self._commons[key] = auditor.common(self._user, verb, ref, path_of(ref))
+        return found
 
     async def get(self, message: type[M], name: str, namespace: str = "") -> M:
         ref = self._ref(message, namespace, name)
@@ -119,7 +137,7 @@ class LocalClient(Client):
     async def create(self, obj: M, *, subresource: str = "", name: str = "") -> M:
         own: Any = copy_of(obj)
         version = self._registry.posted_to(subresource, type(obj)) if subresource else self._registry.of(type(obj))
-        ref = Ref(served(version, type(obj)), own.metadata.namespace, name, subresource)
+        ref = self._known(served(version, type(obj)), own.metadata.namespace, name, subresource)
         written = await self._api.create(self._request(CREATE, ref, meta.CreateOptions()), ref.version.to_storage(own))
         answer: M = obj if isinstance(written.answer, meta.Status) else _answer(written, ref)
         return answer

@@ -71,6 +71,8 @@ class Request:
     audit: Annotated | None = None
     # What admission has its caller warned of, where there is anything.
     warned: list[str] | None = None
+    # Whether a client in this process keeps its caller and its reference, as the face of REST does: the same objects may come again.
+    is_kept: bool = False
 
     def annotate(self, key: str, value: str) -> None:
         """Tells the audit log what was found about this request: by the authorizer, by an admission plugin. ``key`` is a qualified name

@@ -40,6 +40,10 @@ def test_a_registry_finds_by_version_kind_message_and_body() -> None:
     assert pods is not None and registry.named("", "v1", "Pod") is pods is registry.of(core.Pod)
     assert registry.posted_to("binding", core.Binding) is pods
     assert registry.posted_to("binding", core.Pod) is None and registry.posted_to("status", core.Pod) is None
+    registry.remove(pods.resource)
+    assert registry.posted_to("binding", core.Binding) is None
+    registry.add(pods.resource)
+    assert registry.posted_to("binding", core.Binding) is pods
     preferred = registry.preferred("autoscaling", "horizontalpodautoscalers")
     assert preferred is not None and preferred.version == "v2"
     assert registry.preferred("autoscaling", "pods") is None

@@ -83,8 +83,8 @@ class RoleAuthorizer:
 
 
 def _may_come_again(request: Request, wish: Wish) -> bool:
-    """Whether what a request wishes follows from its reference and verb, and both it and its caller are kept by the face: of REST, where
-    clients have a word for themselves, and of who plays nobody."""
-    if request.agent is None or wish.path or request.user.impersonator is not None or may_select_one(request):
+    """Whether what a request wishes follows from its reference and verb, and both it and its caller are kept: by the face of REST, where
+    clients have a word for themselves, or by a client in this process, and of who plays nobody."""
+    if (request.agent is None and not request.is_kept) or wish.path or request.user.impersonator is not None or may_select_one(request):
         return False
     return letters_of(request.user) + sum(map(len, wish)) <= REMEMBERED_LETTERS

@@ -129,6 +129,17 @@ async def test_a_namespace_lies_in_itself() -> None:
     assert event["objectRef"] == {"resource": "namespaces", "namespace": "default", "name": "default", "apiVersion": "v1"}
 
 
+async def test_each_of_those_from_within_that_come_again_is_told_by_its_own_name() -> None:
+    async with world() as (api, kept):
+        client = api.client()
+        for name in ("one", "two"):
+            await client.create(core.ConfigMap(metadata=meta.ObjectMeta(name=name, namespace="default")))
+        first, second = kept.take()
+    assert [event["objectRef"]["name"] for event in (first, second)] == ["one", "two"]
+    assert first["auditID"] != second["auditID"]
+    assert [event["annotations"]["notes.example/seen"] for event in (first, second)] == ["one", "two"]
+
+
 async def test_a_request_by_grpc_and_one_from_within(tmp_path: Path) -> None:
     async with world(Rule(Level.REQUEST_RESPONSE)) as (api, kept), rpc_client(api, tmp_path) as remote:
         for number, client in enumerate((remote, api.client())):

@@ -44,28 +44,29 @@ def reader_of_pods() -> tuple[rbac.ClusterRole, rbac.ClusterRoleBinding]:
     return role, binding
 
 
-def allowed(chain: Chain, user: User) -> bool:
-    """As REST's face asks: the caller and the path are the same objects each time."""
+def allowed(chain: Chain, user: User, *, inside: bool = False) -> bool:
+    """As REST's face asks, or a client in the process: the caller and the path are the same objects each time."""
     try:
-        asking = chain.authorize(Request(user, GET, PODS, None, agent="kubectl"))
+        asking = chain.authorize(Request(user, GET, PODS, None, agent=None if inside else "kubectl", is_kept=inside))
     except Forbidden:
         return False
     assert asking is None
     return True
 
 
+@pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("user", [User("ann"), User(f"{NODE_PREFIX}n1", groups=(NODES,))])
-async def test_what_is_remembered_ends_with_the_role(user: User) -> None:
+async def test_what_is_remembered_ends_with_the_role(user: User, *, inside: bool) -> None:
     async with ApiInMemory() as api:
         api.seed(*reader_of_pods())
         await api.settle()
         cache = api.server.backend.cache
         chain = Chain([MODES[name](Parts(cache, Grants(cache))) for name in ("Node", "RBAC")])
-        assert [allowed(chain, user) for _ in range(3)] == [True] * 3
-        assert not allowed(chain, User(user.name + "x"))
+        assert [allowed(chain, user, inside=inside) for _ in range(3)] == [True] * 3
+        assert not allowed(chain, User(user.name + "x"), inside=inside)
         await api.client().delete(rbac.ClusterRoleBinding, "reader")
         await api.settle()
-        assert [allowed(chain, user) for _ in range(2)] == [False] * 2
+        assert [allowed(chain, user, inside=inside) for _ in range(2)] == [False] * 2
 
 
 async def test_who_may_say_no_is_asked_each_time_if_he_stands_before() -> None:

@@ -13,12 +13,12 @@ from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import catalog
-from knarr.machinery.errors import BadRequest, Forbidden, StatusError
+from knarr.machinery.errors import BadRequest, Forbidden, NotFound, StatusError
 from knarr.machinery.resources import Registry, Resource, Route, Version
 from knarr.service.authentication import User, set_current_user
 from services.apiserver.api import Ref, Request
 from services.apiserver.authorization import AllowAuthenticated, refusal
-from services.apiserver.local import LocalClient
+from services.apiserver.local import REMEMBERED, LocalClient
 from services.apiserver.pipeline.parts import PARTS
 from services.apiserver.pipeline.posted import POSTED
 from services.apiserver.pipeline.proxy import FINDERS
@@ -135,6 +135,25 @@ async def test_a_component_of_the_process_asks_in_its_own_name() -> None:
         await client.delete(core.ConfigMap, "c", "default")
         verbs = [(request.user.name, request.verb, request.deadline) for request in world.guard.asked]
         assert verbs == [("alice", verb, 60.0) for verb in ("create", "update", "get", "list", "delete")]
+
+
+@virtual_time
+async def test_what_a_component_of_the_process_asks_for_again_is_known_by_the_same_reference() -> None:
+    async with running() as world:
+        client = LocalClient(world.caller.api, ALICE, catalog.registry())
+        for name in ("a", "b"):
+            await client.create(core.ConfigMap(metadata=meta.ObjectMeta(name=name, namespace="default")))
+            await client.get(core.ConfigMap, "a", "default")
+        asked = [(request.verb, request.ref) for request in world.guard.asked]
+        assert all(request.is_kept for request in world.guard.asked)
+        assert asked[0][1] is asked[2][1] and asked[1][1] is asked[3][1] and asked[0][1] is not asked[1][1]
+        # Of many the first is forgotten, and is another one that says the same.
+        for number in range(REMEMBERED):
+            with pytest.raises(NotFound):
+                await client.get(core.ConfigMap, str(number), "default")
+        await client.get(core.ConfigMap, "a", "default")
+        again = world.guard.asked[-1].ref
+        assert again == asked[1][1] and again is not asked[1][1]
 
 
 def test_whoever_is_not_made_out_may_do_nothing() -> None:
