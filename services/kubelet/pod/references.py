@@ -94,13 +94,13 @@ class ReferenceReader:
         named = _references(pod)
         self._follow(pod.metadata.uid, named)
         informers = [self._followed[reference].informer for reference in named]
-        tokens, anchors, credentials, (claims, volumes), *found = await asyncio.gather(
-            self.tokens.read(pod),
-            self._bundles.read(pod),
-            self._certificates.read(pod),
-            self.claims(pod),
-            *map(self._find, named, informers),
-        )
+        found = [_known(reference, informer) for reference, informer in zip(named, informers, strict=True)]
+        if None in found:
+            found = await asyncio.gather(*map(self._find, named, informers))
+        # Of most pods all of this is there: a task for each would take longer than what they do.
+        tokens, anchors = await self.tokens.read(pod), await self._bundles.read(pod)
+        credentials = await self._certificates.read(pod)
+        claims, volumes = await self.claims(pod)
         services = tuple(self._services.store.list())
         read = References(services=services, tokens=tokens, anchors=anchors, credentials=credentials, claims=claims, volumes=volumes)
         for (kind, key), obj in zip(named, found, strict=True):
@@ -146,7 +146,7 @@ class ReferenceReader:
 
     async def _find(self, reference: Reference, informer: Informer[Any]) -> Any:
         kind, key = reference
-        obj = informer.store.get(key.namespace, key.name) if informer.synced else None
+        obj = _known(reference, informer)
         if obj is None:
             try:
                 obj = await self._client.get(kind, key.name, key.namespace)
@@ -181,6 +181,12 @@ class ReferenceReader:
 
     def _warn(self, pod: core.Pod, event: Event) -> None:
         self._recorder.event(pod, WARNING, *event)
+
+
+def _known(reference: Reference, informer: Informer[Any]) -> Any:
+    """An object that is followed; None also while it is not known."""
+    key = reference[1]
+    return informer.store.get(key.namespace, key.name) if informer.synced else None
 
 
 def _references(pod: core.Pod) -> tuple[Reference, ...]:
