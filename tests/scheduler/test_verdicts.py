@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.resource.v1 import resource_pb2 as resource
+from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery import codec
 from knarr.machinery.validation import Path as Where
 from services.scheduler.catalog import PLUGINS
@@ -27,7 +29,14 @@ from tests.scheduler.objects import Objects
 
 FILES = Path(__file__).parent / "verdicts"
 BY_NAME = {plugin.name: plugin for plugin in PLUGINS}
-KINDS: Mapping[str, Any] = {"Service": core.Service, "Namespace": core.Namespace}
+KINDS: Mapping[str, Any] = {
+    kind.DESCRIPTOR.name: kind
+    for kind in (
+        *(core.Service, core.Namespace, core.PersistentVolume, core.PersistentVolumeClaim),
+        *(storage.StorageClass, storage.CSINode, storage.CSIDriver, storage.CSIStorageCapacity),
+        *(resource.DeviceClass, resource.ResourceSlice, resource.ResourceClaim),
+    )
+}
 OPERATORS = ("required", "preferred", "near", "away", "like", "dislike", "spread")
 
 
@@ -55,13 +64,17 @@ def _node(name: str, told: Mapping[str, Any]) -> core.Node:
 
 def _pod(name: str, told: Mapping[str, Any]) -> core.Pod:
     """``labels``, ``annotations``, ``namespace``, ``spec``; amounts of its one container by their names, ``init`` containers, ``images``,
-    ``ports``, and what it asks of nodes and other pods (``OPERATORS``)."""
+    ``ports``, ``claims`` to volumes and to ``devices``, and what it asks of nodes and other pods (``OPERATORS``)."""
     amounts = {key: value for key, value in told.items() if key in ("cpu", "memory", "ephemeral-storage") or "/" in key}
     images = told.get("images", ["busybox"])
     beside = {"resources": {"requests": amounts}, "ports": _ports(told)}
     containers = [{"name": f"c{at}", "image": image, **beside} for at, image in enumerate(images)]
     spec: dict[str, Any] = {"containers": containers, **told.get("spec", {})}
     spec["initContainers"] = [_init(f"i{at}", one) for at, one in enumerate(told.get("init", ()))]
+    if "claims" in told:
+        spec["volumes"] = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in told["claims"]]
+    if "devices" in told:
+        spec["resourceClaims"] = [{"name": name, "resourceClaimName": name} for name in told["devices"]]
     if affinity := _affinity(told):
         spec["affinity"] = affinity
     spec["topologySpreadConstraints"] = [_spread(*one) for one in told.get("spread", ())]
