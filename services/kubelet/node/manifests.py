@@ -19,6 +19,7 @@ from knarr.machinery.yaml_text import yaml_documents
 from knarr.objects.pods import CONFIG_HASH, CONFIG_SOURCE, MIRROR, every_container
 from knarr.objects.references import config_map_names, pod_certificates, secret_names, trust_bundles
 from knarr.objects.restarts import ALWAYS, NEVER, ON_FAILURE
+from services.kubelet.node.manifest_rules import judge
 
 FILE_SOURCE = "file"
 RESTART_POLICIES = (ALWAYS, ON_FAILURE, NEVER)
@@ -64,6 +65,9 @@ def _decoded(data: bytes) -> core.Pod:
     except StatusError as error:
         raise BadManifest(str(error)) from error
     pod.ClearField("status")
+    # What only the API server writes: such a pod would be on its way out before it began.
+    for field in ("deletion_timestamp", "deletion_grace_period_seconds"):
+        pod.metadata.ClearField(field)
     return pod
 
 
@@ -84,6 +88,7 @@ def _problems(pod: core.Pod) -> Iterator[str]:
     yield from (f"container {container.name!r}: image: Required value" for container in every_container(pod.spec) if not container.image)
     yield from _named("container", [container.name for container in every_container(pod.spec)])
     yield from _named("volume", [volume.name for volume in pod.spec.volumes])
+    yield from (f"{cause.field}: {cause.message}" for cause in judge(pod.spec))
     yield from (f"static pods may not reference {what}" for what, found in _references(pod).items() if found)
 
 

@@ -112,24 +112,38 @@ class MirrorKeeper:
         return self._parts.get(key) if found is None else found
 
     async def _keep(self) -> bool:
-        """Makes all mirrors as they should be; False where the Node is not there yet."""
-        for mirror in self._pods.store.list():
-            if MIRROR in mirror.metadata.annotations and not shows(mirror, self._shown(key_of(mirror))):
-                await self._delete(mirror)
+        """Makes all mirrors as they should be; False where the Node is not there yet. Raises what one of them failed with, when all the
+        others are as they should be: a pod that the API refuses hides none but itself."""
         node = self._node()
         parts = self._parts.values() if self._are_due else ()
+        failure: StatusError | None = None
+        for mirror in self._pods.store.list():
+            if MIRROR in mirror.metadata.annotations and not shows(mirror, self._shown(key_of(mirror))):
+                failure = await _failure_of(self._delete(mirror)) or failure
         wanted = [pod for pod in (*self._statics.pods.values(), *parts) if self._pods.store.get(*key_of(pod)) is None]
-        if node is None:
-            return not wanted
         for pod in wanted:
-            try:
-                await self._client.create(mirror_of(pod, node))
-            except AlreadyExists:
-                # By a mirror that the informer has yet to tell of, or by somebody's pod of that name.
-                log.info("a mirror pod is there already", extra={"pod": str(key_of(pod))})
-        return True
+            if node is not None:
+                failure = await _failure_of(self._create(mirror_of(pod, node))) or failure
+        if failure is not None:
+            raise failure
+        return node is not None or not wanted
 
     async def _delete(self, mirror: core.Pod) -> None:
         metadata = mirror.metadata
         with contextlib.suppress(NotFound, Conflict):
             await self._client.delete(core.Pod, metadata.name, metadata.namespace, grace_period_seconds=0, uid=metadata.uid)
+
+    async def _create(self, mirror: core.Pod) -> None:
+        try:
+            await self._client.create(mirror)
+        except AlreadyExists:
+            # By a mirror that the informer has yet to tell of, or by somebody's pod of that name.
+            log.info("a mirror pod is there already", extra={"pod": str(key_of(mirror))})
+
+
+async def _failure_of(step: Awaitable[None]) -> StatusError | None:
+    try:
+        await step
+    except StatusError as error:
+        return error
+    return None

@@ -87,6 +87,37 @@ def test_json_is_yaml_too() -> None:
             TEXT.replace("spec:\n", "spec:\n  restartPolicy: Sometimes\n"),
             "spec.restartPolicy: 'Sometimes' is none of Always, OnFailure, Never",
         ),
+        (
+            TEXT.replace("terminationGracePeriodSeconds: 5", "activeDeadlineSeconds: 9223372036854775807"),
+            "spec.activeDeadlineSeconds: Invalid",
+        ),
+        (
+            TEXT.replace("terminationGracePeriodSeconds: 5", "terminationGracePeriodSeconds: -5"),
+            "spec.terminationGracePeriodSeconds: Invalid",
+        ),
+        (TEXT.replace("spec:\n", "spec:\n  volumes: [{name: v}]\n"), "spec.volumes[0]: Required value: must specify a volume type"),
+        (
+            TEXT.replace("spec:\n", "spec:\n  volumes: [{name: v, emptyDir: {}, hostPath: {path: /}}]\n"),
+            "may not specify more than 1 volume",
+        ),
+        *(
+            (TEXT.replace('image: "app:1"', f'image: "app:1", {more}'), f"spec.containers[0].{words}")
+            for more, words in (
+                ("volumeMounts: [{name: v, mountPath: /v}]", 'volumeMounts[0].name: Not found: "v"'),
+                ("ports: [{containerPort: 70000}]", "ports[0].containerPort: Invalid value: 70000"),
+                ("env: [{value: a}]", "env[0].name: Required value"),
+                ("livenessProbe: {periodSeconds: 1}", "livenessProbe: Required value: must specify a handler type"),
+                ("livenessProbe: {periodSeconds: -1, exec: {command: [a]}}", "livenessProbe.periodSeconds: Invalid value: -1"),
+                ("livenessProbe: {tcpSocket: {port: 0}}", "livenessProbe.tcpSocket.port: Invalid value: 0"),
+                ("lifecycle: {preStop: {exec: {command: [a]}, sleep: {seconds: 1}}}", "lifecycle.preStop.sleep: Forbidden"),
+                ("resources: {limits: {memory: -1}}", 'resources.limits[memory]: Invalid value: "-1"'),
+                ("imagePullPolicy: Sometimes", 'imagePullPolicy: Unsupported value: "Sometimes"'),
+            )
+        ),
+        (
+            TEXT + "  initContainers: [{name: i, image: i, readinessProbe: {exec: {command: [a]}}}]\n",
+            "spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers",
+        ),
         ("{", "yaml: "),
         ("\0", "yaml: "),
         (TEXT.replace("spec:", "spec: ["), "yaml: "),
@@ -171,6 +202,18 @@ async def test_a_static_pod_runs_and_a_mirror_shows_it(tmp_path: Path) -> None:
         # Nothing is run for the mirror itself.
         assert list(runtime.observed()) == [annotations[MIRROR]]
         assert [found.pod.metadata.name for found in cluster.kubelet.manager.all()] == [f"web-{NODE}"]
+
+
+async def test_one_that_the_api_refuses_hides_none_but_itself(tmp_path: Path) -> None:
+    settings = laid(tmp_path)
+    unlike = TEXT.replace("name: web\n", "name: a\n").replace("{app: web}", "{app: a b}")
+    assert unlike.count("a b") == 1
+    # The first that is made, by its name.
+    (settings["manifest_path"] / "a.yaml").write_text(unlike)
+    runtime = HollowRuntime(CIDR)
+    async with running(runtime, tmp_path / "data", **settings) as cluster:
+        await cluster.ready(f"web-{NODE}")
+        assert len(runtime.observed()) == 2 and cluster.pod(f"a-{NODE}") is None
 
 
 async def test_a_mirror_that_is_deleted_comes_again_and_its_pod_runs_on(tmp_path: Path) -> None:
