@@ -43,8 +43,9 @@ def spare_loaded() -> None:
     gc.freeze()
 
 
-def settle() -> None:
-    """Tells the garbage collector, after the start, that what exists now stays, and the C library that what is freed will be wanted again.
+def settle(kept_bytes: int = KEPT_BYTES, mapped_bytes: int = MAPPED_BYTES) -> None:
+    """Tells the garbage collector, after the start, that what exists now stays, and the C library that what is freed will be wanted again:
+    up to ``kept_bytes``, in blocks smaller than ``mapped_bytes``.
 
     The collector need not look at that again, and looks seldom at the rest.
     """
@@ -53,8 +54,8 @@ def settle() -> None:
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     gc.enable()
-    _mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-    _mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
+    _mallopt(M_TRIM_THRESHOLD, kept_bytes)
+    _mallopt(M_MMAP_THRESHOLD, mapped_bytes)
 
 
 def _mallopt(name: int, value: int) -> None:

@@ -1,97 +1,30 @@
-"""``knarr ui``: the page's server, in the foreground, as whom the kubeconfig names."""
+"""``knarr ui``: hands over to the page's process, as whom the kubeconfig names."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import sys
-import webbrowser
-from asyncio.sslproto import SSLProtocol
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-from knarr.service import collector
+import orjson
+
 from knarr.service.errors import CommandError
-from services.apiserver.webhooks.kubeconfig import read_remote
-from services.command.parts import ClusterParts
+from services.apiserver.webhooks.kubeconfig import read_document
 from services.standalone.files import Files
-from services.web.api import Access, Api
-from services.web.parts import NoParts
-from services.web.peers import of_this_process
-from services.web.server import HOST, PageServer
+from services.standalone.process import environment
 
-TLS_BUFFER_BYTES = 32 * 1024
-# In the data directory: what was seen of the cluster, for the next page.
-HISTORY = "page"
+PAGE = f"{__package__}.page"
 
 
-def show(files: Files, kubeconfig: Path | None, port: int, *, browser: bool) -> int:
-    """Serves until it is interrupted; 0 then. Raises CommandError where there is no cluster or no port."""
+def show(files: Files, kubeconfig: Path | None, port: int, *, browser: bool) -> NoReturn:
+    """Becomes that process. Raises CommandError where there is no cluster."""
     path = kubeconfig or files.kubeconfig
     if not path.exists():
         raise CommandError(f"there is no {path}; start a cluster first: `knarr up`, or name one by --kubeconfig")
-    remote = read_remote(path)
-    collector.share_heap()
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(files, Access(remote.url, remote.context, remote.headers, remote.server_name), port, browser))
-    return 0
-
-
-async def _serve(files: Files, access: Access, port: int, browser: bool) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    # Each connection has a buffer of this size for as long as it lasts, and each watch a connection: 256 KiB by default.
-    SSLProtocol.max_size = TLS_BUFFER_BYTES
-    async with Api(access) as api:
-        own = _is_own(files, api)
-        parts = ClusterParts(files, api) if own else NoParts()
-        history = files.root / HISTORY if own else None
-        server = PageServer(api, parts, port=port, users=of_this_process(), history=history)
-        try:
-            await server.__aenter__()
-        except OSError as error:
-            raise CommandError(
-                f"--port {port}: cannot listen on {HOST}:{port}: {os.strerror(error.errno or 0)}; choose another one"
-            ) from error
-        try:
-            _tell(server, browser)
-            collector.settle()
-            await collector.give_back()
-        except asyncio.CancelledError:
-            pass
-        finally:
-            await server.__aexit__()
-
-
-def _is_own(files: Files, api: Api) -> bool:
-    """Whether the data directory is that of the cluster that is shown: then its components are known, and what was seen has a place."""
-    with suppress(OSError, CommandError):
-        return bool(files.read_state()["server"].rstrip("/") == api.access.url.rstrip("/"))
-    return False
-
-
-def _tell(server: PageServer, browser: bool) -> None:
-    """Prints the first link, and one more for each Enter at a terminal."""
-    link = server.link
-    print(f"The page is at {link}\nThe link is good once, for two minutes.", flush=True)
-    if browser and has_screen(os.environ, sys.platform):
-        # As a process of its own: what it prints is not for this terminal.
-        asyncio.get_running_loop().run_in_executor(None, webbrowser.open, link)
-    if sys.stdin.isatty():
-        print("Enter makes a new one, Ctrl-C ends the page.", flush=True)
-        asyncio.get_running_loop().add_reader(sys.stdin, _again, server)
-
-
-def has_screen(environment: Mapping[str, str], platform: str) -> bool:
-    """Whether a browser would open a window. Elsewhere what opens would be one of text, which takes the terminal until it ends."""
-    return platform != "linux" or any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-
-
-def _again(server: PageServer) -> None:
-    if sys.stdin.readline():
-        print(server.link, flush=True)
-    else:
-        asyncio.get_running_loop().remove_reader(sys.stdin)
+    # Never on disk, nor where others read what a process was started with: there are keys in it.
+    told = os.memfd_create("kubeconfig", 0)
+    os.write(told, orjson.dumps(read_document(path)))
+    os.lseek(told, 0, os.SEEK_SET)
+    command = [sys.executable, "-P", "-m", PAGE, "--data-dir", str(files.root), "--kubeconfig", str(path), f"--kubeconfig-fd={told}"]
+    os.execve(sys.executable, [*command, f"--port={port}", *(["--browser"] if browser else [])], environment())

@@ -28,8 +28,19 @@ def number(request: web.Request, name: str) -> int:
     return int(value)
 
 
+class Answer(web.Response):
+    """JSON, which is forgotten once it is sent: aiohttp keeps an answer until its connection brings another request, and some have megabytes."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(body=text, content_type="application/json")
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(data)
+        self.body = None
+
+
 def json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")
+    return Answer(orjson.dumps(value))
 
 
 def answering(handler: Handler) -> Handler:

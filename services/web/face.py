@@ -28,7 +28,7 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from services.web.answers import answering, json, number, said
+from services.web.answers import Answer, answering, json, number, said
 from services.web.bundle import Bundle
 from services.web.desk import Desk
 from services.web.guard import Guard, tell_browsers
@@ -207,7 +207,7 @@ class Face:
     async def _then(self, request: web.Request) -> web.Response:
         then = self._desk(request).recorder.at(number(request, "revision"))
         parts = (b'"%s":[%s]' % (resource.encode(), b",".join(texts)) for resource, texts in then.items())
-        return web.Response(body=b"{%s}" % b",".join(parts), content_type="application/json")
+        return Answer(b"{%s}" % b",".join(parts))
 
     async def _chain(self, request: web.Request) -> web.Response:
         return json(chain(self._desk(request).recorder, ObjectKey("pods", said(request, "namespace"), said(request, "name"))))

@@ -64,6 +64,8 @@ class Follower:
         pack = partial(self._recorder.packer.pack, followed.name)
         objects, revision = await self._api.list(followed.path, followed.list_form, pack)
         self._recorder.begin_packed(followed.name, objects, revision, remember=followed.remembered)
+        # Else each would be kept as it was listed, beside what became of it, for as long as the watch lasts.
+        del objects
         self._stand("")
         while True:
             async with aclosing(self._api.watch(followed.path, revision, followed.watch_form)) as events:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.command.ui import has_screen
+from services.command.page.serving import has_screen
 from tests.apiserver.rest.live import LiveServer, running_server
 
 PATIENT_SECONDS = 60
@@ -83,3 +84,20 @@ async def test_a_port_that_is_taken_and_a_cluster_that_is_not_there_are_told(clu
         page = await start(tmp_path / "none")
         _, said = await page.communicate()
         assert page.returncode == 1 and "`knarr up`" in said.decode()
+
+
+def test_the_pages_process_loads_nothing_that_it_does_not_need_to_be_looked_at() -> None:
+    """Commands, YAML, messages and gRPC's library would be a fifth of its memory, and more."""
+    told = subprocess.check_output([sys.executable, "-c", "import sys, services.command.page.__main__; print(*sys.modules)"], text=True)
+    assert not {"click", "yaml", "google.protobuf", "grpc", "cryptography", "numpy", "knarr.machinery"} & set(told.split())
+    assert "services.web.face" in told.split()
+
+
+async def test_a_kubeconfig_that_cannot_be_meant_is_told_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    for text in ("{}", "kind: Pod"):
+        file.write_text(text)
+        async with asyncio.timeout(PATIENT_SECONDS):
+            page = await start(tmp_path, "--kubeconfig", str(file))
+            out, said = await page.communicate()
+        assert (page.returncode, out) == (1, b"") and said.decode().startswith(f"error: {file}: ") and said.count(b"\n") == 1

@@ -99,3 +99,28 @@ async def test_what_is_no_api_server_is_told_so() -> None:
         with suppress(asyncio.CancelledError):
             await task
     assert one.standing is not None and "no API server" in one.standing and "Please log in" in one.standing
+
+
+async def test_what_was_listed_is_not_kept_beside_what_became_of_it() -> None:
+    gone = asyncio.Event()
+
+    class Listed:
+        def __del__(self) -> None:
+            gone.set()
+
+    class OneApi(WorstApi):
+        async def list(self, path: str, accept: str, pack: Callable[[dict[str, Any]], T]) -> tuple[list[T], int]:
+            return [pack(thing("a", 1))], 1
+
+    class Forgetful(Recorder):
+        def begin_packed(self, resource: str, objects: list[Any], revision: int, **more: Any) -> None:
+            objects[:] = [Listed()]
+
+    api = OneApi()
+    following = asyncio.create_task(Follower(api, FOLLOWED[0], Forgetful(), lambda _: None).run())
+    async with asyncio.timeout(10):
+        await api.ended.wait()
+    assert gone.is_set()
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following

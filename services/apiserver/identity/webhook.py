@@ -21,7 +21,7 @@ from knarr.service.answers import Answers
 from knarr.service.authentication import AUTHENTICATED, User, unauthorized
 from knarr.service.tasks import SharedTasks
 from services.apiserver.tokens.accounts import ISSUER, Refused
-from services.apiserver.webhooks.kubeconfig import Remote
+from services.apiserver.webhooks.remote import Remote
 from services.apiserver.webhooks.remote_client import RemoteClient
 
 log = logging.getLogger(__name__)

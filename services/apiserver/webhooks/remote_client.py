@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from knarr.client.http import open_outside_session
-from services.apiserver.webhooks.kubeconfig import Remote
+from services.apiserver.webhooks.remote import Remote
 
 # Of an answer.
 MOST_BYTES = 1024 * 1024

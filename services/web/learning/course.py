@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from knarr.machinery.yaml_text import yaml_documents
 from services.web.learning.checks import FIELDS, Check
 
 FOLDER = Path(__file__).parent
@@ -124,6 +123,9 @@ def steps() -> tuple[Step, ...]:
 
 
 def _read(path: Path, allowed: frozenset[str]) -> dict[str, Any]:
+    # Most who look at the page take no lesson.
+    from knarr.machinery.yaml_text import yaml_documents
+
     (found,) = yaml_documents(path.read_bytes())
     if unknown := set(found) - allowed:
         raise ValueError(f"{path.name}: {', '.join(sorted(unknown))}: there is only {', '.join(sorted(allowed))}")

@@ -19,7 +19,8 @@ from knarr.service.errors import CommandError
 from services.apiserver.identity import webhook as asking
 from services.apiserver.identity.webhook import AT_ONCE, REMEMBERED, WebhookTokens
 from services.apiserver.tokens.accounts import ISSUER, Refused
-from services.apiserver.webhooks.kubeconfig import Remote, read_remote
+from services.apiserver.webhooks.kubeconfig import read_remote
+from services.apiserver.webhooks.remote import Remote
 from services.apiserver.webhooks.remote_client import MOST_BYTES
 from tests.support.virtual_time import virtual_time
 from tests.support.webhook import Webhook, kubeconfig, running_webhook

@@ -19,7 +19,7 @@ from knarr.service.answers import Answers
 from services.apiserver.authorization import ALLOWED, NO_OPINION, Verdict, path_of
 from services.apiserver.authorizers.webhook.conditions import ConditionFailed, MatchConditions
 from services.apiserver.request import Request
-from services.apiserver.webhooks.kubeconfig import Remote
+from services.apiserver.webhooks.remote import Remote
 from services.apiserver.webhooks.remote_client import RemoteClient
 
 log = logging.getLogger(__name__)
