@@ -29,7 +29,7 @@ def number(request: web.Request, name: str) -> int:
 
 
 class Answer(web.Response):
-    """JSON, which is forgotten once it is sent: aiohttp keeps an answer until its connection brings another request, and some have megabytes."""
+    """JSON, forgotten once it is sent: aiohttp keeps an answer until its connection brings another request, and some have megabytes."""
 
     def __init__(self, text: bytes) -> None:
         super().__init__(body=text, content_type="application/json")

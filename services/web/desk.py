@@ -57,8 +57,7 @@ class Desk:
 
     async def __aenter__(self) -> Desk:
         if self.archive is not None:
-            # Nobody else has the recorder yet.
-            await asyncio.to_thread(self.archive.open)
+            await _opened(self.archive)
         self._tasks = [asyncio.create_task(one.run(), name=f"follow {one.followed.name}") for one in self.followers]
         self._tasks.append(asyncio.create_task(self.sampler.run(), name="sample metrics"))
         self._tasks.append(asyncio.create_task(self.room.keep(), name="keep lessons"))
@@ -81,3 +80,15 @@ class Desk:
     def _changed(self, follower: Follower) -> None:
         for feed in self.feeds:
             feed.knock()
+
+
+async def _opened(archive: Archive) -> None:
+    """Opens it in a thread: nobody else has its recorder yet. A thread goes on when nobody waits for it any more, so that is waited for: an
+    archive that nobody closes would keep others out for as long as the process lives."""
+    opening = asyncio.create_task(asyncio.to_thread(archive.open), name="open archive")
+    try:
+        await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        archive.close()
+        raise

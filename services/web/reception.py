@@ -7,8 +7,11 @@ as the desk.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import logging
+import math
+import re
 import secrets
 import shutil
 from collections.abc import Callable
@@ -42,6 +45,9 @@ SWEEP_SECONDS = 10.0
 MOST_ASKED = 4
 # How long an answer about a token that gRPC's callers show holds.
 KNOWN_SECONDS, MOST_KNOWN = 30.0, 256
+
+# As viewers' folders are called; whatever else lies beside them is not the page's.
+FOLDER_NAME = re.compile(r"[0-9a-f]{64}")
 
 PartsOf = Callable[[Api], Parts]
 
@@ -140,8 +146,8 @@ class Reception:
                 viewer = None
             if viewer is None:
                 viewer = await self._begin(identity, access)
-            # The one that was shown last is good for longest.
-            viewer.desk.api.access = access
+            if _ends(access) >= _ends(viewer.desk.api.access):
+                viewer.desk.api.access = access
             viewer.used = self._clock.elapsed()
             return identity, viewer
 
@@ -153,7 +159,11 @@ class Reception:
             await self._end(min(idle)[1])
         api = Api(access)
         viewer = Viewer(Desk(api, self._parts(api), self._folder(identity)))
-        await viewer.desk.__aenter__()
+        try:
+            await viewer.desk.__aenter__()
+        except BaseException:
+            await api.__aexit__()
+            raise
         self._viewers[identity] = viewer
         log.info("a viewer came", extra={"viewers": len(self._viewers)})
         return viewer
@@ -162,12 +172,18 @@ class Reception:
         """Where is kept what a viewer sees; those of viewers who have not come for long are taken away."""
         if self._history is None:
             return None
-        own = self._history / hashlib.sha256(identity.encode()).hexdigest()
+        own = self._history / _folder_name(identity)
+        there = {own.name, *map(_folder_name, self._viewers)}
         with suppress(OSError):
             for folder in self._history.iterdir():
-                if folder != own and self._clock.now().timestamp() - newest(folder) > KEPT_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
+                if folder.name not in there and FOLDER_NAME.fullmatch(folder.name):
+                    self._take_away(folder)
         return own
+
+    def _take_away(self, folder: Path) -> None:
+        with suppress(OSError):
+            if self._clock.now().timestamp() - newest(folder) > KEPT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def _end(self, identity: str) -> None:
         viewer = self._viewers.pop(identity)
@@ -207,6 +223,19 @@ async def _identity(access: Access) -> str:
         raise _unknown()
     extra = {name: values for name, values in (user.get("extra") or {}).items() if name != OF_TOKENS}
     return orjson.dumps({**user, "extra": extra}, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _folder_name(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _ends(access: Access) -> float:
+    """When what is shown expires, seconds since 1970: as a token says itself that the API server has taken, or never."""
+    claims = access.headers.get("Authorization", "").split(".")[1:2]
+    try:
+        return float(orjson.loads(base64.urlsafe_b64decode(claims[0] + "=="))["exp"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return math.inf
 
 
 def _unknown() -> Refused:

@@ -87,11 +87,19 @@ class RemoteParts:
     async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
         await self._permits.check(method)
         addresses = self._known(component)
-        found = await asyncio.gather(*(self._call(address, method, question, answer) for address in addresses), return_exceptions=True)
-        answers = {address: one for address, one in zip(addresses, found, strict=True) if not isinstance(one, BaseException)}
+        found = await asyncio.gather(*(self._answer(address, method, question, answer) for address in addresses))
+        answers = {address: one for address, one in zip(addresses, found, strict=True) if not isinstance(one, grpc.aio.AioRpcError)}
         if not answers:
-            raise Unanswered(f"{component} does not answer at {', '.join(addresses)}")
+            away = (f"{component} at {address}: {one.details()}" for address, one in zip(addresses, found, strict=True))
+            raise Unanswered("; ".join(away))
         return answers
+
+    async def _answer(self, address: str, method: str, question: Message, answer: type[Any]) -> Any:
+        """The answer, or why there is none."""
+        try:
+            return await self._call(address, method, question, answer)
+        except grpc.aio.AioRpcError as error:
+            return error
 
     def _known(self, component: str) -> list[str]:
         addresses = [one.address for one in self._instances if one.component == component]

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from services.web.api import Api
+from services.web.api import Access, Api
 from services.web.archive import KEPT_SECONDS, RETRY_SECONDS, Archive
+from services.web.desk import Desk
 from services.web.history import latest
 from services.web.packed import ObjectKey
 from services.web.recorder import ADDED, DELETED, MODIFIED, Recorder
@@ -295,3 +297,28 @@ async def test_a_page_that_is_started_again_has_the_timeline_and_no_secrets(clus
         assert [one["type"] for one in found] == [DELETED, ADDED]
     kept = written(tmp_path)
     assert "secrets" in {record[1] for record in kept} and "hunter2" not in str(kept) and "aHVudGVyMg" not in str(kept)
+
+
+async def test_a_desk_that_is_given_up_while_its_archive_opens_leaves_it_to_others(
+    tmp_path: Path, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    really = Archive.open
+
+    def slowly(archive: Archive) -> None:
+        begun.set()
+        assert go.wait(20)
+        really(archive)
+
+    monkeypatch.setattr(Archive, "open", slowly)
+    async with Api(Access("http://127.0.0.1:1")) as api:
+        coming = asyncio.create_task(Desk(api, history=tmp_path).__aenter__())
+        assert await asyncio.to_thread(begun.wait, 20)
+        coming.cancel()
+        go.set()
+        await asyncio.wait([coming])
+    assert coming.cancelled()
+    monkeypatch.undo()
+    _, archive = opened(tmp_path, clock)
+    assert archive.problem == ""
+    archive.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -21,10 +23,11 @@ from knarr.api.web.v1 import web_service_pb2 as messages
 from knarr.api.web.v1 import web_service_pb2_grpc as stubs
 from knarr.client.clock import SYSTEM_CLOCK
 from services.web.api import Access, Api, Refused
+from services.web.archive import KEPT_SECONDS
 from services.web.face import Face
 from services.web.guard import LOOPBACK, OWN_HEADER, Guard
 from services.web.parts import NoParts
-from services.web.reception import MOST_DESKS, SESSION_SECONDS, UNUSED_SECONDS, Reception
+from services.web.reception import MOST_DESKS, SESSION_SECONDS, UNUSED_SECONDS, Reception, _folder_name
 from services.web.servicer import WebServicer
 from services.web.sign_in import MOST_TOKEN_BYTES
 from tests.apiserver.rest.live import TOKEN, LiveServer, running_server
@@ -56,10 +59,10 @@ def stranger(cluster: LiveServer) -> Access:
     return replace(access(cluster), headers={})
 
 
-async def token(cluster: LiveServer, name: str) -> str:
+async def token(cluster: LiveServer, name: str, seconds: int = 600) -> str:
     """One more of a service account's."""
     async with Api(access(cluster)) as api:
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": seconds}}
         return str((await api.json("POST", f"/api/v1/namespaces/default/serviceaccounts/{name}/token", body))["status"]["token"])
 
 
@@ -139,6 +142,53 @@ async def test_what_is_no_token_of_the_clusters_is_refused(reception: Reception,
 async def test_a_body_that_has_no_token_is_refused_by_name(page: str, body: bytes) -> None:
     async with browser() as session, session.post(f"{page}/login", data=body, headers=own(page)) as answer:
         assert answer.status == 400 and '"token"' in (await answer.json())["message"]
+
+
+async def test_a_body_that_does_not_say_how_long_it_is_is_refused_when_it_is_too_long(page: str) -> None:
+    said = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal said
+        for _ in range(1000):
+            said += 1
+            yield b" " * MOST_TOKEN_BYTES
+            await asyncio.sleep(0)
+
+    async with browser() as session:
+        with suppress(aiohttp.ClientError):
+            async with session.post(f"{page}/login", data=endless(), headers=own(page)) as answer:
+                assert answer.status == 400 and '"token"' in (await answer.json())["message"]
+    assert said < 1000
+
+
+async def test_who_may_come_for_longest_is_believed(cluster: LiveServer, reception: Reception) -> None:
+    """A token that ends sooner than the one that the desk has does not shorten what is left to it."""
+    longer, sooner = await token(cluster, "looker", 3600), await token(cluster, "looker")
+    session = await reception.sign_in(longer)
+    await reception.sign_in(sooner)
+    desk = reception.desk(session)
+    assert desk is not None and desk.api.access.headers["Authorization"].endswith(longer)
+
+
+async def test_what_was_kept_for_who_is_gone_for_long_is_taken_away_and_nothing_else(cluster: LiveServer, tmp_path: Path) -> None:
+    clock = SetClock()
+    (tmp_path / "a stray file").touch()
+    (tmp_path / "somebody's").mkdir()
+    old = tmp_path / ("0" * 64)
+    old.mkdir()
+    (tmp_path / ("f" * 64)).touch()
+    async with Reception(stranger(cluster), lambda api: NoParts(), clock, history=tmp_path) as reception:
+        session = await reception.sign_in(TOKEN)
+        (there,) = (tmp_path / _folder_name(identity) for identity in reception._viewers)
+        clock.move(KEPT_SECONDS + (time.time() - clock.now().timestamp()) + 60)
+        # He looks, and nothing changes.
+        reception._viewers[reception._sessions[session]].sessions[session] = clock.elapsed()
+        assert reception.desk(session) is not None
+        await reception.sign_in(await token(cluster, "looker"))
+        assert there.is_dir() and not old.exists()
+        assert (tmp_path / "a stray file").exists() and (tmp_path / "somebody's").exists()
+        for viewer in reception._viewers.values():
+            await viewer.desk.listed()
 
 
 @pytest.mark.parametrize("left_out", ["Origin", OWN_HEADER])
