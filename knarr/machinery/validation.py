@@ -122,8 +122,8 @@ def check_each(path: Path, values: Sequence[Any], limit: int | None, check: Call
     return [cause for index, value in enumerate(values) for cause in check(value, path.index(index))]
 
 
-def duplicate(path: str, value: Any) -> Cause:
-    return Cause("FieldValueDuplicate", f"Duplicate value: {shown(value)}", path)
+def duplicate(path: str, value: Any, detail: str = "") -> Cause:
+    return Cause("FieldValueDuplicate", _with(f"Duplicate value: {shown(value)}", detail), path)
 
 
 def not_found(path: str, value: Any, detail: str = "") -> Cause:

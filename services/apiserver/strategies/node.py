@@ -31,12 +31,6 @@ ROLE_PREFIX = "node-role.kubernetes.io/"
 ROLE_LABEL = "kubernetes.io/role"
 
 
-# Kubernetes' words for the whole of it, with the path that it gives there.
-OTHERWISE = (
-    "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)"
-)
-
-
 class NodeStrategy(Strategy):
     """A node brings its status along when it registers."""
 
@@ -84,8 +78,8 @@ class NodeStrategy(Strategy):
             causes.append(forbidden(SPEC.child("podCIDRs"), 'node updates may not change podCIDR except from "" to valid'))
         if old.spec.provider_id and new.spec.provider_id != old.spec.provider_id:
             causes.append(forbidden(SPEC.child("providerID"), 'node updates may not change providerID except from "" to valid'))
-        if causes:
-            causes.append(forbidden("[]", OTHERWISE))
+        if new.spec.external_id != old.spec.external_id:
+            causes.append(forbidden(SPEC.child("externalID"), "may not be updated"))
         return causes
 
     def validate_status_update(self, new: core.Node, old: core.Node) -> list[Cause]:
@@ -144,7 +138,9 @@ def _taints(taints: Iterable[core.Taint], path: Path) -> list[Cause]:
             causes.append(invalid(here.child("value"), taint.value, ";".join(sentences)))
         causes += check_choice(here.child("effect"), taint.effect, EFFECTS)
         if (taint.key, taint.effect) in seen:
-            causes.append(duplicate(here, f"{taint.key}={taint.value}:{taint.effect}"))
+            since = "…" if taint.HasField("time_added") else "<nil>"
+            shown = GoSyntax(f'core.Taint{{Key:"{taint.key}", Value:"{taint.value}", Effect:"{taint.effect}", TimeAdded:{since}}}')
+            causes.append(duplicate(here, shown, "taints must be unique by key and effect pair"))
         seen.add((taint.key, taint.effect))
     return causes
 

@@ -18,6 +18,7 @@ from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.annotations import validate_annotation_changes, validate_pod_annotations
 from services.apiserver.strategies.pod.defaults import default_pod
 from services.apiserver.strategies.pod.labelkeys import merge_label_keys
+from services.apiserver.strategies.pod.said_of_containers import validate_said_of_containers
 from services.apiserver.strategies.pod.status import validate_said
 from services.apiserver.strategies.pod.table import COLUMNS, pod_cells
 from services.apiserver.strategies.pod.update import validate_pod_status_update, validate_pod_update
@@ -91,7 +92,8 @@ class PodStrategy(Strategy):
         return validate_annotation_changes(new, old) + validate_pod_update(new, old)
 
     def validate_status_update(self, new: core.Pod, old: core.Pod) -> list[Cause]:
-        return validate_annotation_changes(new, old) + validate_said(new, old) + validate_pod_status_update(new, old)
+        causes = validate_annotation_changes(new, old) + validate_said(new, old) + validate_pod_status_update(new, old)
+        return causes + validate_said_of_containers(new)
 
     def warnings(self, obj: core.Pod) -> list[str]:
         return pod_spec_warnings(obj.spec, SPEC)
