@@ -13,7 +13,7 @@ from enum import Enum
 from knarr.client.backoff import Backoff
 from services.gateway import metrics
 from services.gateway.haproxy.frontends import Bind
-from services.gateway.haproxy.process import Haproxy, ProxyError, most_connections
+from services.gateway.haproxy.process import Haproxy, ProxyError, has_lua, most_connections
 from services.gateway.haproxy.program import Limits, Program, Reload
 from services.gateway.routing.table import entry_of, number_of, scope_of
 from services.gateway.settings import GatewaySettings
@@ -43,7 +43,7 @@ class Executor:
     def __init__(self, settings: GatewaySettings, ports_changed: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
         self._ports_changed = ports_changed
-        self.program = Program(Limits(settings.threads, most_connections(settings.connections), settings.leave_seconds))
+        self.program = Program(Limits(settings.threads, most_connections(settings.connections), settings.leave_seconds, has_lua()))
         self.process = Haproxy(settings.folder, self._restarted)
         self.problem = ""
         self.closed: dict[int, str] = {}
@@ -183,9 +183,10 @@ class Executor:
             await self.apply()
 
     async def _sweep(self) -> None:
-        """Deletes servers whose last request has ended."""
+        """Deletes servers whose last request has ended, and keeps what the proxy says short."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
+            self.process.trim()
             for backend, server in self.program.leaving:
                 async with self._lock:
                     if (backend, server) in self.program.leaving:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from knarr.client.clock import Clock
 from services.gateway.gateway_api import GatewayApi
 from services.gateway.reports import Reports, is_address
 from services.gateway.routing.table import Origin
-from services.gateway.sources.gateway_api.gateways import address_problem
+from services.gateway.sources.gateway_api.gateways import address_problem, undone
 from services.gateway.sources.gateway_api.listeners import Listener
 from services.gateway.sources.gateway_api.objects import CONTROLLER, GATEWAY, GROUP, ROUTES, Condition, Json, record, records, text
 
@@ -58,7 +59,7 @@ FEATURES = (
 
 class GatewayReporter:
     """``look`` at some that changed; ``run`` writes. ``addresses`` are where a Gateway is reached; ``problem`` says why nothing of it
-    is in force."""
+    is in force, ``refused`` why a route cannot be put in force."""
 
     def __init__(
         self,
@@ -67,8 +68,10 @@ class GatewayReporter:
         clock: Clock,
         addresses: Callable[[Origin], Sequence[str]],
         problem: Callable[[Origin], str],
+        refused: Callable[[Origin], str],
     ) -> None:
         self._client, self._api, self._clock, self._addresses, self._problem = client, api, clock, addresses, problem
+        self._refused = refused
         self._reports = Reports()
 
     def look(self, origins: Iterable[Origin]) -> None:
@@ -114,6 +117,10 @@ class GatewayReporter:
         addresses = self._addresses(origin)
         whole = self._api.problems.get(origin) or address_problem(found, addresses)
         wanted = self._conditions(listeners, addresses, whole, self._problem(origin))
+        if words := undone(found):
+            wanted = [
+                replace(each, message=f"{each.message}; {words}".lstrip("; ")) if each.type == "Accepted" else each for each in wanted
+            ]
         counted = Counter((each.gateway, each.name) for told in self._api.told.values() for each in told.attached)
         earlier = {text(each, "name"): each for each in records(before, "listeners")}
         return {
@@ -155,6 +162,14 @@ class GatewayReporter:
 
     def _route(self, origin: Origin, found: Any, before: Json, now: datetime) -> dict[str, Any]:
         """What other controllers say stays."""
+        refused = self._refused(origin)
+
+        def judged(condition: Condition) -> Condition:
+            """What cannot be put in force is not accepted, though nothing of the object itself says so."""
+            if not refused or condition.type != "Accepted" or not condition.status:
+                return condition
+            return Condition("Accepted", False, "UnsupportedValue", refused)
+
         told = self._api.told.get(origin)
         parents = list(records(before, "parents"))
         ours = [each for each in parents if text(each, "controllerName") == CONTROLLER]
@@ -165,7 +180,7 @@ class GatewayReporter:
                 {
                     "parentRef": dict(reference),
                     "controllerName": CONTROLLER,
-                    "conditions": written(conditions, records(earlier, "conditions"), found.metadata.generation, now),
+                    "conditions": written(map(judged, conditions), records(earlier, "conditions"), found.metadata.generation, now),
                 }
             )
         return {"parents": made}

@@ -35,7 +35,7 @@ class Instance:
         self.leadership = Leadership(client, LEASE, settings.election, clock=clock)
         told = self.leadership.guarded(client)
         self.recorder = EventRecorder(told, "knarr-gateway", socket.gethostname(), clock=clock)
-        self.gateway_reporter = GatewayReporter(told, self.follower.gateway_api, clock, self.addresses_of, self._problem_of)
+        self.gateway_reporter = GatewayReporter(told, self.follower.gateway_api, clock, self.addresses_of, self._problem_of, self._refused)
         self.reporter = IngressReporter(told, self.recorder, rest.ingresses.store, lambda: self.addresses, self.problems_of)
         self.publication = (
             Publication(
@@ -72,6 +72,9 @@ class Instance:
     def _problem_of(self, gateway: Origin) -> str:
         """Why nothing of a Gateway is in force, in words; empty: it is."""
         return self.executor.problem or (self.publication.problem_of(gateway) if self.publication is not None else "")
+
+    def _refused(self, route: Origin) -> str:
+        return self.executor.program.refused.get(route, "")
 
     async def tell(self) -> None:
         """Writes what objects are told, as long as this one is whose turn that is; until cancelled."""

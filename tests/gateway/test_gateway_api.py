@@ -22,6 +22,13 @@ from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.asyncio, needs_haproxy]
 DOCS = Path(__file__).parents[2] / "docs/gateway.md"
+# Of v1.5, without those of meshes: https://github.com/kubernetes-sigs/gateway-api/tree/v1.5.0/pkg/features
+ALL_FEATURES = {
+    *FEATURES, "GatewayInfrastructurePropagation", "ListenerSet", "GatewayFrontendClientCertificateValidation",
+    "GatewayFrontendClientCertificateValidationInsecureFallback", "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayBackendClientCertificate", "TLSRouteModeTerminate", "TLSRouteModeMixed", "BackendTLSPolicy", "BackendTLSPolicySANValidation",
+    "TCPRoute", "UDPRoute", "HTTPRouteRetry", "HTTPRouteRetryBackendTimeout", "HTTPRouteRetryConnectionError", "Mesh",
+}  # fmt: skip
 LISTENER = {"name": "web", "port": 80, "protocol": "HTTP"}
 
 
@@ -269,6 +276,15 @@ async def test_what_is_not_done_is_told(w: World) -> None:
         await route(w, {"backendRefs": [{"group": "example.org", "kind": "Bucket", "name": "web"}]}, name="bucket")
         await w.until_reasons("HTTPRoute", "bucket", ResolvedRefs="InvalidKind")
         assert (await browser.ask("x")).status == 500
+        # What is no word of a configuration is seen only when it is written.
+        bad = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x", "value": "\u00e9"}]}}
+        await route(w, {"backendRefs": to("web"), "filters": [bad]}, name="bad")
+        await w.until_reasons("HTTPRoute", "bad", Accepted="UnsupportedValue")
+
+
+async def test_every_feature_of_the_conformance_tests_has_a_row() -> None:
+    said = set(re.findall(r"`([A-Z]\w+)`", DOCS.read_text()))
+    assert said >= ALL_FEATURES, ALL_FEATURES - said
 
 
 async def test_references_into_other_namespaces_need_a_grant(w: World) -> None:

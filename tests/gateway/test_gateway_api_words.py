@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,9 +14,10 @@ from knarr.api.core.v1 import core_pb2 as core
 from services.gateway.haproxy.frontends import Bind
 from services.gateway.haproxy.program import Limits, Program, Reload
 from services.gateway.routing.table import Origin, passed
+from services.gateway.sources.gateway_api.gateways import undone
 from services.gateway.sources.gateway_api.listeners import Listener, listeners_of, walls
 from services.gateway.sources.gateway_api.objects import Facts
-from services.gateway.sources.gateway_api.routes import compile_route
+from services.gateway.sources.gateway_api.routes import NEVER_SECONDS, compile_route
 from tests.gateway.configurations import refusal
 from tests.gateway.test_words import NASTY
 from tests.gateway.world import needs_haproxy
@@ -110,3 +112,27 @@ def test_haproxy_takes_what_comes_of_every_route(tmp_path: Path, word: str, numb
     change = program.change()
     assert isinstance(change, Reload)
     assert not refusal(tmp_path, change)
+
+
+def test_fields_of_other_channels_are_told_of() -> None:
+    listeners = listeners_of(gateway("a.example"), Facts(services=service))
+    rule = {"backendRefs": [{"name": "w", "port": 80}], "retry": {"attempts": 2}, "sessionPersistence": {"sessionName": "s"}}
+    route = thing("r", {"parentRefs": [{"name": "edge"}], "rules": [{}, rule]})
+    told = compile_route(Origin("HTTPRoute", "n", "r"), route, lambda *_: listeners, Facts(services=service))
+    ((_, (accepted, _)),) = told.parents
+    assert accepted.status and "nothing is done by spec.rules[1].retry, spec.rules[1].sessionPersistence" in accepted.message
+    more = {"tls": {"backend": {"clientCertificateRef": {"name": "c"}}}, "allowedListeners": {"namespaces": {"from": "Same"}}}
+    assert "no certificate" in (words := undone(thing("edge", more))) and "ListenerSets" in words
+    assert not undone(thing("edge", {"allowedListeners": {"namespaces": {"from": "None"}}}))
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "limit"),
+    [({}, 0), ({"request": "2s"}, 2), ({"request": "2s", "backendRequest": "500ms"}, 0.5), ({"request": "0s"}, NEVER_SECONDS),
+     ({"request": "0s", "backendRequest": "1s"}, 1)],
+)  # fmt: skip
+def test_a_timeout_of_nothing_is_none(timeouts: dict[str, str], limit: float) -> None:
+    listeners = listeners_of(gateway("a.example"), Facts(services=service))
+    route = thing("r", {"parentRefs": [{"name": "edge", "sectionName": "web"}], "rules": [{"timeouts": timeouts}]})
+    told = compile_route(Origin("HTTPRoute", "n", "r"), route, lambda *_: listeners, Facts(services=service))
+    assert [made.action.options.timeout_seconds for made in told.routes] == [limit]

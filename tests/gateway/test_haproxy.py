@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import aiohttp
 import pytest
 
 from services.gateway.haproxy.frontends import Bind
-from services.gateway.haproxy.process import Haproxy, ProxyError, most_connections
-from services.gateway.haproxy.program import Limits, Program, Reload, Runtime
-from services.gateway.routing.actions import Action, Cookie, Headers, Options, Redirect, Rewrite, Target, Weighted
+from services.gateway.haproxy.process import LOG, MOST_LOG_BYTES, Haproxy, ProxyError, most_connections
+from services.gateway.haproxy.program import CONFIGURATION, Limits, Program, Reload, Runtime
+from services.gateway.routing.actions import Action, Cookie, Headers, Mirror, Options, Redirect, Rewrite, Target, Weighted
 from services.gateway.routing.conditions import Condition
 from services.gateway.routing.table import Match, Origin, PathKind, Request, Route
+from tests.gateway.configurations import refusal
 from tests.gateway.servers import Browser, Pod, pods
 from tests.gateway.world import needs_haproxy
 from tests.support.ports import free_port
@@ -32,9 +34,9 @@ ORIGIN = Origin("Ingress", "default", "web")
 class Gateway:
     """A program and the process that works by it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lua: bool = True) -> None:
         self.port = free_port()
-        self.program = Program(Limits(connections=most_connections(2000)), [Bind(80, (("127.0.0.1", self.port),), tls=False)])
+        self.program = Program(Limits(connections=most_connections(2000), lua=lua), [Bind(80, (("127.0.0.1", self.port),), tls=False)])
         self.process = Haproxy(folder, self.program.restart)
         self.kinds: list[str] = []
 
@@ -56,14 +58,22 @@ class Gateway:
         await self.apply()
 
 
+@contextlib.asynccontextmanager
+async def running(folder: Path, *, lua: bool = True) -> AsyncIterator[Gateway]:
+    made = Gateway(folder / "haproxy", lua=lua)
+    task = asyncio.create_task(made.process.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    made = Gateway(tmp_path / "haproxy")
-    task = asyncio.create_task(made.process.run())
-    yield made
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    async with running(tmp_path) as made:
+        yield made
 
 
 def target(service: str) -> Target:
@@ -305,6 +315,58 @@ async def test_what_is_done_on_the_way(gateway: Gateway) -> None:
         answer = await browser.ask("a.example", "/tls/x?q=1")
         assert (answer.status, answer.headers["Location"]) == (308, "https://a.example/tls/x?q=1")
         assert (await browser.ask("a.example", "/none")).status == 500
+
+
+@pytest.mark.parametrize("lua", [True, False], ids=["lua", "no-lua"])
+async def test_a_body_that_is_too_large_is_refused_also_where_nobody_says_how_large_it_is(tmp_path: Path, lua: bool) -> None:
+    async def parts(size: int) -> AsyncIterator[bytes]:
+        for start in range(0, size, 10_000):
+            yield b"x" * min(10_000, size - start)
+
+    async with running(tmp_path, lua=lua) as made, pods("web", "small") as (web, small), Browser(made.port) as browser:
+        await made.lead("web", web)
+        await made.lead("small", small)
+        await made.put(
+            route(action=to("web", options=Options(body_bytes=100_000))),
+            route(path="/small", action=to("small", options=Options(body_bytes=10))),
+            route(path="/any", action=to("web")),
+        )
+
+        async def status(path: str, size: int) -> int:
+            try:
+                return (await browser.ask("a.example", path, "POST", data=parts(size))).status
+            except aiohttp.ClientError:
+                # Answered while it still sends, it may find the connection closed before it reads the answer.
+                return large
+
+        fits, large = (200, 413) if lua else (411, 411)
+        asked = [("/", 100_000), ("/", 100_002), ("/", 3_000_000), ("/small", 10), ("/small", 12), ("/any", 3_000_000)]
+        assert [await status(*each) for each in asked] == [fits, large, large, fits, large, 200]
+        # What was ended in the middle is no whole request to anybody.
+        assert len(web.requests) + len(small.requests) == (3 if lua else 1)
+        assert [(await browser.ask("a.example", "/", "POST", data=b"x" * size)).status for size in (100_000, 100_001)] == [200, 413]
+        assert (await browser.ask("a.example", "/")).status == 200
+
+
+async def test_what_it_says_while_it_runs_is_kept_short(gateway: Gateway) -> None:
+    await gateway.put(route())
+    current = gateway.process._current
+    assert current is not None
+    said = current.folder / LOG
+    said.write_bytes(b"x" * (MOST_LOG_BYTES + 1))
+    gateway.process.trim()
+    assert said.stat().st_size == 0
+
+
+async def test_without_lua_what_needs_it_is_refused_and_all_else_served(tmp_path: Path) -> None:
+    made = Gateway(tmp_path / "haproxy", lua=False)
+    copied = Origin("HTTPRoute", "default", "copied")
+    made.program.put(copied, [route("b.example", action=to("web", mirrors=(Mirror(target("copy")),)))])
+    assert "built without it" in made.program.refused[copied]
+    made.program.put(ORIGIN, [route()])
+    change = made.program.change()
+    assert isinstance(change, Reload) and "lua" not in change.files[CONFIGURATION]
+    assert not refusal(tmp_path, change)
 
 
 async def test_weights_are_of_services_whatever_the_number_of_their_pods(gateway: Gateway) -> None:

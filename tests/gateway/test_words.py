@@ -221,7 +221,7 @@ def test_haproxy_takes_every_configuration(
         "nginx.ingress.kubernetes.io/session-cookie-samesite": value,
         "nginx.ingress.kubernetes.io/affinity": "cookie", "nginx.ingress.kubernetes.io/whitelist-source-range": value,
         "nginx.ingress.kubernetes.io/auth-type": "basic", "nginx.ingress.kubernetes.io/auth-secret": "s",
-        "nginx.ingress.kubernetes.io/auth-realm": value,
+        "nginx.ingress.kubernetes.io/auth-realm": value, "nginx.ingress.kubernetes.io/proxy-body-size": "8m",
     }  # fmt: skip
     canary = {
         "nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-by-header": header,

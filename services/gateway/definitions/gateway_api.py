@@ -26,7 +26,7 @@ from services.gateway.definitions.schema import (
 
 GROUP_NAME = "gateway.networking.k8s.io"
 APPROVED = "https://github.com/kubernetes-sigs/gateway-api/pull/2997"
-CHANNEL, VERSION = "standard", "v1.4.0"
+CHANNEL, VERSION = "standard", "v1.5.0"
 
 
 def definitions() -> Iterator[dict[str, Any]]:

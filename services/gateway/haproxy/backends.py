@@ -6,8 +6,21 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from services.gateway.haproxy import mirrors
-from services.gateway.haproxy.words import expression, formatted, hash_of, host, literal, network, path, plain, quoted, replacement, token
+from services.gateway.haproxy import limits, mirrors
+from services.gateway.haproxy.words import (
+    BadWord,
+    expression,
+    formatted,
+    hash_of,
+    host,
+    literal,
+    network,
+    path,
+    plain,
+    quoted,
+    replacement,
+    token,
+)
 from services.gateway.routing.actions import (
     HTTP,
     HTTP2,
@@ -71,13 +84,15 @@ def servers_of(action: Action, endpoints: Endpoints) -> dict[str, Placed]:
     return made
 
 
-def lines_of(action: Action, name_of: Callable[[Action], str] = lambda _: "p0") -> list[str]:
-    """What stands in its backend before the servers. ``name_of`` names the backend of another action. BadWord where something of it cannot
-    be written."""
-    return [] if action.plain else list(_lines(action, name_of))
+def lines_of(action: Action, name_of: Callable[[Action], str] = lambda _: "p0", *, lua: bool = True) -> list[str]:
+    """What stands in its backend before the servers. ``name_of`` names the backend of another action; ``lua``: whether HAProxy has it.
+    BadWord where something of it cannot be written."""
+    if action.mirrors and not lua:
+        raise BadWord("copies of requests are made by HAProxy's Lua, and this one was built without it")
+    return [] if action.plain else list(_lines(action, name_of, lua=lua))
 
 
-def _lines(action: Action, name_of: Callable[[Action], str]) -> Iterator[str]:
+def _lines(action: Action, name_of: Callable[[Action], str], *, lua: bool) -> Iterator[str]:
     options = action.options
     if options.protocol == TCP:
         yield "mode tcp"
@@ -90,7 +105,7 @@ def _lines(action: Action, name_of: Callable[[Action], str]) -> Iterator[str]:
     if options.login is not None:
         yield f"http-request auth realm {quoted(options.login.realm)} unless {{ http_auth({list_name(options.login)}) }}"
     if options.body_bytes:
-        yield f"http-request deny deny_status 413 if {{ req.body_size gt {options.body_bytes} }}"
+        yield from limits.lines_of(options.body_bytes, lua=lua)
     if action.redirect is not None:
         yield from _redirect(action.redirect)
         return

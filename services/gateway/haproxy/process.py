@@ -16,6 +16,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ AGAIN = Backoff(first_seconds=0.05, limit_seconds=5.0)
 # Nobody else's: files of keys are its alone.
 USER = 61532
 MESSAGE_CHARS = 600
+LOG, MOST_LOG_BYTES = "haproxy.log", 1 << 20
 RUN, PREFIX = Path("/run"), "knarr-gateway-"
 COUNT = itertools.count()
 
@@ -121,6 +123,13 @@ class Haproxy:
         except AdminError as error:
             raise ProxyError(f"HAProxy {error}") from error
 
+    def trim(self) -> None:
+        """What it says of requests that it ended is of use to nobody, and may be much."""
+        current = self._current
+        with contextlib.suppress(OSError):
+            if current is not None and (said := current.folder / LOG).stat().st_size > MOST_LOG_BYTES:
+                os.truncate(said, 0)
+
     async def end(self) -> None:
         """Takes no more connections and ends its requests; the next ``reload`` starts it anew."""
         async with self._starting:
@@ -187,7 +196,7 @@ class Haproxy:
             return await self._started(folder, None)
 
     async def _started(self, folder: Path, before: Generation | None) -> asyncio.subprocess.Process:
-        program = shutil.which(PROGRAM, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+        program = found_program()
         if program is None:
             raise ProxyError(INSTALL_HINT)
         words = [program, "-db", "-f", CONFIGURATION]
@@ -197,8 +206,8 @@ class Haproxy:
                 (folder / "before.sock").unlink()
             os.link(before.socket, folder / "before.sock")
             words += ["-x", "before.sock", "-sf", str(before.process.pid)]
-        output = folder / "haproxy.log"
-        with output.open("wb") as written:
+        output = folder / LOG
+        with output.open("ab") as written:
             process = await asyncio.create_subprocess_exec(
                 *_confined(words),
                 cwd=folder,
@@ -235,7 +244,7 @@ class Haproxy:
                 finally:
                     admin.close()
             await asyncio.sleep(POLL_SECONDS)
-        raise ProxyError(f"HAProxy does not start: {_words(folder / 'haproxy.log')}")
+        raise ProxyError(f"HAProxy does not start: {_words(folder / LOG)}")
 
     async def _listens_no_more(self, before: Generation) -> None:
         """Until then it may take a connection, and answer as it was told."""
@@ -279,6 +288,19 @@ class Haproxy:
                 break
         if self._number:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def found_program() -> str | None:
+    return shutil.which(PROGRAM, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+
+
+def has_lua() -> bool:
+    """Whether it was built with that, as the distribution's is. Of one that is not there, it is said that it is not there."""
+    program = found_program()
+    if program is None:
+        return True
+    said = subprocess.run([program, "-vv"], capture_output=True, text=True, check=False)
+    return "+LUA" in said.stdout.split() or "Built with Lua" in said.stdout
 
 
 def socket_of(folder: Path) -> str:

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from services.gateway.haproxy import mirrors
+from services.gateway.haproxy import limits, mirrors
 from services.gateway.haproxy.backends import Placed, lines_of, servers_of, users_of
 from services.gateway.haproxy.certificates import Certificate, Shelf
 from services.gateway.haproxy.frontends import Bind, Entries, entries_of, frontend, match_words, stage
@@ -30,11 +30,13 @@ COMMAND_BYTES = 12_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the process may use: threads, connections, and how long one that is replaced may go on with its requests, seconds."""
+    """What the process may use: threads, connections, and how long one that is replaced may go on with its requests, seconds; and whether
+    it has Lua."""
 
     threads: int = 2
     connections: int = 20_000
     leave_seconds: int = 3600
+    lua: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Program:
         self.refused.pop(origin, None)
         routes = tuple(routes)
         try:
-            _try(routes)
+            _try(routes, lua=self._limits.lua)
         except BadWord as error:
             self.refused[origin] = str(error)
             routes = ()
@@ -306,6 +308,8 @@ class Program:
         files |= self._shelf.files({port for port, bind in self._binds.items() if bind.tls})
         if self._mirrors:
             files[mirrors.SCRIPT] = mirrors.script()
+        if self._limited:
+            files |= limits.files()
         return Reload({**files, CONFIGURATION: "\n".join(self._configuration()) + "\n"})
 
     def _choices(self) -> dict[str, list[tuple[int, str]]]:
@@ -318,8 +322,13 @@ class Program:
         """Whether any action has one."""
         return any(action.mirrors for action in self._backends.names)
 
+    @property
+    def _limited(self) -> bool:
+        """Whether any action counts bodies."""
+        return self._limits.lua and any(action.options.body_bytes for action in self._backends.names)
+
     def _configuration(self) -> Iterator[str]:
-        yield from head(self._limits, mirrored=self._mirrors)
+        yield from head(self._limits, mirrored=self._mirrors, limited=self._limited)
         logins = {action.options.login for action in self._backends.names if action.options.login is not None}
         for lines in sorted({tuple(users_of(login)) for login in logins}):
             yield from lines
@@ -340,27 +349,28 @@ class Program:
     def _backend(self, name: str, action: Action | None) -> Iterator[str]:
         yield f"backend {name}"
         if action is not None and not name.startswith("p"):
-            for line in lines_of(action, self._backends.names.__getitem__):
+            for line in lines_of(action, self._backends.names.__getitem__, lua=self._limits.lua):
                 yield f"  {line}"
         for server, placed in self._servers.get(name, {}).items():
             yield f"  server {server} {placed.words}"
 
 
-def head(limits: Limits, *, mirrored: bool = False) -> Iterator[str]:
+def head(own: Limits, *, mirrored: bool = False, limited: bool = False) -> Iterator[str]:
     """What holds for all of it. Retries are of what certainly did no harm: a connection that was refused, and a request that may be
     repeated on one that ended without a word."""
     yield from (
         "global",
         '  stats socket "unix@${KNARR_ADMIN}" mode 600 level admin expose-fd listeners',
-        f"  nbthread {limits.threads}",
-        f"  maxconn {limits.connections}",
-        f"  hard-stop-after {limits.leave_seconds}s",
+        f"  nbthread {own.threads}",
+        f"  maxconn {own.connections}",
+        f"  hard-stop-after {own.leave_seconds}s",
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",
         f"  tune.maxrewrite {mirrors.REWRITE_BYTES}",
         *(mirrors.globals_of() if mirrored else ()),
+        *((f"  lua-load-per-thread {limits.SCRIPT}",) if limited else ()),
         "defaults",
         "  mode http",
-        f"  maxconn {limits.connections}",
+        f"  maxconn {own.connections}",
         "  option redispatch 1",
         "  option idle-close-on-response",
         "  retries 3",
@@ -400,7 +410,7 @@ def _parts(lines: list[str]) -> Iterator[list[str]]:
         yield part
 
 
-def _try(routes: Iterable[Route]) -> None:
+def _try(routes: Iterable[Route], *, lua: bool) -> None:
     """Writes them all, to see whether it can be done. Raises BadWord with the place."""
     for route in routes:
         try:
@@ -408,7 +418,7 @@ def _try(routes: Iterable[Route]) -> None:
             entries_of(host_of(route), routes_of, lambda _: "p0")
             match_words(route.match)
             for action in (route.action, *_others(route.action)):
-                lines_of(action)
+                lines_of(action, lua=lua)
                 if action.options.login is not None:
                     users_of(action.options.login)
         except BadWord as error:

@@ -29,6 +29,15 @@ def address_problem(gateway: Any, addresses: Collection[str]) -> Condition | Non
     return None
 
 
+def undone(gateway: Any) -> str:
+    """Which fields say what nobody here does, in words; empty: none."""
+    spec = spec_of(gateway)
+    found = ["spec.tls.backend: backends are shown no certificate"] if record(record(spec, "tls"), "backend") else []
+    if text(record(record(spec, "allowedListeners"), "namespaces"), "from", "None") != "None":
+        found.append("spec.allowedListeners: there are no ListenerSets here")
+    return f"served, but for {'; '.join(found)}" if found else ""
+
+
 def wanted_address(gateway: Any) -> str:
     """The one that it asks for, of several the first; empty: any."""
     return next((value for kind, value in _addresses(gateway) if kind == IP_ADDRESS and value), "")

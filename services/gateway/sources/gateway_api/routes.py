@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.gateway.haproxy.words import BadWord, expression, host, literal
@@ -31,6 +31,8 @@ from services.gateway.sources.gateway_api.objects import (
 LISTS = {"Exact": PathKind.EXACT, "PathPrefix": PathKind.PREFIX, "RegularExpression": PathKind.REGEX}
 # What a share that leads nowhere is answered. Clients of gRPC take 503 for UNAVAILABLE.
 NOWHERE, NOWHERE_GRPC = 500, 503
+# A timeout of 0: a backend may be silent as long as it likes.
+NEVER_SECONDS = 86_400.0
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ def compile_route(origin: Origin, route: Any, listeners_of: ListenersOf, facts: 
         accepted = attachment.accepted
         if unsupported and accepted.status:
             accepted = Condition("Accepted", False, "UnsupportedValue", unsupported)
+        elif accepted.status:
+            accepted = replace(accepted, message=undone(spec_of(route)))
         told.parents.append((attachment.reference, [accepted, resolved]))
     # Two parents may be the same listener.
     told.routes = list(dict.fromkeys(told.routes))
@@ -102,9 +106,7 @@ class _Maker:
         return [make(each) for each in records(rule, "matches")] or [Match()]
 
     def _action(self, rule: Json, listener: Listener, match: Match) -> Action:
-        timeouts = record(rule, "timeouts")
-        limits = [seconds(text(timeouts, name)) for name in ("request", "backendRequest") if text(timeouts, name)]
-        limit = min((each for each in limits if each), default=0.0)
+        limit = _limit(record(rule, "timeouts"))
         scheme = "https" if listener.protocol == HTTPS else "http"
         scene = Scene(scheme, listener.port, match)
         filters = list(records(rule, "filters"))
@@ -165,6 +167,20 @@ class _Maker:
 
     def _lost(self, weight: int) -> Weighted:
         return Weighted(None, weight, NOWHERE_GRPC if self._origin.kind == GRPC_ROUTE else NOWHERE)
+
+
+def _limit(timeouts: Json) -> float:
+    """The longest silence of a backend, seconds; 0: nothing is said of it."""
+    limits = [seconds(text(timeouts, name)) for name in ("request", "backendRequest") if text(timeouts, name)]
+    return min((each for each in limits if each), default=NEVER_SECONDS if limits else 0.0)
+
+
+def undone(spec: Json) -> str:
+    """Which fields of a route say what nobody here does, in words; empty: none. They are of channels other than the standard one."""
+    found = ["spec.useDefaultGateways"] if spec.get("useDefaultGateways") else []
+    for index, rule in enumerate(records(spec, "rules")):
+        found += [f"spec.rules[{index}].{name}" for name in ("retry", "sessionPersistence") if rule.get(name)]
+    return f"served, but nothing is done by {', '.join(found)}" if found else ""
 
 
 def _http_match(spec: Json) -> Match:
