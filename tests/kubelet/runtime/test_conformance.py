@@ -1,4 +1,5 @@
-"""What every runtime promises: one suite, run on the hollow runtime, on Docker and on containerd."""
+"""What every runtime promises: one suite, run on the hollow runtime, on Docker and on containerd. What it promises of processes stands in
+test_conformance_processes.py."""
 
 from __future__ import annotations
 
