@@ -98,7 +98,7 @@ class PodWorker:
             self.facts.gone = True
         else:
             if shows_metadata(pod) and shown_metadata(pod) != shown_metadata(self._latest):
-                self.facts.volumes_stale = True
+                self._renew_volumes()
             self._latest = pod
             self._pod = _copy(pod, self._pod.status if self._pod.status.HasField("start_time") else None)
             self._apply_grant()
@@ -207,10 +207,14 @@ class PodWorker:
         """Makes the worker look at everything anew, now or after what it is doing."""
         self._wake.set()
 
-    def refresh_volumes(self) -> None:
-        """Something the volumes show has changed."""
+    def _renew_volumes(self) -> None:
+        """At once, also where one of them has failed lately."""
         self.facts.volumes_stale = True
         self.facts.failures.pop(VOLUMES, None)
+
+    def refresh_volumes(self) -> None:
+        """Something the volumes show has changed."""
+        self._renew_volumes()
         for name, failure in list(self.facts.failures.items()):
             if failure.reason == "CreateContainerConfigError":
                 del self.facts.failures[name]

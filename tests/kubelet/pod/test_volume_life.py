@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from knarr.api.core.v1 import core_pb2 as core
 from services.kubelet.pod.directory import PodDirectory
 from tests.kubelet.support import FiledRuntime, make_pod, running
 from tests.support.virtual_time import VirtualClock, virtual_time
 
 CIDR = "10.244.0.0/24"
+pytestmark = pytest.mark.usefixtures("at_once")
 
 
 def showing(*names: str) -> core.Pod:
@@ -33,7 +36,10 @@ async def test_what_a_volume_lacks_keeps_no_other_one_as_it_was(tmp_path: Path) 
     async with running(FiledRuntime(CIDR, clock=clock), tmp_path, clock=clock) as cluster:
         for name in ("first", "second"):
             await cluster.client.create(config_map(name, "1"))
-        await cluster.client.create(showing("first", "second"))
+        pod = showing("first", "second")
+        labels = pod.spec.volumes.add(name="labels").volume_source.downward_api.items.add(path="labels")
+        labels.field_ref.field_path = "metadata.labels"
+        await cluster.client.create(pod)
         uid = (await cluster.ready()).metadata.uid
         shown = {name: PodDirectory(tmp_path, uid).volume_path(name) / "key" for name in ("first", "second")}
         await cluster.client.delete(core.ConfigMap, "first", "default")
@@ -41,6 +47,14 @@ async def test_what_a_volume_lacks_keeps_no_other_one_as_it_was(tmp_path: Path) 
         await cluster.client.update(config_map("second", "2"))
         await cluster.until(lambda: shown["second"].read_text() == "2")
         assert shown["first"].read_text() == "1"
+        labelled = core.Pod()
+        labelled.CopyFrom(await cluster.ready())
+        labelled.metadata.labels["new"] = "yes"
+        begun = clock.now()
+        await cluster.client.update(labelled)
+        told = PodDirectory(tmp_path, uid).volume_path("labels") / "labels"
+        await cluster.until(lambda: told.read_text() == 'new="yes"')
+        assert (clock.now() - begun).total_seconds() < 2
         assert cluster.events("FailedMount") == ['MountVolume.SetUp failed for volume "first" : configmap "first" not found']
 
 
