@@ -153,6 +153,9 @@ class Executor:
             problems = [problem for place in places if place not in self._open and (problem := _cannot_open(*place))]
             if problems:
                 closed[entry_of(port)] = problems[0]
+                if scope_of(port):
+                    # Nobody was told this number: next time it is another.
+                    self._own_ports[entry_of(port)] = self._unused()
                 continue
             opened.update(places)
             binds.append(Bind(port, tuple(places), kind is Kind.TLS))

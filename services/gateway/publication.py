@@ -19,7 +19,7 @@ from knarr.client import membership
 from knarr.client.client import Client
 from knarr.client.clock import Clock
 from knarr.client.informer import Informer
-from knarr.machinery.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound
+from knarr.machinery.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, StatusError
 from knarr.objects.labels import SERVICE_NAME, SLICE_MANAGED_BY
 from services.gateway.entrances import (
     COMPONENT,
@@ -97,10 +97,7 @@ class Publication:
                 group.create_task(informer.run(), name=f"gateway/publication {informer.kind}")
                 await informer.wait_synced()
             while True:
-                while not self.needed:
-                    await self.registration.drop_services()
-                    self._looked.clear()
-                    await self._looked.wait()
+                await self._wait_needed()
                 try:
                     await self.registration.keep(lambda: self.needed)
                 except asyncio.CancelledError:
@@ -109,6 +106,18 @@ class Publication:
                     await asyncio.sleep(self._published.drain_seconds)
                     raise
                 await self.registration.leave()
+
+    async def _wait_needed(self) -> None:
+        """Meanwhile Services go with their Gateways, also those that nobody led to take away when these went."""
+        while True:
+            self._looked.clear()
+            if self.needed:
+                return
+            with contextlib.suppress(StatusError):
+                await self.registration.drop_services()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._published.lease_seconds):
+                    await self._looked.wait()
 
     def _service_changed(self, old: core.Service | None, new: core.Service | None) -> None:
         found = new if new is not None else old

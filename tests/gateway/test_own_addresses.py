@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.api.gateway.v1 import gateway_service_pb2 as messages
+from knarr.machinery.errors import status_error
 from services.gateway.entrances import GATEWAY_ANNOTATION, GATEWAY_LABEL, Entrance, changed_service, made_service, own_name
 from services.gateway.routing.table import Origin
 from services.gateway.servicer import GatewayServicer
@@ -176,6 +180,48 @@ async def test_all_instances_are_endpoints_of_each_gateway_and_one_that_stops_of
     async with apart(tmp_path, "node-2", SECOND, w.api):
         await w.until(lambda: set(endpoints(w, service)) == {FIRST, SECOND})
     assert set(endpoints(w, service)) == {FIRST}
+
+
+@needs_haproxy
+@pytest.mark.asyncio
+async def test_the_service_of_the_last_gateway_goes_also_where_that_fails_at_first(w: World) -> None:
+    await gateway(w, "edge")
+    await opened(w, "edge")
+    w.api.fail_next(status_error("ServiceUnavailable", "away"), verb="delete", message_type=core.Service, times=1)
+    await w.remove("Gateway", "edge")
+    await w.until(lambda: not services(w))
+    assert not w.task.done()
+    # The same one anew is served anew.
+    await gateway(w, "edge")
+    await opened(w, "edge")
+
+
+@needs_haproxy
+@pytest.mark.asyncio
+async def test_killed_the_proxy_is_back_at_all_addresses(w: World) -> None:
+    async with pods("a", "b") as (a, b):
+        for name, pod in (("one", a), ("two", b)):
+            await w.service(pod.name, [pod])
+            await gateway(w, name)
+            await route(w, name, name, pod.name)
+        async with Browser(await opened(w, "one")) as one, Browser(await opened(w, "two")) as two:
+            for browser, text in ((one, "a"), (two, "b")):
+                await w.until_answer(browser, "same.example", text=text)
+            os.kill(w.gateway.executor.process.pid, signal.SIGKILL)
+            await w.until(lambda: w.gateway.executor.process.restarts == 1)
+            for browser, text in ((one, "a"), (two, "b")):
+                await w.until_answer(browser, "same.example", text=text)
+
+
+@needs_haproxy
+@pytest.mark.asyncio
+async def test_a_port_of_its_own_that_somebody_has_is_another_one(w: World) -> None:
+    first = w.settings.first_own_port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first))
+        taken.listen()
+        await gateway(w, "edge")
+        assert await opened(w, "edge") > first
 
 
 @needs_haproxy
