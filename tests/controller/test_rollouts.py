@@ -104,6 +104,29 @@ def test_a_set_that_was_emptied_and_filled_again_counts_when_it_has_reported() -
     assert old.spec.replicas == 2
 
 
+def test_a_size_that_came_about_otherwise_is_noted_and_holds_up_no_rollout() -> None:
+    """Else the Deployment would be taken for one whose size has just changed, and no template looked at any more."""
+    world = World()
+    world.edit(image="v1", replicas="5")
+    world.settle()
+    first = world.named("v1")
+    first.spec.replicas = 3
+    world.edit(image="v2", replicas="3")
+    world.settle()
+    assert world.named("v2").spec.replicas > 0
+
+
+@pytest.mark.parametrize("change", [{"paused": "true"}, {"replicas": "4"}])
+def test_how_long_pods_must_be_ready_is_known_to_them_in_a_pause_too(change: dict[str, str]) -> None:
+    world = World()
+    world.edit(image="v1", replicas="2")
+    world.settle()
+    world.target.spec.min_ready_seconds = 30
+    world.edit(**change)
+    world.step()
+    assert world.named("v1").spec.min_ready_seconds == 30
+
+
 def _shake(world: World, rng: random.Random) -> None:
     """Pods become ready or fail; a fall is reported at once, other reports may be late."""
     for name, pods in world.pods.items():

@@ -104,8 +104,7 @@ def decide(deployment: apps.Deployment, sets: Sequence[apps.ReplicaSet], *, old_
 
 def _follow_size(drafts: _Drafts) -> None:
     """Paused, or the size changed in the middle of a rollout: no new template, only sizes."""
-    if drafts.new is not None:
-        carry_annotations(drafts.deployment, drafts.new, next_revision(drafts.old))
+    _update_new(drafts)
     scaling.rescale(drafts.deployment, drafts.new, drafts.old)
     if drafts.deployment.spec.paused:
         _forget_history(drafts)
@@ -117,8 +116,7 @@ def _recreate(drafts: _Drafts, old_pods_run: bool) -> None:
     for draft in active:
         scaling.scale(drafts.deployment, draft, 0)
     if active or old_pods_run:
-        if drafts.new is not None:
-            carry_annotations(drafts.deployment, drafts.new, next_revision(drafts.old))
+        _update_new(drafts)
         return
     _adopt_template(drafts)
     assert drafts.new is not None
@@ -128,12 +126,17 @@ def _recreate(drafts: _Drafts, old_pods_run: bool) -> None:
 
 def _adopt_template(drafts: _Drafts) -> None:
     """Makes sure that a ReplicaSet with the wanted template exists and has the highest revision."""
-    deployment, revision = drafts.deployment, next_revision(drafts.old)
     if drafts.new is None:
-        drafts.new = _new_replica_set(deployment)
-        scaling.scale(deployment, drafts.new, scaling.size_of_new(deployment, drafts.old, 0))
-    drafts.new.spec.min_ready_seconds = deployment.spec.min_ready_seconds
-    carry_annotations(deployment, drafts.new, revision)
+        drafts.new = _new_replica_set(drafts.deployment)
+        scaling.scale(drafts.deployment, drafts.new, scaling.size_of_new(drafts.deployment, drafts.old, 0))
+    _update_new(drafts)
+
+
+def _update_new(drafts: _Drafts) -> None:
+    """What the ReplicaSet of the wanted template, if it is there, has of the Deployment besides; its revision is the highest."""
+    if drafts.new is not None:
+        drafts.new.spec.min_ready_seconds = drafts.deployment.spec.min_ready_seconds
+        carry_annotations(drafts.deployment, drafts.new, next_revision(drafts.old))
 
 
 def _new_replica_set(deployment: apps.Deployment) -> apps.ReplicaSet:
@@ -159,11 +162,11 @@ def _plan(drafts: _Drafts, now: datetime, *, rolling: bool) -> Plan:
     if rolling and status.is_complete(deployment, deployment.status):
         _forget_history(drafts)
     report = status.counted(deployment, found_new, drafts.found, now)
+    status.set_pause(deployment, report, now)
     if rolling:
         _note_new(drafts, report, now)
         if found_new is not None or new is None:
             status.set_progress(deployment, report, new, now)
-    status.set_pause(deployment, report, now)
     status.set_replica_failure(report, found_new, drafts.found, now)
     return Plan(drafts.actions(), _revision(drafts), report, status.seconds_to_deadline(deployment, report, now))
 

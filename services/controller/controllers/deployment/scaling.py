@@ -92,7 +92,8 @@ def rescale(deployment: apps.Deployment, new: apps.ReplicaSet | None, old: Seque
     active = [rs for rs in sets if rs.spec.replicas > 0]
     if len(active) <= 1:
         target = active[0] if active else new or (oldest_first(old)[-1] if old else None)
-        if target is not None and target.spec.replicas != wanted:
+        if target is not None and (target.spec.replicas != wanted or desired_replicas(target) not in (None, wanted)):
+            # Also where the size alone is right already: else it would be taken for one that follows for ever, and nothing be rolled out.
             scale(deployment, target, wanted)
     elif new is not None and _saturated(deployment, new):
         for draft in old:
