@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from knarr.objects.pods import is_ready
 from services.controller.controllers.nodelifecycle.decide import evictions, seen_taints, silenced, taints
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import condition_of, node, pod, replica_set
+from tests.support.api import FaultyClient
 from tests.support.virtual_time import virtual_time
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -252,3 +254,47 @@ async def test_pods_of_a_node_that_is_out_of_service_are_let_go() -> None:
         await c.until(lambda: ends == {"stuck": "Failed"}, 1)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+def refuse_deletion(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As a webhook may, for good."""
+    real = FaultyClient.delete
+
+    async def delete(self: FaultyClient, message: type[Any], asked: str, namespace: str = "", **options: Any) -> None:
+        if (message, asked) == (core.Pod, name):
+            raise status_error("InternalError", "failed calling webhook")
+        await real(self, message, asked, namespace, **options)
+
+    monkeypatch.setattr(FaultyClient, "delete", delete)
+
+
+@virtual_time
+async def test_a_pod_that_may_not_be_deleted_keeps_no_others_on_a_silent_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_deletion(monkeypatch, "a")
+    async with cluster(kubelet=False) as c:
+        hasty, refused, patient = (pod(name, node="node-1", phase="Running") for name in ("b", "a", "c"))
+        patient.spec.tolerations.add(key="node.kubernetes.io/not-ready", operator="Exists", effect="NoExecute", toleration_seconds=20)
+        c.api.seed(node(ready="False"), lease(), refused, hasty, patient)
+
+        def going() -> list[str]:
+            return [found.metadata.name for found in c.api.all(core.Pod) if is_deleting(found)]
+
+        await asyncio.sleep(1)
+        assert going() == ["b"]
+        await c.until(lambda: going() == ["b", "c"], 21)
+        monkeypatch.undo()
+        await c.until(lambda: going() == ["a", "b", "c"], 6)
+
+
+@virtual_time
+async def test_garbage_that_may_not_be_deleted_keeps_no_other_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_deletion(monkeypatch, "job-0")
+    async with cluster(kubelet=False, terminated_pod_threshold=1, pod_gc_seconds=10.0) as c:
+        c.api.seed(node())
+        for number in range(4):
+            finished = pod(f"job-{number}", node="node-1", phase="Succeeded")
+            finished.metadata.creation_timestamp.seconds = number + 1
+            c.api.seed(finished)
+        await c.until(lambda: [found.metadata.name for found in c.api.all(core.Pod)] == ["job-0", "job-3"], 11)
+        monkeypatch.undo()
+        await c.until(lambda: [found.metadata.name for found in c.api.all(core.Pod)] == ["job-3"], 11)

@@ -8,7 +8,7 @@ from typing import Any
 from knarr.api.apiextensions.v1 import apiextensions_pb2 as apiextensions
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
-from knarr.machinery.errors import Forbidden
+from knarr.machinery.errors import Forbidden, status_error
 from services.controller.controllers.resourcequota.controller import GATHER_SECONDS, UNCHARGED_SECONDS, ResourceQuotaController
 from services.controller.controllers.resourcequota.decide import decide
 from tests.controller.cluster import Cluster, cluster
@@ -108,6 +108,18 @@ async def test_what_is_wrong_is_right_again_after_a_while() -> None:
         assert used(c) == {"secrets": "7"}
         await asyncio.sleep(30)
         assert used(c) == {"secrets": "0"}
+
+
+@virtual_time
+async def test_a_kind_that_cannot_be_listed_keeps_no_other_from_being_counted() -> None:
+    """As where a webhook that converts it is away."""
+    async with cluster(kubelet=False, controllers=[ResourceQuotaController]) as c:
+        await c.client.create(quota({"secrets": "2", "configmaps": "2", "pods": "2"}))
+        await c.until(lambda: used(c) == {"secrets": "0", "configmaps": "0", "pods": "0"})
+        c.api.fail_next(status_error("InternalError", "conversion webhook failed"), verb="list", message_type=core.Secret, times=100)
+        c.api.seed(pod("a"))
+        await c.edit(core.ResourceQuota, "q", lambda found: found.spec.hard["pods"].CopyFrom(meta.Quantity(string="3")))
+        await c.until(lambda: used(c) == {"secrets": "0", "configmaps": "0", "pods": "1"}, 1)
 
 
 @virtual_time

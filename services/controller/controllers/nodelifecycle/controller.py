@@ -7,7 +7,6 @@ the clocks of nodes are not compared. While the server cannot be reached nobody 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Iterator
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
@@ -15,11 +14,12 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.controller import is_there
 from knarr.client.events import NORMAL, WARNING
 from knarr.client.reconciler import Again
-from knarr.machinery.errors import NotFound, StatusError
+from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.objects.conditions import UNKNOWN, condition_status, get_condition, is_true, set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import is_finished
+from services.controller.attempts import Attempts
 from services.controller.controller import Context, Controller
 from services.controller.controllers.nodelifecycle.decide import Evictions, Seen, evictions, seen_taints, silenced, taints
 from services.controller.pods import BY_NODE, tell_disruption
@@ -27,6 +27,8 @@ from services.controller.pods import BY_NODE, tell_disruption
 LEASE_NAMESPACE = "kube-node-lease"
 # A rest of time too small for the clock to tell must not keep a worker spinning.
 SHORTEST_WAIT_SECONDS = 0.01
+# When what was refused is tried again.
+REFUSED_SECONDS = 5.0
 # Reason and message of the condition DisruptionTarget.
 TAINTED = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
 
@@ -86,8 +88,11 @@ class NodeLifecycleController(Controller):
         seen = self._seen[key.name] = seen_taints(node, self._seen.get(key.name, {}), now)
         plan = evictions(node, self._pods.index(BY_NODE, key.name), seen, now)
         self._tell_cancelled(key.name, plan)
-        await self._clear(node, plan)
-        waits = [seconds for seconds in (left, plan.again_seconds) if seconds is not None and seconds > 0]
+        refused = await self._clear(plan)
+        if isinstance(refused, Conflict):
+            raise refused
+        retry = None if refused is None else REFUSED_SECONDS
+        waits = [seconds for seconds in (left, plan.again_seconds, retry) if seconds is not None and seconds > 0]
         return Again(max(SHORTEST_WAIT_SECONDS, min([*waits, settings.node_grace_seconds])))
 
     def _silent_seconds(self, node: str) -> float:
@@ -134,16 +139,19 @@ class NodeLifecycleController(Controller):
                 message = f"Cancelling deletion of Pod {pod.metadata.namespace}/{pod.metadata.name}"
                 self.recorder.event(pod, NORMAL, "TaintManagerEviction", message)
 
-    async def _clear(self, node: core.Node, plan: Evictions) -> None:
+    async def _clear(self, plan: Evictions) -> StatusError | None:
+        """Answers the first refusal: one pod that may not be changed or deleted must not keep the others there."""
+        attempts = Attempts()
         for pod in plan.not_ready:
-            with contextlib.suppress(NotFound):
+            with attempts.about(pod):
                 await self._mark_not_ready(pod)
         for pod in plan.now:
             message = f"Marking for deletion Pod {pod.metadata.namespace}/{pod.metadata.name}"
             self.recorder.event(pod, NORMAL, "TaintManagerEviction", message)
-            with contextlib.suppress(NotFound):
+            with attempts.about(pod):
                 await tell_disruption(self.client, pod, *TAINTED, self.context.clock.now())
                 await self.client.delete(core.Pod, pod.metadata.name, pod.metadata.namespace, uid=pod.metadata.uid)
+        return attempts.failure
 
     async def _mark_not_ready(self, pod: core.Pod) -> None:
         changed = copy_of(pod)

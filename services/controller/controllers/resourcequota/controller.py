@@ -8,7 +8,6 @@ never takes back what somebody is about to use.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from functools import partial
@@ -20,7 +19,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.index import Index
 from knarr.client.reconciler import Again
 from knarr.machinery import catalog
-from knarr.machinery.errors import NotFound
+from knarr.machinery.errors import NotFound, StatusError
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, key_of, metadata_of
@@ -89,17 +88,30 @@ class ResourceQuotaController(Controller):
         return Again(min(UNCHARGED_SECONDS, seconds) if limits_more else seconds) if quota is not None else None
 
     async def _count(self, quota: core.ResourceQuota) -> bool:
-        """Answers whether it limits from now on what it did not limit before."""
+        """Answers whether it limits from now on what it did not limit before. Raises the first error when all else is counted: a kind that
+        cannot be listed keeps what it was, and no other kind from being counted."""
         await self._learn(quota)
         counted: Totals = {}
+        failure: StatusError | None = None
         for resource, evaluator in self._known():
             names = tracked(evaluator, quota.spec.hard)
-            if names:
-                # One that is served no more keeps what it was.
-                with contextlib.suppress(NotFound):
-                    objects = [obj async for obj in self._objects(resource, quota.metadata.namespace)]
-                    counted.update(usage(quota, evaluator, names, objects, self.context.clock.now()))
-        wanted = decide(quota, counted)
+            if not names:
+                continue
+            try:
+                objects = [obj async for obj in self._objects(resource, quota.metadata.namespace)]
+            except NotFound:
+                # It is served no more.
+                continue
+            except StatusError as error:
+                failure = failure or error
+                continue
+            counted.update(usage(quota, evaluator, names, objects, self.context.clock.now()))
+        limits_more = await self._report(quota, decide(quota, counted))
+        if failure is not None:
+            raise failure
+        return limits_more
+
+    async def _report(self, quota: core.ResourceQuota, wanted: core.ResourceQuotaStatus | None) -> bool:
         if wanted is None:
             return False
         limits_more = not wanted.hard.keys() <= quota.status.hard.keys()
