@@ -71,12 +71,18 @@ class Decision:
     action: Reclaim | Evict | None = None
 
 
+# Of a node that is short of nothing, and has not been lately.
+CALM = Decision(Past(), Pressure())
+
+
 def decide(
     rules: Rules, signals: Signals, pods: Sequence[Candidate], past: Past, now: datetime, *, apart: bool = False, reclaimed: bool = False
 ) -> Decision:
     """``apart``: images and containers lie on a disk of their own; ``reclaimed``: what the node itself could give up it has given up,
     and ``signals`` were read after that."""
     met = _merged(_met(rules.thresholds, signals), _met(past.acted_on, signals, reclaim=True))
+    if not met and not past.pressed_at:
+        return CALM
     # What lies ahead was noted by a clock that was set back since.
     since = {threshold: min(past.since.get(threshold, now), now) for threshold in met}
     pressed_at = {
