@@ -129,7 +129,9 @@ def extender(port: int, closed: Path) -> Iterator[None]:
 def waiting(parts: Components, name: str) -> tuple[str, str]:
     """Why a pod has no node: the reason and the message of its condition."""
     found = parts.get("pod", name)
-    told = next((one for one in found["status"].get("conditions", ()) if one["type"] == "PodScheduled" and one["status"] == "False"), {})
+    told: dict[str, str] = next(
+        (one for one in found["status"].get("conditions", ()) if one["type"] == "PodScheduled" and one["status"] == "False"), {}
+    )
     return told.get("reason", ""), told.get("message", "")
 
 
