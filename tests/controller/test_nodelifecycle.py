@@ -256,6 +256,32 @@ async def test_pods_of_a_node_that_is_out_of_service_are_let_go() -> None:
         await asyncio.gather(following, return_exceptions=True)
 
 
+@virtual_time
+async def test_of_pods_whose_kubelet_speaks_nobody_else_says_that_they_are_not_ready() -> None:
+    """It would put that right, and so on, for as long as its engine is away."""
+    async with cluster(kubelet=False) as c:
+        served = pod("served", node="node-1", phase="Running", ready=True)
+        served.spec.tolerations.add(operator="Exists")
+        kubelet = Informer(c.client, core.Pod)
+
+        async def put_right() -> None:
+            def ready(obj: core.Pod) -> None:
+                condition_of(obj.status, "Ready").status = "True"
+
+            await c.edit(core.Pod, "served", ready, subresource="status")
+
+        writes: list[asyncio.Task[None]] = []
+        kubelet.on_change(lambda _, new: writes.append(asyncio.create_task(put_right())) if new and not is_ready(new) else None)
+        following = asyncio.create_task(kubelet.run())
+        await kubelet.wait_synced()
+        c.api.latency_seconds = 0.01
+        c.api.seed(node(ready="False"), lease(), served)
+        await asyncio.sleep(3)
+        assert not writes
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
 def refuse_deletion(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As a webhook may, for good."""
     real = FaultyClient.delete

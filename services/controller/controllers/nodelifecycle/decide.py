@@ -8,7 +8,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import seconds_after, to_datetime, to_time
-from knarr.objects.conditions import FALSE, TRUE, UNKNOWN, condition_status, is_true, set_condition
+from knarr.objects.conditions import FALSE, UNKNOWN, condition_status, is_true, set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_finished, is_ready
@@ -80,7 +80,8 @@ def evictions(node: core.Node, pods: Iterable[core.Pod], seen: Seen, now: dateti
     """What becomes of the node's pods under its NoExecute taints. What a pod tolerates for a time it does from when the taint was there,
     or the pod, whichever came later."""
     executing = [taint for taint in node.spec.taints if taint.effect == NO_EXECUTE]
-    lost = condition_status(node.status, "Ready") not in ("", TRUE)
+    # A kubelet that says itself that its node is not ready still vouches for its pods: it would take back at once what is said of them.
+    lost = condition_status(node.status, "Ready") == UNKNOWN
     alive = [pod for pod in pods if not is_finished(pod)]
     go, later, waits = list[core.Pod](), list[core.Pod](), list[float]()
     for pod in alive:
