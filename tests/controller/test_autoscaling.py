@@ -81,6 +81,11 @@ def test_by_utilization(case: tuple[int, int, Samples, Groups, Count]) -> None:
     assert replicas.by_utilization(current, target, measured, which, asked(10), TENTH) == wanted
 
 
+def test_what_is_still_measured_of_a_pod_that_is_gone_is_no_part_of_the_average() -> None:
+    measured = samples(600, 600) | {"gone": Sample(100)}
+    assert replicas.by_utilization(2, 60, measured, groups(2), asked(2), TENTH) == Count(2, 600, 60)
+
+
 AVERAGES: dict[str, tuple[int, int, Samples, Groups, Count]] = {
     "twice the target": (2, 10, samples(20, 20), groups(2), Count(4, 20)),
     "missing, going up": (3, 10, samples(20, 20), groups(2, missing=1), Count(4, 20)),

@@ -171,6 +171,8 @@ def test_a_claim_without_a_class_gets_the_default_one_and_an_empty_class_is_one(
     given = decide(bare, Facts(classes=CLASSES, default_class="disks")).write
     assert isinstance(given, core.PersistentVolumeClaim) and given.spec.storage_class_name == "disks"
     assert said(wanting(), default_class="disks")[0] == "FailedBinding"
+    taken = decide(bare, Facts(volumes=[free("by-hand")], classes=CLASSES, default_class="disks")).write
+    assert isinstance(taken, core.PersistentVolume) and taken.spec.claim_ref.name == bare.metadata.name
 
 
 @pytest.mark.parametrize(

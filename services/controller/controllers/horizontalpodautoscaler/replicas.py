@@ -89,7 +89,7 @@ def _utilization(samples: Samples, requests: Mapping[str, int], target_percent: 
     if not asked:
         raise Unmeasured("no metrics returned matched known pods")
     percent = used * 100 // asked
-    return percent / target_percent, percent, used // len(samples)
+    return percent / target_percent, percent, used // len(matched)
 
 
 def _average(samples: Samples) -> int:

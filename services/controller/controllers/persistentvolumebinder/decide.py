@@ -72,15 +72,16 @@ def decide(claim: core.PersistentVolumeClaim, facts: Facts) -> Step:
 
 
 def _find(claim: core.PersistentVolumeClaim, facts: Facts) -> Step:
-    if names_no_class(claim) and facts.default_class:
-        changed = copy_of(claim)
-        changed.spec.storage_class_name = facts.default_class
-        return Step(changed)
     found = facts.classes.get(storage_class_of(claim))
     waits = found is not None and found.volume_binding_mode == WAIT_FOR_FIRST_CONSUMER
     volume = best_volume(claim, facts.volumes, only_kept=waits)
     if volume is not None:
         return _bind(claim, volume)
+    if names_no_class(claim) and facts.default_class:
+        # Only where nothing suits it as it is: no second volume is made beside one that was made for such claims by hand.
+        changed = copy_of(claim)
+        changed.spec.storage_class_name = facts.default_class
+        return Step(changed)
     if waits and SELECTED_NODE not in claim.metadata.annotations:
         return _pending(claim, _waits_for(claim, facts.waiting_pods))
     if name := storage_class_of(claim):
