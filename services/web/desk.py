@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,17 @@ from services.web.wants import wanted
 
 HEALTH_SECONDS = 2.0
 LISTED_SECONDS = 10.0
+# Each is a watch of each resource.
+MOST_NAMESPACES = 16
+NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Desk:
     """``api`` is the API server as the viewer reaches it, ``parts`` are the components. A context manager: it works from entry to exit."""
 
-    def __init__(self, api: Api, parts: Parts | None = None, history: Path | None = None) -> None:
-        """``history``: the folder in which is kept what the viewer has seen; None: it is not."""
+    def __init__(self, api: Api, parts: Parts | None = None, history: Path | None = None, namespaces: Sequence[str] = ()) -> None:
+        """``history``: the folder in which is kept what the viewer has seen; None: it is not. ``namespaces``: where is looked for what
+        he may not see everywhere."""
         self.api, self.parts = api, parts or NoParts()
         self.recorder = Recorder()
         self.archive = Archive(history, self.recorder) if history is not None else None
@@ -40,7 +46,8 @@ class Desk:
         self.healths: Shared[list[Health]] = Shared(self.parts.healths, HEALTH_SECONDS)
         self.traffic: Shared[dict[str, Any]] = Shared(Traffic(self.parts).now, LEAST_SECONDS)
         self.wants: Shared[dict[str, Any]] = Shared(lambda: wanted(self.parts), LEAST_SECONDS)
-        self.followers = [Follower(api, followed, self.recorder, self._changed) for followed in FOLLOWED]
+        self.namespaces = list(dict.fromkeys(namespaces))
+        self.followers = [Follower(api, followed, self.recorder, self._changed, self.namespaces) for followed in FOLLOWED]
         self.sampler = Sampler(api)
         self.room = Classroom(api, self.recorder, lambda: self.watching)
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,6 +83,18 @@ class Desk:
         with suppress(TimeoutError):
             async with asyncio.timeout(LISTED_SECONDS):
                 await asyncio.gather(*(follower.told.wait() for follower in self.followers))
+
+    def look_in(self, namespace: str) -> None:
+        """One more of ``namespaces``, which the viewer has named. Raises ValueError for what is no name, and where there are too many."""
+        if not NAMESPACE.fullmatch(namespace):
+            raise ValueError(f"{namespace[:100]!r} is no name of a namespace")
+        if namespace in self.namespaces:
+            return
+        if len(self.namespaces) >= MOST_NAMESPACES:
+            raise ValueError(f"{MOST_NAMESPACES} namespaces were named, which is all that this page looks in one by one")
+        self.namespaces.append(namespace)
+        for follower in self.followers:
+            follower.named()
 
     def _changed(self, follower: Follower) -> None:
         for feed in self.feeds:

@@ -4,6 +4,7 @@
 /bundle/FILE            what it is made of
 /login… and /logout     sessions: see sign_in.py
 /live                   an event stream: all objects, then changes
+/look                   by POST: ?namespace=NAME, in which is looked from now on for what the viewer may not see everywhere
 /parts                  the components and how they are
 /traffic                connections a second from Services to their endpoints
 /controllers            what each controller wants next
@@ -93,6 +94,7 @@ class Face:
             web.get("/bundle/{name}", self._file),
             *SignInRoutes(self._viewers, self._guard).routes(),
             web.get("/live", self._live),
+            web.post("/look", answering(self._look)),
             web.get("/parts", answering(self._healths)),
             web.get("/traffic", answering(self._traffic_now)),
             web.get("/controllers", answering(self._wants)),
@@ -142,6 +144,13 @@ class Face:
         finally:
             desk.feeds.discard(feed)
         return response
+
+    async def _look(self, request: web.Request) -> web.Response:
+        try:
+            self._desk(request).look_in(said(request, "namespace"))
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from error
+        return web.Response(status=204)
 
     async def _healths(self, request: web.Request) -> web.Response:
         return json([asdict(health) for health in await self._desk(request).healths()])

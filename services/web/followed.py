@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 WHOLE = "application/json"
 METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
@@ -11,17 +12,27 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.i
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """``name`` is the plural; ``remembered``: its changes are part of the timeline. ``secret``: nothing but metadata is asked for."""
+    """``name`` is the plural; ``remembered``: its changes are part of the timeline. ``secret``: nothing but metadata is asked for.
+    ``namespaced``: each is of a namespace."""
 
     group: str
     name: str
     remembered: bool = True
     secret: bool = False
+    namespaced: bool = True
 
     @property
     def path(self) -> str:
         """Of all its objects, in all namespaces."""
-        return f"/apis/{self.group}/{self.name}" if "/" in self.group else f"/api/{self.group}/{self.name}"
+        return f"{self._root}/{self.name}"
+
+    def path_in(self, namespace: str) -> str:
+        """Of those in one namespace."""
+        return f"{self._root}/namespaces/{quote(namespace, safe='')}/{self.name}"
+
+    @property
+    def _root(self) -> str:
+        return f"/apis/{self.group}" if "/" in self.group else f"/api/{self.group}"
 
     @property
     def list_form(self) -> str:
@@ -33,8 +44,8 @@ class Followed:
 
 
 FOLLOWED = (
-    Followed("v1", "nodes"),
-    Followed("v1", "namespaces"),
+    Followed("v1", "nodes", namespaced=False),
+    Followed("v1", "namespaces", namespaced=False),
     Followed("v1", "pods"),
     Followed("v1", "services"),
     Followed("discovery.k8s.io/v1", "endpointslices"),

@@ -27,7 +27,8 @@ class Feed:
     def __init__(self, recorder: Recorder, followers: list[Follower]) -> None:
         self._recorder, self._followers = recorder, followers
         self._waiting: dict[ObjectKey, bytes | None] = {}
-        self._told: dict[str, str | None] = {}
+        # Of followers: how each stands, and in which namespaces is looked one by one.
+        self._told: tuple[dict[str, str | None], list[str]] = {}, []
         self._news = asyncio.Event()
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -76,12 +77,13 @@ class Feed:
 
     def _standings(self) -> list[bytes]:
         now = {follower.followed.name: follower.standing for follower in self._followers}
-        if now == self._told:
+        within = sorted({namespace for follower in self._followers for namespace in follower.within or ()})
+        if (now, within) == self._told:
             return []
-        self._told = now
+        self._told = now, within
         data = orjson.dumps({name: standing for name, standing in now.items() if standing != ""})
         revision = b"event: revision\ndata: [%d,%d]\n\n" % (self._recorder.floor, self._recorder.latest)
-        return [b"event: standing\ndata: %s\n\n" % data, revision]
+        return [b"event: standing\ndata: %s\n\n" % data, b"event: within\ndata: %s\n\n" % orjson.dumps(within), revision]
 
 
 def _event(key: ObjectKey, text: bytes | None) -> bytes:

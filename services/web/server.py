@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.web.api import Api
@@ -19,13 +20,20 @@ LINK_ADVICE = "follow the link of `knarr ui`; it is good once, Enter there makes
 class PageServer:
     """``api`` is the API server as the viewer reaches it. A context manager; it listens from entry to exit.
     ``users``: by uid, the users of this machine who may come; None for all of them. ``history``: the folder in which is kept what was seen,
-    if it is."""
+    if it is. ``namespaces``: where is looked for what the viewer may not see everywhere."""
 
     def __init__(
-        self, api: Api, parts: Parts | None = None, *, port: int = 0, users: frozenset[int] | None = None, history: Path | None = None
+        self,
+        api: Api,
+        parts: Parts | None = None,
+        *,
+        port: int = 0,
+        users: frozenset[int] | None = None,
+        history: Path | None = None,
+        namespaces: Sequence[str] = (),
     ) -> None:
         self.sessions = Sessions()
-        self.desk = Desk(api, parts, history)
+        self.desk = Desk(api, parts, history, namespaces)
         viewers = OneViewer(self.sessions, self.desk)
         self._guard = Guard(viewers.desk, LINK_ADVICE, LOOPBACK, users)
         self._face = Face(viewers, self._guard, HOST, port)

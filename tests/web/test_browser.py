@@ -213,6 +213,48 @@ async def test_who_may_only_look_finds_no_buttons(crowd: LiveServer, screen: Any
         await screen.goto("about:blank")
 
 
+async def test_a_tenant_sees_the_namespace_that_he_names_and_a_workload_that_has_no_pod(crowd: LiveServer) -> None:
+    crowd.call(crowd.client.create(core.Namespace(metadata=meta.ObjectMeta(name="shop"))))
+    crowd.call(crowd.client.create(core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace="shop"))))
+    idle = apps.Deployment(metadata=meta.ObjectMeta(name="idle", namespace="shop"))
+    idle.spec.replicas = 0
+    idle.spec.selector.match_labels["app"] = idle.spec.template.metadata.labels["app"] = "idle"
+    idle.spec.template.spec.containers.add(name="web", image="web:1")
+    crowd.call(crowd.client.create(idle))
+    sold = bare("sold")
+    sold.metadata.namespace = "shop"
+    crowd.call(crowd.client.create(sold))
+    rules = [rbac.PolicyRule(api_groups=["*"], resources=["pods", "deployments"], verbs=["get", "list", "watch"])]
+    crowd.call(crowd.client.create(rbac.Role(metadata=meta.ObjectMeta(name="looks", namespace="shop"), rules=rules)))
+    binding = rbac.RoleBinding(metadata=meta.ObjectMeta(name="looks", namespace="shop"))
+    binding.role_ref.api_group, binding.role_ref.kind, binding.role_ref.name = "rbac.authorization.k8s.io", "Role", "looks"
+    binding.subjects.add(kind="User", name="tenant", api_group="rbac.authorization.k8s.io")
+    crowd.call(crowd.client.create(binding))
+    admin = access(crowd)
+    tenant = replace(admin, headers={**admin.headers, "Impersonate-User": "tenant"})
+    failed: list[str] = []
+    async with Api(tenant) as api, PageServer(api) as page, chromium() as browser:
+        screen = await browser.new_page(locale="en-US")
+        screen.set_default_timeout(PATIENT_MS)
+        screen.on("pageerror", lambda error: failed.append(str(error)))
+        await followed(page)
+        await screen.goto(page.link)
+        await screen.wait_for_selector("main .notice li:has-text('pods')")
+        assert await screen.locator("main .pod").count() == 0
+        await screen.fill("main input[name=namespace]", "No Name")
+        await screen.keyboard.press("Enter")
+        await screen.wait_for_selector("main [role=alert]:has-text('no name of a namespace')")
+        await screen.fill("main input[name=namespace]", "shop")
+        await screen.keyboard.press("Enter")
+        await screen.wait_for_selector("main .card:has-text('a node that you may not see') .pod[aria-label^='shop/sold,']")
+        await screen.wait_for_selector("main .notice:has-text('what you may see in shop')")
+        await screen.click("main button:has-text('Deployment shop/idle (0)')")
+        assert await screen.inner_text("aside h2") == "Deployment shop/idle"
+        assert await screen.locator("main .pod").count() == 1
+        await screen.goto("about:blank")
+    assert not failed
+
+
 async def test_a_terminal_shows_what_is_typed_and_how_it_ends(crowd: LiveServer, screen: Any) -> None:
     pod = crowd.call(crowd.client.create(bare("typed")))
     pod.status.phase = "Running"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import pytest
@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestServer
 
 from services.web import follower
 from services.web.api import Access, Api, Refused
-from services.web.followed import FOLLOWED
-from services.web.follower import GONE, Follower
+from services.web.followed import FOLLOWED, Followed
+from services.web.follower import FORBIDDEN, GONE, Follower
 from services.web.recorder import Recorder
 from tests.support.set_clock import SetClock
 from tests.web.histories import thing
@@ -124,3 +124,88 @@ async def test_what_was_listed_is_not_kept_beside_what_became_of_it() -> None:
     following.cancel()
     with suppress(asyncio.CancelledError):
         await following
+
+
+class NarrowApi(Api):
+    """One whose viewer may list pods in ``open`` alone: an object in each, whose name is the namespace's."""
+
+    def __init__(self, *open: str) -> None:
+        self.open = {*open}
+        self.watched: dict[str, int] = {}
+        self.both = asyncio.Event()
+
+    async def list(self, path: str, accept: str, pack: Callable[[dict[str, Any]], T]) -> tuple[list[T], int]:
+        namespace = path.removeprefix("/api/v1/namespaces/").removesuffix("/pods")
+        if namespace not in self.open:
+            raise Refused(FORBIDDEN, f"pods is forbidden: {path}")
+        obj = thing(namespace, 5)
+        obj["metadata"]["namespace"] = namespace
+        return [pack(obj)], 7
+
+    async def watch(self, path: str, revision: int, accept: str) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+        self.watched[path] = revision
+        if len(self.watched) == 2:
+            self.both.set()
+        await asyncio.Event().wait()
+        yield "BOOKMARK", thing("", revision)
+
+
+Narrow = tuple[Follower, Recorder, asyncio.Queue[str]]
+PODS = next(one for one in FOLLOWED if one.name == "pods")
+
+
+@asynccontextmanager
+async def narrow(api: NarrowApi, namespaces: list[str], followed: Followed = PODS) -> AsyncIterator[Narrow]:
+    """What follows there, its recorder, and how it stands each time that changes."""
+    recorder, stands = Recorder(), asyncio.Queue[str]()
+    one = Follower(api, followed, recorder, lambda follower: stands.put_nowait(follower.standing or ""), namespaces)
+    following = asyncio.create_task(one.run())
+    try:
+        async with asyncio.timeout(20):
+            yield one, recorder, stands
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+
+
+def seen(recorder: Recorder) -> list[str]:
+    return sorted(obj["metadata"]["name"] for obj in recorder.objects("pods"))
+
+
+async def test_who_may_not_list_everywhere_sees_the_namespaces_in_which_he_may() -> None:
+    api = NarrowApi("shop", "mine")
+    async with narrow(api, ["shop", "theirs", "mine"]) as (one, recorder, stands):
+        assert await stands.get() == "" and one.within == frozenset({"shop", "mine"})
+        assert seen(recorder) == ["mine", "shop"]
+        await api.both.wait()
+        assert api.watched == {"/api/v1/namespaces/shop/pods": 7, "/api/v1/namespaces/mine/pods": 7}
+
+
+async def test_where_there_is_none_he_is_told_so_and_a_namespace_that_he_names_is_looked_in_at_once() -> None:
+    api, namespaces = NarrowApi("shop"), ["theirs"]
+    async with narrow(api, namespaces) as (one, recorder, stands):
+        assert "forbidden: /api/v1/pods" in await stands.get() and one.within is None and seen(recorder) == []
+        namespaces.append("shop")
+        one.named()
+        assert await stands.get() == "" and seen(recorder) == ["shop"]
+        api.open.add("later")
+        namespaces.append("later")
+        one.named()
+        assert await stands.get() == "" and seen(recorder) == ["later", "shop"]
+
+
+async def test_what_was_seen_where_he_may_look_no_more_is_forgotten_with_its_history() -> None:
+    api = NarrowApi("shop", "mine")
+    async with narrow(api, ["shop", "mine"]) as (one, recorder, stands):
+        await stands.get()
+        recorder.take("pods", "MODIFIED", {"metadata": {"namespace": "shop", "name": "shop", "resourceVersion": "9"}})
+        assert len(recorder.changes) == 1
+        api.open.remove("shop")
+        one.named()
+        assert await stands.get() == "" and one.within == frozenset({"mine"})
+        assert seen(recorder) == ["mine"] and not recorder.changes
+
+
+async def test_what_is_of_no_namespace_is_not_looked_for_in_one() -> None:
+    async with narrow(NarrowApi("shop"), ["shop"], FOLLOWED[0]) as (one, _, stands):
+        assert "forbidden" in await stands.get() and one.within is None

@@ -24,6 +24,7 @@ from knarr.api.web.v1 import web_service_pb2_grpc as stubs
 from knarr.client.clock import SYSTEM_CLOCK
 from services.web.api import Access, Api, Refused
 from services.web.archive import KEPT_SECONDS
+from services.web.desk import MOST_NAMESPACES
 from services.web.face import Face
 from services.web.guard import LOOPBACK, OWN_HEADER, Guard
 from services.web.parts import NoParts
@@ -40,9 +41,9 @@ PATIENT_SECONDS = 20.0
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """One whose service accounts have tokens: `looker` may list pods, `nobody` nothing."""
+    """One whose service accounts have tokens: `looker` may list pods, `tenant` those of two namespaces, `nobody` nothing."""
     with running_server(tmp_path_factory.mktemp("cluster"), in_memory=True, keys=signing_keys()) as server:
-        for name in ("looker", "nobody"):
+        for name in ("looker", "nobody", "tenant"):
             server.call(server.client.create(core.ServiceAccount(metadata=meta.ObjectMeta(name=name, namespace="default"))))
         rules = [rbac.PolicyRule(api_groups=[""], resources=["pods"], verbs=["get", "list", "watch"])]
         server.call(server.client.create(rbac.ClusterRole(metadata=meta.ObjectMeta(name="looks"), rules=rules)))
@@ -50,8 +51,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         binding.role_ref.api_group, binding.role_ref.kind, binding.role_ref.name = "rbac.authorization.k8s.io", "ClusterRole", "looks"
         binding.subjects.add(kind="ServiceAccount", name="looker", namespace="default")
         server.call(server.client.create(binding))
-        spec = core.PodSpec(containers=[core.Container(name="web", image="web:1")])
-        server.call(server.client.create(core.Pod(metadata=meta.ObjectMeta(name="seen", namespace="default"), spec=spec)))
+        for namespace in ("shop", "theirs"):
+            server.call(server.client.create(core.Namespace(metadata=meta.ObjectMeta(name=namespace))))
+            server.call(server.client.create(core.ServiceAccount(metadata=meta.ObjectMeta(name="default", namespace=namespace))))
+        for namespace in ("default", "shop"):
+            role = rbac.RoleBinding(metadata=meta.ObjectMeta(name="looks", namespace=namespace), role_ref=binding.role_ref)
+            role.subjects.add(kind="ServiceAccount", name="tenant", namespace="default")
+            server.call(server.client.create(role))
+        spec = core.PodSpec(containers=[core.Container(name="web", image="web:1")], node_name="node-1")
+        for name, namespace in {"seen": "default", "sold": "shop", "hidden": "theirs"}.items():
+            server.call(server.client.create(core.Pod(metadata=meta.ObjectMeta(name=name, namespace=namespace), spec=spec)))
         yield server
 
 
@@ -259,6 +268,32 @@ async def test_a_token_that_is_good_no_more_ends_the_session(cluster: LiveServer
         await reception.sign_in("no.such.token")
 
 
+async def test_a_tenant_sees_his_own_namespace_and_those_that_he_names(cluster: LiveServer, reception: Reception, page: str) -> None:
+    async with browser() as session:
+        await sign_in(session, page, await token(cluster, "tenant"))
+        (viewer,) = reception._viewers.values()
+        await viewer.desk.listed()
+
+        def names() -> set[str]:
+            return {obj["metadata"]["name"] for obj in viewer.desk.recorder.objects("pods")}
+
+        assert names() == {"seen"}
+        statuses = {}
+        for namespace in ("shop", "theirs", "none-such", "No Name", ""):
+            async with session.post(f"{page}/look", params={"namespace": namespace}, headers=own(page)) as answer:
+                statuses[namespace] = answer.status
+        # Whether there is one that he may not see is not told.
+        assert statuses == {"shop": 204, "theirs": 204, "none-such": 204, "No Name": 400, "": 400}
+        async with asyncio.timeout(PATIENT_SECONDS), session.get(f"{page}/live") as stream:
+            while b"event: within" not in (line := await stream.content.readline()) or b'"shop"' not in await stream.content.readline():
+                assert line
+        assert names() == {"seen", "sold"}
+        for number in range(MOST_NAMESPACES):
+            async with session.post(f"{page}/look", params={"namespace": f"n-{number}"}, headers=own(page)) as answer:
+                status = answer.status
+        assert status == 400
+
+
 @pytest.fixture
 async def grpc_face(reception: Reception) -> AsyncIterator[Any]:
     server = grpc.aio.server()
@@ -278,7 +313,7 @@ async def test_grpc_tells_what_is_remembered_and_of_whom(cluster: LiveServer, gr
     looker = shown(await token(cluster, "looker"))
     status = await grpc_face.GetStatus(messages.GetStatusRequest(), metadata=looker)
     followed = {one.resource: one for one in status.followed}
-    assert followed["pods"].objects == 1 and followed["pods"].problem == ""
+    assert followed["pods"].objects == 3 and followed["pods"].problem == ""
     assert "cannot list" in followed["secrets"].problem and followed["secrets"].objects == 0
     spec = core.PodSpec(containers=[core.Container(name="web", image="web:1")])
     made = cluster.call(cluster.client.create(core.Pod(metadata=meta.ObjectMeta(name="later", namespace="default"), spec=spec)))
@@ -294,7 +329,7 @@ async def test_grpc_tells_what_is_remembered_and_of_whom(cluster: LiveServer, gr
     assert difference.path == "" and difference.before == "null" and orjson.loads(difference.after)["metadata"]["name"] == "later"
     then = [name async for name in names(grpc_face, looker, revision=revision - 1, resource="pods")]
     now = [name async for name in names(grpc_face, looker)]
-    assert then == ["seen"] and sorted(now) == ["later", "seen"]
+    assert sorted(then) == ["hidden", "seen", "sold"] and sorted(now) == ["hidden", "later", "seen", "sold"]
     steps = (await grpc_face.ExplainPod(messages.ExplainPodRequest(namespace="default", pod="later"), metadata=looker)).steps
     assert [step.step for step in steps] == ["pod"]
     cluster.call(cluster.client.delete(core.Pod, "later", "default", grace_period_seconds=0))

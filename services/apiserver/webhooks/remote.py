@@ -30,12 +30,14 @@ USER_FIELDS = {"client-certificate", "client-certificate-data", "client-key", "c
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """``context`` has trust and certificate; None for plain HTTP. ``server_name``: whom its certificate must name, if not the host."""
+    """``context`` has trust and certificate; None for plain HTTP. ``server_name``: whom its certificate must name, if not the host.
+    ``namespace`` is what is meant where none is named."""
 
     url: str
     context: ssl.SSLContext | None
     headers: dict[str, str]
     server_name: str = ""
+    namespace: str = "default"
 
 
 def remote_of(found: Mapping[str, Any], folder: Path, *, as_nobody: bool = False) -> Remote:
@@ -63,7 +65,7 @@ def _remote(found: Mapping[str, Any], folder: Path, as_nobody: bool) -> Remote:
     if token:
         headers["Authorization"] = f"Bearer {token}"
     tls = _context(cluster, user, folder) if parts.scheme == "https" else None
-    return Remote(url, tls, headers, str(cluster.get("tls-server-name", "")))
+    return Remote(url, tls, headers, str(cluster.get("tls-server-name", "")), str(context.get("namespace") or "default"))
 
 
 def _named(found: Mapping[str, Any], plural: str, singular: str, name: str) -> dict[str, Any]:

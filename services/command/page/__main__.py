@@ -13,11 +13,10 @@ from pathlib import Path
 import orjson
 
 from knarr.service.errors import CommandError
-from services.apiserver.webhooks.remote import remote_of
+from services.apiserver.webhooks.remote import Remote, remote_of
 from services.command.output import outlast_readers
 from services.command.page.serving import serve
 from services.standalone.files import Files
-from services.web.api import Access
 
 
 def main() -> int:
@@ -30,22 +29,20 @@ def main() -> int:
     arguments = parser.parse_args()
     outlast_readers()
     try:
-        access = _access(arguments.kubeconfig, arguments.kubeconfig_fd)
-        serve(Files(arguments.data_dir), access, arguments.port, browser=arguments.browser)
+        serve(Files(arguments.data_dir), _remote(arguments.kubeconfig, arguments.kubeconfig_fd), arguments.port, browser=arguments.browser)
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _access(path: Path, descriptor: int) -> Access:
+def _remote(path: Path, descriptor: int) -> Remote:
     with os.fdopen(descriptor, "rb") as told:
         kubeconfig = orjson.loads(told.read())
     try:
-        remote = remote_of(kubeconfig, path.parent)
+        return remote_of(kubeconfig, path.parent)
     except ValueError as error:
         raise CommandError(f"{path}: {error}") from error
-    return Access(remote.url, remote.context, remote.headers, remote.server_name)
 
 
 if __name__ == "__main__":

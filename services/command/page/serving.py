@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from knarr.service import collector
 from knarr.service.errors import CommandError
+from services.apiserver.webhooks.remote import Remote
 from services.command.parts import ClusterParts
 from services.standalone.files import Files
 from services.web.api import Access, Api
@@ -27,24 +28,24 @@ KEPT_BYTES, MAPPED_BYTES = 256 * 1024, 128 * 1024
 HISTORY = "page"
 
 
-def serve(files: Files, access: Access, port: int, *, browser: bool) -> None:
+def serve(files: Files, remote: Remote, port: int, *, browser: bool) -> None:
     """Until it is interrupted. Raises CommandError where there is no port."""
     collector.share_heap()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(files, access, port, browser))
+        asyncio.run(_serve(files, remote, port, browser))
 
 
-async def _serve(files: Files, access: Access, port: int, browser: bool) -> None:
+async def _serve(files: Files, remote: Remote, port: int, browser: bool) -> None:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     # Each connection has a buffer of this size for as long as it lasts, and each watch a connection: 256 KiB by default.
     SSLProtocol.max_size = TLS_BUFFER_BYTES
-    async with Api(access) as api:
+    async with Api(Access(remote.url, remote.context, remote.headers, remote.server_name)) as api:
         own = _is_own(files, api)
         parts = ClusterParts(files, api) if own else NoParts()
         history = files.root / HISTORY if own else None
-        server = PageServer(api, parts, port=port, users=of_this_process(), history=history)
+        server = PageServer(api, parts, port=port, users=of_this_process(), history=history, namespaces=[remote.namespace])
         try:
             await server.__aenter__()
         except OSError as error:

@@ -7,6 +7,8 @@ export type Connection = "connecting" | "live" | "lost" | "stranger";
 class Live {
   objects = new Map<string, Map<string, Obj>>();
   standing: Record<string, string | null> = {};
+  /** The namespaces in which is looked one by one, because the viewer may not see everything everywhere; mostly none. */
+  within: string[] = [];
   connection: Connection = "connecting";
   floor = 0;
   newest = 0;
@@ -54,6 +56,7 @@ class Live {
     on("gone", ([resource, namespace, name]: string[]) => this.table(resource).delete(`${namespace}/${name}`));
     on("revision", ([floor, latest]: number[]) => ([this.floor, this.newest] = [floor, latest]));
     on("standing", (standing) => (this.standing = standing));
+    on("within", (within) => (this.within = within));
     source.onopen = () => this.connect("live");
     // Closed: the server has refused it. Else the browser tries again by itself.
     source.onerror = () => {

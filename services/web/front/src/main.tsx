@@ -4,6 +4,7 @@ import { live, useLive } from "./live";
 import { keyOf } from "./objects";
 import "./page.css";
 import { Controllers } from "./views/controllers";
+import { Elsewhere } from "./views/elsewhere";
 import { Learn, tell } from "./views/learn";
 import { Map_, type Choose } from "./views/map";
 import { ObjectPanel, type Chosen } from "./views/object";
@@ -21,7 +22,7 @@ interface View {
 const VIEWS: View[] = [{ name: "map", view: Map_ }, { name: "controllers", view: Controllers }, { name: "timeline", view: Timeline }, { name: "learn", view: Learn }];
 
 function Page() {
-  const { connection, standing, shown } = useLive();
+  const { connection, standing, shown, within } = useLive();
   const [language, setLanguage] = useState<Language>(firstLanguage());
   const [theme, setTheme] = useState<Word>((localStorage.getItem("theme") as Word) ?? "auto");
   const [view, setView] = useState<View>(VIEWS.find((one) => `#${one.name}` === location.hash) ?? VIEWS[0]);
@@ -38,7 +39,7 @@ function Page() {
     localStorage.setItem("theme", theme);
   }, [theme]);
   const unseen = Object.entries(standing).filter(([, words]) => words);
-  const namespaces = [...live.of("namespaces").values()].map((one) => one.metadata.name as string).sort();
+  const namespaces = [...new Set([...[...live.of("namespaces").values()].map((one) => one.metadata.name as string), ...within])].sort();
   const go = (one: View) => (setView(one), tell({ viewed: one.name }), history.replaceState(null, "", `#${one.name}`));
   return (
     <LanguageNow.Provider value={language}>
@@ -66,6 +67,7 @@ function Page() {
         <div class={chosen ? "body split" : "body"}>
           <main id="content" tabIndex={-1}>
             {unseen.length > 0 && <ul class="notice">{unseen.map(([name, words]) => <li key={name}>{say("notSeen")}: {name} – {words}</li>)}</ul>}
+            {(within.length > 0 || standing.pods) && <Elsewhere />}
             {shown !== undefined && (
               <p class="notice" role="status">
                 {say("asOf", { revision: shown })} <button type="button" onClick={() => live.show()}>{say("backToNow")}</button>

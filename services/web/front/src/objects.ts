@@ -68,6 +68,15 @@ export function named(owner: string, of: (resource: string) => ReadonlyMap<strin
   return obj ? [resource, obj] : undefined;
 }
 
+const SCALED = ["deployments", "statefulsets", "daemonsets"];
+
+/** What would have pods and has none: it stands on no node, and is to be found all the same. */
+export function withoutPods(of: (resource: string) => ReadonlyMap<string, Obj>): [string, Obj][] {
+  const owners = new Set([...of("pods").values()].map((pod) => ownerOf(pod, of("replicasets"))));
+  return SCALED.flatMap((resource) =>
+    [...of(resource).values()].filter((obj) => !owners.has(`${kindOf(resource)} ${keyOf(obj)}`)).map((obj): [string, Obj] => [resource, obj]));
+}
+
 const KINDS: Record<string, [string, string]> = {
   nodes: ["/api/v1", "Node"], namespaces: ["/api/v1", "Namespace"], pods: ["/api/v1", "Pod"], services: ["/api/v1", "Service"],
   configmaps: ["/api/v1", "ConfigMap"], secrets: ["/api/v1", "Secret"], endpointslices: ["/apis/discovery.k8s.io/v1", "EndpointSlice"],

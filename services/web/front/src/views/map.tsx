@@ -2,7 +2,7 @@
 import { Component } from "preact";
 import { useMemo, useState } from "preact/hooks";
 import { live, useLive } from "../live";
-import { condition, isReady, keyOf, megabytes, named, ownerOf, podState, quantity, requested, restarts, type Look, type Obj } from "../objects";
+import { condition, isReady, keyOf, kindOf, megabytes, named, ownerOf, podState, quantity, requested, restarts, withoutPods, type Look, type Obj } from "../objects";
 import { usePolled } from "../polled";
 import { useWords } from "../words";
 import { Traffic } from "./traffic";
@@ -124,6 +124,18 @@ function NodeCard({ node, pods, usage, ...rest }: { node: Obj; usage?: Obj } & G
   );
 }
 
+/** That the viewer may not see, though he sees pods on it; or that is not there any more. */
+function UnseenNode({ name, ...rest }: { name: string } & GroupsProps) {
+  const say = useWords();
+  const { standing } = useLive();
+  return (
+    <li class="card">
+      <div class="bar"><h3>{name}</h3> <span class="soft">{say(standing.nodes ? "unseenNode" : "noSuchNode")}</span></div>
+      <Groups {...rest} />
+    </li>
+  );
+}
+
 interface Endpoint {
   address: string;
   ready: boolean;
@@ -224,6 +236,8 @@ export function Map_({ choose, namespace }: { choose: Choose; namespace: string 
   const rest = { replicaSets: live.of("replicasets"), marked, choose };
   const services = [...live.of("services").values()].filter(mine);
   const waiting = byNode.get("") ?? [];
+  const unseen = [...byNode].filter(([name]) => name && !live.of("nodes").has(`/${name}`)).sort();
+  const empty = useMemo(() => withoutPods((resource) => live.of(resource)).filter(([, obj]) => mine(obj)), [version, namespace]);
   return (
     <div onKeyDown={arrows}>
       <ControlPlane />
@@ -233,13 +247,20 @@ export function Map_({ choose, namespace }: { choose: Choose; namespace: string 
           <div class="card full"><Groups pods={waiting} {...rest} /></div>
         </section>
       )}
+      {empty.length > 0 && (
+        <section aria-labelledby="empty">
+          <h2 id="empty">{say("empty")}</h2>
+          <div class="card full">{empty.map(([resource, obj]) => <div class="group" key={`${resource} ${keyOf(obj)}`}><Owner owner={`${kindOf(resource)} ${keyOf(obj)}`} count={0} choose={choose} /></div>)}</div>
+        </section>
+      )}
       <section aria-labelledby="nodes">
         <h2 id="nodes">{say("nodes")}</h2>
-        {!live.of("nodes").size && <p class="soft">{say("noNodes")}</p>}
+        {!live.of("nodes").size && !unseen.length && <p class="soft">{say("noNodes")}</p>}
         <ul class="cards">
           {[...live.of("nodes").values()].map((node) => (
             <NodeCard key={node.metadata.name} node={node} pods={byNode.get(node.metadata.name) ?? []} usage={usage?.items?.find((one) => one.metadata.name === node.metadata.name)} {...rest} />
           ))}
+          {unseen.map(([name, pods]) => <UnseenNode key={name} name={name} pods={pods} {...rest} />)}
         </ul>
       </section>
       <Traffic choose={choose} namespace={namespace} />
