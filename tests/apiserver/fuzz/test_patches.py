@@ -15,14 +15,14 @@ from tests.peer.objects import collection_of, inputs
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 TRIES, LONG_TRIES = 4, 300
-# An answer that takes longer than this has been thought about too long: the largest objects of the scenarios take some milliseconds.
+# An answer that takes more of the processor has been thought about too long: the largest objects of the scenarios take some milliseconds.
 LONGEST_SECONDS = 10.0
 
 
 def test_a_few_patches(fuzzer: Fuzzer) -> None:
     patch(fuzzer, seed=1, tries=TRIES)
     assert not fuzzer.failures, "\n".join(fuzzer.failures)
-    assert {200, 400, 409, 415, 422} <= fuzzer.codes.keys() | {409, 415}
+    assert {200, 400, 422} <= fuzzer.codes.keys()
 
 
 @pytest.mark.fuzz
@@ -68,8 +68,9 @@ def _try(fuzzer: Fuzzer, path: str, stored: patches.Json, rng: random.Random) ->
 
 
 def _timed(fuzzer: Fuzzer, method: str, path: str, body: bytes, content_type: str) -> None:
-    began = time.monotonic()
+    # The server is in this process; how busy the machine is, is not asked.
+    began = time.process_time()
     fuzzer.send(method, path, body, content_type)
-    took = time.monotonic() - began
+    took = time.process_time() - began
     if took > LONGEST_SECONDS:
         fuzzer.failures.append(f"{took:.1f} s {method} {path} ({content_type}) {body!r}")
