@@ -15,6 +15,7 @@ from services.controller.controllers.devicetainteviction.controller import Devic
 from services.controller.controllers.devicetainteviction.decide import ALWAYS, evicted_at
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import NAMESPACE
+from tests.controller.refusals import refuse_deletion
 from tests.controller.scenarios.devices import asking, device_claim, device_rule, device_slice, give
 from tests.support.virtual_time import virtual_time
 
@@ -102,6 +103,18 @@ async def test_pods_of_a_device_go_when_a_rule_taints_it_and_others_stay() -> No
         assert [event.message for event in c.api.all(core.Event) if event.reason == "DeviceTaintManagerEviction"] == [
             "Marking for deletion"
         ] * 2
+
+
+@virtual_time
+async def test_a_pod_that_may_not_be_deleted_keeps_no_others_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_deletion(monkeypatch, "a")
+    async with cluster(kubelet=False, controllers=ALONE) as c:
+        seed(c, "a", "b", "c")
+        await c.client.create(device_rule(device="card-0"))
+        await c.until(lambda: all(pods(c)[name].metadata.HasField("deletion_timestamp") for name in ("b", "c")))
+        assert not pods(c)["a"].metadata.HasField("deletion_timestamp")
+        monkeypatch.undo()
+        await c.until(lambda: pods(c)["a"].metadata.HasField("deletion_timestamp"))
 
 
 @virtual_time

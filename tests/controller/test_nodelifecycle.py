@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ from knarr.objects.pods import is_ready
 from services.controller.controllers.nodelifecycle.decide import evictions, seen_taints, silenced, taints
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import condition_of, node, pod, replica_set
-from tests.support.api import FaultyClient
+from tests.controller.refusals import refuse_deletion
 from tests.support.virtual_time import virtual_time
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -280,18 +279,6 @@ async def test_of_pods_whose_kubelet_speaks_nobody_else_says_that_they_are_not_r
         assert not writes
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-
-
-def refuse_deletion(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """As a webhook may, for good."""
-    real = FaultyClient.delete
-
-    async def delete(self: FaultyClient, message: type[Any], asked: str, namespace: str = "", **options: Any) -> None:
-        if (message, asked) == (core.Pod, name):
-            raise status_error("InternalError", "failed calling webhook")
-        await real(self, message, asked, namespace, **options)
-
-    monkeypatch.setattr(FaultyClient, "delete", delete)
 
 
 @virtual_time

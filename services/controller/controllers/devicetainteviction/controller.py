@@ -17,6 +17,7 @@ from knarr.machinery.errors import Conflict, NotFound
 from knarr.objects.devices import PODS, claim_names, taints_device
 from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import is_finished
+from services.controller.attempts import Attempts
 from services.controller.controller import Context, Controller
 from services.controller.controllers.devicetainteviction.decide import evicted_at
 from services.controller.pods import tell_disruption
@@ -73,24 +74,26 @@ class DeviceTaintEvictionController(Controller):
         if left > 0:
             self._waiting[key] = users
             return Again(min(max(left, SHORTEST_WAIT_SECONDS), LONGEST_WAIT_SECONDS))
-        for uid, pod in users.items():
-            await self._evict(pod, uid)
+        attempts = Attempts()
+        for uid, named in users.items():
+            pod = await self._pod(named, uid)
+            if pod is not None and pod.spec.node_name:
+                with attempts.about(pod):
+                    await self._evict(pod)
+        if attempts.failure is not None:
+            raise attempts.failure
         return None
 
     def _evicted_at(self, claim: resource.ResourceClaim) -> datetime | None:
         slices = [found for pool in _pools(claim) for found in self._slices.index(SLICES_BY_POOL, pool)]
         return evicted_at(claim, slices, self._rules.list())
 
-    async def _evict(self, key: Key, uid: str) -> None:
-        pod = await self._pod(key, uid)
-        if pod is None or not pod.spec.node_name:
-            return
+    async def _evict(self, pod: core.Pod) -> None:
+        key, uid = key_of(pod), pod.metadata.uid
         self.recorder.event(pod, NORMAL, EVENT, "Marking for deletion")
         try:
             await tell_disruption(self.client, pod, *TAINTED, self.context.clock.now())
             await self.client.delete(core.Pod, key.name, key.namespace, uid=uid)
-        except NotFound:
-            pass
         except Conflict:
             # Another one has its name by now, or it has changed: that is looked at again.
             if await self._pod(key, uid) is not None:

@@ -1,0 +1,23 @@
+"""One object that nobody may delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from knarr.api.core.v1 import core_pb2 as core
+from knarr.machinery.errors import status_error
+from tests.support.api import FaultyClient
+
+
+def refuse_deletion(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Of a pod, as a webhook may, for good."""
+    real = FaultyClient.delete
+
+    async def delete(self: FaultyClient, message: type[Any], asked: str, namespace: str = "", **options: Any) -> None:
+        if (message, asked) == (core.Pod, name):
+            raise status_error("InternalError", "failed calling webhook")
+        await real(self, message, asked, namespace, **options)
+
+    monkeypatch.setattr(FaultyClient, "delete", delete)
