@@ -126,6 +126,15 @@ def test_the_command_and_components_execute_nothing_of_the_current_directory(ins
     assert component.returncode == 0 and "python -m knarr.services.scheduler" in component.stdout
 
 
+def test_what_the_page_is_handed_over_to_is_found_and_executes_nothing_of_the_current_directory(
+    installed: Installed, trap: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text("{}")
+    told = installed.run("knarr", "ui", "--kubeconfig", str(file), "--no-browser", cwd=trap)
+    assert (told.returncode, told.stdout, told.stderr) == (1, "", f"error: {file}: there is no context ''\n")
+
+
 @pytest.mark.etcd
 def test_a_cluster_starts_from_where_it_is_called(installed: Installed, trap: Path, tmp_path: Path) -> None:
     where = ["--data-dir", str(tmp_path / "data")]
