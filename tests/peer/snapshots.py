@@ -25,17 +25,43 @@ class Snapshot:
     nodes: list[dict[str, Any]]
     placed: list[dict[str, Any]]
     waiting: list[dict[str, Any]]
+    # Volumes that lie somewhere, each with the claim that has it; no two of a name, in whichever namespace.
+    volumes: list[dict[str, Any]]
+    claims: list[dict[str, Any]]
 
     @classmethod
     def of(cls, seed: int, nodes: int = 9, placed: int = 16, waiting: int = 24) -> Snapshot:
         r = random.Random(seed)
         made = [_node(r, f"n{seed}-{number}") for number in range(nodes)]
         names = [node["metadata"]["name"] for node in made]
-        return cls(
-            made,
-            [_pod(r, f"placed-{seed}-{number}", node=r.choice(names)) for number in range(placed)],
-            [_pod(r, f"waiting-{seed}-{number}", names=names) for number in range(waiting)],
-        )
+        there = [_pod(r, f"placed-{seed}-{number}", node=r.choice(names)) for number in range(placed)]
+        wanted = [_pod(r, f"waiting-{seed}-{number}", names=names) for number in range(waiting)]
+        volumes, claims = [], []
+        for number, pod in enumerate(wanted):
+            if r.random() < 0.25:
+                volume, claim = _volume(r, f"v{seed}-{number}", pod["metadata"]["namespace"], names)
+                volumes.append(volume)
+                claims.append(claim)
+                pod["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}}]
+        return cls(made, there, wanted, volumes, claims)
+
+
+def _volume(r: random.Random, name: str, namespace: str, names: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One that says by its affinity to nodes where it can be used, or by its labels in which zone it is, with its claim."""
+    amount, modes = {"storage": "1Gi"}, ["ReadWriteOnce"]
+    spec: dict[str, Any] = {"capacity": amount, "accessModes": modes, "hostPath": {"path": "/x"}}
+    spec["claimRef"] = {"namespace": namespace, "name": name}
+    labels = {}
+    if r.random() < 0.5:
+        labels[ZONE] = r.choice([*ZONES, "a__b"])
+    else:
+        key, values = r.choice([(HOST, r.sample(names, 3)), (ZONE, r.sample(ZONES, 2))])
+        terms = [{"matchExpressions": [{"key": key, "operator": "In", "values": values}]}]
+        spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": terms}}
+    volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    metadata = {"name": name, "namespace": namespace, "annotations": {"pv.kubernetes.io/bind-completed": "yes"}}
+    said = {"accessModes": modes, "resources": {"requests": amount}, "volumeName": name, "storageClassName": ""}
+    return volume, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": said}
 
 
 def _node(r: random.Random, name: str) -> dict[str, Any]:

@@ -51,6 +51,7 @@ WORDS = {
     r"node\(s\) didn't match Pod's node affinity": "node(s) didn't match Pod's node affinity/selector",
     r"node\(s\) had taint \{(.*)\}, that the pod didn't tolerate": "node(s) had untolerated taint(s)",
     r"node\(s\) didn't match pod affinity/anti-affinity": "",
+    r"node\(s\) had volume node affinity conflict": "node(s) didn't match PersistentVolume's node affinity",
 }
 # Theirs by ours, with the weights by which they count theirs. Those of ``OTHERWISE`` are reckoned from the same numbers in another way.
 SCORES = {
@@ -172,6 +173,10 @@ def snapshot(world: World, request: pytest.FixtureRequest) -> Iterator[Snapshot]
     made = Snapshot.of(request.param)
     for node in made.nodes:
         assert world.create("/api/v1/nodes", node)["status"]["allocatable"] == node["status"]["allocatable"]
+    for volume in made.volumes:
+        world.create("/api/v1/persistentvolumes", volume)
+    for claim in made.claims:
+        world.create(claims_of(claim), claim)
     for pod in made.placed:
         world.create(pods_of(pod), pod)
     named = (f'add event for node "{node["metadata"]["name"]}"' for node in made.nodes)
@@ -187,6 +192,10 @@ def snapshot(world: World, request: pytest.FixtureRequest) -> Iterator[Snapshot]
 
 def pods_of(pod: Mapping[str, Any]) -> str:
     return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
+
+
+def claims_of(claim: Mapping[str, Any]) -> str:
+    return f"/api/v1/namespaces/{claim['metadata']['namespace']}/persistentvolumeclaims"
 
 
 def _name(pod: Mapping[str, Any]) -> str:
@@ -243,7 +252,9 @@ def ours(world: World, pod: Mapping[str, Any]) -> Judgement:
     nodes, pods = world.live.call(client.list(core.Node)).items, world.live.call(client.list(core.Pod)).items
     asked = copy_of(next(one for one in pods if f"{one.metadata.namespace}/{one.metadata.name}" == _name(pod)))
     asked.spec.node_name = ""
-    state = SchedulerState(SchedulerSettings(), Objects(*world.live.call(client.list(core.Namespace)).items), lambda: 0.0)
+    kinds: tuple[Any, ...] = (core.Namespace, core.PersistentVolume, core.PersistentVolumeClaim)
+    beside = [obj for kind in kinds for obj in world.live.call(client.list(kind)).items]
+    state = SchedulerState(SchedulerSettings(), Objects(*beside), lambda: 0.0)
     for node in nodes:
         state.node_changed(None, node)
     for placed in pods:
