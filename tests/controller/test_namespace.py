@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TypeVar
 
+import pytest
 from google.protobuf.message import Message
 
 from knarr.api.core.v1 import core_pb2 as core
@@ -12,6 +13,7 @@ from knarr.machinery.catalog import registry
 from knarr.objects.keys import is_deleting, metadata_of
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import condition_of, deployment, namespace, node, pod, service
+from tests.controller.refusals import refuse_deletion
 from tests.support.virtual_time import virtual_time
 
 TEAM = "team"
@@ -105,6 +107,24 @@ async def test_pods_go_before_all_else() -> None:
 
         await c.edit(core.Pod, "held", release, TEAM)
         await c.until(lambda: team(c) is None, 5)
+
+
+@virtual_time
+async def test_what_may_not_be_deleted_keeps_nothing_else_of_its_kind_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_deletion(monkeypatch, "a")
+    async with cluster(kubelet=False) as c:
+        await c.client.create(namespace(TEAM))
+        c.api.seed(*(of_team(pod(name)) for name in ("a", "b")))
+        await c.client.delete(core.Namespace, TEAM)
+        await c.until(lambda: [found.metadata.name for found in c.api.all(core.Pod, TEAM)] == ["a"])
+        await c.until(lambda: (found := team(c)) is not None and found.status.conditions)
+        left = team(c)
+        assert left is not None
+        told = condition_of(left.status, "NamespaceDeletionContentFailure")
+        assert (told.status, told.reason) == ("True", "ContentDeletionFailed")
+        assert "failed calling webhook" in told.message
+        monkeypatch.undo()
+        await c.until(lambda: team(c) is None)
 
 
 @virtual_time

@@ -11,6 +11,7 @@ from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.resources import Resource
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key, is_deleting, metadata_of
+from services.controller.attempts import Attempts
 from services.controller.controller import Context, Controller
 from services.controller.controllers.namespace.decide import Content, finalized, status
 
@@ -60,14 +61,19 @@ class NamespaceController(Controller):
             content.errors.append(f"{resource.storage.qualified}: {error}")
 
     async def _delete_all(self, resource: Resource, namespace: str) -> None:
-        page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE)
+        """Raises the first refusal, once all others were deleted."""
+        attempts, token = Attempts(), ""
         while True:
-            going = [obj for obj in page.items if not is_deleting(obj)]
-            for obj in going:
-                await self._delete(obj)
-            if not page.continue_token:
-                return
-            page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE, continue_token=page.continue_token)
+            page = await self.client.list(resource.storage.message, namespace, limit=PAGE_SIZE, continue_token=token)
+            for obj in page.items:
+                if not is_deleting(obj):
+                    with attempts.about(obj):
+                        await self._delete(obj)
+            token = page.continue_token
+            if not token:
+                break
+        if attempts.failure is not None:
+            raise attempts.failure
 
     async def _delete(self, obj: Any) -> None:
         metadata = metadata_of(obj)
