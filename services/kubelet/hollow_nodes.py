@@ -38,9 +38,8 @@ log = logging.getLogger(__name__)
 BEGIN_AT_ONCE = 32
 POLL_SECONDS = 0.05
 AGAIN_SECONDS = 1.0
-# Nothing of a simulated machine changes by itself; what does change is looked at when it does, but for the images that its pods bring. A
-# thousand nodes that each look at themselves are a twentieth of what a cluster at rest does, where they look each 10 s.
-STATUS_CHECK_SECONDS = 30.0
+# Nothing of a simulated machine changes by itself; what does change is looked at when it does.
+STATUS_CHECK_SECONDS = 10.0
 USUAL, NONE = Condition(), HollowFaults()
 
 
