@@ -48,7 +48,7 @@ def document_of(text: bytes, api_version: str, kind: str) -> dict[str, Any]:
     """The one document, of this kind; raises ValueError with the place of what is wrong, which for no YAML is a line."""
     document = sole_document(text)
     if document is None or (document.get("apiVersion"), document.get("kind")) != (api_version, kind):
-        raise ValueError(f"it must be one {kind} of {api_version}")
+        raise ValueError(f"it must be one {kind} of {api_version}, and begin with apiVersion: {api_version} and kind: {kind}")
     refuse_repeated(document)
     return document
 

@@ -73,7 +73,7 @@ def test_a_file_says_what_options_say(tmp_path: Path) -> None:
         ({"podCIDR": 10}, "podCIDR: 10 is no text"),
         ({"podCIDR": "10.1.0.0"}, "podCIDR: "),
         ({"name": 7}, "name: 7 is no text"),
-        ({"kind": "Clusters"}, f"it must be one Cluster of {API_VERSION}"),
+        ({"kind": "Clusters"}, f"it must be one Cluster of {API_VERSION}, and begin with apiVersion: {API_VERSION} and kind: Cluster"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(tmp_path: Path, found: dict[str, Any], words: str) -> None:
