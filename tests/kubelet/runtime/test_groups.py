@@ -18,6 +18,8 @@ from services.kubelet.runtime.usage import Usage, UsageDetails
 from tests.kubelet.docker_support import docker
 
 POD, ID, PID = PodRef("default", "web", "uid"), "c" * 64, 7
+# What each processor may have taken from a group's memory in advance, by the kernel: 64 pages. It comes and goes between two looks.
+STOCK_BYTES = 64 * os.sysconf("SC_PAGE_SIZE") * (os.cpu_count() or 1)
 TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 SPLIT = {
     "cpuacct/cpuacct.usage": "5000000001\n",
@@ -238,7 +240,8 @@ async def test_the_engine_tells_the_same(runtime: tuple[DockerRuntime, str, str]
     (told,) = await made.usage()
     assert (read.pod, read.container, read.processes) == (told.pod, told.container, told.processes)
     assert read.cpu_nanoseconds == pytest.approx(told.cpu_nanoseconds, rel=0.05) and read.cpu_nanoseconds > 10_000_000
-    assert read.memory_bytes == pytest.approx(told.memory_bytes, rel=0.2)
-    assert read.details.memory_usage_bytes == pytest.approx(told.details.memory_usage_bytes, rel=0.1)
-    for name in ("memory_limit_bytes", "memory_most_bytes", "memory_failures", "cpu_user_nanoseconds", "page_faults", "cache_bytes"):
+    assert read.memory_bytes == pytest.approx(told.memory_bytes, rel=0.2, abs=STOCK_BYTES)
+    for name in ("memory_usage_bytes", "memory_most_bytes"):
+        assert getattr(read.details, name) == pytest.approx(getattr(told.details, name), rel=0.1, abs=STOCK_BYTES), name
+    for name in ("memory_limit_bytes", "memory_failures", "cpu_user_nanoseconds", "page_faults", "cache_bytes"):
         assert getattr(read.details, name) == pytest.approx(getattr(told.details, name), rel=0.1), name
