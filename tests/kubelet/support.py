@@ -18,7 +18,7 @@ from services.kubelet.pod.contents import Content
 from services.kubelet.pod.references import References
 from services.kubelet.pod.volumes import content_of
 from services.kubelet.runtime.hollow import HollowRuntime
-from services.kubelet.runtime.port import PodObservation, Runtime
+from services.kubelet.runtime.port import PodObservation, Runtime, Session
 from services.kubelet.settings import KubeletSettings
 from tests.support.api import FaultyApi, FaultyClient
 from tests.support.rights import kubelet as kubelet_of
@@ -128,3 +128,11 @@ async def running(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def output_of(session: Session) -> dict[int, bytes]:
+    """All that a process says until it ends, by stream."""
+    found = {1: b"", 2: b""}
+    while (piece := await session.read()) is not None:
+        found[piece[0]] += piece[1]
+    return found

@@ -15,10 +15,10 @@ from services.kubelet.runtime.cri import CriRuntime
 from services.kubelet.runtime.docker import DockerRuntime
 from services.kubelet.runtime.hollow import HollowRuntime
 from services.kubelet.runtime.plan import ContainerPlan, PodRef, Process, SandboxPlan
-from services.kubelet.runtime.port import EXITED, RUNNING, Container, ExecCheck, LogOptions, Runtime, RuntimeFailure, Sandbox, Session
+from services.kubelet.runtime.port import EXITED, RUNNING, Container, ExecCheck, LogOptions, Runtime, RuntimeFailure, Sandbox
 from tests.kubelet.containerd_support import IMAGE, Containerd, cri
 from tests.kubelet.docker_support import docker
-from tests.kubelet.support import until
+from tests.kubelet.support import output_of, until
 
 
 @dataclass
@@ -92,13 +92,6 @@ async def machine(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
 async def any_machine(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
     async with machine_named(request.param, request) as made:
         yield made
-
-
-async def output_of(session: Session) -> dict[int, bytes]:
-    found = {1: b"", 2: b""}
-    while (piece := await session.read()) is not None:
-        found[piece[0]] += piece[1]
-    return found
 
 
 async def test_the_end_of_a_process_is_seen_without_being_asked_for(any_machine: Machine) -> None:

@@ -23,10 +23,10 @@ from services.kubelet.runtime.cri.image_import import import_image
 from services.kubelet.runtime.cri.log_files import generations, log_path
 from services.kubelet.runtime.cri.runtime import remove_everything
 from services.kubelet.runtime.plan import ContainerPlan, Limits, Namespaces, PodRef, Process, SandboxPlan, Security
-from services.kubelet.runtime.port import EXITED, RUNNING, Container, ExecCheck, LogOptions, RuntimeFailure, Sandbox, Session
+from services.kubelet.runtime.port import EXITED, RUNNING, Container, ExecCheck, LogOptions, RuntimeFailure, Sandbox
 from tests.kubelet.containerd_support import IMAGE, Containerd, cri
 from tests.kubelet.docker_support import busybox_archive
-from tests.kubelet.support import until
+from tests.kubelet.support import output_of, until
 
 pytestmark = pytest.mark.docker
 
@@ -68,13 +68,6 @@ async def world(made: Containerd, **settings: Any) -> AsyncIterator[World]:
         yield World(runtime, used, await runtime.create_sandbox(SandboxPlan(pod, 0, "web")), pod)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-
-
-async def output_of(session: Session) -> dict[int, bytes]:
-    found = {1: b"", 2: b""}
-    while (piece := await session.read()) is not None:
-        found[piece[0]] += piece[1]
-    return found
 
 
 async def test_commands_and_their_streams(own_containerd: Containerd) -> None:
