@@ -27,9 +27,10 @@ class Attempts:
     def about(self, obj: Message) -> Iterator[None]:
         try:
             yield
-        except (NotFound, *TRANSIENT) as error:
-            if not isinstance(error, NotFound):
-                raise
+        except NotFound:
+            pass
+        except TRANSIENT:
+            raise
         except StatusError as error:
             self.failure = self.failure or error
             logger.warning("refused", extra={"kind": obj.DESCRIPTOR.name, "key": str(key_of(obj)), "error": str(error)})
