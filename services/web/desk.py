@@ -48,7 +48,7 @@ class Desk:
         self.wants: Shared[dict[str, Any]] = Shared(lambda: wanted(self.parts), LEAST_SECONDS)
         self.namespaces = list(dict.fromkeys(namespaces))
         self.followers = [Follower(api, followed, self.recorder, self._changed, self.namespaces) for followed in FOLLOWED]
-        self.sampler = Sampler(api)
+        self.sampler = Sampler(api, namespaces=self.namespaces)
         self.room = Classroom(api, self.recorder, lambda: self.watching)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -93,8 +93,8 @@ class Desk:
         if len(self.namespaces) >= MOST_NAMESPACES:
             raise ValueError(f"{MOST_NAMESPACES} namespaces were named, which is all that this page looks in one by one")
         self.namespaces.append(namespace)
-        for follower in self.followers:
-            follower.named()
+        for one in (*self.followers, self.sampler):
+            one.named()
 
     def _changed(self, follower: Follower) -> None:
         for feed in self.feeds:

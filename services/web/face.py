@@ -165,8 +165,8 @@ class Face:
         key = ObjectKey(said(request, "resource"), request.query.get("namespace", ""), said(request, "name"))
         sampler = self._desk(request).sampler
         samples = sampler.memory.of(key)
-        if not samples["at"] and sampler.standing:
-            raise Unanswered(sampler.standing)
+        if not samples["at"] and (words := sampler.standing(key)):
+            raise Unanswered(words)
         return json(samples)
 
     async def _what_if(self, request: web.Request) -> web.Response:

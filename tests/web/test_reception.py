@@ -45,7 +45,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     with running_server(tmp_path_factory.mktemp("cluster"), in_memory=True, keys=signing_keys()) as server:
         for name in ("looker", "nobody", "tenant"):
             server.call(server.client.create(core.ServiceAccount(metadata=meta.ObjectMeta(name=name, namespace="default"))))
-        rules = [rbac.PolicyRule(api_groups=[""], resources=["pods"], verbs=["get", "list", "watch"])]
+        rules = [rbac.PolicyRule(api_groups=["", "metrics.k8s.io"], resources=["pods"], verbs=["get", "list", "watch"])]
         server.call(server.client.create(rbac.ClusterRole(metadata=meta.ObjectMeta(name="looks"), rules=rules)))
         binding = rbac.ClusterRoleBinding(metadata=meta.ObjectMeta(name="looks"))
         binding.role_ref.api_group, binding.role_ref.kind, binding.role_ref.name = "rbac.authorization.k8s.io", "ClusterRole", "looks"
@@ -288,10 +288,22 @@ async def test_a_tenant_sees_his_own_namespace_and_those_that_he_names(cluster: 
             while b"event: within" not in (line := await stream.content.readline()) or b'"shop"' not in await stream.content.readline():
                 assert line
         assert names() == {"seen", "sold"}
+        assert (await usage(session, page, "theirs", "hidden"))[0] == 503
+        async with asyncio.timeout(PATIENT_SECONDS):
+            while (measured := await usage(session, page, "shop", "sold"))[0] == 503:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        # It may be seen; there is no kubelet that would measure it.
+        assert measured == (200, {"at": [], "cpu": [], "memory": []})
+        assert "cannot list" in (await usage(session, page, "theirs", "hidden"))[1]["message"]
         for number in range(MOST_NAMESPACES):
             async with session.post(f"{page}/look", params={"namespace": f"n-{number}"}, headers=own(page)) as answer:
                 status = answer.status
         assert status == 400
+
+
+async def usage(session: aiohttp.ClientSession, page: str, namespace: str, name: str) -> tuple[int, Any]:
+    async with session.get(f"{page}/usage", params={"resource": "pods", "namespace": namespace, "name": name}) as answer:
+        return answer.status, await answer.json()
 
 
 @pytest.fixture

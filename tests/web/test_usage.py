@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from services.web.api import JSON, Api, Refused
 from services.web.packed import ObjectKey
-from services.web.usage import KEPT_SAMPLES, MISSED_SAMPLES, MOST_OBJECTS, Memory, Sampler, amount, used
+from services.web.usage import KEPT_SAMPLES, METRICS, MISSED_SAMPLES, MOST_OBJECTS, Memory, Sampler, amount, used
 from tests.support.set_clock import SetClock
 
 NODE, POD = ObjectKey("nodes", "", "node-1"), ObjectKey("pods", "shop", "web-1")
@@ -57,27 +58,96 @@ def test_objects_are_bounded() -> None:
 
 
 class Metrics(Api):
-    """An API server that answers what a test says, by path; an exception is raised."""
+    """An API server that answers what a test says, by what comes after the group's path; an exception is raised."""
 
-    def __init__(self, **answers: Any) -> None:
+    def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers
+        self.asked = asyncio.Event()
 
     async def json(self, method: str, path: str, body: Any = None, accept: str = JSON, content: str = JSON) -> Any:
-        answer = self.answers[path.rpartition("/")[2]]
+        self.asked.set()
+        answer = self.answers[path.removeprefix(f"{METRICS}/")]
         if isinstance(answer, Exception):
             raise answer
         return {"items": answer}
 
 
+NODES = [{"metadata": {"name": "node-1"}, "usage": {"cpu": "1", "memory": "5Mi"}}]
+NO_PODS = Refused(403, "no right to list pods")
+
+
+def pods(namespace: str, *names: str) -> list[Any]:
+    usage = {"cpu": "250m", "memory": "3Mi"}
+    return [{"metadata": {"namespace": namespace, "name": name}, "containers": [{"usage": usage}]} for name in names]
+
+
 async def test_what_the_viewer_may_not_see_is_left_out_and_told() -> None:
-    node = {"metadata": {"name": "node-1"}, "usage": {"cpu": "1", "memory": "5Mi"}}
-    sampler = Sampler(Metrics(nodes=[node], pods=Refused(403, "no right to list pods")), SetClock())
+    sampler = Sampler(Metrics({"nodes": NODES, "pods": NO_PODS}), SetClock())
     assert await sampler.sample()
-    assert sampler.memory.of(NODE)["memory"] == [5 * MIB] and sampler.standing == "no right to list pods"
+    assert sampler.memory.of(NODE)["memory"] == [5 * MIB]
+    assert sampler.standing(NODE) == "" and sampler.standing(POD) == "no right to list pods"
 
 
 async def test_without_metrics_it_is_said_and_asked_less_often() -> None:
     missing = Refused(404, "the server could not find the requested resource")
-    sampler = Sampler(Metrics(nodes=missing, pods=missing), SetClock())
+    sampler = Sampler(Metrics({"nodes": missing, "pods": missing}), SetClock())
     assert not await sampler.sample()
-    assert "could not find" in sampler.standing and len(sampler.memory) == 0
+    assert "could not find" in sampler.standing(POD) and len(sampler.memory) == 0
+
+
+async def test_pods_of_the_namespaces_that_he_may_see_are_measured_and_no_others() -> None:
+    answers = {
+        "nodes": Refused(403, "no right to list nodes"),
+        "pods": NO_PODS,
+        "namespaces/shop/pods": pods("shop", "web-1"),
+        "namespaces/theirs/pods": Refused(403, "no right to list pods in theirs"),
+    }
+    sampler = Sampler(Metrics(answers), SetClock(), ["shop", "theirs"])
+    assert await sampler.sample()
+    assert sampler.memory.of(POD)["memory"] == [3 * MIB] and len(sampler.memory) == 1
+    theirs, unnamed = POD._replace(namespace="theirs"), POD._replace(namespace="unnamed")
+    told = {key: sampler.standing(key) for key in (POD, NODE, theirs, unnamed)}
+    assert told == {POD: "", NODE: "no right to list nodes", theirs: "no right to list pods in theirs", unnamed: "no right to list pods"}
+
+
+@pytest.mark.parametrize("code", [401, 403])
+async def test_what_he_may_see_no_more_is_forgotten(code: int) -> None:
+    answers: dict[str, Any] = {"nodes": NODES, "pods": [*pods("shop", "web-1"), *pods("theirs", "web-1")]}
+    theirs = POD._replace(namespace="theirs")
+    sampler = Sampler(Metrics(answers), SetClock(), ["shop"])
+    await sampler.sample()
+    assert len(sampler.memory) == 3
+    answers |= {"nodes": Refused(code, "no more"), "pods": Refused(403, "no more"), "namespaces/shop/pods": pods("shop", "web-1")}
+    await sampler.sample()
+    assert len(sampler.memory.of(POD)["at"]) == 2
+    assert not sampler.memory.of(theirs)["at"] and not sampler.memory.of(NODE)["at"]
+    answers["namespaces/shop/pods"] = Refused(code, "no more")
+    await sampler.sample()
+    assert len(sampler.memory) == 0 and sampler.standing(POD) == "no more"
+
+
+async def test_what_was_measured_outlasts_an_api_server_that_is_away() -> None:
+    answers: dict[str, Any] = {"nodes": NODES, "pods": NO_PODS, "namespaces/shop/pods": pods("shop", "web-1")}
+    sampler = Sampler(Metrics(answers), SetClock(), ["shop"])
+    await sampler.sample()
+    answers |= dict.fromkeys(answers, ConnectionRefusedError("nobody listens"))
+    assert not await sampler.sample()
+    assert sampler.memory.of(POD)["at"] and sampler.memory.of(NODE)["at"]
+    assert sampler.standing(POD) == "the API server does not answer: nobody listens"
+
+
+async def test_a_namespace_that_he_names_is_asked_for_at_once() -> None:
+    namespaces: list[str] = []
+    refused = Refused(403, "no right")
+    api = Metrics({"nodes": refused, "pods": refused, "namespaces/shop/pods": pods("shop", "web-1")})
+    sampler = Sampler(api, SetClock(), namespaces)
+    sampling = asyncio.create_task(sampler.run())
+    async with asyncio.timeout(20):
+        await api.asked.wait()
+        assert len(sampler.memory) == 0
+        namespaces.append("shop")
+        sampler.named()
+        while not sampler.memory.of(POD)["at"]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    sampling.cancel()
+    await asyncio.wait([sampling])

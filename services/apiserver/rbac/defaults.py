@@ -20,6 +20,9 @@ AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 RECONCILED = {AUTOUPDATE: "true"}
 # The roles that gather others' rules, each with the one that gathers it.
 GATHERING = {"admin": "", "edit": "admin", "view": "edit"}
+GATHERED = "system:aggregate-to-"
+# As metrics-server has it, whose API the API server serves by itself.
+METRICS_READER = "system:aggregated-metrics-reader"
 CORE = "core"
 
 Role = rbac.ClusterRole | rbac.Role
@@ -41,7 +44,7 @@ def roles() -> list[Role]:
     for row in _rows("roles.tsv"):
         name = row["role"]
         if name not in found:
-            found[name] = _role(name, name.removeprefix("system:aggregate-to-") if "aggregate-to-" in name else "")
+            found[name] = _role(name, _gatherer(name))
         found[name].rules.add(
             verbs=row["verbs"].split(),
             api_groups=["" if group == CORE else group for group in row["apiGroup"].split()],
@@ -91,6 +94,13 @@ def _role(text: str, gathered_by: str = "") -> Role:
     if gathered_by:
         role.metadata.labels[_gathered_by(gathered_by)] = "true"
     return role
+
+
+def _gatherer(name: str) -> str:
+    """The role that gathers one's rules; empty where none does."""
+    if name == METRICS_READER:
+        return "view"
+    return name.removeprefix(GATHERED) if name.startswith(GATHERED) else ""
 
 
 def _gathered_by(role: str) -> str:

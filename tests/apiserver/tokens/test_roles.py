@@ -197,6 +197,8 @@ async def test_the_roles_for_people_gather_what_is_labelled_for_them(rest: RestC
         "roles": {"verb": "create", "group": GROUP, "resource": "roles", "namespace": "shop"},
         "namespace": {"verb": "get", "resource": "namespaces", "name": "shop", "namespace": ""},
         "nodes": {"verb": "get", "resource": "nodes"},
+        "usage": {"verb": "list", "group": "metrics.k8s.io", "resource": "pods", "namespace": "shop"},
+        "usage elsewhere": {"verb": "list", "group": "metrics.k8s.io", "resource": "pods", "namespace": "theirs"},
     }
 
     async def allowed() -> set[str]:
@@ -210,9 +212,9 @@ async def test_the_roles_for_people_gather_what_is_labelled_for_them(rest: RestC
 
     assert await allowed() == set()
     for name, expected in (
-        ("view", {"custom", "namespace"}),
-        ("edit", {"custom", "namespace", "secrets"}),
-        ("admin", {"custom", "namespace", "secrets", "roles"}),
+        ("view", {"custom", "namespace", "usage"}),
+        ("edit", {"custom", "namespace", "secrets", "usage"}),
+        ("admin", {"custom", "namespace", "secrets", "roles", "usage"}),
     ):
         await client.create(binding("ClusterRole", name))
         assert await allowed() == expected
