@@ -93,8 +93,9 @@ class Desk:
         if len(self.namespaces) >= MOST_NAMESPACES:
             raise ValueError(f"{MOST_NAMESPACES} namespaces were named, which is all that this page looks in one by one")
         self.namespaces.append(namespace)
-        for one in (*self.followers, self.sampler):
-            one.named()
+        for follower in self.followers:
+            follower.named()
+        self.sampler.named()
 
     def _changed(self, follower: Follower) -> None:
         for feed in self.feeds:

@@ -62,10 +62,10 @@ class Metrics(Api):
 
     def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers
-        self.asked = asyncio.Event()
+        self.questioned = asyncio.Event()
 
     async def json(self, method: str, path: str, body: Any = None, accept: str = JSON, content: str = JSON) -> Any:
-        self.asked.set()
+        self.questioned.set()
         answer = self.answers[path.removeprefix(f"{METRICS}/")]
         if isinstance(answer, Exception):
             raise answer
@@ -143,7 +143,7 @@ async def test_a_namespace_that_he_names_is_asked_for_at_once() -> None:
     sampler = Sampler(api, SetClock(), namespaces)
     sampling = asyncio.create_task(sampler.run())
     async with asyncio.timeout(20):
-        await api.asked.wait()
+        await api.questioned.wait()
         assert len(sampler.memory) == 0
         namespaces.append("shop")
         sampler.named()
