@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from google.protobuf.json_format import MessageToJson
 
-from knarr.api.scheduler.v1 import scheduler_service_pb2 as face
+from knarr.api.scheduler.v1 import explain_pb2
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as face_grpc
 from services.command.output import deliver
 from services.command.reach import answered
@@ -21,14 +21,14 @@ SHOWN_NAMES = 5
 
 def why(files: Files, namespace: str, pod: str, *, as_json: bool) -> int:
     """Prints the answer; 0 where a node takes the pod, 1 where none does."""
-    question = face.ExplainRequest(namespace=namespace, pod=pod)
+    question = explain_pb2.ExplainRequest(namespace=namespace, pod=pod)
     call = answered(files, "scheduler", lambda channel: face_grpc.SchedulerServiceStub(channel).Explain, question, ANSWER_SECONDS)
-    answer: face.ExplainResponse = asyncio.run(call)
+    answer: explain_pb2.ExplainResponse = asyncio.run(call)
     deliver(MessageToJson(answer) if as_json else "\n".join(told(answer)))
     return 0 if answer.choice else 1
 
 
-def told(answer: face.ExplainResponse) -> Iterator[str]:
+def told(answer: explain_pb2.ExplainResponse) -> Iterator[str]:
     """A table of the nodes, the best first, with what each plugin gives or why one refuses; then what comes of it, and what would help."""
     plugins = sorted({name for verdict in answer.verdicts for name in verdict.scores})
     rows = [("NODE", "SCORE", *plugins, "REFUSED BY", "WHY")]
@@ -48,7 +48,7 @@ def told(answer: face.ExplainResponse) -> Iterator[str]:
         yield answer.eviction_reason
 
 
-def _refusing(verdict: face.NodeVerdict) -> Sequence[str]:
+def _refusing(verdict: explain_pb2.NodeVerdict) -> Sequence[str]:
     """All filters that refuse a node; what others say comes without hindrances."""
     if verdict.fits:
         return []
@@ -56,14 +56,14 @@ def _refusing(verdict: face.NodeVerdict) -> Sequence[str]:
     return found if verdict.refused_by in found else [verdict.refused_by]
 
 
-def _reasons(verdict: face.NodeVerdict) -> Sequence[str]:
+def _reasons(verdict: explain_pb2.NodeVerdict) -> Sequence[str]:
     """Each in numbers where there are some."""
     if verdict.fits or verdict.refused_by not in _refusing(verdict)[:1] or not verdict.hindrances:
         return verdict.reasons
     return [words for one in verdict.hindrances for words in (one.numbers or one.reasons)]
 
 
-def _evicting(eviction: face.Eviction) -> Iterator[str]:
+def _evicting(eviction: explain_pb2.Eviction) -> Iterator[str]:
     goes = ", ".join(f"{victim.namespace}/{victim.pod} (priority {victim.priority})" for victim in eviction.victims)
     budgets = f", against budgets: {eviction.violations}" if eviction.violations else ""
     yield f"preemption: {'' if eviction.decided else 'would make '}room on {eviction.node}{budgets}: {goes}"

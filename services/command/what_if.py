@@ -10,25 +10,31 @@ from google.protobuf.json_format import MessageToJson
 
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as face
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as face_grpc
+from knarr.api.scheduler.v1 import what_if_pb2
 from services.command.output import deliver
 from services.command.reach import answered
 from services.command.table import aligned
 from services.standalone.files import Files
 
 ANSWER_SECONDS = 30.0
-_WORDS = {face.FATE_PLACED: "placed", face.FATE_WAITS: "waits", face.FATE_STAYS: "stays", face.FATE_GONE: "gone for good"}
+_WORDS = {
+    what_if_pb2.FATE_PLACED: "placed",
+    what_if_pb2.FATE_WAITS: "waits",
+    what_if_pb2.FATE_STAYS: "stays",
+    what_if_pb2.FATE_GONE: "gone for good",
+}
 
 
 def ask(files: Files, change: dict[str, Any], *, as_json: bool) -> int:
     """Prints the answer; 1 where a pod would find no node, else 0. ``change`` is one of the fields of the request."""
     question = face.WhatIfRequest(**change)
     call = answered(files, "scheduler", lambda channel: face_grpc.SchedulerServiceStub(channel).WhatIf, question, ANSWER_SECONDS)
-    answer: face.WhatIfResponse = asyncio.run(call)
+    answer: what_if_pb2.WhatIfResponse = asyncio.run(call)
     deliver(MessageToJson(answer) if as_json else "\n".join(told(answer)))
-    return 1 if any(pod.fate == face.FATE_WAITS for pod in answer.pods) else 0
+    return 1 if any(pod.fate == what_if_pb2.FATE_WAITS for pod in answer.pods) else 0
 
 
-def told(answer: face.WhatIfResponse) -> Iterator[str]:
+def told(answer: what_if_pb2.WhatIfResponse) -> Iterator[str]:
     """A table of the pods, then the budgets that are asked, then what was left out."""
     if not answer.pods:
         yield "it makes no difference to any pod"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import grpc.aio
 
+from knarr.api.scheduler.v1 import explain_pb2, what_if_pb2
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as api_grpc
 from knarr.machinery.errors import bad_request
@@ -35,11 +36,11 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
     def __init__(self, scheduler: Answering) -> None:
         self._scheduler = scheduler
 
-    async def Explain(self, request: api.ExplainRequest, context: grpc.aio.ServicerContext) -> api.ExplainResponse:
+    async def Explain(self, request: explain_pb2.ExplainRequest, context: grpc.aio.ServicerContext) -> explain_pb2.ExplainResponse:
         account = await self._scheduler.explain(request.namespace or "default", request.pod)
         found = account.explanation
         profile = found.profile
-        response = api.ExplainResponse(summary=found.summary, choice=_choice(found.verdicts), scheduler_name=profile.name)
+        response = explain_pb2.ExplainResponse(summary=found.summary, choice=_choice(found.verdicts), scheduler_name=profile.name)
         response.filters.extend(plugin.name for plugin in (*profile.filters, *profile.remote_filters))
         response.weights.update({plugin.name: weight for plugin, weight in (*profile.scores, *profile.remote_scores)})
         response.verdicts.extend(_verdict(one) for one in found.verdicts)
@@ -52,15 +53,15 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
             response.eviction.CopyFrom(_eviction(account.eviction))
         return response
 
-    async def WhatIf(self, request: api.WhatIfRequest, context: grpc.aio.ServicerContext) -> api.WhatIfResponse:
+    async def WhatIf(self, request: api.WhatIfRequest, context: grpc.aio.ServicerContext) -> what_if_pb2.WhatIfResponse:
         return _told(_asked(self._scheduler.what_if(), request))
 
     async def GetQueue(self, request: api.GetQueueRequest, context: grpc.aio.ServicerContext) -> api.GetQueueResponse:
         entries = sorted(self._scheduler.state.queue.entries(), key=lambda waiting: waiting.pod.key)
         return api.GetQueueResponse(pods=[self._queued(waiting) for waiting in entries])
 
-    def _queued(self, waiting: Waiting, awaits: Sequence[str] = ()) -> api.QueuedPod:
-        return api.QueuedPod(
+    def _queued(self, waiting: Waiting, awaits: Sequence[str] = ()) -> explain_pb2.QueuedPod:
+        return explain_pb2.QueuedPod(
             namespace=waiting.pod.key.namespace,
             pod=waiting.pod.key.name,
             state=waiting.state.value,
@@ -71,8 +72,8 @@ class SchedulerServicer(api_grpc.SchedulerServiceServicer):
         )
 
 
-def _verdict(verdict: Verdict) -> api.NodeVerdict:
-    told = api.NodeVerdict(
+def _verdict(verdict: Verdict) -> explain_pb2.NodeVerdict:
+    told = explain_pb2.NodeVerdict(
         node=verdict.node,
         fits=not verdict.refused_by,
         refused_by=verdict.refused_by,
@@ -85,9 +86,9 @@ def _verdict(verdict: Verdict) -> api.NodeVerdict:
     return told
 
 
-def _eviction(found: Eviction) -> api.Eviction:
+def _eviction(found: Eviction) -> explain_pb2.Eviction:
     preemption = found.preemption
-    told = api.Eviction(node=preemption.node, violations=preemption.violations, why=found.why, decided=found.decided)
+    told = explain_pb2.Eviction(node=preemption.node, violations=preemption.violations, why=found.why, decided=found.decided)
     for victim in preemption.victims:
         told.victims.add(namespace=victim.key.namespace, pod=victim.key.name, priority=victim.priority)
     return told
@@ -108,14 +109,14 @@ def _asked(what_if: WhatIf, request: api.WhatIfRequest) -> Outcome:
     raise bad_request("change: must be one of drain_node, delete_pod, set_requests, add_node")
 
 
-def _key(of: api.DeletePod | api.SetRequests) -> Key:
+def _key(of: what_if_pb2.DeletePod | what_if_pb2.SetRequests) -> Key:
     return Key(of.namespace or "default", of.pod)
 
 
-def _told(outcome: Outcome) -> api.WhatIfResponse:
-    response = api.WhatIfResponse(limits=outcome.limits)
+def _told(outcome: Outcome) -> what_if_pb2.WhatIfResponse:
+    response = what_if_pb2.WhatIfResponse(limits=outcome.limits)
     for one in outcome.pods:
-        fate = api.Fate.Value(f"FATE_{one.fate.name}")
+        fate = what_if_pb2.Fate.Value(f"FATE_{one.fate.name}")
         told = response.pods.add(namespace=one.key.namespace, pod=one.key.name, fate=fate, to=one.target, reason=one.reason)
         # A word of Python's.
         setattr(told, "from", one.source)

@@ -19,13 +19,13 @@ async def what_if(parts: Parts, query: Mapping[str, str]) -> Any:
     """``query`` names one change: ``drain=NODE``; ``delete=NAMESPACE/POD``; ``requests=NAMESPACE/POD`` with ``container`` and an amount for
     each resource, as ``cpu=2``. Answers a WhatIfResponse in protobuf's JSON. Raises Unanswered and Unclear."""
     change = asked_for(query)
-    messages, form = await loaded("knarr.api.scheduler.v1.scheduler_service_pb2"), await loaded("google.protobuf.json_format")
-    answer = await parts.ask("scheduler", WHAT_IF, messages.WhatIfRequest(**change), messages.WhatIfResponse)
+    messages, form = await loaded("knarr.api.scheduler.v1.what_if_pb2"), await loaded("google.protobuf.json_format")
+    answer = await parts.ask("scheduler", WHAT_IF, messages.WhatIfThere(**change), messages.WhatIfResponse)
     return form.MessageToDict(answer, always_print_fields_with_no_presence=True)
 
 
 def asked_for(query: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of a WhatIfRequest. Raises Unclear."""
+    """The fields of a WhatIfThere. Raises Unclear."""
     named = [name for name in ("drain", "delete", "requests") if query.get(name)]
     if len(named) != 1:
         raise Unclear("the query must say one of drain=NODE, delete=NAMESPACE/POD, requests=NAMESPACE/POD")

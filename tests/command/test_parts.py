@@ -12,7 +12,7 @@ import orjson
 import pytest
 from grpc_health.v1 import health, health_pb2_grpc
 
-from knarr.api.scheduler.v1 import scheduler_service_pb2 as scheduler
+from knarr.api.scheduler.v1 import explain_pb2
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as faces
 from knarr.service.authentication import TokenTable, User, hash_token
 from knarr.service.certificates import CertificateAuthority
@@ -32,9 +32,9 @@ class Scheduler(faces.SchedulerServiceServicer):
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def Explain(self, request: scheduler.ExplainRequest, context: Any) -> scheduler.ExplainResponse:
+    async def Explain(self, request: explain_pb2.ExplainRequest, context: Any) -> explain_pb2.ExplainResponse:
         self.asked.append(f"{request.namespace}/{request.pod}")
-        return scheduler.ExplainResponse(summary="0/1 nodes are available")
+        return explain_pb2.ExplainResponse(summary="0/1 nodes are available")
 
 
 @pytest.fixture(scope="module")

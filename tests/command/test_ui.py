@@ -16,6 +16,7 @@ import pytest
 
 from services.command.page.serving import has_screen
 from tests.apiserver.rest.live import LiveServer, running_server
+from tests.support.cluster_client import ROOT
 
 PATIENT_SECONDS = 60
 
@@ -91,6 +92,17 @@ def test_the_pages_process_loads_nothing_that_it_does_not_need_to_be_looked_at()
     told = subprocess.check_output([sys.executable, "-c", "import sys, services.command.page.__main__; print(*sys.modules)"], text=True)
     assert not {"click", "yaml", "google.protobuf", "grpc", "cryptography", "numpy", "knarr.machinery"} & set(told.split())
     assert "services.web.face" in told.split()
+
+
+MESSAGES = re.compile(r"await loaded\(\"(knarr\.api\.\w+\.v1\.\w+)\"\)")
+
+
+def test_no_question_of_the_page_loads_the_messages_of_pods_and_nodes() -> None:
+    """They would be 12 MB more as long as it lives."""
+    modules = {name for file in (ROOT / "services/web").glob("*.py") for name in MESSAGES.findall(file.read_text())}
+    assert {"knarr.api.scheduler.v1.explain_pb2", "knarr.api.scheduler.v1.what_if_pb2"} <= modules
+    told = subprocess.check_output([sys.executable, "-c", f"import sys, {', '.join(sorted(modules))}; print(*sys.modules)"], text=True)
+    assert not {"knarr.api.core.v1.core_pb2", "knarr.api.meta.v1.meta_pb2", "grpc"} & set(told.split())
 
 
 async def test_a_kubeconfig_that_cannot_be_meant_is_told_by_its_name(tmp_path: Path) -> None:

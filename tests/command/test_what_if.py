@@ -10,16 +10,17 @@ import pytest
 from click.testing import CliRunner
 
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as face
+from knarr.api.scheduler.v1 import what_if_pb2
 from services.command import what_if as asking
 from services.command.main import knarr
 from services.command.what_if import told
 
 
 def test_pods_budgets_and_what_is_left_out() -> None:
-    answer = face.WhatIfResponse(limits=["nobody of lower priority is made to go"])
-    answer.pods.add(namespace="shop", pod="a", fate=face.FATE_PLACED, to="n2", **{"from": "n1"})
+    answer = what_if_pb2.WhatIfResponse(limits=["nobody of lower priority is made to go"])
+    answer.pods.add(namespace="shop", pod="a", fate=what_if_pb2.FATE_PLACED, to="n2", **{"from": "n1"})
     answer.pods.add(
-        namespace="shop", pod="b", fate=face.FATE_WAITS, reason="0/2 nodes are available: 2 Insufficient cpu.", **{"from": "n1"}
+        namespace="shop", pod="b", fate=what_if_pb2.FATE_WAITS, reason="0/2 nodes are available: 2 Insufficient cpu.", **{"from": "n1"}
     )
     for name, allowed in (("none", 0), ("some", 1), ("all", 2)):
         answer.budgets.add(namespace="shop", name=name, allowed=allowed, pods=["a", "b"])
@@ -32,7 +33,7 @@ def test_pods_budgets_and_what_is_left_out() -> None:
         "budget shop/all allows 2 of 2 evictions now",
         "note: nobody of lower priority is made to go",
     ]
-    assert list(told(face.WhatIfResponse())) == ["it makes no difference to any pod"]
+    assert list(told(what_if_pb2.WhatIfResponse())) == ["it makes no difference to any pod"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_what_is_asked(arguments: list[str], change: Any, tmp_path: Path, monkey
     async def answered(files: Any, component: str, method: Any, question: face.WhatIfRequest, seconds: float) -> Any:
         path = method(SimpleNamespace(unary_unary=lambda path, **_: path))
         questions.append((component, path.rpartition("/")[2], question))
-        return face.WhatIfResponse(pods=[face.PodOutcome(pod="a", fate=face.FATE_WAITS)])
+        return what_if_pb2.WhatIfResponse(pods=[what_if_pb2.PodOutcome(pod="a", fate=what_if_pb2.FATE_WAITS)])
 
     monkeypatch.setattr(asking, "answered", answered)
     result = CliRunner().invoke(knarr, ["whatif", *arguments, "--data-dir", str(tmp_path), "-o", "json"], standalone_mode=False)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.scheduler.v1 import explain_pb2
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.client.leader import Election
 from knarr.machinery.errors import StatusError, status_error
@@ -114,7 +115,7 @@ async def test_a_pod_that_fits_nowhere_is_told_why_in_event_condition_and_explai
             ("a", "unschedulable", 1, ["NodeResourcesFit", "TaintToleration"])
         ]
         assert 299 <= queue.pods[0].retry_in_seconds <= 300
-        answer = await servicer.Explain(api.ExplainRequest(namespace="default", pod="a"), None)
+        answer = await servicer.Explain(explain_pb2.ExplainRequest(namespace="default", pod="a"), None)
         assert answer.summary == message and answer.choice == ""
         assert [(verdict.node, verdict.refused_by) for verdict in answer.verdicts] == [
             ("n1", "NodeResourcesFit"),

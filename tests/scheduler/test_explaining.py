@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
+from knarr.api.scheduler.v1 import explain_pb2
 from knarr.api.scheduling.v1 import scheduling_pb2 as scheduling
 from knarr.machinery import codec
 from knarr.objects.amounts import shown
@@ -48,13 +48,13 @@ def load(path: Path) -> list[Any]:
     return found
 
 
-async def explained(made: Fixture, name: str = "x") -> api.ExplainResponse:
-    return await SchedulerServicer(made.scheduler).Explain(api.ExplainRequest(pod=name), None)
+async def explained(made: Fixture, name: str = "x") -> explain_pb2.ExplainResponse:
+    return await SchedulerServicer(made.scheduler).Explain(explain_pb2.ExplainRequest(pod=name), None)
 
 
 @pytest.mark.parametrize("path", sorted(FILES.glob("*.input.yaml")), ids=lambda path: path.name.partition(".")[0])
 def test_what_is_told(path: Path, request: pytest.FixtureRequest) -> None:
-    answers = list[api.ExplainResponse]()
+    answers = list[explain_pb2.ExplainResponse]()
 
     async def ask() -> None:
         *others, asked = load(path)

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web as http
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
+from knarr.api.scheduler.v1 import explain_pb2
 from knarr.objects.conditions import get_condition
 from services.scheduler.component import Scheduler
 from services.scheduler.configuration.configuration import parse_configuration
@@ -77,7 +77,7 @@ async def test_it_narrows_and_ranks_what_the_plugins_leave() -> None:
     made = Extended(web, cordoned, node("n1"), node("n2"), node("n3"), filter_verb="sift", prioritize_verb="rank", weight=50)
     async with made.running():
         assert await placed(made, pod("a", cpu="1")) == "n2"
-        answer = await SchedulerServicer(made.scheduler).Explain(api.ExplainRequest(pod="a"), None)
+        answer = await SchedulerServicer(made.scheduler).Explain(explain_pb2.ExplainRequest(pod="a"), None)
         assert answer.choice == "n2" and answer.verdicts[2].scores["Extender"] == 10 * 10 * 50
     (_, sift), (_, rank), *_ = web.asked
     assert sift["NodeNames"] == ["n1", "n2", "n3"] and sift["Nodes"] is None and sift["Pod"]["metadata"]["name"] == "a"
@@ -93,7 +93,7 @@ async def test_whom_it_refuses_all_nodes_is_told_its_reasons_and_tried_when_anyt
         condition = get_condition((await made.pod("a")).status, "PodScheduled")
         assert condition is not None and condition.reason == "Unschedulable"
         assert condition.message.startswith("0/2 nodes are available: 1 no gpu, 1 too hot.")
-        answer = await SchedulerServicer(made.scheduler).Explain(api.ExplainRequest(pod="a"), None)
+        answer = await SchedulerServicer(made.scheduler).Explain(explain_pb2.ExplainRequest(pod="a"), None)
         assert answer.summary == "0/2 nodes are available: 1 no gpu, 1 too hot."
         assert [(one.node, one.refused_by, list(one.reasons)) for one in answer.verdicts] == [
             ("n1", "Extender", ["too hot"]),

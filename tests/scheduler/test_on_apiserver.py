@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.scheduler.v1 import explain_pb2
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
 from knarr.api.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from knarr.client.client import Client
@@ -84,7 +85,7 @@ async def test_pods_are_placed_refused_and_placed_when_there_is_room(client: Cli
             ("Unschedulable", told)
         ]
         stub = SchedulerServiceStub(channel)
-        answer = await stub.Explain(api.ExplainRequest(namespace="default", pod="b"))
+        answer = await stub.Explain(explain_pb2.ExplainRequest(namespace="default", pod="b"))
         assert answer.summary == message and [verdict.refused_by for verdict in answer.verdicts] == ["NodeResourcesFit"]
         queue = await stub.GetQueue(api.GetQueueRequest())
         assert [(entry.pod, entry.state) for entry in queue.pods] == [("b", "unschedulable")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
+from knarr.api.scheduler.v1 import explain_pb2
 from knarr.service.election import add_leader_election, election
 from knarr.service.errors import CommandError
 from services.scheduler.component import LEASE
@@ -65,7 +65,7 @@ async def test_the_name_that_a_pod_asks_for_chooses_its_profile() -> None:
         told = {event.involved_object.name: event.source.component for event in made.api.all(core.Event)}
         assert told == {"spread": "default-scheduler", "packed": "packing"}
         servicer = SchedulerServicer(made.scheduler)
-        answer = await servicer.Explain(api.ExplainRequest(pod="packed"), None)
+        answer = await servicer.Explain(explain_pb2.ExplainRequest(pod="packed"), None)
         assert answer.scheduler_name == "packing" and dict(answer.weights) == {"NodeResourcesFit": 4} and answer.choice == "full"
         assert "NodeResourcesFit" in answer.filters and "ImageLocality" not in answer.filters
         assert {verdict.node: dict(verdict.scores) for verdict in answer.verdicts} == {

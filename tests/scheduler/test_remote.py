@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.api.scheduler.v1 import explain_pb2
 from knarr.api.scheduler.v1 import plugin_pb2 as api
 from knarr.api.scheduler.v1 import plugin_pb2_grpc as api_grpc
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as face
@@ -166,8 +167,8 @@ class Cluster:
         found = await self.until(condition)
         return found.reason, found.message
 
-    async def explained(self, name: str) -> face.ExplainResponse:
-        return await SchedulerServicer(self.scheduler).Explain(face.ExplainRequest(pod=name), None)
+    async def explained(self, name: str) -> explain_pb2.ExplainResponse:
+        return await SchedulerServicer(self.scheduler).Explain(explain_pb2.ExplainRequest(pod=name), None)
 
 
 async def test_it_narrows_and_ranks_what_the_plugins_leave() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as api
+from knarr.api.scheduler.v1 import what_if_pb2
 from knarr.machinery.errors import StatusError
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import Key
@@ -193,10 +194,10 @@ async def test_the_service_answers_and_touches_nothing() -> None:
         servicer = SchedulerServicer(made.scheduler)
         answer = await servicer.WhatIf(api.WhatIfRequest(drain_node={"node": "n1"}), None)
         (one,) = answer.pods
-        assert (one.namespace, one.pod, one.fate, getattr(one, "from")) == ("default", "a", api.FATE_WAITS, "n1")
+        assert (one.namespace, one.pod, one.fate, getattr(one, "from")) == ("default", "a", what_if_pb2.FATE_WAITS, "n1")
         assert one.reason == "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable."
         answer = await servicer.WhatIf(api.WhatIfRequest(set_requests={"pod": "a", "requests": {"cpu": "500m"}}), None)
-        assert answer.pods[0].fate == api.FATE_PLACED
+        assert answer.pods[0].fate == what_if_pb2.FATE_PLACED
         answer = await servicer.WhatIf(api.WhatIfRequest(add_node={"like": "n1"}), None)
         assert not answer.pods
         with pytest.raises(StatusError, match="must be one of drain_node"):

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from knarr.api.controller.v1 import controller_service_pb2 as controller
 from knarr.api.proxy.v1 import proxy_service_pb2 as proxy
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as scheduler
+from knarr.api.scheduler.v1 import what_if_pb2
 from services.web.parts import NoParts, Unanswered
 from services.web.shared import Shared
 from services.web.traffic import Edge, Look, Traffic, rates
@@ -108,15 +109,28 @@ async def test_controllers_tell_what_they_want_next() -> None:
 
 
 async def test_what_if_is_asked_of_the_scheduler() -> None:
-    outcome = scheduler.PodOutcome(namespace="shop", pod="web-1", fate=scheduler.FATE_PLACED, to="node-2")
-    parts = AnsweringParts(scheduler.WhatIfResponse(pods=[outcome]))
+    outcome = what_if_pb2.PodOutcome(namespace="shop", pod="web-1", fate=what_if_pb2.FATE_PLACED, to="node-2")
+    parts = AnsweringParts(what_if_pb2.WhatIfResponse(pods=[outcome]))
     told = await what_if(parts, {"requests": "shop/web-1", "container": "web", "cpu": "2"})
     assert told["pods"][0]["fate"] == "FATE_PLACED" and told["pods"][0]["to"] == "node-2" and told["budgets"] == []
     question = parts.asked[0][2]
-    assert isinstance(question, scheduler.WhatIfRequest)
+    # What a scheduler reads of it.
+    question = scheduler.WhatIfRequest.FromString(question.SerializeToString())
     assert question.set_requests.container == "web" and dict(question.set_requests.requests) == {"cpu": "2"}
     with pytest.raises(Unanswered):
         await what_if(NoParts(), {"drain": "node-1"})
+
+
+def test_what_the_page_asks_has_the_places_and_names_of_what_the_scheduler_is_asked() -> None:
+    there, whole = what_if_pb2.WhatIfThere.DESCRIPTOR, scheduler.WhatIfRequest.DESCRIPTOR
+    assert there.fields
+    for field in there.fields:
+        same = whole.fields_by_name[field.name]
+        assert (field.number, field.message_type, field.containing_oneof.name) == (
+            same.number,
+            same.message_type,
+            same.containing_oneof.name,
+        )
 
 
 @pytest.mark.parametrize(

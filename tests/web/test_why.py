@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from knarr.api.dns.v1 import dns_service_pb2 as dns
 from knarr.api.proxy.v1 import policies_pb2 as policies
 from knarr.api.proxy.v1 import proxy_service_pb2 as proxy
-from knarr.api.scheduler.v1 import scheduler_service_pb2 as scheduler
+from knarr.api.scheduler.v1 import explain_pb2
 from services.web.packed import ObjectKey
 from services.web.parts import Health, NoParts, Unanswered
 from services.web.placing import placing
@@ -155,8 +155,10 @@ async def test_who_does_not_answer_is_no_reason() -> None:
 
 
 async def test_why_a_pod_is_pending_is_what_the_scheduler_says() -> None:
-    verdict = scheduler.NodeVerdict(node="a", refused_by="NodeResourcesFit", hindrances=[scheduler.Hindrance(filter="NodeResourcesFit")])
-    parts = AnsweringParts(scheduler.ExplainResponse(verdicts=[verdict], summary="0/1 nodes are available", filters=["NodeResourcesFit"]))
+    verdict = explain_pb2.NodeVerdict(
+        node="a", refused_by="NodeResourcesFit", hindrances=[explain_pb2.Hindrance(filter="NodeResourcesFit")]
+    )
+    parts = AnsweringParts(explain_pb2.ExplainResponse(verdicts=[verdict], summary="0/1 nodes are available", filters=["NodeResourcesFit"]))
     told = await placing(parts, "shop", "web-1")
     assert told["verdicts"][0]["refusedBy"] == "NodeResourcesFit" and told["verdicts"][0]["fits"] is False
     assert told["summary"] == "0/1 nodes are available" and told["remedies"] == []

@@ -23,65 +23,25 @@ _sym_db = _symbol_database.Default()
 
 
 from knarr.api.core.v1 import core_pb2 as knarr_dot_api_dot_core_dot_v1_dot_core__pb2
+from knarr.api.scheduler.v1 import explain_pb2 as knarr_dot_api_dot_scheduler_dot_v1_dot_explain__pb2
+from knarr.api.scheduler.v1 import what_if_pb2 as knarr_dot_api_dot_scheduler_dot_v1_dot_what__if__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.knarr/api/scheduler/v1/scheduler_service.proto\x12\x16knarr.api.scheduler.v1\x1a\x1cknarr/api/core/v1/core.proto\"0\n\x0e\x45xplainRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\x8a\x02\n\x0bNodeVerdict\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x66its\x18\x02 \x01(\x08\x12\x12\n\nrefused_by\x18\x03 \x01(\t\x12\x0f\n\x07reasons\x18\x04 \x03(\t\x12?\n\x06scores\x18\x05 \x03(\x0b\x32/.knarr.api.scheduler.v1.NodeVerdict.ScoresEntry\x12\x13\n\x0btotal_score\x18\x06 \x01(\x03\x12\x35\n\nhindrances\x18\x07 \x03(\x0b\x32!.knarr.api.scheduler.v1.Hindrance\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"=\n\tHindrance\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\x12\x0f\n\x07numbers\x18\x03 \x03(\t\"&\n\x06Remedy\x12\r\n\x05words\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x03(\t\":\n\x06Victim\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x10\n\x08priority\x18\x03 \x01(\x05\"{\n\x08\x45viction\x12\x0c\n\x04node\x18\x01 \x01(\t\x12/\n\x07victims\x18\x02 \x03(\x0b\x32\x1e.knarr.api.scheduler.v1.Victim\x12\x12\n\nviolations\x18\x03 \x01(\r\x12\x0b\n\x03why\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x65\x63ided\x18\x05 \x01(\x08\"\xcd\x03\n\x0f\x45xplainResponse\x12\x35\n\x08verdicts\x18\x01 \x03(\x0b\x32#.knarr.api.scheduler.v1.NodeVerdict\x12\x0f\n\x07summary\x18\x02 \x01(\t\x12\x0e\n\x06\x63hoice\x18\x03 \x01(\t\x12\x16\n\x0escheduler_name\x18\x04 \x01(\t\x12\x0f\n\x07\x66ilters\x18\x05 \x03(\t\x12\x45\n\x07weights\x18\x06 \x03(\x0b\x32\x34.knarr.api.scheduler.v1.ExplainResponse.WeightsEntry\x12\x30\n\x08remedies\x18\x07 \x03(\x0b\x32\x1e.knarr.api.scheduler.v1.Remedy\x12\x10\n\x08standing\x18\x08 \x01(\t\x12\x31\n\x06queued\x18\t \x01(\x0b\x32!.knarr.api.scheduler.v1.QueuedPod\x12\x32\n\x08\x65viction\x18\n \x01(\x0b\x32 .knarr.api.scheduler.v1.Eviction\x12\x17\n\x0f\x65viction_reason\x18\x0b \x01(\t\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x11\n\x0fGetQueueRequest\"\x8a\x01\n\tQueuedPod\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\r\x12\x18\n\x10retry_in_seconds\x18\x05 \x01(\x01\x12\x12\n\nrefused_by\x18\x06 \x03(\t\x12\x0e\n\x06\x61waits\x18\x07 \x03(\t\"C\n\x10GetQueueResponse\x12/\n\x04pods\x18\x01 \x03(\x0b\x32!.knarr.api.scheduler.v1.QueuedPod\"\xfd\x01\n\rWhatIfRequest\x12\x37\n\ndrain_node\x18\x01 \x01(\x0b\x32!.knarr.api.scheduler.v1.DrainNodeH\x00\x12\x37\n\ndelete_pod\x18\x02 \x01(\x0b\x32!.knarr.api.scheduler.v1.DeletePodH\x00\x12;\n\x0cset_requests\x18\x03 \x01(\x0b\x32#.knarr.api.scheduler.v1.SetRequestsH\x00\x12\x33\n\x08\x61\x64\x64_node\x18\x04 \x01(\x0b\x32\x1f.knarr.api.scheduler.v1.AddNodeH\x00\x42\x08\n\x06\x63hange\"\x19\n\tDrainNode\x12\x0c\n\x04node\x18\x01 \x01(\t\"+\n\tDeletePod\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\"\xb6\x01\n\x0bSetRequests\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x12\x43\n\x08requests\x18\x04 \x03(\x0b\x32\x31.knarr.api.scheduler.v1.SetRequests.RequestsEntry\x1a/\n\rRequestsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x07\x41\x64\x64Node\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x17.knarr.api.core.v1.Node\x12\x0c\n\x04like\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"\x8a\x01\n\x0eWhatIfResponse\x12\x30\n\x04pods\x18\x01 \x03(\x0b\x32\".knarr.api.scheduler.v1.PodOutcome\x12\x36\n\x07\x62udgets\x18\x02 \x03(\x0b\x32%.knarr.api.scheduler.v1.BudgetOutcome\x12\x0e\n\x06limits\x18\x03 \x03(\t\"\x96\x01\n\nPodOutcome\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12*\n\x04\x66\x61te\x18\x03 \x01(\x0e\x32\x1c.knarr.api.scheduler.v1.Fate\x12\x0c\n\x04\x66rom\x18\x04 \x01(\t\x12\n\n\x02to\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x12\n\nrefused_by\x18\x07 \x03(\t\"O\n\rBudgetOutcome\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61llowed\x18\x03 \x01(\x05\x12\x0c\n\x04pods\x18\x04 \x03(\t*\\\n\x04\x46\x61te\x12\x14\n\x10\x46\x41TE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46\x41TE_PLACED\x10\x01\x12\x0e\n\nFATE_WAITS\x10\x02\x12\x0e\n\nFATE_STAYS\x10\x03\x12\r\n\tFATE_GONE\x10\x04\x32\xa6\x02\n\x10SchedulerService\x12Z\n\x07\x45xplain\x12&.knarr.api.scheduler.v1.ExplainRequest\x1a\'.knarr.api.scheduler.v1.ExplainResponse\x12W\n\x06WhatIf\x12%.knarr.api.scheduler.v1.WhatIfRequest\x1a&.knarr.api.scheduler.v1.WhatIfResponse\x12]\n\x08GetQueue\x12\'.knarr.api.scheduler.v1.GetQueueRequest\x1a(.knarr.api.scheduler.v1.GetQueueResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.knarr/api/scheduler/v1/scheduler_service.proto\x12\x16knarr.api.scheduler.v1\x1a\x1cknarr/api/core/v1/core.proto\x1a$knarr/api/scheduler/v1/explain.proto\x1a$knarr/api/scheduler/v1/what_if.proto\"\x11\n\x0fGetQueueRequest\"C\n\x10GetQueueResponse\x12/\n\x04pods\x18\x01 \x03(\x0b\x32!.knarr.api.scheduler.v1.QueuedPod\"\xfd\x01\n\rWhatIfRequest\x12\x37\n\ndrain_node\x18\x01 \x01(\x0b\x32!.knarr.api.scheduler.v1.DrainNodeH\x00\x12\x37\n\ndelete_pod\x18\x02 \x01(\x0b\x32!.knarr.api.scheduler.v1.DeletePodH\x00\x12;\n\x0cset_requests\x18\x03 \x01(\x0b\x32#.knarr.api.scheduler.v1.SetRequestsH\x00\x12\x33\n\x08\x61\x64\x64_node\x18\x04 \x01(\x0b\x32\x1f.knarr.api.scheduler.v1.AddNodeH\x00\x42\x08\n\x06\x63hange\"M\n\x07\x41\x64\x64Node\x12%\n\x04node\x18\x01 \x01(\x0b\x32\x17.knarr.api.core.v1.Node\x12\x0c\n\x04like\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r2\xa6\x02\n\x10SchedulerService\x12Z\n\x07\x45xplain\x12&.knarr.api.scheduler.v1.ExplainRequest\x1a\'.knarr.api.scheduler.v1.ExplainResponse\x12W\n\x06WhatIf\x12%.knarr.api.scheduler.v1.WhatIfRequest\x1a&.knarr.api.scheduler.v1.WhatIfResponse\x12]\n\x08GetQueue\x12\'.knarr.api.scheduler.v1.GetQueueRequest\x1a(.knarr.api.scheduler.v1.GetQueueResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'knarr.api.scheduler.v1.scheduler_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODEVERDICT_SCORESENTRY']._loaded_options = None
-  _globals['_NODEVERDICT_SCORESENTRY']._serialized_options = b'8\001'
-  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._loaded_options = None
-  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_options = b'8\001'
-  _globals['_SETREQUESTS_REQUESTSENTRY']._loaded_options = None
-  _globals['_SETREQUESTS_REQUESTSENTRY']._serialized_options = b'8\001'
-  _globals['_FATE']._serialized_start=2371
-  _globals['_FATE']._serialized_end=2463
-  _globals['_EXPLAINREQUEST']._serialized_start=104
-  _globals['_EXPLAINREQUEST']._serialized_end=152
-  _globals['_NODEVERDICT']._serialized_start=155
-  _globals['_NODEVERDICT']._serialized_end=421
-  _globals['_NODEVERDICT_SCORESENTRY']._serialized_start=376
-  _globals['_NODEVERDICT_SCORESENTRY']._serialized_end=421
-  _globals['_HINDRANCE']._serialized_start=423
-  _globals['_HINDRANCE']._serialized_end=484
-  _globals['_REMEDY']._serialized_start=486
-  _globals['_REMEDY']._serialized_end=524
-  _globals['_VICTIM']._serialized_start=526
-  _globals['_VICTIM']._serialized_end=584
-  _globals['_EVICTION']._serialized_start=586
-  _globals['_EVICTION']._serialized_end=709
-  _globals['_EXPLAINRESPONSE']._serialized_start=712
-  _globals['_EXPLAINRESPONSE']._serialized_end=1173
-  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_start=1127
-  _globals['_EXPLAINRESPONSE_WEIGHTSENTRY']._serialized_end=1173
-  _globals['_GETQUEUEREQUEST']._serialized_start=1175
-  _globals['_GETQUEUEREQUEST']._serialized_end=1192
-  _globals['_QUEUEDPOD']._serialized_start=1195
-  _globals['_QUEUEDPOD']._serialized_end=1333
-  _globals['_GETQUEUERESPONSE']._serialized_start=1335
-  _globals['_GETQUEUERESPONSE']._serialized_end=1402
-  _globals['_WHATIFREQUEST']._serialized_start=1405
-  _globals['_WHATIFREQUEST']._serialized_end=1658
-  _globals['_DRAINNODE']._serialized_start=1660
-  _globals['_DRAINNODE']._serialized_end=1685
-  _globals['_DELETEPOD']._serialized_start=1687
-  _globals['_DELETEPOD']._serialized_end=1730
-  _globals['_SETREQUESTS']._serialized_start=1733
-  _globals['_SETREQUESTS']._serialized_end=1915
-  _globals['_SETREQUESTS_REQUESTSENTRY']._serialized_start=1868
-  _globals['_SETREQUESTS_REQUESTSENTRY']._serialized_end=1915
-  _globals['_ADDNODE']._serialized_start=1917
-  _globals['_ADDNODE']._serialized_end=1994
-  _globals['_WHATIFRESPONSE']._serialized_start=1997
-  _globals['_WHATIFRESPONSE']._serialized_end=2135
-  _globals['_PODOUTCOME']._serialized_start=2138
-  _globals['_PODOUTCOME']._serialized_end=2288
-  _globals['_BUDGETOUTCOME']._serialized_start=2290
-  _globals['_BUDGETOUTCOME']._serialized_end=2369
-  _globals['_SCHEDULERSERVICE']._serialized_start=2466
-  _globals['_SCHEDULERSERVICE']._serialized_end=2760
+  _globals['_GETQUEUEREQUEST']._serialized_start=180
+  _globals['_GETQUEUEREQUEST']._serialized_end=197
+  _globals['_GETQUEUERESPONSE']._serialized_start=199
+  _globals['_GETQUEUERESPONSE']._serialized_end=266
+  _globals['_WHATIFREQUEST']._serialized_start=269
+  _globals['_WHATIFREQUEST']._serialized_end=522
+  _globals['_ADDNODE']._serialized_start=524
+  _globals['_ADDNODE']._serialized_end=601
+  _globals['_SCHEDULERSERVICE']._serialized_start=604
+  _globals['_SCHEDULERSERVICE']._serialized_end=898
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,9 @@
 import grpc
 import warnings
 
+from knarr.api.scheduler.v1 import explain_pb2 as knarr_dot_api_dot_scheduler_dot_v1_dot_explain__pb2
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2
+from knarr.api.scheduler.v1 import what_if_pb2 as knarr_dot_api_dot_scheduler_dot_v1_dot_what__if__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -36,13 +38,13 @@ class SchedulerServiceStub:
         """
         self.Explain = channel.unary_unary(
                 '/knarr.api.scheduler.v1.SchedulerService/Explain',
-                request_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainRequest.SerializeToString,
-                response_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainResponse.FromString,
+                request_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_explain__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_explain__pb2.ExplainResponse.FromString,
                 _registered_method=True)
         self.WhatIf = channel.unary_unary(
                 '/knarr.api.scheduler.v1.SchedulerService/WhatIf',
                 request_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfRequest.SerializeToString,
-                response_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfResponse.FromString,
+                response_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_what__if__pb2.WhatIfResponse.FromString,
                 _registered_method=True)
         self.GetQueue = channel.unary_unary(
                 '/knarr.api.scheduler.v1.SchedulerService/GetQueue',
@@ -84,13 +86,13 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
-                    request_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainRequest.FromString,
-                    response_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainResponse.SerializeToString,
+                    request_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_explain__pb2.ExplainRequest.FromString,
+                    response_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_explain__pb2.ExplainResponse.SerializeToString,
             ),
             'WhatIf': grpc.unary_unary_rpc_method_handler(
                     servicer.WhatIf,
                     request_deserializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfRequest.FromString,
-                    response_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfResponse.SerializeToString,
+                    response_serializer=knarr_dot_api_dot_scheduler_dot_v1_dot_what__if__pb2.WhatIfResponse.SerializeToString,
             ),
             'GetQueue': grpc.unary_unary_rpc_method_handler(
                     servicer.GetQueue,
@@ -123,8 +125,8 @@ class SchedulerService:
             request,
             target,
             '/knarr.api.scheduler.v1.SchedulerService/Explain',
-            knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainRequest.SerializeToString,
-            knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.ExplainResponse.FromString,
+            knarr_dot_api_dot_scheduler_dot_v1_dot_explain__pb2.ExplainRequest.SerializeToString,
+            knarr_dot_api_dot_scheduler_dot_v1_dot_explain__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -151,7 +153,7 @@ class SchedulerService:
             target,
             '/knarr.api.scheduler.v1.SchedulerService/WhatIf',
             knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfRequest.SerializeToString,
-            knarr_dot_api_dot_scheduler_dot_v1_dot_scheduler__service__pb2.WhatIfResponse.FromString,
+            knarr_dot_api_dot_scheduler_dot_v1_dot_what__if__pb2.WhatIfResponse.FromString,
             options,
             channel_credentials,
             insecure,
