@@ -68,7 +68,7 @@ def asked(authorizer: Authorizer, request: Request) -> Coroutine[Any, Any, None]
     if asking is not None:
         return _told(request, asking)
     if request.audit is not None:
-        request.audit.permitted()
+        request.audit.is_permitted = True
     return None
 
 
@@ -86,13 +86,14 @@ async def _told(request: Request, asking: Coroutine[Any, Any, None]) -> None:
         _note_refusal(request, error)
         raise
     if request.audit is not None:
-        request.audit.permitted()
+        request.audit.is_permitted = True
 
 
 def _note_refusal(request: Request, error: StatusError) -> None:
-    if error.code == 403:
-        request.annotate(DECISION, "forbid")
-        request.annotate(REASON, error.status.message)
+    audit = request.audit
+    if error.code == 403 and audit is not None:
+        audit.annotate(DECISION, "forbid")
+        audit.reason = audit.reason or error.status.message
 
 
 @runtime_checkable

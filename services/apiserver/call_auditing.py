@@ -26,13 +26,12 @@ CODES = {name: code for code, name in reversed(REASONS.values())}
 def begun(auditor: Auditor, user: User, verb: str, ref: Ref, context: Any) -> PipelineEvent | None:
     """The event of a call, which ends with it."""
     given = dict(context.invocation_metadata() or ())
-    agent, identity = str(given.get(AGENT, "")), str(given.get(IDENTITY, ""))
+    agent, identity = str(given.get(AGENT, "")), str(given.get(IDENTITY, "")).encode()
     common = auditor.common(user, verb, ref, SERVICE + verb, addresses=address(context.peer()), agent=agent)
-    event = auditor.begin(common, identity, PipelineEvent)
+    event = auditor.begin(common, identity)
     if event is None:
         return None
-    assert isinstance(event, PipelineEvent)
-    context.set_trailing_metadata(((IDENTITY, event.identity),))
+    context.set_trailing_metadata(((IDENTITY, event.identity.decode()),))
     context.add_done_callback(partial(_ended, event))
     return event
 

@@ -22,7 +22,7 @@ from knarr.machinery.resources import Registry, Resource, Version, served
 from knarr.objects.copies import copy_of
 from knarr.service.authentication import User
 from services.apiserver.api import Api, Event, Ref, Written
-from services.apiserver.audit.auditor import Auditor, PipelineEvent, path_of
+from services.apiserver.audit.auditor import Auditor, path_of
 from services.apiserver.audit.event import Common
 from services.apiserver.request import CREATE, DELETE, GET, LIST, PATCH, REQUEST_SECONDS, UPDATE, WATCH, Request
 
@@ -52,7 +52,7 @@ class LocalClient(Client):
 
     def _request(self, verb: str, ref: Ref, options: Any) -> Request:
         auditor = self._api.auditor
-        audit = auditor.begin(self._common(auditor, verb, ref), kind=PipelineEvent) if auditor is not None else None
+        audit = auditor.begin(self._common(auditor, verb, ref)) if auditor is not None else None
         deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
         return Request(self._user, verb, ref, options, deadline, audit=audit, is_kept=True)
 

@@ -24,14 +24,14 @@ MAX_WARNINGS, MAX_WARNING_LETTERS = 64, 4096
 
 
 class Annotated(Protocol):
-    """What is kept of a request for the audit log."""
+    """What is kept of a request for the audit log. The authorizer says whether it lets the request pass, and why, if it knows: the first
+    reason holds."""
+
+    is_permitted: bool
+    reason: str
 
     def annotate(self, key: str, value: str) -> None:
         """Notes a value under a qualified name; the first one holds."""
-        ...
-
-    def permitted(self) -> None:
-        """The authorizer lets the request pass. Whoever knows the reason has noted it by then."""
         ...
 
     def about(self, name: str) -> None:

@@ -15,7 +15,12 @@ from services.apiserver.audit.text import asked_json, caller_json, new_id
 from services.apiserver.results import Ref, Written
 
 # What a client may call its request; it stands in a header of the answer.
-_IDENTITY = re.compile(r"[0-9A-Za-z._:-]{1,64}")
+_IDENTITY = re.compile(rb"[0-9A-Za-z._:-]{1,64}")
+
+
+def identity_of(named: bytes) -> bytes:
+    """What a request is called, if what its client calls it is fit to be shown, or a name of its own."""
+    return named if _IDENTITY.fullmatch(named) else new_id()
 
 
 class Auditor:
@@ -40,18 +45,13 @@ class Auditor:
         object. ``user`` is None of a caller who is not known."""
         decision = self._decided(user, verb, ref, path)
         told = "" if decision is NOTHING else asked_json(uri, verb) + caller_json(user, addresses, agent)
-        return Common(self.backlog, decision, self._levels[decision.word], ref, told)
+        return Common(self.backlog, decision, self._levels[decision.word], user, ref, told.encode())
 
-    def begin(self, common: Common, identity: str = "", kind: type[AuditEvent] = AuditEvent) -> AuditEvent | None:
-        """The event of a request, its receipt told; None where nothing is kept of it. ``identity`` is what the client calls the request, if
-        it is fit to be shown."""
+    def begin(self, common: Common, identity: bytes = b"") -> PipelineEvent | None:
+        """The event of a request that has no face to end it; None where nothing is kept of it. ``identity`` is what the client calls the
+        request, if anything."""
         common.count.value += 1
-        if not common.is_kept:
-            return None
-        event = kind(common, identity if identity and _IDENTITY.fullmatch(identity) else new_id())
-        if common.tells_receipt:
-            event.received()
-        return event
+        return PipelineEvent(common, identity_of(identity)) if common.is_kept else None
 
     def _decided(self, user: User | None, verb: str, ref: Ref | None, path: str) -> Decision:
         """By who asks, not by whom he plays."""

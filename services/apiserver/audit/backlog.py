@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 # Lines gather for so long before they are written; what is there at once of them, and of the objects in them, is bounded.
 GATHER_SECONDS = 0.05
 MAX_LINES, MAX_BYTES = 50_000, 16 * 1024 * 1024
-# Lines are put together so many at a time, in the loop: what that takes is in the processor's caches then. The thread that writes would
-# fight the loop for the interpreter.
+# Lines of requests' ends are put together so many at a time, in the loop and as one text: what that takes is in the processor's caches
+# then, and they share their memory. The thread that writes would fight the loop for the interpreter.
 TOGETHER = 32
 
 
@@ -39,45 +39,53 @@ class Backlog:
 
     def __init__(self, sink: Sink, plugin: str = "log", *, max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> None:
         self._sink, self._max_lines, self._max_bytes = sink, max_lines, max_bytes
-        self._lines: list[bytes | AuditEvent | Objects] = []
-        # Those before have been put together.
-        self._made = 0
-        self._bytes = 0
+        self._lines: list[bytes | Objects] = []
+        self._count = self._bytes = 0
+        # Requests that have ended, of whose lines none is put together yet.
+        self._ended: list[AuditEvent] = []
         self._is_full = False
         self._filled = asyncio.Event()
         self._events, self._errors = EVENTS.of(plugin), ERRORS.of(plugin)
 
-    def add(self, line: bytes | AuditEvent | Objects) -> None:
+    def add(self, line: bytes | Objects) -> None:
         """A line, or what it will be made of."""
-        size = len(line) if isinstance(line, bytes) else line.held_bytes
-        lines = self._lines
-        if self._bytes + size > self._max_bytes or len(lines) >= self._max_lines:
-            self._leave_out()
-            return
-        self._events.value += 1
-        if not lines:
+        if self._ended:
+            self._make()
+        self._keep(line, len(line) if isinstance(line, bytes) else line.held_bytes, 1)
+
+    def end(self, event: AuditEvent) -> None:
+        """The line of a request's end, to be put together from what its event knows."""
+        ended = self._ended
+        if not ended:
             self._filled.set()
-        lines.append(line)
-        self._bytes += size
-        if len(lines) - self._made >= TOGETHER:
+        ended.append(event)
+        if len(ended) >= TOGETHER:
             self._make()
 
-    def _leave_out(self) -> None:
-        self._errors.inc()
+    def _make(self) -> None:
+        ended, self._ended = self._ended, []
+        parts: list[bytes] = []
+        for event in ended:
+            parts += event.line()
+        lines = b"".join(parts)
+        self._keep(lines, len(lines), len(ended))
+
+    def _keep(self, lines: bytes | Objects, size_bytes: int, count: int) -> None:
+        if self._bytes + size_bytes > self._max_bytes or self._count + count > self._max_lines:
+            self._leave_out(count)
+            return
+        self._events.value += count
+        self._lines.append(lines)
+        self._count += count
+        self._bytes += size_bytes
+        self._filled.set()
+
+    def _leave_out(self, count: int) -> None:
+        self._errors.value += count
         if not self._is_full:
             # Told once of each heap: to tell it of each event would be as much work as to keep them.
             self._is_full = True
-            log.error("the audit log does not keep up; events are left out", extra={"waiting": len(self._lines), "bytes": self._bytes})
-
-    def _make(self) -> None:
-        """Puts the lines together that have no objects."""
-        lines = self._lines
-        for at in range(self._made, len(lines)):
-            line = lines[at]
-            if isinstance(line, AuditEvent):
-                lines[at] = made = line.line()
-                self._bytes += len(made) - line.held_bytes
-        self._made = len(lines)
+            log.error("the audit log does not keep up; events are left out", extra={"waiting": self._count, "bytes": self._bytes})
 
     async def run(self) -> None:
         writing: asyncio.Future[None] | None = None
@@ -85,27 +93,30 @@ class Backlog:
             while True:
                 await self._filled.wait()
                 await asyncio.sleep(GATHER_SECONDS)
-                writing = asyncio.ensure_future(asyncio.to_thread(self._write, self._taken()))
+                writing = asyncio.ensure_future(asyncio.to_thread(self._write, *self.taken()))
                 await asyncio.shield(writing)
         finally:
             if writing is not None:
                 # Though this is cancelled: two at once would mix their lines.
                 await asyncio.wait({writing})
-            self._write(self._taken())
+            self._write(*self.taken())
             self._sink.close()
 
-    def _taken(self) -> list[bytes | AuditEvent | Objects]:
+    def taken(self) -> tuple[list[bytes | Objects], int]:
+        """What lies here, and of how many events it tells."""
+        if self._ended:
+            self._make()
         self._filled.clear()
-        self._make()
-        taken, self._lines, self._made, self._bytes, self._is_full = self._lines, [], 0, 0, False
+        taken = self._lines, self._count
+        self._lines, self._count, self._bytes, self._is_full = [], 0, 0, False
         return taken
 
-    def _write(self, lines: list[bytes | AuditEvent | Objects]) -> None:
+    def _write(self, lines: list[bytes | Objects], count: int) -> None:
         if not lines:
             return
         written = [line if isinstance(line, bytes) else line.line() for line in lines]
         try:
             self._sink.write(b"".join(written))
         except OSError as error:
-            self._errors.value += len(lines)
-            log.error("the audit log cannot be written; events are lost", extra={"events": len(lines), "error": error})
+            self._errors.value += count
+            log.error("the audit log cannot be written; events are lost", extra={"events": count, "error": error})

@@ -9,9 +9,10 @@ import orjson
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery import codec
+from knarr.service.authentication import User
 from knarr.service.tally import Count
 from services.apiserver.audit.bodies import Body
-from services.apiserver.audit.lines import OWN_BYTES, PERMITTED, Objects, completed_json, permitted_json
+from services.apiserver.audit.lines import END, PERMITTED, Objects, completed_json, permitted_json
 from services.apiserver.audit.policy import COMPLETE, NOTHING, PANIC, RECEIVED, STARTED, Decision
 from services.apiserver.audit.text import object_parts, quoted, stamps
 from services.apiserver.authorization import DECISION, REASON
@@ -38,58 +39,61 @@ class Common:
         "completed_about",
         "count",
         "decision",
-        "held_bytes",
         "is_kept",
         "ref",
         "tells_completion",
         "tells_receipt",
         "told",
+        "user",
         "wants_request",
         "wants_response",
     )
 
-    def __init__(self, backlog: Backlog, decision: Decision, count: Count, ref: Ref | None, told: str) -> None:
+    def __init__(self, backlog: Backlog, decision: Decision, count: Count, user: User | None, ref: Ref | None, told: bytes) -> None:
         """``count`` counts them, kept or not; ``told`` is what is told of all of them, as JSON."""
-        self.backlog, self.decision, self.count, self.ref, self.told = backlog, decision, count, ref, told
+        self.backlog, self.decision, self.count, self.user, self.ref, self.told = backlog, decision, count, user, ref, told
         self.is_kept, self.wants_request, self.wants_response = decision is not NOTHING, decision.wants_request, decision.wants_response
-        self.begin = f'{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{decision.word}","auditID":"'
+        self.begin = f'{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"{decision.word}","auditID":"'.encode()
         # Around the name of what is created, which its path does not say.
-        self.about, self.about_end = object_parts(ref) if ref is not None and told else ("", "")
+        self.about, self.about_end = object_parts(ref) if ref is not None and told else (b"", b"")
         # Most lines tell of the end, and what those have in common is long: it is one text.
-        self.completed = f'","stage":"{COMPLETE}",{told}{self.about}'
-        self.completed_about = f"{self.completed}{self.about_end}"
-        self.held_bytes = len(self.begin) + len(told) + len(self.about) + len(self.about_end) + OWN_BYTES
+        self.completed = f'","stage":"{COMPLETE}",'.encode() + told + self.about
+        self.completed_about = self.completed + self.about_end
         self.tells_receipt, self.tells_completion = (stage not in decision.omitted_stages for stage in (RECEIVED, COMPLETE))
 
 
 class AuditEvent:
-    """One request, from its receipt on. ``received`` and all that follows tells the log of a stage, where that is kept. Of most the log
-    takes the event itself for the line of its end: that is put together later, among its like."""
+    """One request, from its receipt on: each stage is told the log, where that is kept. Of most the log takes the event itself for the line
+    of its end: that is put together later, among its like.
+
+    ``is_permitted`` and ``reason``: whether the authorizer lets it pass, and why it decides as it does.
+    """
 
     __slots__ = (
         "_annotations",
         "_code",
         "_ended",
-        "_is_permitted",
         "_name",
-        "_reason",
         "_received",
         "_request_body",
         "common",
         "identity",
+        "is_permitted",
+        "reason",
     )
 
-    def __init__(self, common: Common, identity: str) -> None:
+    def __init__(self, common: Common, identity: bytes) -> None:
         self.common, self.identity, self._received = common, identity, time_ns()
-        # Whether the authorizer lets it pass, and why it decides as it does; and what else is noted.
-        self._is_permitted = False
-        self._reason: str | None = None
+        self.is_permitted = False
+        # And the name of what is created, where the path has none.
+        self.reason = self._name = ""
+        # What else is noted.
         self._annotations: dict[str, str] | None = None
-        # That of what is created, where the path has none.
-        self._name = ""
         self._request_body: Body | None = None
         # What it was answered with, once it is over, and when.
         self._code = self._ended = 0
+        if common.tells_receipt:
+            self._tell(RECEIVED, None, SUCCESS, self._received)
 
     @property
     def wants_request(self) -> bool:
@@ -103,20 +107,12 @@ class AuditEvent:
 
     def annotate(self, key: str, value: str) -> None:
         """The first value of a key holds, as in Kubernetes; so many are kept, cut to so many letters."""
-        if key == REASON:
-            if self._reason is None:
-                self._reason = value[:MAX_ANNOTATION_LETTERS]
-            return
         if key.startswith(OF_BODIES) and not self.wants_request:
             return
         if self._annotations is None:
             self._annotations = {}
         if len(self._annotations) < MAX_ANNOTATIONS:
             self._annotations.setdefault(key, value[:MAX_ANNOTATION_LETTERS])
-
-    def permitted(self) -> None:
-        """The authorizer lets the request pass, and has told why, if it knows."""
-        self._is_permitted = True
 
     def about(self, name: str) -> None:
         """What is created is called so, which its path does not say."""
@@ -128,10 +124,6 @@ class AuditEvent:
         """What came with the request, of one whose object is kept."""
         self._request_body = body
 
-    def received(self) -> None:
-        if self.common.tells_receipt:
-            self._tell(RECEIVED, None, SUCCESS, self._received)
-
     def started(self, code: int) -> None:
         """Of an answer that goes on, its beginning."""
         if STARTED not in self.common.decision.omitted_stages:
@@ -142,12 +134,11 @@ class AuditEvent:
         if self._code:
             return
         self._code, self._ended, common = code, time_ns(), self.common
-        if not common.tells_completion:
-            return
-        if status is SUCCESS and answer is None and self._request_body is None:
-            common.backlog.add(self)
-        else:
-            self._tell(COMPLETE, code, status, self._ended, answer)
+        if common.tells_completion:
+            if status is SUCCESS and answer is None and self._request_body is None:
+                common.backlog.end(self)
+            else:
+                self._tell(COMPLETE, code, status, self._ended, answer)
 
     def panic(self, message: str) -> None:
         """The server failed."""
@@ -168,50 +159,56 @@ class AuditEvent:
     def failed(self, error: Exception) -> None:
         """The pipeline has broken."""
 
-    @property
-    def held_bytes(self) -> int:
-        """About as many as its line will have."""
-        return self.common.held_bytes
+    def line(self) -> tuple[bytes, ...]:
+        """The parts of the whole line of its end, of one that was not refused and has no objects."""
+        common = self.common
+        about = common.completed + self._named() + common.about_end if self._name else common.completed_about
+        notes = permitted_json(self.reason[:MAX_ANNOTATION_LETTERS]) if self.is_permitted and self._annotations is None else self._notes()
+        return common.begin, self.identity, about, completed_json(self._code), stamps(self._received, self._ended), notes, END
 
-    def line(self) -> bytes:
-        """The whole line of its end, of one that was not refused and has no objects."""
-        common, named = self.common, self._named() if self._name else ""
-        moments, notes = stamps(self._received, self._ended), self._notes()
-        about = f"{common.completed}{named}{common.about_end}" if named else common.completed_about
-        return f"{common.begin}{self.identity}{about}{completed_json(self._code)}{moments}{notes}}}\n".encode()
-
-    def _named(self) -> str:
+    def _named(self) -> bytes:
         """The name of what was created, where it is told."""
-        return f',"name":{quoted(self._name)}' if self.common.about else ""
+        return f',"name":{quoted(self._name)}'.encode() if self.common.about else b""
 
-    def _notes(self) -> str:
-        if self._is_permitted and self._annotations is None:
-            return permitted_json(self._reason or "")
-        notes = {} if self._reason is None else {REASON: self._reason}
-        if self._is_permitted:
-            notes = {DECISION: PERMITTED, REASON: self._reason or ""}
+    def _notes(self) -> bytes:
+        reason = self.reason[:MAX_ANNOTATION_LETTERS]
+        notes = {REASON: reason} if reason else {}
+        if self.is_permitted:
+            notes = {DECISION: PERMITTED, REASON: reason}
         if self._annotations is not None:
             notes |= self._annotations
-        return f',"annotations":{orjson.dumps(notes).decode()}' if notes else ""
+        return b',"annotations":' + orjson.dumps(notes) if notes else b""
 
     def _tell(self, stage: str, code: int | None, status: meta.Status, told_ns: int, answer: Body | None = None) -> None:
         """Of what is seldom, at once."""
         common = self.common
-        answered = _status_json(code, status) if code is not None else ""
-        named = self._named() if self._name else ""
-        first = f'{common.begin}{self.identity}","stage":"{stage}",{common.told}{common.about}{named}{common.about_end}{answered}'
-        last = f"{stamps(self._received, told_ns)}{self._notes()}}}"
+        answered = _status_json(code, status) if code is not None else b""
+        named = self._named() if self._name else b""
+        first = (
+            common.begin,
+            self.identity,
+            f'","stage":"{stage}",'.encode(),
+            common.told,
+            common.about,
+            named,
+            common.about_end,
+            answered,
+        )
+        last = stamps(self._received, told_ns), self._notes()
         request = self._request_body if stage != RECEIVED else None
         if request is None and answer is None:
-            common.backlog.add(f"{first}{last}\n".encode())
-        else:
-            common.backlog.add(Objects(first, last, request, answer, omits_managed_fields=common.decision.omits_managed_fields))
+            common.backlog.add(b"".join((*first, *last, END)))
+            return
+        objects = Objects(
+            b"".join(first), b"".join((*last, b"}")), request, answer, omits_managed_fields=common.decision.omits_managed_fields
+        )
+        common.backlog.add(objects)
 
 
-def _status_json(code: int, status: meta.Status) -> str:
+def _status_json(code: int, status: meta.Status) -> bytes:
     if status is SUCCESS:
         return completed_json(code)
     found: dict[str, Any] = {"metadata": {}, **codec.to_dict(status), "code": code}
     found.pop("kind", None)
     found.pop("apiVersion", None)
-    return f'"responseStatus":{orjson.dumps(found).decode()},'
+    return b'"responseStatus":%b,' % orjson.dumps(found)

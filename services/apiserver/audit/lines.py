@@ -18,20 +18,19 @@ TRUNCATED = "audit.k8s.io/truncated"
 # What is noted of most requests, in Kubernetes' word. Why is one of few reasons.
 PERMITTED = "allow"
 REMEMBERED_REASONS = 256
-# What each line has besides what is counted by itself: the request's identity, two moments, what was answered, why it was let pass.
-OWN_BYTES = 256
+END = b"}\n"
 
 
 @lru_cache(maxsize=REMEMBERED_REASONS)
-def permitted_json(reason: str) -> str:
+def permitted_json(reason: str) -> bytes:
     """What is noted of a request of which nothing else is."""
-    return f',"annotations":{orjson.dumps({DECISION: PERMITTED, REASON: reason}).decode()}'
+    return b',"annotations":' + orjson.dumps({DECISION: PERMITTED, REASON: reason})
 
 
 @lru_cache(maxsize=64)
-def completed_json(code: int) -> str:
+def completed_json(code: int) -> bytes:
     """What is told of an answer that is no refusal."""
-    return f'"responseStatus":{{"metadata":{{}},"code":{code}}},'
+    return b'"responseStatus":{"metadata":{},"code":%d},' % code
 
 
 class Objects:
@@ -39,7 +38,7 @@ class Objects:
 
     __slots__ = ("_bodies", "_first", "_last", "_omits_managed_fields", "held_bytes")
 
-    def __init__(self, first: str, last: str, request: Body | None, answer: Body | None, *, omits_managed_fields: bool) -> None:
+    def __init__(self, first: bytes, last: bytes, request: Body | None, answer: Body | None, *, omits_managed_fields: bool) -> None:
         self._first, self._last, self._omits_managed_fields = first, last, omits_managed_fields
         self._bodies = [(name, body) for name, body in (("requestObject", request), ("responseObject", answer)) if body is not None]
         size_bytes = sum(body.size_bytes for _, body in self._bodies)
@@ -50,12 +49,12 @@ class Objects:
 
     def line(self) -> bytes:
         """The whole line; without the objects, and saying so, where it would be longer than may be."""
-        first, last, parts = self._first.encode(), self._last.encode(), []
+        first, last, parts = self._first, self._last, []
         for name, body in self._bodies:
             if found := self._shown(body):
                 parts.append(f'"{name}":'.encode() + found + b",")
         if len(first) + sum(map(len, parts)) + len(last) > MAX_LINE_BYTES:
-            parts, last = [], truncated(self._last).encode()
+            parts, last = [], truncated(self._last)
         return b"".join((first, *parts, last, b"\n"))
 
     def _shown(self, body: Body) -> bytes | None:
@@ -73,8 +72,8 @@ class Objects:
         return orjson.dumps(found)
 
 
-def truncated(last: str) -> str:
+def truncated(last: bytes) -> bytes:
     """The end of a line whose objects were left out."""
-    note = f'"{TRUNCATED}":"true"'
-    begin, found, end = last.partition(',"annotations":{')
-    return f"{begin}{found}{note},{end}" if found else f'{last[:-1]},"annotations":{{{note}}}}}'
+    note = b'"%b":"true"' % TRUNCATED.encode()
+    begin, found, end = last.partition(b',"annotations":{')
+    return b"".join((begin, found, note, b",", end)) if found else b'%b,"annotations":{%b}}' % (last[:-1], note)

@@ -19,7 +19,7 @@ from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Forbidden, bad_request, invalid, status_error
 from knarr.service.authentication import User
-from services.apiserver.authorization import REASON, Denied, imagined, imagined_path, permit, rules_of
+from services.apiserver.authorization import Denied, imagined, imagined_path, permit, rules_of
 from services.apiserver.backend import serialize
 from services.apiserver.entries import Entries
 from services.apiserver.entry import Entry
@@ -148,14 +148,10 @@ class _Told:
     """Hears by what it was decided, as the audit log would."""
 
     def __init__(self) -> None:
-        self.reason = ""
+        self.is_permitted, self.reason = False, ""
 
     def annotate(self, key: str, value: str) -> None:
-        if key == REASON:
-            self.reason = self.reason or value
-
-    def permitted(self) -> None:
-        """That is what is asked for."""
+        """Nobody asks for more."""
 
     def about(self, name: str) -> None:
         """Nothing is created."""

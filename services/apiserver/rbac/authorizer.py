@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.service.authentication import User
-from services.apiserver.authorization import ALLOWED, REASON, Verdict, may_select_one
+from services.apiserver.authorization import ALLOWED, SELECTING, Verdict, may_select_one
 from services.apiserver.rbac.grants import REMEMBERED, REMEMBERED_LETTERS, Grants, letters_of
 from services.apiserver.rbac.rules import Wish
 from services.apiserver.request import Request
@@ -17,8 +17,8 @@ ADVICE = "no role that is bound to it allows that; see `kubectl create rolebindi
 NO_ROLE = Verdict(reason=ADVICE)
 
 
-# Who asks, by which path, and, where that is told the audit log, why he may.
-_Known = tuple[User, Ref, str]
+# Who asks, by which path, and why he may; None where nobody has asked why.
+_Known = tuple[User, Ref, str | None]
 
 
 class RoleAuthorizer:
@@ -32,9 +32,9 @@ class RoleAuthorizer:
 
     def __init__(self, grants: Grants) -> None:
         self.grants = grants
-        # What is allowed, as long as no role and no binding has changed.
-        self._changes = 0
-        self._known: dict[tuple[int, int, str, bool], _Known] = {}
+        # What is allowed, until a role or a binding changes.
+        self._known: dict[tuple[int, int, str], _Known] = {}
+        grants.subscribe(self._known.clear)
 
     def decide(self, request: Request) -> Verdict:
         return ALLOWED if self.recalls(request) else self._judged(request)
@@ -42,12 +42,15 @@ class RoleAuthorizer:
     def recalls(self, request: Request) -> bool:
         """Whether the same was let through before, and is still; False also of what nobody remembers."""
         # The same object, and nothing else: its like may be of another caller, or path, that had its place before.
-        user, ref, audit = request.user, request.ref, request.audit
-        known = self._known.get((id(user), id(ref), request.verb, audit is None))
-        if known is None or known[0] is not user or known[1] is not ref or self._changes != self.grants.changes or may_select_one(request):
+        user, ref, verb, audit = request.user, request.ref, request.verb, request.audit
+        known = self._known.get((id(user), id(ref), verb))
+        if known is None or known[0] is not user or known[1] is not ref or (verb in SELECTING and may_select_one(request)):
             return False
         if audit is not None:
-            audit.annotate(REASON, known[2])
+            reason = known[2]
+            if reason is None:
+                return False
+            audit.reason = audit.reason or reason
         return True
 
     def _judged(self, request: Request) -> Verdict:
@@ -55,19 +58,18 @@ class RoleAuthorizer:
         granted = self.grants.of(request.user, wish.namespace)
         if not granted.index.allows(wish):
             return Verdict(reason=f"RBAC: {', '.join(granted.missing)}") if granted.missing else NO_ROLE
-        reason = ""
+        reason = None
         if request.audit is not None:
             reason = self.grants.reason(request.user, wish)
-            request.annotate(REASON, reason)
+            request.audit.reason = request.audit.reason or reason
         if _may_come_again(request, wish):
             self._remember(request, reason)
         return ALLOWED
 
-    def _remember(self, request: Request, reason: str) -> None:
-        if self._changes != self.grants.changes or len(self._known) >= REMEMBERED:
+    def _remember(self, request: Request, reason: str | None) -> None:
+        if len(self._known) >= REMEMBERED:
             self._known.clear()
-        self._changes = self.grants.changes
-        self._known[id(request.user), id(request.ref), request.verb, request.audit is None] = request.user, request.ref, reason
+        self._known[id(request.user), id(request.ref), request.verb] = request.user, request.ref, reason
 
     def rules(self, user: User, namespace: str) -> authorization.SubjectRulesReviewStatus:
         found = authorization.SubjectRulesReviewStatus()

@@ -6,7 +6,7 @@ What follows from them is worked out when it is first asked for, and anew once o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -75,7 +75,7 @@ class Grants:
         self._cache = cache
         self._seen: list[Entries] = []
         self._has_changed = False
-        self._changes = 0
+        self._on_change: list[Callable[[], object]] = []
         self._known: dict[tuple[User, str], Granted] = {}
         self._reasons: dict[tuple[User, Wish], str] = {}
         # What follows from roles taken together: most callers have the same ones in every namespace.
@@ -96,11 +96,9 @@ class Grants:
                 self._known[user, namespace] = known
         return known
 
-    @property
-    def changes(self) -> int:
-        """How often a role or a binding has changed: as long as it is the same, so is every answer."""
-        self._follow()
-        return self._changes
+    def subscribe(self, callback: Callable[[], object]) -> None:
+        """Calls when a role or a binding may have changed: until then every answer that was given is the same."""
+        self._on_change.append(callback)
 
     def rules_of(self, role: rbac.RoleRef, namespace: str) -> Sequence[Rule] | None:
         """The rules of a role that is bound in a namespace, or where that is empty in the whole cluster; None when it is not there."""
@@ -159,12 +157,13 @@ class Grants:
             self._rules.clear()
             self._together.clear()
         self._seen = now
-        self._changes += 1
         self._known.clear()
         self._reasons.clear()
 
     def _change(self) -> None:
         self._has_changed = True
+        for callback in self._on_change:
+            callback()
 
     def _bound_in(self, place: str) -> _BySubject:
         """Only the bindings of a namespace in which something has changed are read anew."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import StatusError
 from knarr.service.authentication import User
-from services.apiserver.audit.auditor import Auditor
+from services.apiserver.audit.auditor import Auditor, identity_of
 from services.apiserver.audit.bodies import answered
 from services.apiserver.audit.event import SUCCESS, AuditEvent, Common
-from services.apiserver.audit.text import MAX_URI_LETTERS, REMEMBERED
+from services.apiserver.audit.text import MAX_URI_LETTERS, REMEMBERED, new_id
 from services.apiserver.rest.request import Request
 from services.apiserver.rest.response import Pieces, Relay, Response, Stream, Upgrade
 from services.apiserver.rest.routing import Target
@@ -30,28 +30,27 @@ class Auditing:
 
     def __init__(self, auditor: Auditor) -> None:
         self._auditor = auditor
-        self._known: dict[tuple[object, ...], tuple[User, Common]] = {}
+        self._known: dict[tuple[object, ...], Common] = {}
 
     def begin(self, request: Request, verb: str, ref: Ref | None, user: User | None) -> None:
         """``ref`` is None for what is no resource; ``user`` for a caller who is not known, and then nothing is remembered of the path."""
-        headers, key, known = request.headers, None, None
+        headers, key, common = request.headers, None, None
         if ref is not None and user is not None and FORWARDED not in headers and REAL not in headers:
             scope = request.scope
-            client, agent = scope.get("client"), headers.get(AGENT)
-            key = id(user), id(ref), verb, client[0] if client else "", agent, scope["query_string"]
-            known = self._known.get(key)
-        if known is not None and known[0] is user and known[1].ref is ref:
-            common = known[1]
-        else:
+            client = scope.get("client")
+            key = id(user), id(ref), verb, client and client[0], headers.get(AGENT), scope["query_string"]
+            common = self._known.get(key)
+        if common is None or common.user is not user or common.ref is not ref:
             common = self._common(request, verb, ref, user)
             if key is not None and user is not None and user.impersonator is None and _letters(request) <= REMEMBERED_LETTERS:
                 if len(self._known) >= REMEMBERED:
                     self._known.clear()
-                self._known[key] = user, common
-        identity = headers[AUDIT_ID].decode("latin-1") if AUDIT_ID in headers else ""
-        request.audit = event = self._auditor.begin(common, identity)
-        if event is not None:
-            request.marks += f"audit-id: {event.identity}\r\n".encode()
+                self._known[key] = common
+        common.count.value += 1
+        if common.is_kept:
+            named = headers.get(AUDIT_ID)
+            request.audit = event = AuditEvent(common, new_id() if named is None else identity_of(named))
+            request.marks += b"audit-id: %b\r\n" % event.identity
 
     def _common(self, request: Request, verb: str, ref: Ref | None, user: User | None) -> Common:
         query = request.scope["query_string"]

@@ -86,7 +86,7 @@ async def test_a_disk_that_is_full_costs_lines_and_nothing_else() -> None:
     assert ERRORS.of("disk").value == 1
 
 
-FIRST, LAST = '{"kind":"Event",', '"stageTimestamp":"now","annotations":{"a":"b"}}'
+FIRST, LAST = b'{"kind":"Event",', b'"stageTimestamp":"now","annotations":{"a":"b"}}'
 
 
 def body(text: bytes) -> Body:
@@ -106,7 +106,7 @@ def test_large_objects_are_left_out_and_that_is_said() -> None:
     assert orjson.loads(objects.line()) == expected
     # What is only known to be large once it is written.
     assert orjson.loads(Objects(FIRST, LAST, Body(1, lambda: large), None, omits_managed_fields=False).line()) == expected
-    bare = Objects(FIRST, '"stageTimestamp":"now"}', Body(1, lambda: large), None, omits_managed_fields=False)
+    bare = Objects(FIRST, b'"stageTimestamp":"now"}', Body(1, lambda: large), None, omits_managed_fields=False)
     assert orjson.loads(bare.line())["annotations"] == {"audit.k8s.io/truncated": "true"}
 
 

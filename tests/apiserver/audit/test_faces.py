@@ -46,14 +46,18 @@ class Kept(Backlog):
 
     def __init__(self) -> None:
         super().__init__(NoSink(), "kept")
+        self._heard: list[dict[str, Any]] = []
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        return [orjson.loads(line if isinstance(line, bytes) else line.line()) for line in self._lines]
+        lines, count = self.taken()
+        found = b"".join(line if isinstance(line, bytes) else line.line() for line in lines).splitlines()
+        assert len(found) == count
+        self._heard += map(orjson.loads, found)
+        return self._heard
 
     def take(self) -> list[dict[str, Any]]:
-        found = self.events
-        self._taken()
+        found, self._heard = self.events, []
         return found
 
 

@@ -13,7 +13,6 @@ from knarr.api.apiserver.v1 import authorization_service_pb2 as face
 from knarr.api.apiserver.v1 import authorization_service_pb2_grpc as face_grpc
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.client.channel import open_channel
-from services.apiserver.authorization import REASON
 from services.apiserver.authorizers.chain import Chain
 from services.apiserver.in_memory import ApiInMemory
 from services.apiserver.rbac.authorizer import RoleAuthorizer
@@ -115,13 +114,11 @@ async def test_nothing_in_particular(wanted: Any, explains: Any) -> None:
 
 
 async def test_the_audit_log_hears_by_which_binding(api: ApiInMemory) -> None:
-    noted: dict[str, str] = {}
-
     class Log:
-        def annotate(self, key: str, value: str) -> None:
-            noted.setdefault(key, value)
+        is_permitted, reason = False, ""
 
-        def permitted(self) -> None: ...
+        def annotate(self, key: str, value: str) -> None:
+            """There is nothing but the reason."""
 
         def about(self, name: str) -> None:
             """Nothing asks for it."""
@@ -133,17 +130,17 @@ async def test_the_audit_log_hears_by_which_binding(api: ApiInMemory) -> None:
         def failed(self, error: Exception) -> None: ...
 
     request = Request(component("ann"), GET, Ref(api.server.registry.preferred("", "pods"), "shop", "web"), None)  # type: ignore[arg-type]
-    request.audit = Log()
+    request.audit = log = Log()
     api.server.api.pipeline.authorizer.authorize(request)
-    assert noted[REASON] == 'RBAC: allowed by RoleBinding "to-own/shop" of Role "own" to User "ann"'
+    assert log.reason == 'RBAC: allowed by RoleBinding "to-own/shop" of Role "own" to User "ann"'
     # It is remembered, but not longer than it is so.
     assert list(grants_of(api)._reasons) == [(request.user, Wish.of(request))]
     other = binding("Role", "own", subject=ANN)
     other.metadata.name = "earlier"
     await api.client().create(other)
-    noted.clear()
+    log.reason = ""
     api.server.api.pipeline.authorizer.authorize(request)
-    assert noted[REASON] == 'RBAC: allowed by RoleBinding "earlier/shop" of Role "own" to User "ann"'
+    assert log.reason == 'RBAC: allowed by RoleBinding "earlier/shop" of Role "own" to User "ann"'
 
 
 async def test_what_is_remembered_for_the_audit_log_is_bounded(api: ApiInMemory) -> None:
