@@ -45,12 +45,11 @@ class Log:
 
     def __init__(self) -> None:
         self.said: dict[str, str] = {}
+        self.is_permitted, self.reason = False, ""
 
     def annotate(self, key: str, value: str) -> None:
         if not key.startswith("authorization.k8s.io/"):
             self.said.setdefault(key, value)
-
-    def permitted(self) -> None: ...
 
     def about(self, name: str) -> None:
         """Nothing asks for it."""
