@@ -39,29 +39,35 @@ class Path(str):
         return Path(f"{self}[{key}]")
 
 
-class GoSyntax(str):
+class Verbatim(str):
     """A value that is already written as an error message shows it."""
 
     __slots__ = ()
 
 
+class Structure(dict[str, Any]):
+    """A value's fields by their names in Go, in the order that they have there."""
+
+
+# What is too large to be of use to anybody.
+CUT, CUT_LIST, CUT_TEXT = Verbatim("{…}"), Verbatim("[…]"), Verbatim('"…"')
+
+
 def shown(value: Any) -> str:
-    """A value as an error message shows it: strings quoted, maps and lists in Go's notation."""
-    if isinstance(value, GoSyntax):
+    """A value as an error message shows it: as JSON. Maps are sorted; an empty list is none."""
+    if isinstance(value, Verbatim):
         return value
     if value is None:
-        # Kubernetes takes the word for a string.
-        return '"null"'
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
-        return "map[string]string{" + ", ".join(f"{shown(str(key))}:{shown(value[key])}" for key in sorted(value)) + "}"
-    if isinstance(value, list | tuple) and not value:
-        return "[]string(nil)"
+        keys = value if isinstance(value, Structure) else sorted(value)
+        return "{" + ",".join(f"{shown(str(key))}:{shown(value[key])}" for key in keys) + "}"
     if isinstance(value, list | tuple):
-        return "[]string{" + ", ".join(shown(item) for item in value) + "}"
+        return "[" + ",".join(shown(item) for item in value) + "]" if value else "null"
     return str(value)
 
 

@@ -24,8 +24,10 @@ FILLED_IN = {"Job": ("labels",), "PersistentVolumeClaim": ("status",), "Persiste
 QUOTED_LIST = re.compile(r'(supported values: )((?:"[^"]*"(?:, )?)+)')
 # What a patch made of an object, or the patch itself, whole.
 PATCHED = re.compile(r'(patch: \w+: Invalid value: )"(?:[^"\\]|\\.)*"(?=: )', re.DOTALL)
-# How Go prints a value that is no scalar.
-GO_VALUE = re.compile(r"^((?:Invalid|Duplicate|Unsupported) value: )[&*]?[\w.\[\]*]+(?:\{.*\}|\(nil\))(?=$|: )", re.DOTALL)
+# How Go prints a value that is no scalar; since 1.34 it is JSON.
+VALUE = "^((?:Invalid|Duplicate|Unsupported) value: )"
+GO_NUMBER_OR_STRING = re.compile(VALUE + r'&?intstr\.IntOrString\{Type:(?:0, IntVal:(-?\d+)|1, IntVal:0), StrVal:("(?:[^"\\]|\\.)*")\}')
+GO_VALUE = re.compile(VALUE + r'(?:[&*]?[\w.\[\]*]+(?:\{.*\}|\(nil\))|[{\[].*[}\]]|"?null"?)(?=$|: )', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def _causes(status: dict[str, Any], spoken: Callable[[str], str]) -> set[str]:
 
 def _plain(message: str) -> str:
     """A message without what differs by language: how values are printed, and the order of sets."""
+    message = GO_NUMBER_OR_STRING.sub(lambda found: found[1] + (found[2] or found[3]), message)
     message = GO_VALUE.sub(r"\1{…}", message)
     return QUOTED_LIST.sub(lambda found: found[1] + ", ".join(sorted(found[2].rstrip(", ").split(", "))), message)
 

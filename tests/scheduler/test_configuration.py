@@ -163,7 +163,8 @@ WRONG = [
     ("profiles: [{schedulerName: a}, {schedulerName: a}]", 'profiles[1].schedulerName: Duplicate value: "profiles[0].schedulerName"'),
     (
         "profiles: [{schedulerName: a}, {schedulerName: b, plugins: {queueSort: {enabled: [{name: PrioritySort}]}}}]",
-        "profiles[1].plugins.queueSort: Invalid value: {Enabled:[{PrioritySort 0}] Disabled:[]}: must be the same for all profiles",
+        'profiles[1].plugins.queueSort: Invalid value: {"Enabled":[{"Name":"PrioritySort","Weight":0}],"Disabled":null}: '
+        "must be the same for all profiles",
     ),
     (
         "profiles: [{plugins: {queueSort: {disabled: [{name: '*'}]}}}]",
@@ -272,15 +273,15 @@ ARGS = [
         for term, told in (
             (
                 "matchExpressions: [{key: a, operator: In}]",
-                "matchExpressions[0].values: Invalid value: []string(nil): for 'in', 'notin' operators, values set can't be empty",
+                "matchExpressions[0].values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty",
             ),
             (
                 "matchExpressions: [{key: a, operator: Exists, values: [b]}]",
-                'matchExpressions[0].values: Invalid value: []string{"b"}: values set must be empty for exists and does not exist',
+                'matchExpressions[0].values: Invalid value: ["b"]: values set must be empty for exists and does not exist',
             ),
             (
                 "matchExpressions: [{key: a, operator: Gt}]",
-                "matchExpressions[0].values: Invalid value: []string(nil): for 'Gt', 'Lt' operators, exactly one value is required",
+                "matchExpressions[0].values: Invalid value: null: for 'Gt', 'Lt' operators, exactly one value is required",
             ),
             (
                 "matchExpressions: [{key: a, operator: Lt, values: [many]}]",
@@ -293,7 +294,7 @@ ARGS = [
             ("matchExpressions: [{key: a, operator: Like}]", 'matchExpressions[0].operator: Unsupported value: "Like": supported values: '),
             (
                 "matchFields: [{key: metadata.name, operator: In, values: [a, b]}]",
-                'matchFields[0].values: Invalid value: []string{"a", "b"}: must have one element',
+                'matchFields[0].values: Invalid value: ["a","b"]: must have one element',
             ),
         )
     ),

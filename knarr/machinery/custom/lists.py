@@ -9,7 +9,7 @@ import orjson
 from knarr.machinery.custom.schema import Schema
 from knarr.machinery.custom.values import MAX_CAUSES, key_of
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, duplicate, invalid
+from knarr.machinery.validation import Verbatim, duplicate, invalid
 
 
 def has_unique_lists(schema: Schema) -> bool:
@@ -59,4 +59,4 @@ def _repeated(items: list[Any], source: dict[str, Any], path: str) -> list[Cause
 
 
 def _shown(value: Any) -> Any:
-    return value if isinstance(value, str) else GoSyntax(orjson.dumps(value).decode())
+    return value if isinstance(value, str) else Verbatim(orjson.dumps(value).decode())

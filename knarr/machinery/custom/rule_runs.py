@@ -14,7 +14,7 @@ from knarr.machinery.custom.rules import ROOT, Node, Rule, field_of
 from knarr.machinery.custom.schema import ABSENT
 from knarr.machinery.custom.values import by_keys, key_of, same
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, duplicate, forbidden, invalid, required
+from knarr.machinery.validation import Verbatim, duplicate, forbidden, invalid, required
 
 # Kubernetes' limits, in CEL's units of cost: of one evaluation, of all for one object.
 CALL_LIMIT, OBJECT_LIMIT = 1_000_000, 10_000_000
@@ -65,7 +65,7 @@ def _carry_out(rule: Rule, node: Node, value: Any, old: Any, path: str, causes: 
     may_be_new = rule.source.get("optionalOldSelf", False)
     if rule.looks_back and old is ABSENT and not may_be_new:
         return
-    convert, sort, place = node.convert, GoSyntax(f'"{node.source.get("type", "")}"'), path or ROOT
+    convert, sort, place = node.convert, Verbatim(f'"{node.source.get("type", "")}"'), path or ROOT
     if budget.left <= 0:
         causes.append(invalid(place, sort, "validation failed due to running out of cost budget, no further validation rules will be run"))
         raise Stop
@@ -118,4 +118,4 @@ def _cause(rule: Rule, node: Node, value: Any, path: str, detail: str) -> Cause:
             return duplicate(place, value)
     if isinstance(value, dict | list):
         return Cause("FieldValueInvalid", f"Invalid value: {detail}", place)
-    return invalid(place, value if isinstance(value, str) else GoSyntax(orjson.dumps(value).decode()), detail)
+    return invalid(place, value if isinstance(value, str) else Verbatim(orjson.dumps(value).decode()), detail)

@@ -21,7 +21,7 @@ from knarr.machinery.cel.types import BOOL, DYN, MOST, STRING, Type, optional_of
 from knarr.machinery.custom.jsonpath import fields_of, is_simple
 from knarr.machinery.custom.rule_types import Convert, Json, converter, least_of, type_of
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, forbidden, invalid, required
+from knarr.machinery.validation import Path, Verbatim, forbidden, invalid, required
 
 # Kubernetes' limits, in CEL's units of cost: as estimated, of one rule, of a whole schema.
 RULE_LIMIT, SCHEMA_LIMIT = 10_000_000, 100_000_000
@@ -220,5 +220,5 @@ def _over(what: str, cost: int, limit: int) -> str:
     return f"{what} exceeds budget by factor of {shown} {advice}"
 
 
-def _shown(rule: Json) -> GoSyntax:
-    return GoSyntax(orjson.dumps(dict(rule)).decode())
+def _shown(rule: Json) -> Verbatim:
+    return Verbatim(orjson.dumps(dict(rule)).decode())

@@ -16,7 +16,7 @@ import re2
 from knarr.machinery.custom.formats import FORMATS
 from knarr.machinery.custom.schema import ABSENT
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, invalid, not_supported, required, too_long, too_many
+from knarr.machinery.validation import Verbatim, invalid, not_supported, required, too_long, too_many
 
 Json = Mapping[str, Any]
 # A value, what it was before (ABSENT: nothing that is known), the path to it, and the causes to add to.
@@ -145,7 +145,7 @@ def _shown(value: Any) -> Any:
     """A value as it stands in an error: what is no string as JSON."""
     if isinstance(value, str):
         return value
-    return GoSyntax(orjson.dumps(value).decode() if value is not None else "null")
+    return Verbatim(orjson.dumps(value).decode() if value is not None else "null")
 
 
 def _strings(source: Json) -> Check:
@@ -177,7 +177,7 @@ def _numbers(source: Json) -> Check:
     def check(value: Any, old: Any, path: str, causes: list[Cause]) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return
-        shown = GoSyntax(number_text(value))
+        shown = Verbatim(number_text(value))
         if most is not None and (value >= most if below else value > most):
             words = "should be less than" if below else "should be less than or equal to"
             causes.append(invalid(path, shown, _says(path, f"{words} {number_text(most)}")))

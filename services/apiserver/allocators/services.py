@@ -12,6 +12,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import Cause, StatusError, internal, invalid
 from knarr.machinery.resources import Resource
+from knarr.machinery.validation import shown
 from services.apiserver.allocators.addresses import AddressRange
 from services.apiserver.allocators.allocator import NOT_SERIALIZED, Allocators
 from services.apiserver.allocators.ledger import Ledger
@@ -98,7 +99,7 @@ class ServiceAllocators(Allocators):
             detail = "provided IP is already allocated"
         else:
             return number
-        raise _refused(ref, "spec.clusterIPs", f'[]string{{"{address}"}}', f"failed to allocate IP {address}: {detail}")
+        raise _refused(ref, "spec.clusterIPs", shown([address]), f"failed to allocate IP {address}: {detail}")
 
     async def _give_back_address(self, address: str) -> Extra:
         number = self.addresses.number(address)

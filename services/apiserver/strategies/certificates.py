@@ -12,8 +12,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT_TEXT,
     Path,
+    Verbatim,
     check_distinct_choices,
     check_immutable,
     duplicate,
@@ -81,7 +82,7 @@ class CertificateSigningRequestStrategy(Strategy):
     def validate(self, obj: certificates.CertificateSigningRequest) -> list[Cause]:
         spec = obj.spec
         error = request_error(spec.request)
-        causes = [invalid(SPEC.child("request"), GoSyntax("[]byte{…}"), error)] if error else []
+        causes = [invalid(SPEC.child("request"), CUT_TEXT, error)] if error else []
         causes += _usages(spec, SPEC.child("usages"))
         if spec.signer_name == LEGACY_SIGNER:
             words = "the legacy signerName is not allowed via this API version"
@@ -125,7 +126,7 @@ class CertificateSigningRequestStrategy(Strategy):
             if len(_of_kind(new, kind)) < len(_of_kind(old, kind)):
                 causes.append(forbidden(STATUS.child("conditions"), f"updates may not remove a condition of type {shown(kind)}"))
         if old.status.certificate:
-            causes += check_immutable(STATUS.child("certificate"), new.status.certificate, old.status.certificate, GoSyntax("[]byte{…}"))
+            causes += check_immutable(STATUS.child("certificate"), new.status.certificate, old.status.certificate, CUT_TEXT)
         return causes
 
     def selectable_fields(self, obj: certificates.CertificateSigningRequest) -> Mapping[str, str]:
@@ -172,7 +173,7 @@ def _status(obj: certificates.CertificateSigningRequest) -> list[Cause]:
             causes.append(duplicate(here.child("type"), condition.type))
         seen.add(condition.type)
     error = certificates_error(obj.status.certificate)
-    return [*causes, invalid(STATUS.child("certificate"), GoSyntax("<certificate data>"), error)] if error else causes
+    return [*causes, invalid(STATUS.child("certificate"), Verbatim("<certificate data>"), error)] if error else causes
 
 
 def certificates_error(pem: bytes) -> str:
@@ -238,7 +239,7 @@ def _trust_bundle(text: str, path: Path) -> list[Cause]:
     for number, block in enumerate([] if wrong else blocks):
         numbers.setdefault(block.data, []).append(number)
     wrong += [f"duplicate trust anchor (indices [{' '.join(map(str, found))}])" for found in numbers.values() if len(found) > 1]
-    return [invalid(path, GoSyntax("<value omitted>"), words) for words in wrong]
+    return [invalid(path, Verbatim("<value omitted>"), words) for words in wrong]
 
 
 def _why_no_anchor(block: pem.Block) -> str:

@@ -10,7 +10,7 @@ import orjson
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_immutable, check_not_negative, required
+from knarr.machinery.validation import CUT, IMMUTABLE, Path, check_not_negative, invalid, required
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns
 
@@ -31,8 +31,7 @@ class ControllerRevisionStrategy(Strategy):
             new.data.CopyFrom(old.data)
 
     def validate_update(self, new: apps.ControllerRevision, old: apps.ControllerRevision) -> list[Cause]:
-        shown = GoSyntax("runtime.RawExtension{…}" if new.data.raw else '"null"')
-        return check_immutable(Path("data"), new.data, old.data, shown)
+        return [] if new.data == old.data else [invalid(Path("data"), CUT if new.data.raw else None, IMMUTABLE)]
 
     def cells(self, obj: apps.ControllerRevision, now: datetime) -> list[object]:
         owner = next((owner for owner in obj.metadata.owner_references if owner.controller), None)

@@ -12,7 +12,7 @@ from services.apiserver.strategies.duration import since
 from services.apiserver.strategies.job import default_job_spec, default_job_template, job_warnings, validate_job_spec
 from services.apiserver.strategies.paths import METADATA, SPEC
 from services.apiserver.strategies.schedule import schedule_error, zone_error
-from services.apiserver.strategies.selectors import go_selector
+from services.apiserver.strategies.selectors import selector_shown
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns, template_cells
 
@@ -111,7 +111,7 @@ def _job_template(spec: batch.JobSpec) -> list[Cause]:
     default_job_spec(whole)
     causes = validate_job_spec(whole, JOB_TEMPLATE)
     if spec.HasField("selector"):
-        causes.append(invalid(JOB_TEMPLATE.child("selector"), go_selector(spec.selector), "`selector` will be auto-generated"))
+        causes.append(invalid(JOB_TEMPLATE.child("selector"), selector_shown(spec.selector), "`selector` will be auto-generated"))
     if spec.manual_selector:
         causes.append(not_supported(JOB_TEMPLATE.child("manualSelector"), True, ("nil", "false")))
     return causes

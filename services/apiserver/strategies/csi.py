@@ -7,7 +7,7 @@ from datetime import datetime
 from knarr.api.storage.v1 import storage_pb2 as storage
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_format,
     check_given_choice,
@@ -112,7 +112,7 @@ class CSIDriverStrategy(Strategy):
         for field in MUTABLE_DRIVER:
             kept.ClearField(field)
             was.ClearField(field)
-        return check_immutable(SPEC, kept, was, GoSyntax("storage.CSIDriverSpec{…}"))
+        return check_immutable(SPEC, kept, was, CUT)
 
     def cells(self, obj: storage.CSIDriver, now: datetime) -> list[object]:
         spec = obj.spec
@@ -148,7 +148,7 @@ class CSINodeStrategy(Strategy):
         """Drivers come and go; one that is there stays as it is, but for how many volumes it can take."""
         known = {driver.name: _without_limits(driver) for driver in old.spec.drivers}
         changed = [driver for driver in new.spec.drivers if known.get(driver.name, _without_limits(driver)) != _without_limits(driver)]
-        return [invalid(Path("CSINodeDriver"), GoSyntax("storage.CSINodeDriver{…}"), "field is immutable") for _ in changed]
+        return [invalid(Path("CSINodeDriver"), CUT, "field is immutable") for _ in changed]
 
     def cells(self, obj: storage.CSINode, now: datetime) -> list[object]:
         return [obj.metadata.name, len(obj.spec.drivers), age(obj, now)]
@@ -196,8 +196,7 @@ class CSIStorageCapacityStrategy(Strategy):
         return causes
 
     def validate_update(self, new: storage.CSIStorageCapacity, old: storage.CSIStorageCapacity) -> list[Cause]:
-        value = GoSyntax("v1.LabelSelector{…}")
-        causes = check_immutable(Path("nodeTopology"), new.node_topology, old.node_topology, value)
+        causes = check_immutable(Path("nodeTopology"), new.node_topology, old.node_topology, CUT)
         return causes + check_immutable(Path("storageClassName"), new.storage_class_name, old.storage_class_name)
 
     def cells(self, obj: storage.CSIStorageCapacity, now: datetime) -> list[object]:
@@ -231,7 +230,7 @@ class VolumeAttachmentStrategy(Strategy):
         return causes
 
     def validate_update(self, new: storage.VolumeAttachment, old: storage.VolumeAttachment) -> list[Cause]:
-        return check_immutable(SPEC, new.spec, old.spec, GoSyntax("storage.VolumeAttachmentSpec{…}"))
+        return check_immutable(SPEC, new.spec, old.spec, CUT)
 
     def validate_status_update(self, new: storage.VolumeAttachment, old: storage.VolumeAttachment) -> list[Cause]:
         return _attachment_status(new.status)

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_not_negative, invalid, not_supported, required, shown
+from knarr.machinery.validation import CUT, Path, Structure, check_not_negative, invalid, not_supported, required
 from knarr.objects import int_or_string
-from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, go_int_or_string, number_of
+from knarr.objects.int_or_string import plain
+from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, number_of
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.validation import validate_template
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
@@ -124,8 +125,7 @@ def _update_strategy(strategy: apps.DaemonSetUpdateStrategy, path: Path) -> list
     if strategy.type == ON_DELETE:
         return []
     if strategy.type != ROLLING_UPDATE:
-        value = GoSyntax(f"apps.DaemonSetUpdateStrategy{{Type:{shown(strategy.type)}, RollingUpdate:…}}")
-        return [not_supported(path, value, (ROLLING_UPDATE, ON_DELETE))]
+        return [not_supported(path, Structure(Type=strategy.type, RollingUpdate=CUT), (ROLLING_UPDATE, ON_DELETE))]
     if not strategy.HasField("rolling_update"):
         return [required(path.child("rollingUpdate"))]
     return _rolling(strategy.rolling_update, path.child("rollingUpdate"))
@@ -138,7 +138,7 @@ def _rolling(rolling: apps.RollingUpdateDaemonSet, path: Path) -> list[Cause]:
     causes = check_count_or_percent(unavailable, here) + check_count_or_percent(surge, there)
     causes += check_part(unavailable, here) + check_part(surge, there)
     if number_of(unavailable) and number_of(surge):
-        causes.append(invalid(there, go_int_or_string(surge), "may not be set when maxUnavailable is non-zero"))
+        causes.append(invalid(there, plain(surge), "may not be set when maxUnavailable is non-zero"))
     elif not number_of(unavailable) and not number_of(surge):
         causes.append(required(here, "cannot be 0 when maxSurge is 0"))
     return causes

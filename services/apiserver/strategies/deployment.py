@@ -11,7 +11,8 @@ from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.validation import Path, check_choice, check_not_negative, forbidden, invalid, required
 from knarr.objects import int_or_string
 from knarr.objects.copies import copy_field
-from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, go_int_or_string, number_of
+from knarr.objects.int_or_string import plain
+from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, number_of
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
@@ -104,5 +105,5 @@ def _rolling(rolling: apps.RollingUpdateDeployment, path: Path) -> list[Cause]:
     here = path.child("maxUnavailable")
     causes = check_count_or_percent(unavailable, here) + check_count_or_percent(surge, path.child("maxSurge"))
     if number_of(unavailable) == 0 and number_of(surge) == 0:
-        causes.append(invalid(here, go_int_or_string(unavailable), "may not be 0 when `maxSurge` is 0"))
+        causes.append(invalid(here, plain(unavailable), "may not be 0 when `maxSurge` is 0"))
     return causes + check_part(unavailable, here)

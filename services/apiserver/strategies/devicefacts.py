@@ -12,7 +12,7 @@ from typing import Any
 from knarr.api.resource.v1 import resource_pb2 as devices
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_distinct,
     check_each,
@@ -73,7 +73,7 @@ def _attribute(attribute: devices.DeviceAttribute, path: Path) -> list[Cause]:
     causes += check_each(path.child("versions"), attribute.versions, None, _version)
     given = len(attribute.ListFields())
     if given != 1:
-        value = GoSyntax("resource.DeviceAttribute{…}") if given else ""
+        value = CUT if given else ""
         causes.append(invalid(path, value, "exactly one value must be specified"))
     return causes
 

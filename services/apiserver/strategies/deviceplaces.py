@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from knarr.api.resource.v1 import resource_pb2 as devices
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_format, dns1123_subdomain, invalid, required
+from knarr.machinery.validation import CUT_LIST, Path, check_format, dns1123_subdomain, invalid, required
 from services.apiserver.strategies.pod.scheduling import validate_node_selector
 
 NAME, SELECTOR = {"node_name": "nodeName"}, {"node_selector": "nodeSelector"}
@@ -26,7 +26,7 @@ def validate_slice_places(spec: devices.ResourceSliceSpec, path: Path) -> list[C
     count, here = len(spec.node_selector.node_selector_terms), path.child("nodeSelector", "nodeSelectorTerms")
     if spec.HasField("node_selector") and count != 1:
         # Whoever is given devices of several slices needs all their selectors at once: single terms can be joined.
-        value = GoSyntax("[]core.NodeSelectorTerm{…}" if count else "[]core.NodeSelectorTerm{}")
+        value = CUT_LIST if count else []
         causes.append(invalid(here, value, "must have exactly one node selector term"))
     return causes + _one(_given(spec, SLICE_FLAGS), path, SLICE_PLACE, f"{SLICE_PLACE}, but multiple fields are set")
 

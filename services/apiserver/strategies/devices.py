@@ -12,7 +12,7 @@ from typing import Any
 from knarr.api.resource.v1 import resource_pb2 as devices
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_each,
     check_format,
@@ -74,7 +74,7 @@ class ResourceClaimStrategy(Strategy):
         return _claim(obj.spec.devices, SPEC.child("devices"))
 
     def validate_update(self, new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
-        return check_immutable(SPEC, new.spec, old.spec, GoSyntax("resource.ResourceClaimSpec{…}"))
+        return check_immutable(SPEC, new.spec, old.spec, CUT)
 
     def validate_status_update(self, new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause]:
         return [*_given(new, old), *_consumers(new, old), *validate_device_statuses(new.status, STATUS.child("devices"))]
@@ -97,7 +97,7 @@ class ResourceClaimTemplateStrategy(Strategy):
         return _claim(obj.spec.spec.devices, SPEC.child("spec", "devices"))
 
     def validate_update(self, new: devices.ResourceClaimTemplate, old: devices.ResourceClaimTemplate) -> list[Cause]:
-        return check_immutable(SPEC, new.spec, old.spec, GoSyntax("resource.ResourceClaimTemplateSpec{…}"))
+        return check_immutable(SPEC, new.spec, old.spec, CUT)
 
     def cells(self, obj: devices.ResourceClaimTemplate, now: datetime) -> list[object]:
         return [obj.metadata.name, age(obj, now)]
@@ -108,7 +108,7 @@ def _given(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[Cause
     if not status.HasField("allocation"):
         return []
     if old.status.HasField("allocation"):
-        return check_immutable(path, status.allocation, old.status.allocation, GoSyntax("resource.AllocationResult{…}"))
+        return check_immutable(path, status.allocation, old.status.allocation, CUT)
     if is_deleting(new):
         return [forbidden(path, "must not be set when `deletionTimestamp` is set")]
     here, count = path.child("devices", "results"), len(status.allocation.devices.results)

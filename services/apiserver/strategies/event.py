@@ -11,8 +11,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.events.v1 import events_pb2 as events
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
+    CUT,
     Format,
-    GoSyntax,
     Path,
     check_format,
     check_immutable,
@@ -175,7 +175,7 @@ class NewEventStrategy(EventStrategy):
         causes = _series(new) if new.series != old.series else []
         for field, name in UNCHANGING.items():
             value = getattr(new, field)
-            shown = GoSyntax(f"core.{type(value).__name__}{{…}}") if isinstance(value, Message) else value
+            shown = CUT if isinstance(value, Message) else value
             causes += check_immutable(Path(name), value, getattr(old, field), shown)
         return causes
 

@@ -8,7 +8,6 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
     Path,
     check_choice,
     check_format,
@@ -49,7 +48,7 @@ class IngressStrategy(Strategy):
         spec = obj.spec
         causes: list[Cause] = []
         if not spec.rules and not spec.HasField("default_backend"):
-            causes.append(invalid(SPEC, GoSyntax("[]networking.IngressRule(nil)"), "either `defaultBackend` or `rules` must be specified"))
+            causes.append(invalid(SPEC, None, "either `defaultBackend` or `rules` must be specified"))
         if spec.HasField("default_backend"):
             causes += _backend(spec.default_backend, SPEC.child("defaultBackend"))
         for index, rule in enumerate(spec.rules):

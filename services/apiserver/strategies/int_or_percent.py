@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_format, check_not_negative, invalid, percent, shown
-from knarr.objects.int_or_string import is_text
+from knarr.machinery.validation import Path, check_format, check_not_negative, invalid, percent
+from knarr.objects.int_or_string import is_text, plain
 
 
 def check_count_or_percent(value: meta.IntOrString, path: Path) -> list[Cause]:
@@ -17,7 +17,7 @@ def check_count_or_percent(value: meta.IntOrString, path: Path) -> list[Cause]:
 
 def check_part(value: meta.IntOrString, path: Path) -> list[Cause]:
     """No percentage above the whole; to be asked of what ``check_count_or_percent`` finds nothing wrong with."""
-    return [invalid(path, go_int_or_string(value), "must not be greater than 100%")] if is_text(value) and number_of(value) > 100 else []
+    return [invalid(path, plain(value), "must not be greater than 100%")] if is_text(value) and number_of(value) > 100 else []
 
 
 def number_of(value: meta.IntOrString) -> int:
@@ -26,8 +26,3 @@ def number_of(value: meta.IntOrString) -> int:
         return int(value.int_val)
     digits = value.str_val.removesuffix("%")
     return int(digits) if not percent(value.str_val) else 0
-
-
-def go_int_or_string(value: meta.IntOrString) -> GoSyntax:
-    """The value as Kubernetes' error messages write it."""
-    return GoSyntax(f"intstr.IntOrString{{Type:{value.type}, IntVal:{value.int_val}, StrVal:{shown(value.str_val)}}}")

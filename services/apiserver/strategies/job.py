@@ -9,7 +9,7 @@ from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.machinery.errors import Cause
 from knarr.machinery.selectors import label_selector
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_immutable,
     check_not_negative,
@@ -32,7 +32,7 @@ from services.apiserver.strategies.jobstatus import validate_job_status
 from services.apiserver.strategies.paths import METADATA, SPEC
 from services.apiserver.strategies.pod.validation import validate_template
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
-from services.apiserver.strategies.selectors import go_selector, validate_label_selector
+from services.apiserver.strategies.selectors import selector_shown, validate_label_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import default_template, not_selected
@@ -102,7 +102,7 @@ class JobStrategy(Strategy):
 
     def validate_update(self, new: batch.Job, old: batch.Job) -> list[Cause]:
         causes = _completions(new.spec, old.spec)
-        causes += check_immutable(SPEC.child("selector"), new.spec.selector, old.spec.selector, go_selector(new.spec.selector))
+        causes += check_immutable(SPEC.child("selector"), new.spec.selector, old.spec.selector, selector_shown(new.spec.selector))
         causes += _template_unchanged(new, old)
         for field, name in (
             ("completion_mode", "completionMode"),
@@ -113,7 +113,7 @@ class JobStrategy(Strategy):
         ):
             same = new.spec.HasField(field) == old.spec.HasField(field) and getattr(new.spec, field) == getattr(old.spec, field)
             value = getattr(new.spec, field)
-            shown = value if isinstance(value, str | int) else GoSyntax(f"batch.{type(value).__name__}{{…}}")
+            shown = value if isinstance(value, str | int) else CUT
             causes += check_immutable(SPEC.child(name), same, True, shown)
         return causes
 
@@ -247,7 +247,7 @@ def _generated(obj: batch.Job) -> list[Cause]:
         elif label in found and found[label] != value:
             causes.append(invalid(metadata.child("labels").key(label), found[label], f"must be '{value}'"))
     if not validate_label_selector(obj.spec.selector, SPEC) and not label_selector(obj.spec.selector).matches(expected):
-        causes.append(invalid(SPEC.child("selector"), go_selector(obj.spec.selector), "`selector` not auto-generated"))
+        causes.append(invalid(SPEC.child("selector"), selector_shown(obj.spec.selector), "`selector` not auto-generated"))
     return causes
 
 
@@ -275,7 +275,7 @@ def _template_unchanged(new: batch.Job, old: batch.Job) -> list[Cause]:
                 template.spec.ClearField(field)
             for container in (*template.spec.containers, *template.spec.init_containers):
                 container.ClearField("resources")
-    return check_immutable(SPEC.child("template"), found, was, GoSyntax("core.PodTemplateSpec{…}"))
+    return check_immutable(SPEC.child("template"), found, was, CUT)
 
 
 def _may_be_rewritten(job: batch.Job) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from knarr.api.batch.v1 import batch_pb2 as batch
-from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
+from knarr.machinery.forms import write_time
 from knarr.machinery.times import to_datetime
-from knarr.machinery.validation import GoSyntax, duplicate, invalid, invalid_as_it_is, required
+from knarr.machinery.validation import duplicate, invalid, invalid_as_it_is, required
 from knarr.objects.conditions import is_true
 from knarr.objects.jobs import COMPLETE, FAILED, is_finished, is_ours
 from services.apiserver.strategies.jobindexes import Malformed, count, first_common, parse_indexes
@@ -110,17 +110,17 @@ def _times(new: batch.Job, old: batch.Job) -> list[Cause]:
     if _turns(new, old, COMPLETE) or _changes(new, old, "completion_time"):
         if completed and not complete:
             words = "cannot set completionTime when there is no Complete=True condition"
-            causes.append(invalid(COMPLETION, _shown(status.completion_time), words))
+            causes.append(invalid(COMPLETION, write_time(status.completion_time), words))
         if complete and not completed:
             causes.append(required(COMPLETION, "completionTime is required for Complete jobs"))
     backwards = started and completed and to_datetime(status.completion_time) < to_datetime(status.start_time)
     if backwards and _changes(new, old, "start_time", "completion_time"):
-        causes.append(invalid(COMPLETION, _shown(status.completion_time), "completionTime cannot be set before startTime"))
+        causes.append(invalid(COMPLETION, write_time(status.completion_time), "completionTime cannot be set before startTime"))
     if completed and was.HasField("completion_time") and status.completion_time != was.completion_time:
-        causes.append(invalid(COMPLETION, _shown(status.completion_time), "completionTime cannot be mutated"))
+        causes.append(invalid(COMPLETION, write_time(status.completion_time), "completionTime cannot be mutated"))
     resumed = is_true(was, SUSPENDED) and not is_true(status, SUSPENDED)
     if was.HasField("start_time") and _changes(new, old, "start_time") and not new.spec.suspend and not resumed:
-        shown = _shown(status.start_time) if started else None
+        shown = write_time(status.start_time) if started else None
         causes.append(invalid(START, shown, "field is immutable for unsuspended job once set"))
     return causes
 
@@ -203,7 +203,3 @@ def _forgets_indexes(job: batch.Job) -> bool:
         return bool(job.status.succeeded == count(parse_indexes(job.status.completed_indexes, job.spec.completions)))
     except Malformed:
         return False
-
-
-def _shown(time: meta.Time) -> GoSyntax:
-    return GoSyntax(to_datetime(time).strftime("%Y-%m-%d %H:%M:%S +0000 UTC"))

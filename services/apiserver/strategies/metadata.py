@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
+from knarr.machinery.forms import write_time
 from knarr.machinery.validation import (
     IMMUTABLE,
     Format,
-    GoSyntax,
     Path,
+    Structure,
     check_format,
     check_named,
     check_not_negative,
@@ -72,7 +73,7 @@ def validate_object_meta_update(
             causes.append(invalid(path.child(field), found, IMMUTABLE))
     for field, name in (("creation_timestamp", "creationTimestamp"), ("deletion_timestamp", "deletionTimestamp")):
         if new.HasField(field) != old.HasField(field) or getattr(new, field).seconds != getattr(old, field).seconds:
-            causes.append(invalid(path.child(name), GoSyntax(str(getattr(new, field).seconds or "null")), IMMUTABLE))
+            causes.append(invalid(path.child(name), write_time(getattr(new, field)), IMMUTABLE))
     grace = "deletion_grace_period_seconds"
     if (new.HasField(grace), getattr(new, grace)) != (old.HasField(grace), getattr(old, grace)):
         value = getattr(new, grace) if new.HasField(grace) else None
@@ -140,7 +141,7 @@ def _owners(owners: Sequence[meta.OwnerReference], path: Path) -> list[Cause]:
             if not getattr(owner, field):
                 causes.append(invalid(here.child(field), "", "must not be empty"))
         if (owner.api_version, owner.kind) == ("v1", "Event"):
-            causes.append(invalid(here, GoSyntax("/v1, Kind=Event"), "is disallowed from being an owner"))
+            causes.append(invalid(here, Structure(Group="", Version="v1", Kind="Event"), "is disallowed from being an owner"))
         if owner.controller:
             controllers.append(f"{owner.kind}/{owner.name}")
     if len(controllers) > 1:

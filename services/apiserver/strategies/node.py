@@ -8,9 +8,10 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
+from knarr.machinery.forms import write_seconds
 from knarr.machinery.validation import (
-    GoSyntax,
     Path,
+    Structure,
     check_choice,
     check_format,
     cidr,
@@ -106,8 +107,8 @@ def _addresses(addresses: Sequence[core.NodeAddress]) -> list[Cause]:
     seen, causes = set[tuple[str, str]](), list[Cause]()
     for index, entry in enumerate(addresses):
         if (entry.type, entry.address) in seen:
-            shown = GoSyntax(f'core.NodeAddress{{Type:"{entry.type}", Address:"{entry.address}"}}')
-            causes.append(duplicate(STATUS.child("addresses").index(index), shown))
+            value = Structure(Type=entry.type, Address=entry.address)
+            causes.append(duplicate(STATUS.child("addresses").index(index), value))
         seen.add((entry.type, entry.address))
     return causes
 
@@ -138,9 +139,9 @@ def _taints(taints: Iterable[core.Taint], path: Path) -> list[Cause]:
             causes.append(invalid(here.child("value"), taint.value, ";".join(sentences)))
         causes += check_choice(here.child("effect"), taint.effect, EFFECTS)
         if (taint.key, taint.effect) in seen:
-            since = "…" if taint.HasField("time_added") else "<nil>"
-            shown = GoSyntax(f'core.Taint{{Key:"{taint.key}", Value:"{taint.value}", Effect:"{taint.effect}", TimeAdded:{since}}}')
-            causes.append(duplicate(here, shown, "taints must be unique by key and effect pair"))
+            since = write_seconds(taint.time_added.seconds) if taint.HasField("time_added") else None
+            value = Structure(Key=taint.key, Value=taint.value, Effect=taint.effect, TimeAdded=since)
+            causes.append(duplicate(here, value, "taints must be unique by key and effect pair"))
         seen.add((taint.key, taint.effect))
     return causes
 

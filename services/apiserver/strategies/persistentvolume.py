@@ -9,8 +9,8 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.schema import descriptor_of, fields_of
 from knarr.machinery.validation import (
+    CUT,
     IMMUTABLE,
-    GoSyntax,
     Path,
     check_choice,
     check_format,
@@ -94,8 +94,7 @@ class PersistentVolumeStrategy(Strategy):
         if old.spec.HasField("node_affinity") and new.spec.node_affinity != _with_newer_labels(
             old.spec.node_affinity, new.spec.node_affinity
         ):
-            value = GoSyntax("core.VolumeNodeAffinity{…}")
-            causes.append(invalid(Path("nodeAffinity"), value, f"{IMMUTABLE}, except for updating from beta label to GA"))
+            causes.append(invalid(Path("nodeAffinity"), CUT, f"{IMMUTABLE}, except for updating from beta label to GA"))
         if old.spec.HasField("volume_attributes_class_name") and not new.spec.HasField("volume_attributes_class_name"):
             causes.append(forbidden(SPEC.child("volumeAttributesClassName"), "update from non-nil value to nil is forbidden"))
         return causes
@@ -166,7 +165,7 @@ def validate_volume_spec(spec: core.PersistentVolumeSpec, path: Path) -> list[Ca
 def _capacity(spec: core.PersistentVolumeSpec, path: Path) -> list[Cause]:
     causes = [] if spec.capacity else [required(path)]
     if set(spec.capacity) != {STORAGE}:
-        causes.append(not_supported(path, GoSyntax("core.ResourceList{…}"), (STORAGE,)))
+        causes.append(not_supported(path, CUT, (STORAGE,)))
     for name in sorted(spec.capacity):
         causes += check_basic(spec.capacity[name], path.key(name)) + check_positive(spec.capacity[name], path.key(name))
     return causes

@@ -8,8 +8,8 @@ from decimal import Decimal
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
     Path,
+    Verbatim,
     check_format,
     check_given_choice,
     dns1123_subdomain,
@@ -198,7 +198,7 @@ def _two_sources(spec: core.PersistentVolumeClaimSpec, path: Path) -> list[Cause
     """Whoever names a source in both ways names one, and in its own namespace: the older way knows no other."""
     if not (spec.HasField("data_source") and spec.HasField("data_source_ref")):
         return []
-    older, newer, here = spec.data_source, spec.data_source_ref, GoSyntax(path.child("dataSource"))
+    older, newer, here = spec.data_source, spec.data_source_ref, Verbatim(path.child("dataSource"))
     if newer.namespace:
         return [invalid(path, here, "may not be specified when dataSourceRef.namespace is specified")]
     if (older.api_group, older.kind, older.name) != (newer.api_group, newer.kind, newer.name):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
+from knarr.machinery.forms import write_time
 from knarr.machinery.times import is_zero, to_datetime
 from knarr.machinery.validation import (
+    CUT,
+    CUT_TEXT,
     Format,
-    GoSyntax,
     Path,
     check_format,
     check_immutable,
@@ -36,7 +38,7 @@ MAX_UID, MAX_REQUEST, MAX_CHAIN, MAX_MESSAGE = 128, 10 * 1024, 100 * 1024, 32 * 
 ISSUED, DENIED, FAILED = FINAL = ("Issued", "Denied", "Failed")
 SHORTEST_LIFE, FRESH = timedelta(hours=1), timedelta(minutes=10)
 CONDITIONS, CHAIN, REQUEST = STATUS.child("conditions"), STATUS.child("certificateChain"), SPEC.child("stubPKCS10Request")
-WHOLE_STATUS = GoSyntax("certificates.PodCertificateRequestStatus{…}")
+WHOLE_STATUS = CUT
 _REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", re.ASCII)
 
 
@@ -66,7 +68,7 @@ class PodCertificateRequestStrategy(Strategy):
         return causes + _request(spec.stub_pkcs10_request)
 
     def validate_update(self, new: certificates.PodCertificateRequest, old: certificates.PodCertificateRequest) -> list[Cause]:
-        return check_immutable(SPEC, new.spec, old.spec, GoSyntax("certificates.PodCertificateRequestSpec{…}"))
+        return check_immutable(SPEC, new.spec, old.spec, CUT)
 
     def validate_status_update(self, new: certificates.PodCertificateRequest, old: certificates.PodCertificateRequest) -> list[Cause]:
         """One answer: a certificate for the key that was shown, or why there is none."""
@@ -112,7 +114,7 @@ def _request(request: bytes) -> list[Cause]:
     if len(request) > MAX_REQUEST:
         return [too_long(REQUEST, MAX_REQUEST)]
     _, words = requested_key(request)
-    return [invalid(REQUEST, GoSyntax("[]byte{…}"), words)] if words else []
+    return [invalid(REQUEST, CUT_TEXT, words)] if words else []
 
 
 def _conditions(conditions: Any) -> list[Cause]:
@@ -157,7 +159,7 @@ def _issued(obj: certificates.PodCertificateRequest) -> list[Cause]:
         return [invalid(CHAIN, status.certificate_chain, words)]
     key, words = requested_key(spec.stub_pkcs10_request)
     if key is None:
-        return [invalid(REQUEST, GoSyntax("[]byte{…}"), words)]
+        return [invalid(REQUEST, CUT_TEXT, words)]
     if spki(key) != leaf.key:
         return [invalid(CHAIN, status.certificate_chain, "leaf certificate was not issued to the requested public key")]
     return [invalid(CHAIN, name, words) for name, words in leaf.bad_names] or _times(status, leaf, spec.max_expiration_seconds)
@@ -175,18 +177,20 @@ def _times(status: certificates.PodCertificateRequestStatus, leaf: Leaf, longest
         return missing
     begins, ends, refresh = (to_datetime(getattr(status, field)) for field in needed)
     life = ends - begins
-    wrong: list[tuple[bool, str, datetime | timedelta, str]] = [
-        (begins != leaf.begins, "notBefore", begins, "must be set to the NotBefore time encoded in the leaf certificate"),
-        (ends != leaf.ends, "notAfter", ends, "must be set to the NotAfter time encoded in the leaf certificate"),
-        (life < SHORTEST_LIFE, "certificateChain", life, "leaf certificate lifetime must be >= 1 hour"),
+    nanoseconds = life // timedelta(microseconds=1) * 1000
+    told = {name: write_time(getattr(status, field)) for field, (name, _) in needed.items()}
+    wrong: list[tuple[bool, str, str | int | None, str]] = [
+        (begins != leaf.begins, "notBefore", told["notBefore"], "must be set to the NotBefore time encoded in the leaf certificate"),
+        (ends != leaf.ends, "notAfter", told["notAfter"], "must be set to the NotAfter time encoded in the leaf certificate"),
+        (life < SHORTEST_LIFE, "certificateChain", nanoseconds, "leaf certificate lifetime must be >= 1 hour"),
         (
             life.total_seconds() > longest_seconds_,
             "certificateChain",
-            life,
+            nanoseconds,
             f"leaf certificate lifetime must be <= spec.maxExpirationSeconds ({longest_seconds_})",
         ),
-        (refresh < begins + FRESH, "beginRefreshAt", refresh, "must be at least 10 minutes after status.notBefore"),
-        (refresh > ends - FRESH, "beginRefreshAt", refresh, "must be at least 10 minutes before status.notAfter"),
+        (refresh < begins + FRESH, "beginRefreshAt", told["beginRefreshAt"], "must be at least 10 minutes after status.notBefore"),
+        (refresh > ends - FRESH, "beginRefreshAt", told["beginRefreshAt"], "must be at least 10 minutes before status.notAfter"),
     ]
     # As in Kubernetes the first of them is told.
-    return next(([invalid(STATUS.child(name), GoSyntax(str(value)), words)] for is_wrong, name, value, words in wrong if is_wrong), [])
+    return next(([invalid(STATUS.child(name), value, words)] for is_wrong, name, value, words in wrong if is_wrong), [])

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from knarr.api.policy.v1 import policy_pb2 as policy
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, check_given_choice, invalid
+from knarr.machinery.validation import CUT, check_given_choice, invalid
 from knarr.objects.int_or_string import plain
 from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part
 from services.apiserver.strategies.paths import SPEC
@@ -32,8 +32,7 @@ class PodDisruptionBudgetStrategy(Strategy):
         spec = obj.spec
         causes: list[Cause] = []
         if spec.HasField("min_available") and spec.HasField("max_unavailable"):
-            value = GoSyntax("policy.PodDisruptionBudgetSpec{…}")
-            causes.append(invalid(SPEC, value, "minAvailable and maxUnavailable cannot be both set"))
+            causes.append(invalid(SPEC, CUT, "minAvailable and maxUnavailable cannot be both set"))
         for field, name in BOUNDS:
             if spec.HasField(field):
                 found = getattr(spec, field)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -10,7 +10,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_format,
     duplicate,
@@ -18,7 +18,6 @@ from knarr.machinery.validation import (
     invalid,
     qualified_name,
     required,
-    shown,
     too_many,
 )
 from knarr.objects.amounts import exact
@@ -62,7 +61,7 @@ class ResourceQuotaStrategy(Strategy):
     def validate_update(self, new: core.ResourceQuota, old: core.ResourceQuota) -> list[Cause]:
         if set(new.spec.scopes) == set(old.spec.scopes):
             return []
-        return [invalid(SPEC.child("scopes"), _go_scopes(new.spec.scopes), "field is immutable")]
+        return [invalid(SPEC.child("scopes"), list(new.spec.scopes), "field is immutable")]
 
     def validate_status_update(self, new: core.ResourceQuota, old: core.ResourceQuota) -> list[Cause]:
         return _amounts(new.status.hard, STATUS.child("hard")) + _amounts(new.status.used, STATUS.child("used"))
@@ -109,11 +108,11 @@ def _scopes(spec: core.ResourceQuotaSpec) -> list[Cause]:
     causes: list[Cause] = []
     for scope in scopes:
         if scope not in SCOPES:
-            causes.append(invalid(path, _go_scopes(scopes), "unsupported scope"))
-        causes += [invalid(path, _go_scopes(scopes), "unsupported scope applied to resource") for _ in _outside(scope, spec.hard)]
+            causes.append(invalid(path, list(scopes), "unsupported scope"))
+        causes += [invalid(path, list(scopes), "unsupported scope applied to resource") for _ in _outside(scope, spec.hard)]
     for conflict in CONFLICTS:
         if set(conflict) <= set(scopes):
-            causes.append(invalid(path, _go_scopes(scopes), "conflicting scopes"))
+            causes.append(invalid(path, list(scopes), "conflicting scopes"))
     return causes
 
 
@@ -131,8 +130,7 @@ def _scope_selector(spec: core.ResourceQuotaSpec) -> list[Cause]:
     for rule in rules:
         if rule.scope_name not in SCOPES:
             causes.append(invalid(path.child("scopeName"), rule.scope_name, "unsupported scope"))
-        value = GoSyntax("core.ScopeSelector{…}")
-        causes += [invalid(path, value, "unsupported scope applied to resource") for _ in _outside(rule.scope_name, spec.hard)]
+        causes += [invalid(path, CUT, "unsupported scope applied to resource") for _ in _outside(rule.scope_name, spec.hard)]
         if rule.scope_name in ONLY_EXISTS and rule.operator != "Exists":
             causes.append(invalid(path.child("operator"), rule.operator, EXISTS_WORDS))
         causes += _operator(rule, path)
@@ -147,10 +145,6 @@ def _operator(rule: core.ScopedResourceSelectorRequirement, path: Path) -> list[
         words = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
         return [invalid(path.child("values"), list(rule.values), words)] if rule.values else []
     return [invalid(path.child("operator"), rule.operator, "not a valid selector operator")]
-
-
-def _go_scopes(scopes: Sequence[str]) -> GoSyntax:
-    return GoSyntax("[]core.ResourceQuotaScope{" + ", ".join(shown(scope) for scope in scopes) + "}")
 
 
 class LimitRangeStrategy(Strategy):

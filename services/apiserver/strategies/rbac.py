@@ -9,8 +9,8 @@ from typing import Any
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
     Path,
+    Structure,
     check_format,
     check_named,
     dns1123_subdomain,
@@ -18,7 +18,6 @@ from knarr.machinery.validation import (
     not_supported,
     path_segment,
     required,
-    shown,
 )
 from services.apiserver.strategies.selectors import validate_label_selector
 from services.apiserver.strategies.strategy import Strategy
@@ -104,8 +103,7 @@ class _BindingStrategy(Strategy):
         if new.role_ref == old.role_ref:
             return []
         role = new.role_ref
-        value = f"rbac.RoleRef{{APIGroup:{shown(role.api_group)}, Kind:{shown(role.kind)}, Name:{shown(role.name)}}}"
-        return [invalid(ROLE_REF, GoSyntax(value), "cannot change roleRef")]
+        return [invalid(ROLE_REF, Structure(APIGroup=role.api_group, Kind=role.kind, Name=role.name), "cannot change roleRef")]
 
     def cells(self, obj: Any, now: datetime) -> list[object]:
         def named(kind: str) -> str:

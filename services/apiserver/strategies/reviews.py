@@ -7,7 +7,7 @@ from typing import Any
 from knarr.api.authentication.v1 import authentication_pb2 as authentication
 from knarr.api.authorization.v1 import authorization_pb2 as authorization
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, invalid
+from knarr.machinery.validation import CUT, invalid
 from services.apiserver.strategies.paths import METADATA, SPEC
 
 ACCESS = (authorization.SelfSubjectAccessReview, authorization.SubjectAccessReview, authorization.LocalSubjectAccessReview)
@@ -44,8 +44,7 @@ def _access(review: Any) -> list[Cause]:
     resource, path = spec.HasField("resource_attributes"), spec.HasField("non_resource_attributes")
     causes: list[Cause] = []
     if resource and path:
-        value = GoSyntax("authorization.NonResourceAttributes{…}")
-        causes.append(invalid(SPEC.child("nonResourceAttributes"), value, "cannot be specified in combination with resourceAttributes"))
+        causes.append(invalid(SPEC.child("nonResourceAttributes"), CUT, "cannot be specified in combination with resourceAttributes"))
     if not resource and not path:
         words = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         causes.append(invalid(SPEC.child("resourceAttributes"), None, words))
@@ -53,7 +52,7 @@ def _access(review: Any) -> list[Cause]:
         causes.append(invalid(SPEC.child("user"), spec.user, "at least one of user or group must be specified"))
     if isinstance(review, authorization.LocalSubjectAccessReview):
         return causes + _local(review)
-    return [*causes, invalid(METADATA, GoSyntax("v1.ObjectMeta{…}"), "must be empty")] if _named(review) else causes
+    return [*causes, invalid(METADATA, CUT, "must be empty")] if _named(review) else causes
 
 
 def _named(review: Any) -> bool:
@@ -67,6 +66,5 @@ def _local(review: authorization.LocalSubjectAccessReview) -> list[Cause]:
         path = SPEC.child("resourceAttributes", "namespace")
         causes.append(invalid(path, spec.resource_attributes.namespace, "must match metadata.namespace"))
     if spec.HasField("non_resource_attributes"):
-        value = GoSyntax("authorization.NonResourceAttributes{…}")
-        causes.append(invalid(SPEC.child("nonResourceAttributes"), value, "disallowed on this kind of request"))
+        causes.append(invalid(SPEC.child("nonResourceAttributes"), CUT, "disallowed on this kind of request"))
     return causes

@@ -7,7 +7,7 @@ from datetime import datetime
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.node.v1 import node_pb2 as node
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_format, check_immutable, dns1123_label, duplicate
+from knarr.machinery.validation import CUT, Path, check_format, check_immutable, dns1123_label, duplicate
 from services.apiserver.strategies.metadata import validate_labels
 from services.apiserver.strategies.pod.resources import validate_resources
 from services.apiserver.strategies.pod.scheduling import validate_tolerations
@@ -35,7 +35,7 @@ class RuntimeClassStrategy(Strategy):
         for index, toleration in enumerate(obj.scheduling.tolerations):
             key = (toleration.key, toleration.operator, toleration.value, toleration.effect)
             if key in seen:
-                causes.append(duplicate(here.index(index), GoSyntax("core.Toleration{…}")))
+                causes.append(duplicate(here.index(index), CUT))
             seen.add(key)
         return causes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_format, forbidden, invalid, label_value, qualified_name, required, shown
+from knarr.machinery.validation import Path, Structure, check_format, forbidden, invalid, label_value, qualified_name, required
 from services.apiserver.strategies.metadata import validate_labels
 
 
@@ -26,12 +26,13 @@ def validate_label_selector(selector: meta.LabelSelector, path: Path) -> list[Ca
     return causes
 
 
-def go_selector(selector: meta.LabelSelector) -> GoSyntax:
-    """A selector as Kubernetes' error messages write it."""
-    labels = shown(dict(selector.match_labels)) if selector.match_labels else "map[string]string(nil)"
-    rules = ", ".join(
-        f"v1.LabelSelectorRequirement{{Key:{shown(rule.key)}, Operator:{shown(rule.operator)}, Values:{shown(list(rule.values))}}}"
-        for rule in selector.match_expressions
-    )
-    expressions = f"[]v1.LabelSelectorRequirement{{{rules}}}" if rules else "[]v1.LabelSelectorRequirement(nil)"
-    return GoSyntax(f"v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:{expressions}}}")
+def selector_shown(selector: meta.LabelSelector) -> Structure:
+    """A selector as Kubernetes' error messages show it."""
+    found = Structure(matchLabels=dict(selector.match_labels)) if selector.match_labels else Structure()
+    if selector.match_expressions:
+        found["matchExpressions"] = [_rule_shown(rule) for rule in selector.match_expressions]
+    return found
+
+
+def _rule_shown(rule: meta.LabelSelectorRequirement) -> Structure:
+    return Structure(key=rule.key, operator=rule.operator, **({"values": list(rule.values)} if rule.values else {}))

@@ -8,7 +8,7 @@ from datetime import datetime
 from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_format,
     check_immutable,
@@ -53,8 +53,7 @@ class IPAddressStrategy(Strategy):
         return causes + (check_format(path.child("namespace"), parent.namespace, path_segment) if parent.namespace else [])
 
     def validate_update(self, new: networking.IPAddress, old: networking.IPAddress) -> list[Cause]:
-        value = GoSyntax("networking.ParentReference{…}")
-        return check_immutable(SPEC.child("parentRef"), new.spec.parent_ref, old.spec.parent_ref, value)
+        return check_immutable(SPEC.child("parentRef"), new.spec.parent_ref, old.spec.parent_ref, CUT)
 
     def cells(self, obj: networking.IPAddress, now: datetime) -> list[object]:
         parent = obj.spec.parent_ref

@@ -7,8 +7,9 @@ from datetime import datetime
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
+    Structure,
     check_format,
     check_not_negative,
     dns1123_label,
@@ -18,12 +19,13 @@ from knarr.machinery.validation import (
     required,
 )
 from knarr.objects.copies import copy_of
-from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, go_int_or_string, number_of
+from knarr.objects.int_or_string import plain
+from services.apiserver.strategies.int_or_percent import check_count_or_percent, check_part, number_of
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.persistentvolumeclaim import default_claim
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
-from services.apiserver.strategies.selectors import go_selector
+from services.apiserver.strategies.selectors import selector_shown
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import (
@@ -142,19 +144,18 @@ def _update_strategy(strategy: apps.StatefulSetUpdateStrategy, path: Path) -> li
     if not strategy.type:
         return [required(path)]
     if strategy.type not in (ROLLING_UPDATE, ON_DELETE):
-        shown = GoSyntax(f'apps.StatefulSetUpdateStrategy{{Type:"{strategy.type}"}}')
-        return [invalid(path, shown, f"must be '{ROLLING_UPDATE}' or '{ON_DELETE}'")]
+        value = Structure(Type=strategy.type, RollingUpdate=CUT if strategy.HasField("rolling_update") else None)
+        return [invalid(path, value, f"must be '{ROLLING_UPDATE}' or '{ON_DELETE}'")]
     if not strategy.HasField("rolling_update"):
         return []
     if strategy.type == ON_DELETE:
-        shown = GoSyntax("apps.RollingUpdateStatefulSetStrategy{…}")
-        return [invalid(path.child("rollingUpdate"), shown, f"only allowed for updateStrategy '{ROLLING_UPDATE}'")]
+        return [invalid(path.child("rollingUpdate"), CUT, f"only allowed for updateStrategy '{ROLLING_UPDATE}'")]
     rolling, here = strategy.rolling_update, path.child("rollingUpdate", "maxUnavailable")
     causes = check_not_negative(path.child("rollingUpdate", "partition"), rolling.partition)
     if rolling.HasField("max_unavailable"):
         wrong = check_count_or_percent(rolling.max_unavailable, here)
         if not wrong and number_of(rolling.max_unavailable) == 0:
-            wrong = [invalid(here, go_int_or_string(rolling.max_unavailable), "cannot be 0")]
+            wrong = [invalid(here, plain(rolling.max_unavailable), "cannot be 0")]
         causes += wrong or check_part(rolling.max_unavailable, here)
     return causes
 
@@ -170,7 +171,7 @@ def _template(spec: apps.StatefulSetSpec) -> list[Cause]:
     path = SPEC.child("template")
     found = selects(spec)
     if found is None:
-        return [invalid(SPEC.child("selector"), go_selector(spec.selector), "")]
+        return [invalid(SPEC.child("selector"), selector_shown(spec.selector), "")]
     causes = [] if found else [not_selected(spec)]
     causes += validate_labels(spec.template.metadata.labels, path.child("labels"))
     return causes + validate_annotations(spec.template.metadata.annotations, path.child("annotations"))

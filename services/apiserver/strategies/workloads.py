@@ -10,7 +10,7 @@ from knarr.machinery.validation import check_immutable, check_not_negative, forb
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.pod.defaults import default_pod_spec
 from services.apiserver.strategies.pod.validation import validate_template
-from services.apiserver.strategies.selectors import go_selector, validate_label_selector
+from services.apiserver.strategies.selectors import selector_shown, validate_label_selector
 
 
 def default_replicas(spec: Any) -> None:
@@ -30,7 +30,7 @@ def validate_selector(spec: Any, kind: str = "deployment") -> list[Cause]:
         return [required(path)]
     causes = validate_label_selector(spec.selector, path)
     if not spec.selector.match_labels and not spec.selector.match_expressions:
-        causes.append(invalid(path, go_selector(spec.selector), f"empty selector is invalid for {kind}"))
+        causes.append(invalid(path, selector_shown(spec.selector), f"empty selector is invalid for {kind}"))
     return causes
 
 
@@ -46,7 +46,7 @@ def validate_replicated_template(spec: Any) -> list[Cause]:
     path = SPEC.child("template")
     found = selects(spec)
     if found is None:
-        return [invalid(SPEC.child("selector"), go_selector(spec.selector), "invalid label selector")]
+        return [invalid(SPEC.child("selector"), selector_shown(spec.selector), "invalid label selector")]
     causes = [] if found else [not_selected(spec)]
     return causes + validate_template(spec.template, path) + validate_kept_running(spec, "ReplicaSet")
 
@@ -68,7 +68,7 @@ def validate_kept_running(spec: Any, kind: str) -> list[Cause]:
 
 
 def validate_selector_unchanged(new: Any, old: Any) -> list[Cause]:
-    return check_immutable(SPEC.child("selector"), new.selector, old.selector, go_selector(new.selector))
+    return check_immutable(SPEC.child("selector"), new.selector, old.selector, selector_shown(new.selector))
 
 
 def validate_counts(status: Any, *fields: str) -> list[Cause]:

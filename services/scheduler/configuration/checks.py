@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from knarr.client.leader import LeaseSettings
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, duplicate, invalid, qualified_name, required
+from knarr.machinery.validation import Path, Structure, duplicate, invalid, qualified_name, required
 from knarr.objects.amounts import is_extended
-from services.scheduler.configuration.document import Document, LeaderElection, PluginSet, SchedulerProfile
+from services.scheduler.configuration.document import Document, LeaderElection, PluginEntry, PluginSet, SchedulerProfile
 from services.scheduler.extender import Extender
 
 
@@ -71,9 +71,11 @@ def _check_profiles(profiles: Sequence[SchedulerProfile], path: Path) -> Iterato
             yield invalid(where, _shown(profile.plugins.queue_sort), "must be the same for all profiles")
 
 
-def _shown(found: PluginSet) -> GoSyntax:
-    enabled, disabled = (" ".join(f"{{{entry.name} {entry.weight}}}" for entry in entries) for entries in (found.enabled, found.disabled))
-    return GoSyntax(f"{{Enabled:[{enabled}] Disabled:[{disabled}]}}")
+def _shown(found: PluginSet) -> Structure:
+    def entries(listed: Sequence[PluginEntry]) -> list[Structure]:
+        return [Structure(Name=entry.name, Weight=entry.weight) for entry in listed]
+
+    return Structure(Enabled=entries(found.enabled), Disabled=entries(found.disabled))
 
 
 def _check_extenders(extenders: Sequence[Extender], path: Path) -> Iterator[Cause]:

@@ -95,12 +95,12 @@ async def test_two_servers_give_no_number_twice_and_refuse_nobody(services: Call
     [
         (
             service("a", address="10.96.0.1"),
-            'Service "a" is invalid: spec.clusterIPs: Invalid value: []string{"10.96.0.1"}: '
+            'Service "a" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.1"]: '
             "failed to allocate IP 10.96.0.1: provided IP is already allocated",
         ),
         (
             service("a", address="10.9.0.1"),
-            'Service "a" is invalid: spec.clusterIPs: Invalid value: []string{"10.9.0.1"}: failed to allocate IP 10.9.0.1: '
+            'Service "a" is invalid: spec.clusterIPs: Invalid value: ["10.9.0.1"]: failed to allocate IP 10.9.0.1: '
             "the provided IP (10.9.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/28",
         ),
         (

@@ -123,7 +123,7 @@ def changed(**spec: Any) -> dict[str, Any]:
         (
             definition(versions=[]),
             [
-                "spec.versions: Invalid value: []: must have exactly one version marked as storage version",
+                "spec.versions: Invalid value: null: must have exactly one version marked as storage version",
                 "status.storedVersions: Invalid value",
             ],
         ),

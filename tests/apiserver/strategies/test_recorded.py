@@ -35,8 +35,12 @@ ELSEWHERE = frozenset(
         "pv",  # a plugin gives it the finalizer that protects it
     }
 )
-# Since 1.28 the sentence says what the limit is.
-NEWER_MESSAGES = {"must be less than or equal to cpu limit": "must be less than or equal to cpu limit of 1"}
+NEWER_MESSAGES = {
+    # Since 1.28 the sentence says what the limit is.
+    "must be less than or equal to cpu limit": "must be less than or equal to cpu limit of 1",
+    # Since 1.34 values are shown as JSON.
+    'map[string]string{"a":"b"}': '{"a":"b"}',
+}
 # Since 1.22 a Service says how it is reached from inside and over which IP families.
 NEWER_SERVICE = {"internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}
 ALLOCATED = ("clusterIP", "clusterIPs")
@@ -85,8 +89,7 @@ def test_a_recorded_create(manifest: dict[str, Any], response: dict[str, Any]) -
 
 def _newer(message: str) -> str:
     for old, new in NEWER_MESSAGES.items():
-        if message.endswith(old):
-            return message.removesuffix(old) + new
+        message = message.replace(old, new)
     return message
 
 

@@ -11,9 +11,10 @@ from typing import ClassVar
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import invalid as refusal
+from knarr.machinery.forms import write_time
 from knarr.machinery.resources import Resource
 from knarr.machinery.times import to_datetime
-from knarr.machinery.validation import GoSyntax, forbidden, invalid
+from knarr.machinery.validation import forbidden, invalid
 from services.apiserver.admission.attributes import UPDATE, Attributes
 from services.apiserver.admission.permission import may_for_signer
 from services.apiserver.authorization import ALLOW_AUTHENTICATED, Authorizer
@@ -44,4 +45,5 @@ class PodCertificateSigning:
         begins = to_datetime(new.not_before) if new.HasField("not_before") else None
         if begins is not None and abs(begins - self._backend.clock()) >= SKEW:
             words = "must be set to within 5 minutes of kube-apiserver's current time"
-            raise refusal(VERSION.kind, attributes.name, [invalid(STATUS.child("notBefore"), GoSyntax(str(begins)), words)], VERSION.group)
+            wrong = invalid(STATUS.child("notBefore"), write_time(new.not_before), words)
+            raise refusal(VERSION.kind, attributes.name, [wrong], VERSION.group)

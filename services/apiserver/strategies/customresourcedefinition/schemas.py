@@ -16,7 +16,7 @@ from knarr.machinery.custom.rules import compile_rules
 from knarr.machinery.custom.schema import ABSENT, Schema
 from knarr.machinery.custom.values import compile_pattern, compile_values
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, forbidden, invalid, not_supported, required
+from knarr.machinery.validation import Path, Verbatim, forbidden, invalid, not_supported, required
 
 Json = dict[str, Any]
 
@@ -99,7 +99,7 @@ def _beside_status(source: Json, path: Path) -> list[Cause]:
         return [invalid(path.child("type"), source["type"], words)]
     if set(source) - _BESIDE_STATUS:
         words = f"only [{AT_ROOT_BESIDE_STATUS}] fields are allowed at the root of the schema if the status subresource is enabled"
-        return [invalid(path, GoSyntax("{…}"), words)]
+        return [invalid(path, Verbatim("{…}"), words)]
     return []
 
 
@@ -318,7 +318,7 @@ def _map_keys(keys: list[str], items: Any, path: Path, key_place: Path) -> Itera
     if items.get("type", "") != "object":
         yield invalid(path.child("items", "type"), items.get("type", ""), "must be object if parent array's x-kubernetes-list-type is map")
         return
-    shown = GoSyntax(orjson.dumps(keys).decode())
+    shown = Verbatim(orjson.dumps(keys).decode())
     for index, key in enumerate(keys):
         here = path.child("items", "properties").key(key)
         found = items.get("properties", {}).get(key)
@@ -344,7 +344,7 @@ def _defaults(source: Mapping[str, Any], path: Path, *, root: bool = False) -> l
         shown = orjson.dumps(source["default"])
         value = orjson.loads(shown)
         if isinstance(value, dict | list) and Schema(_holding(source)).prune({"value": value}, track=True):
-            causes.append(invalid(here, GoSyntax(shown.decode()), "must not have unknown fields"))
+            causes.append(invalid(here, Verbatim(shown.decode()), "must not have unknown fields"))
         else:
             compile_values(dict(source))(value, ABSENT, here, causes)
     for name, inner in source.get("properties", {}).items():

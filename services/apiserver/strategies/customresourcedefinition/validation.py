@@ -13,8 +13,8 @@ from knarr.machinery.custom.definitions import Definition, schema_of
 from knarr.machinery.custom.jsonpath import fields_of, is_simple
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
+    CUT_LIST,
     Format,
-    GoSyntax,
     Path,
     check_immutable,
     dns1035_label,
@@ -24,7 +24,6 @@ from knarr.machinery.validation import (
     invalid,
     not_supported,
     required,
-    shown,
     too_many,
 )
 from services.apiserver.strategies.customresourcedefinition.schemas import check_schema
@@ -146,7 +145,7 @@ def _label(path: Path, value: str, *, empty: bool = False, format_: Format = dns
 
 def _versions(spec: apiextensions.CustomResourceDefinitionSpec) -> list[Cause]:
     path, causes = SPEC.child("versions"), list[Cause]()
-    listed = GoSyntax(f"[{', '.join(version.name for version in spec.versions)}]")
+    listed = CUT_LIST if spec.versions else []
     for index, version in enumerate(spec.versions):
         here = path.index(index)
         causes += _label(here.child("name"), version.name, empty=True)
@@ -322,4 +321,4 @@ def _review_versions(versions: RepeatedScalarFieldContainer[str], path: Path) ->
         else:
             yield from _label(path.index(index), name, empty=True)
     if not set(versions) & set(REVIEW_VERSIONS):
-        yield invalid(path, GoSyntax(shown(list(versions))), f"must include at least one of {', '.join(REVIEW_VERSIONS)}")
+        yield invalid(path, list(versions), f"must include at least one of {', '.join(REVIEW_VERSIONS)}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_format,
     check_named,
@@ -44,7 +44,7 @@ def _claim(claim: core.PodResourceClaim, path: Path) -> list[Cause]:
         causes.append(required(path, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
     elif len(given) > 1:
         words = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
-        causes.append(invalid(path, GoSyntax("core.PodResourceClaim{…}"), words))
+        causes.append(invalid(path, CUT, words))
     for name in given:
         here = path.child("resourceClaimName" if name == _SOURCES[0] else "resourceClaimTemplateName")
         causes += check_format(here, getattr(claim, name), dns1123_subdomain)

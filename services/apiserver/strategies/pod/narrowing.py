@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, invalid
+from knarr.machinery.validation import CUT, CUT_LIST, Path, invalid
 from services.apiserver.strategies.paths import SPEC
 
 
@@ -31,10 +31,10 @@ def _terms(new: list[core.NodeSelectorTerm], old: list[core.NodeSelectorTerm], p
         return []
     if len(new) != len(old):
         words = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
-        return [invalid(path, GoSyntax("[]core.NodeSelectorTerm{…}"), words)]
+        return [invalid(path, CUT_LIST, words)]
     words = "only additions are allowed (no mutations or deletions)"
     return [
-        invalid(path.index(index), GoSyntax("core.NodeSelectorTerm{…}"), words)
+        invalid(path.index(index), CUT, words)
         for index, (after, before) in enumerate(zip(new, old, strict=True))
         if not _has_only_more(after, before)
     ]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import GoSyntax, Path, check_choice, invalid, required
+from knarr.machinery.validation import CUT, Path, check_choice, invalid, required
 from services.apiserver.strategies.metadata import validate_user_annotations
-from services.apiserver.strategies.selectors import go_selector, validate_label_selector
+from services.apiserver.strategies.selectors import selector_shown, validate_label_selector
 from services.apiserver.strategies.signers import SHORTEST_SECONDS, bundle_name, longest_seconds, signer_of_bundle, validate_signer
 from services.apiserver.strategies.volumes import check_relative
 
@@ -21,8 +21,7 @@ def validate_trust_bundle(source: core.ClusterTrustBundleProjection, path: Path)
     """By name or by signer, never by both."""
     causes: list[Cause] = []
     if source.HasField("name") and source.HasField("signer_name"):
-        value = GoSyntax("core.ClusterTrustBundleProjection{…}")
-        causes.append(invalid(path, value, "only one of name and signerName may be used"))
+        causes.append(invalid(path, CUT, "only one of name and signerName may be used"))
     elif source.HasField("name"):
         causes += _by_name(source, path)
     elif source.HasField("signer_name"):
@@ -59,7 +58,7 @@ def _by_name(source: core.ClusterTrustBundleProjection, path: Path) -> list[Caus
     causes += [invalid(here, name, f"not a valid clustertrustbundlename: {sentence}") for sentence in sentences]
     if source.HasField("label_selector"):
         words = "labelSelector must be unset if name is specified"
-        causes.append(invalid(path.child("labelSelector"), go_selector(source.label_selector), words))
+        causes.append(invalid(path.child("labelSelector"), selector_shown(source.label_selector), words))
     return causes
 
 

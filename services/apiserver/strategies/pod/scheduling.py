@@ -9,7 +9,7 @@ from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_choice,
     check_each,
@@ -53,7 +53,7 @@ def _toleration(toleration: core.Toleration, path: Path) -> list[Cause]:
             causes.append(invalid(operator, toleration.value, ";".join(sentences)))
     elif toleration.operator == "Exists":
         if toleration.value:
-            causes.append(invalid(operator, GoSyntax("core.Toleration{…}"), "value must be empty when `operator` is 'Exists'"))
+            causes.append(invalid(operator, CUT, "value must be empty when `operator` is 'Exists'"))
     else:
         causes.append(not_supported(operator, toleration.operator, ("Equal", "Exists")))
     return causes + check_choice(path.child("effect"), toleration.effect, EFFECTS, optional=True)

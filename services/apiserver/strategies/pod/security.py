@@ -8,7 +8,7 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT,
     Path,
     check_choice,
     check_given_choice,
@@ -40,7 +40,7 @@ def validate_container_security(context: core.SecurityContext, path: Path, *, ho
     if context.proc_mount == "Unmasked" and host_users:
         causes.append(invalid(path.child("procMount"), context.proc_mount, "`hostUsers` must be false to use `Unmasked`"))
     if context.HasField("allow_privilege_escalation") and not context.allow_privilege_escalation:
-        shown_context = GoSyntax("core.SecurityContext{…}")
+        shown_context = CUT
         if context.privileged:
             causes.append(invalid(path, shown_context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
         if "CAP_SYS_ADMIN" in context.capabilities.add:

@@ -9,7 +9,7 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
+    CUT_LIST,
     Path,
     check_distinct,
     check_format,
@@ -32,7 +32,7 @@ def validate_said(new: core.Pod, old: core.Pod) -> list[Cause]:
     for field, name in (("pod_ips", "podIPs"), ("host_ips", "hostIPs")):
         addresses, path = getattr(new.status, field), STATUS.child(name)
         if list(addresses) != list(getattr(old.status, field)):
-            causes += _addresses([entry.ip for entry in addresses], path, f"[]core.{name[:-3].title()}IP{{…}}")
+            causes += _addresses([entry.ip for entry in addresses], path)
     if list(new.status.conditions) != list(old.status.conditions):
         causes += _conditions(new.status.conditions)
     node = new.status.nominated_node_name
@@ -41,13 +41,13 @@ def validate_said(new: core.Pod, old: core.Pod) -> list[Cause]:
     return causes + _claims(new)
 
 
-def _addresses(addresses: Sequence[str], path: Path, kind: str) -> list[Cause]:
+def _addresses(addresses: Sequence[str], path: Path) -> list[Cause]:
     """One, or one of each family."""
     causes = [cause for index, address in enumerate(addresses) for cause in check_format(path.index(index), address, ip_address)]
     if causes:
         return causes
     if len({ipaddress.ip_address(address).version for address in addresses}) < len(addresses):
-        causes.append(invalid(path, GoSyntax(kind), ONE_OF_EACH))
+        causes.append(invalid(path, CUT_LIST, ONE_OF_EACH))
     return causes + check_distinct(path, addresses)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
     check_format,
     check_given_choice,
     duplicate,
@@ -19,7 +18,6 @@ from knarr.machinery.validation import (
     ip_address,
     not_supported,
     required,
-    shown,
 )
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.service.shape import is_headless, needs_cluster_ip
@@ -72,7 +70,7 @@ def validate_cluster_ips_update(new: core.ServiceSpec, old: core.ServiceSpec) ->
     elif old.cluster_ips and new.cluster_ips[0] != old.cluster_ips[0]:
         causes.append(invalid(here, list(new.cluster_ips), "may not change once set"))
     if is_headless(new) == is_headless(old) and old.ip_families and list(new.ip_families[:1]) != list(old.ip_families[:1]):
-        causes.append(invalid(SPEC.child("ipFamilies").index(0), _go_families(new.ip_families), "may not change once set"))
+        causes.append(invalid(SPEC.child("ipFamilies").index(0), list(new.ip_families), "may not change once set"))
     return causes
 
 
@@ -156,7 +154,3 @@ def _family(address: str) -> str:
         return f"IPv{ipaddress.ip_address(address).version}"
     except ValueError:
         return ""
-
-
-def _go_families(families: Sequence[str]) -> GoSyntax:
-    return GoSyntax("[]core.IPFamily{" + ", ".join(shown(family) for family in families) + "}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
-    GoSyntax,
     Path,
+    Structure,
     check_choice,
     check_format,
     check_port_number,
@@ -15,7 +15,6 @@ from knarr.machinery.validation import (
     forbidden,
     qualified_name,
     required,
-    shown,
 )
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.probes import validate_port_number_or_name
@@ -53,7 +52,7 @@ def validate_ports_together(spec: core.ServiceSpec) -> list[Cause]:
     numbers: set[tuple[str, int]] = set()
     for index, port in enumerate(spec.ports):
         if (port.protocol, port.port) in numbers:
-            causes.append(duplicate(PORTS.index(index), _go_port(port)))
+            causes.append(duplicate(PORTS.index(index), _port_shown(port)))
         numbers.add((port.protocol, port.port))
     return causes
 
@@ -75,8 +74,5 @@ def _port(port: core.ServicePort, name_required: bool, names: set[str], path: Pa
     return causes
 
 
-def _go_port(port: core.ServicePort) -> GoSyntax:
-    return GoSyntax(
-        f'core.ServicePort{{Name:"", Protocol:{shown(port.protocol)}, AppProtocol:(*string)(nil), Port:{port.port}, '
-        'TargetPort:intstr.IntOrString{Type:0, IntVal:0, StrVal:""}, NodePort:0}'
-    )
+def _port_shown(port: core.ServicePort) -> Structure:
+    return Structure(Name="", Protocol=port.protocol, AppProtocol=None, Port=port.port, TargetPort=0, NodePort=0)
