@@ -22,7 +22,7 @@ async def run(kubeconfig: str) -> dict[str, Any]:
     for name, command in (("echo", ["echo", "hello"]), ("exit", ["exit", "3"])):
         done = await pod.exec(command, check=False)
         found[name] = [done.stdout.decode(), done.stderr.decode(), done.returncode]
-    async with pod.portforward(remote_port=80) as port:
+    async with pod.portforward(remote_port=80, local_port="auto") as port:
         found["forwarded"] = []
         for said in (b"one", b"two"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
