@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -247,7 +246,7 @@ class Api:
                 await ready(request.ref.version)
             found = await path(self.pipeline, request, *body)
             if request.warned and isinstance(found, Written):
-                found = replace(found, warnings=(*found.warnings, *request.warned))
+                found = found._replace(warnings=(*found.warnings, *request.warned))
             if request.audit is not None:
                 request.audit.concluded(200, None, found)
             return found

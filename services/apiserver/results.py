@@ -1,10 +1,13 @@
-"""What the pipeline takes and answers: references, pages, events, results of writes."""
+"""What the pipeline takes and answers: references, pages, events, results of writes.
+
+What is made for every request is a tuple: a frozen dataclass takes four times as long to make.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import cast
+from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 from google.protobuf.message import Message
 
@@ -15,8 +18,7 @@ from services.apiserver.entry import Entry
 NAMESPACES = "namespaces"
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """A collection (no ``name``) or one object, with an optional sub-resource, in terms of ``version``."""
 
     version: Version
@@ -45,8 +47,7 @@ class Page:
     remaining: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """``type`` is ADDED, MODIFIED, DELETED or BOOKMARK; a bookmark has no entry.
 
     ``initial_events_end`` marks the bookmark that closes the initial list of a WatchList.
@@ -58,8 +59,7 @@ class Event:
     initial_events_end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """An answer: the object, a Scale, a Status … One of ``answer`` and ``entry`` is set.
 
     ``entry`` is set when the answer is the stored object itself (its bytes are ready made).
@@ -68,7 +68,7 @@ class Written:
     answer: Message | None = None
     entry: Entry | None = None
     created: bool = False
-    warnings: Sequence[str] = field(default=())
+    warnings: Sequence[str] = ()
 
     @property
     def message(self) -> Message:

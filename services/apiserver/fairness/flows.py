@@ -41,6 +41,7 @@ class Flows:
     def __init__(self, cache: WatchCache, total_seats: int) -> None:
         self._cache, self._total = cache, total_seats
         self._seen: tuple[Entries, Entries] | None = None
+        self._has_changed = False
         self._known: dict[tuple[Any, ...], Flow] = {}
         self._flows: dict[tuple[str, str], Flow] = {}
         self._schemas: Sequence[Schema] = ()
@@ -92,22 +93,27 @@ class Flows:
         return Flow(schema, level, hand, marks if uid else b"", counts_of(schema.name, level.name), distinguisher)
 
     def follow(self) -> None:
-        """Takes in what has changed; to be called now and then, as it costs a moment. A listing is the same one until something of it
-        changes."""
-        cache, seen = self._cache, self._seen
-        if (
-            seen is None
-            or cache.collection(SCHEMAS).listing(SCHEMAS.key_prefix) is not seen[0]
-            or cache.collection(LEVELS).listing(LEVELS.key_prefix) is not seen[1]
-        ):
-            self._read()
+        """Takes in what has changed. A listing is the same until something of it changes; whether anything has is told, as to look costs
+        a microsecond."""
+        seen = self._seen
+        if seen is not None and not self._has_changed:
+            return
+        collections, self._has_changed = [self._cache.collection(kind) for kind in (SCHEMAS, LEVELS)], False
+        now = collections[0].listing(SCHEMAS.key_prefix), collections[1].listing(LEVELS.key_prefix)
+        if seen is None:
+            for collection in collections:
+                collection.listen(self._change)
+        if seen is None or now[0] is not seen[0] or now[1] is not seen[1]:
+            self._read(now)
 
-    def _read(self) -> None:
-        cache = self._cache
-        self._seen = cache.collection(SCHEMAS).listing(SCHEMAS.key_prefix), cache.collection(LEVELS).listing(LEVELS.key_prefix)
+    def _change(self) -> None:
+        self._has_changed = True
+
+    def _read(self, seen: tuple[Entries, Entries]) -> None:
+        self._seen = seen
         self._known.clear()
         self._flows.clear()
-        own_schemas, own_levels = ([entry.shared_message for entry in found] for found in self._seen)
+        own_schemas, own_levels = ([entry.shared_message for entry in found] for found in seen)
         # Before the first objects are there all of Kubernetes' own hold, later those without which there is none.
         found_levels = {obj.metadata.name: obj for obj in ((mandatory_levels() if own_levels else levels()) + own_levels)}
         found_schemas = {obj.metadata.name: obj for obj in ((mandatory_schemas() if own_schemas else schemas()) + own_schemas)}

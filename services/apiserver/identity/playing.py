@@ -65,7 +65,7 @@ async def may_as_played(authorizer: Authorizer, request: Request) -> None:
     if played_by is None or not mode:
         return
     asker = _without_extra(played_by) if mode == ASSOCIATED else played_by
-    ref = replace(request.ref, name=name_of(request))
+    ref = request.ref._replace(name=name_of(request))
     await permit(authorizer, Request(asker, f"{VERB}-on:{mode}:{request.verb}", ref, request.options, request.deadline))
 
 

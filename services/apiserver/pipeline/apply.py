@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from knarr.api.meta.v1 import meta_pb2 as meta
@@ -45,7 +44,7 @@ async def apply(pipeline: Pipeline, request: Request, body: bytes) -> Written:
             if found is None and ref.subresource:
                 raise missing(ref)
             written = await (_create if found is None else _change)(pipeline, request, part, config)
-            return replace(written, warnings=(*config.warnings, *written.warnings))
+            return written._replace(warnings=(*config.warnings, *written.warnings))
         except (NotFound, AlreadyExists):
             before, found = found, await backend.fresh(ref, request.deadline)
             if (before is None) is (found is None):

@@ -4,7 +4,6 @@ converted. Where versions have conversions of their own nothing of this costs an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from knarr.machinery.errors import status_error
@@ -42,4 +41,4 @@ async def shown(pipeline: Pipeline, request: Request, written: Written) -> Writt
     """An answer in the request's version."""
     if written.entry is None or request.ref.resource.converter is None:
         return written
-    return replace(written, entry=await pipeline.conversions.entry(request.ref.version, written.entry, request.deadline))
+    return written._replace(entry=await pipeline.conversions.entry(request.ref.version, written.entry, request.deadline))

@@ -7,7 +7,6 @@ comes into being.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import Message
@@ -50,7 +49,7 @@ async def ask(pipeline: Pipeline, request: Request, obj: Any) -> Written:
         raise invalid(request.ref.version.kind, obj.metadata.name, causes, request.ref.version.group)
     if missing_words := empty_question(obj):
         raise bad_request(missing_words)
-    return replace(await answer(pipeline, request, obj), warnings=judged.warnings)
+    return (await answer(pipeline, request, obj))._replace(warnings=judged.warnings)
 
 
 async def get(pipeline: Pipeline, request: Request) -> Written:

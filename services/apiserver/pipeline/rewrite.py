@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from knarr.machinery.errors import StatusError, Timeout
@@ -83,7 +83,7 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
             # There was nothing to write only as long as this server knew of nothing else.
             entry, fresh = newer, True
         elif written is not None:
-            return await shown(pipeline, request, replace(written, warnings=change.warnings))
+            return await shown(pipeline, request, written._replace(warnings=change.warnings))
         else:
             entry, fresh = seen, True
     raise modified(ref)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from math import inf
 
@@ -299,7 +299,7 @@ def _events(changes: Sequence[HistoryChange], known: dict[Entry, Entry], selecti
             events.append(event)
             continue
         previous = known.get(change.previous) if change.previous is not None else None
-        shown = replace(event, entry=known[event.entry])
+        shown = event._replace(entry=known[event.entry])
         if (found := selected(HistoryChange(shown, previous, change.at_seconds), selection)) is not None:
             events.append(found)
     return events
