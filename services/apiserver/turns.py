@@ -6,9 +6,15 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import TracebackType
 from weakref import WeakValueDictionary
 
+from knarr.machinery.errors import Timeout
 from services.apiserver.deadline import within
+
+# A turn that has not come by then is not waited for: whoever has it may wait for the very one who would like to have it, as a write does
+# whose webhook writes the same object.
+PATIENCE_SECONDS = 5.0
 
 
 class Turns:
@@ -20,11 +26,61 @@ class Turns:
     @asynccontextmanager
     async def of(self, key: str, deadline: float = math.inf) -> AsyncIterator[None]:
         """Holds the turn of ``key``; raises Timeout when it does not come before the event loop's time ``deadline``."""
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
+        lock = self.lock_of(key)
         await within(deadline, lock.acquire(), "other writers of the same object")
         try:
             yield
         finally:
             lock.release()
+
+    def racer(self, key: str) -> Racer:
+        return Racer(self, key)
+
+    def is_taken(self, key: str) -> bool:
+        lock = self._locks.get(key)
+        return lock is not None and lock.locked()
+
+    def lock_of(self, key: str) -> asyncio.Lock:
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
+
+
+class Racer:
+    """Who writes without a turn for as long as nobody was faster, since most are alone; from then on he, and whoever comes after him,
+    waits for one. Else each round of a crowd would have one winner, and some would lose them all."""
+
+    __slots__ = ("_key", "_lock", "_turns", "_waited")
+
+    def __init__(self, turns: Turns, key: str) -> None:
+        self._turns, self._key = turns, key
+        self._lock: asyncio.Lock | None = None
+        self._waited = False
+
+    def __enter__(self) -> Racer:
+        return self
+
+    async def start(self, deadline: float) -> None:
+        """Raises Timeout at the event loop's time ``deadline``."""
+        if self._turns.is_taken(self._key):
+            await self.lost(deadline)
+
+    async def lost(self, deadline: float) -> bool:
+        """Somebody was faster; whether there was a wait, so that what was known of the object is old. Raises Timeout as ``start`` does."""
+        if self._waited:
+            return False
+        self._waited = True
+        lock, end = self._turns.lock_of(self._key), asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        try:
+            await within(min(deadline, end), lock.acquire(), "other writers of the same object")
+        except Timeout:
+            if deadline <= end:
+                raise
+        else:
+            self._lock = lock
+        return True
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._lock is not None:
+            self._lock.release()

@@ -24,7 +24,7 @@ from services.apiserver.pipeline.conversion import bytes_to_store, shown
 from services.apiserver.pipeline.metadata import FOREGROUND, ORPHAN
 from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing, modified
-from services.apiserver.pipeline.rewrite import ATTEMPTS
+from services.apiserver.pipeline.rewrite import ATTEMPTS, racer_of
 from services.apiserver.request import Request
 from services.apiserver.results import Page, Ref, Written
 from services.apiserver.strategies.strategy import Strategy
@@ -158,36 +158,40 @@ async def remove(
     backend, allocators = pipeline.backend, pipeline.allocators
     check_options(ref, options)
     await backend.synced(request.deadline)
-    entry, fresh = await backend.current(ref, request.deadline), False
-    for _ in range(ATTEMPTS):
-        if entry is None:
-            raise missing(ref)
-        entry = await pipeline.conversions.entry(ref.version, entry, request.deadline)
-        obj: Any = entry.message
-        try:
-            check_preconditions(ref, options.preconditions, obj)
-        except Conflict:
-            if fresh:
-                raise
-            entry, fresh = await backend.fresh(ref, request.deadline), True
-            continue
-        # Known only behind the first load.
-        admission = NO_ADMISSION if admitted else pipeline.admission.phases(DELETE, ref)
-        if admission:
-            await admission.mutate(request, ref.name, None, entry.shared_message)
-            await admission.validate(request, ref.name, None, entry.shared_message)
-        if mark is not None:
-            mark(obj, backend.clock())
-        decision = decide(pipeline.strategies(ref.version), obj, options, backend.clock())
-        converted: bytes | None = None
-        if ref.resource.converter is not None and not (decision.remove or options.dry_run) and serialize(obj) != entry.raw:
-            converted = await bytes_to_store(pipeline, request, obj)
-        removing = _remove(pipeline, ref, options, entry, decision, converted)
-        written, entry = await backend.storing(request.deadline, removing)
-        if written is not None:
-            return await shown(pipeline, request, written)
-        await allocators.stand_back(ref.resource)
-        fresh = True
+    with racer_of(pipeline, ref) as racer:
+        await racer.start(request.deadline)
+        entry, fresh = await backend.current(ref, request.deadline), False
+        for _ in range(ATTEMPTS):
+            if entry is None:
+                raise missing(ref)
+            entry = await pipeline.conversions.entry(ref.version, entry, request.deadline)
+            obj: Any = entry.message
+            try:
+                check_preconditions(ref, options.preconditions, obj)
+            except Conflict:
+                if fresh:
+                    raise
+                entry, fresh = await backend.fresh(ref, request.deadline), True
+                continue
+            # Known only behind the first load.
+            admission = NO_ADMISSION if admitted else pipeline.admission.phases(DELETE, ref)
+            if admission:
+                await admission.mutate(request, ref.name, None, entry.shared_message)
+                await admission.validate(request, ref.name, None, entry.shared_message)
+            if mark is not None:
+                mark(obj, backend.clock())
+            decision = decide(pipeline.strategies(ref.version), obj, options, backend.clock())
+            converted: bytes | None = None
+            if ref.resource.converter is not None and not (decision.remove or options.dry_run) and serialize(obj) != entry.raw:
+                converted = await bytes_to_store(pipeline, request, obj)
+            removing = _remove(pipeline, ref, options, entry, decision, converted)
+            written, entry = await backend.storing(request.deadline, removing)
+            if written is not None:
+                return await shown(pipeline, request, written)
+            await allocators.stand_back(ref.resource)
+            fresh = True
+            if await racer.lost(request.deadline):
+                entry = await backend.current(ref, request.deadline)
     raise modified(ref)
 
 

@@ -1,4 +1,4 @@
-"""Every change of a stored object: propose → complete → one transaction, again when somebody was faster."""
+"""Every change of a stored object: propose → complete → one transaction, again, in its turn, when somebody was faster."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from services.apiserver.pipeline.pipeline import Pipeline
 from services.apiserver.pipeline.refusals import missing, modified
 from services.apiserver.request import Request
 from services.apiserver.results import Ref, Written
+from services.apiserver.storage.keys import object_key
+from services.apiserver.turns import Racer
 
 ATTEMPTS = 16
 
@@ -46,47 +48,56 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
     proposal on, when another came between. An equal object is not written. ``size_bytes``: of what the request brings.
     """
     ref, backend = request.ref, pipeline.backend
-    entry, fresh = await backend.current(ref, request.deadline), False
-    for _ in range(ATTEMPTS):
-        if entry is None:
-            raise missing(ref)
-        # As the pipeline looks at it.
-        known = await pipeline.conversions.entry(ref.version, entry, request.deadline)
-        try:
-            proposal = await converting(pipeline, request, max(size_bytes, len(known.raw)), _proposed, propose, known)
-            if proposal.metadata.resource_version == "0":
-                proposal.metadata.resource_version = ""  # Kubernetes takes 0 for none
-            expected = proposal.metadata.resource_version
-            if expected and expected != str(known.revision):
-                if fresh:
-                    raise modified(ref)
-                entry, fresh = await backend.fresh(ref, request.deadline), True
-                continue
-            change = await complete(known, proposal)
-            converted = await _converted(pipeline, request, known, entry.stale, change)
-            turn = change.admission.turn(request)
-            async with turn or NO_TURN:
-                charging = change.admission if turn is not None else NO_ADMISSION
-                storing = _store(pipeline, request, ref, known, change, charging, stale=entry.stale, converted=converted, again=fresh)
-                written, seen = await backend.storing(request.deadline, storing)
-        except Timeout:
-            raise
-        except StatusError:
-            # Refused perhaps for what another server has changed already.
-            newer = None if fresh else await backend.newer(ref, known, request.deadline)
-            if newer is None:
+    with racer_of(pipeline, ref) as racer:
+        await racer.start(request.deadline)
+        entry, fresh = await backend.current(ref, request.deadline), False
+        for _ in range(ATTEMPTS):
+            if entry is None:
+                raise missing(ref)
+            # As the pipeline looks at it.
+            known = await pipeline.conversions.entry(ref.version, entry, request.deadline)
+            try:
+                proposal = await converting(pipeline, request, max(size_bytes, len(known.raw)), _proposed, propose, known)
+                if proposal.metadata.resource_version == "0":
+                    proposal.metadata.resource_version = ""  # Kubernetes takes 0 for none
+                expected = proposal.metadata.resource_version
+                if expected and expected != str(known.revision):
+                    if fresh:
+                        raise modified(ref)
+                    entry, fresh = await backend.fresh(ref, request.deadline), True
+                    continue
+                change = await complete(known, proposal)
+                converted = await _converted(pipeline, request, known, entry.stale, change)
+                turn = change.admission.turn(request)
+                async with turn or NO_TURN:
+                    charging = change.admission if turn is not None else NO_ADMISSION
+                    storing = _store(pipeline, request, ref, known, change, charging, stale=entry.stale, converted=converted, again=fresh)
+                    written, seen = await backend.storing(request.deadline, storing)
+            except Timeout:
                 raise
-            entry, fresh = newer, True
-            continue
-        unwritten = written is not None and written.entry is known
-        if unwritten and not fresh and (newer := await backend.newer(ref, known, request.deadline)) is not None:
-            # There was nothing to write only as long as this server knew of nothing else.
-            entry, fresh = newer, True
-        elif written is not None:
-            return await shown(pipeline, request, written._replace(warnings=change.warnings))
-        else:
-            entry, fresh = seen, True
+            except StatusError:
+                # Refused perhaps for what another server has changed already.
+                newer = None if fresh else await backend.newer(ref, known, request.deadline)
+                if newer is None:
+                    raise
+                entry, fresh = newer, True
+                continue
+            unwritten = written is not None and written.entry is known
+            if unwritten and not fresh and (newer := await backend.newer(ref, known, request.deadline)) is not None:
+                # There was nothing to write only as long as this server knew of nothing else.
+                entry, fresh = newer, True
+            elif written is not None:
+                return await shown(pipeline, request, written._replace(warnings=change.warnings))
+            else:
+                entry, fresh = seen, True
+                if await racer.lost(request.deadline):
+                    entry = await backend.current(ref, request.deadline)
     raise modified(ref)
+
+
+def racer_of(pipeline: Pipeline, ref: Ref) -> Racer:
+    """Who writes the object that ``ref`` names, among others perhaps."""
+    return pipeline.turns.racer(object_key(ref.resource, ref.namespace, ref.name))
 
 
 def _without_new_times(new: Any, old: Any, raw: bytes, entry: Entry) -> bytes:
