@@ -193,8 +193,8 @@ def length_error(limit: int) -> str:
 
 
 def regex_error(sentence: str, pattern: str, *examples: str) -> str:
-    shown_examples = " or ".join(f"'{example}', " for example in examples)
-    return f"{sentence} (e.g. {shown_examples}regex used for validation is '{pattern}')"
+    shown_examples = "e.g. " + " or ".join(f"'{example}', " for example in examples) if examples else ""
+    return f"{sentence} ({shown_examples}regex used for validation is '{pattern}')"
 
 
 def _form(sentence: str, pattern: str, *examples: str, limit: int | None = None) -> Format:
@@ -301,6 +301,17 @@ def qualified_name(value: str) -> list[str]:
     return found + [f"name part {text}" for text in _name_part(name)]
 
 
+_http_path = _form("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+")
+
+
+def check_domain_prefixed(path: str, value: str) -> list[Cause]:
+    """A path under somebody's domain: ``example.com/name``."""
+    domain, slash, rest = value.partition("/")
+    if not slash or not domain or not rest:
+        return [invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    return check_format(path, domain, dns1123_subdomain) + check_format(path, rest, _http_path)
+
+
 def env_var_name(value: str) -> list[str]:
     """What is not empty, can be printed and has no equals sign: what a process can be given."""
     if not value:
@@ -339,23 +350,65 @@ def port_name(value: str) -> list[str]:
     return found
 
 
-def ip_address(value: str) -> list[str]:
+# Rules about addresses that came later than the fields: what an object says already it may go on saying.
+_ZEROS_IN_ADDRESS = "must not have leading 0s"
+_MAPPED_ADDRESS = "must not be an IPv4-mapped IPv6 address"
+_ZEROS_IN_RANGE = "must not have leading 0s in IP or prefix length"
+_MAPPED_RANGE = "must not have an IPv4-mapped IPv6 address"
+_NO_RANGE = "must not have bits set beyond the prefix length"
+TIGHTENED = frozenset({_ZEROS_IN_ADDRESS, _MAPPED_ADDRESS, _ZEROS_IN_RANGE, _MAPPED_RANGE, _NO_RANGE})
+# Of an octet, as ``010`` in ``10.9.010.1``: some take it for octal, others do not.
+_LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9]+(?:\.|$))")
+
+
+def _address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    # Python would take an IPv6 address with a zone (fd00::1%eth0) too, which means something on one machine only.
     try:
-        # Python would take an IPv6 address with a zone (fd00::1%eth0) too, which means something on one machine only.
-        if "%" in value:
-            raise ValueError
-        ipaddress.ip_address(value)
+        return None if "%" in value else ipaddress.ip_address(value)
     except ValueError:
-        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    return []
+        return None
+
+
+def _without_leading_zeros(value: str) -> str:
+    head, colon, octets = value.rpartition(":")
+    return head + colon + _LEADING_ZEROS.sub("", octets) if "." in octets else value
+
+
+def is_address(value: str) -> bool:
+    """Whether somebody may take it for an address."""
+    return _address(_without_leading_zeros(value)) is not None
+
+
+def ip_address(value: str) -> list[str]:
+    """An address that everybody reads alike."""
+    address = _address(value)
+    if address is None:
+        return [_ZEROS_IN_ADDRESS if is_address(value) else "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    return [_MAPPED_ADDRESS] if _is_mapped(address) else []
+
+
+def _is_mapped(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
 
 
 def cidr(value: str) -> list[str]:
-    try:
-        # Python would take a netmask (10.0.0.0/255.0.0.0) or a zone too.
-        if value.rpartition("/")[2].isdecimal() and "/" in value and "%" not in value:
-            ipaddress.ip_network(value, strict=False)
-            return []
-    except ValueError:
-        pass
-    return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
+    """A range of addresses that begins where it says."""
+    text, _, digits = value.partition("/")
+    address = _address(_without_leading_zeros(text))
+    # Python would take a netmask (10.0.0.0/255.0.0.0) too.
+    if address is None or not (digits.isascii() and digits.isdecimal()) or int(digits[:20]) > address.max_prefixlen:
+        return ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
+    if _address(text) is None or digits != str(int(digits)):
+        return [_ZEROS_IN_RANGE]
+    if _is_mapped(address):
+        return [_MAPPED_RANGE]
+    return [] if ipaddress.ip_network(value, strict=False).network_address == address else [_NO_RANGE]
+
+
+def but_kept(causes: list[Cause], before: Callable[[], list[Cause]]) -> list[Cause]:
+    """``causes`` of a changed object without those that a tightened rule has about a value which was there ``before``, wherever it
+    stands now; asked only where there are such."""
+    if not any(cause.message.endswith(sentence) for cause in causes for sentence in TIGHTENED):
+        return causes
+    kept = {cause.message for cause in before() for sentence in TIGHTENED if cause.message.endswith(sentence)}
+    return [cause for cause in causes if cause.message not in kept]

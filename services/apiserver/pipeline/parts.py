@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause, bad_request, conflict, invalid
+from knarr.machinery.validation import but_kept
 from knarr.objects.pods import ephemeral_containers
 from services.apiserver.entry import Entry
 from services.apiserver.fields.judge import Judgement, judge
@@ -60,7 +61,8 @@ class Whole:
         """Sets what a client may not choose, and judges what comes of it."""
         strategy.prepare_for_update(new, old)
         judged = judge(ref, new, old)
-        causes = [*_metadata_causes(strategy, new, old), *strategy.validate(new), *strategy.validate_update(new, old)]
+        found = but_kept(strategy.validate(new), lambda: strategy.validate(old))
+        causes = [*_metadata_causes(strategy, new, old), *found, *strategy.validate_update(new, old)]
         return Verdict([*causes, *judged.causes], [*strategy.warnings(new), *judged.warnings])
 
 
@@ -72,7 +74,8 @@ class Status(Whole):
 
     def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
         strategy.prepare_for_status_update(new, old)
-        return Verdict([*_metadata_causes(strategy, new, old), *strategy.validate_status_update(new, old)])
+        found = but_kept(strategy.validate_status_update(new, old), lambda: strategy.validate_status_update(old, old))
+        return Verdict([*_metadata_causes(strategy, new, old), *found])
 
 
 class Approval(Status):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 from functools import lru_cache
 
 from knarr.machinery.errors import Cause
@@ -29,3 +30,15 @@ def _faults(value: str) -> tuple[str, ...]:
     if address.is_multicast and (address in ipaddress.ip_network("224.0.0.0/24") or value.lower().startswith("ff02:")):
         found.append("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
     return tuple(found)
+
+
+def address_warnings(value: str, path: Path) -> Iterator[str]:
+    """About an address, well formed, that others would spell otherwise."""
+    if ":" in value and (shortest := str(ipaddress.ip_address(value))) != value:
+        yield f'{path}: IPv6 address "{value}" should be in RFC 5952 canonical format ("{shortest}")'
+
+
+def range_warnings(value: str, path: Path) -> Iterator[str]:
+    """As above about a range."""
+    if ":" in value and (shortest := str(ipaddress.ip_network(value, strict=False))) != value:
+        yield f'{path}: IPv6 CIDR value "{value}" should be in RFC 5952 canonical format ("{shortest}")'

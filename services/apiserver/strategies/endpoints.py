@@ -16,7 +16,7 @@ from knarr.machinery.validation import (
     qualified_name,
     required,
 )
-from services.apiserver.strategies.addresses import validate_endpoint_ip
+from services.apiserver.strategies.addresses import address_warnings, validate_endpoint_ip
 from services.apiserver.strategies.service.ports import PROTOCOLS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns
@@ -37,6 +37,15 @@ class EndpointsStrategy(Strategy):
 
     def validate(self, obj: core.Endpoints) -> list[Cause]:
         return [cause for index, subset in enumerate(obj.subsets) for cause in _subset(subset, Path("subsets").index(index))]
+
+    def warnings(self, obj: core.Endpoints) -> list[str]:
+        return [
+            warning
+            for index, subset in enumerate(obj.subsets)
+            for name, addresses in (("addresses", subset.addresses), ("notReadyAddresses", subset.not_ready_addresses))
+            for position, address in enumerate(addresses)
+            for warning in address_warnings(address.ip, Path("subsets").index(index).child(name).index(position).child("ip"))
+        ]
 
     def cells(self, obj: core.Endpoints, now: datetime) -> list[object]:
         return [obj.metadata.name, _addresses_text(obj), age(obj, now)]

@@ -19,12 +19,13 @@ from knarr.machinery.validation import (
     dns1123_subdomain,
     duplicate,
     invalid,
+    ip_address,
     label_value,
     qualified_name,
     required,
     too_many,
 )
-from services.apiserver.strategies.addresses import validate_endpoint_ip
+from services.apiserver.strategies.addresses import address_warnings, validate_endpoint_ip
 from services.apiserver.strategies.metadata import validate_labels
 from services.apiserver.strategies.service.ports import PROTOCOLS
 from services.apiserver.strategies.strategy import Strategy
@@ -73,6 +74,16 @@ class EndpointSliceStrategy(Strategy):
     def validate_update(self, new: discovery.EndpointSlice, old: discovery.EndpointSlice) -> list[Cause]:
         return check_immutable(Path("addressType"), new.address_type, old.address_type)
 
+    def warnings(self, obj: discovery.EndpointSlice) -> list[str]:
+        if obj.address_type == "FQDN":
+            return [f"{Path('addressType')}: FQDN endpoints are deprecated"]
+        return [
+            warning
+            for index, endpoint in enumerate(obj.endpoints)
+            for position, address in enumerate(endpoint.addresses)
+            for warning in address_warnings(address, Path("endpoints").index(index).child("addresses").index(position))
+        ]
+
     def cells(self, obj: discovery.EndpointSlice, now: datetime) -> list[object]:
         addresses = [address for endpoint in obj.endpoints for address in endpoint.addresses]
         return [obj.metadata.name, obj.address_type, _ports_text(obj), _shortened(addresses) or UNSET, age(obj, now)]
@@ -120,7 +131,7 @@ def _address(address: str, address_type: str, path: Path) -> list[Cause]:
     if address_type not in ("IPv4", "IPv6"):
         return []
     if not _is_of_family(address, address_type):
-        return [invalid(path, address, f"must be a valid {address_type} address")]
+        return check_format(path, address, ip_address) or [invalid(path, address, f"must be a valid {address_type} address")]
     return validate_endpoint_ip(address, path)
 
 

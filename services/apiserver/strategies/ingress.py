@@ -9,7 +9,7 @@ from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Path,
-    check_choice,
+    check_domain_prefixed,
     check_format,
     check_immutable,
     check_named,
@@ -19,6 +19,7 @@ from knarr.machinery.validation import (
     forbidden,
     invalid,
     ip_address,
+    is_address,
     not_supported,
     path_segment,
     port_name,
@@ -60,11 +61,12 @@ class IngressStrategy(Strategy):
         return causes
 
     def validate_create(self, obj: networking.Ingress) -> list[Cause]:
-        """Of the two ways to name the class one is enough."""
-        if CLASS_ANNOTATION not in obj.metadata.annotations or not obj.spec.HasField("ingress_class_name"):
+        """The class may be named in two ways, but is one."""
+        named = obj.metadata.annotations.get(CLASS_ANNOTATION)
+        if named is None or not obj.spec.HasField("ingress_class_name") or named == obj.spec.ingress_class_name:
             return []
         path = Path("annotations").child(CLASS_ANNOTATION)
-        return [invalid(path, obj.metadata.annotations[CLASS_ANNOTATION], "can not be set when the class field is also set")]
+        return [invalid(path, named, "must match `ingressClassName` when both are specified")]
 
     def validate_status_update(self, new: networking.Ingress, old: networking.Ingress) -> list[Cause]:
         causes: list[Cause] = []
@@ -74,7 +76,7 @@ class IngressStrategy(Strategy):
                 causes += check_format(here.child("ip"), entry.ip, ip_address)
             if entry.hostname:
                 causes += check_format(here.child("hostname"), entry.hostname, dns1123_subdomain)
-                if not ip_address(entry.hostname):
+                if is_address(entry.hostname):
                     causes.append(invalid(here.child("hostname"), entry.hostname, "must be a DNS name, not an IP address"))
         return causes
 
@@ -97,7 +99,7 @@ def _rule(rule: networking.IngressRule, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     if rule.host:
         here = path.child("host")
-        if not ip_address(rule.host):
+        if is_address(rule.host):
             causes.append(invalid(here, rule.host, "must be a DNS name, not an IP address"))
         causes += _host(rule.host, here)
     value = rule.ingress_rule_value
@@ -157,10 +159,7 @@ def _reference(reference: core.TypedLocalObjectReference | networking.IngressCla
         causes += check_format(path.child("apiGroup"), reference.api_group, dns1123_subdomain)
     for field in ("kind", "name"):
         value = getattr(reference, field)
-        if not value:
-            causes.append(required(path.child(field), f"{field} is required"))
-        else:
-            causes += check_format(path.child(field), value, path_segment)
+        causes += check_named(path.child(field), value, path_segment)
     return causes
 
 
@@ -184,7 +183,7 @@ class IngressClassStrategy(Strategy):
         causes: list[Cause] = []
         if len(spec.controller) > MAX_CONTROLLER:
             causes.append(too_long(path, MAX_CONTROLLER))
-        causes += _domain_prefixed(spec.controller, path) if spec.controller else [required(path)]
+        causes += check_domain_prefixed(path, spec.controller) if spec.controller else [required(path)]
         return causes + (_parameters(spec.parameters, SPEC.child("parameters")) if spec.HasField("parameters") else [])
 
     def validate_update(self, new: networking.IngressClass, old: networking.IngressClass) -> list[Cause]:
@@ -197,19 +196,12 @@ class IngressClassStrategy(Strategy):
         return [obj.metadata.name, obj.spec.controller, shown, age(obj, now)]
 
 
-def _domain_prefixed(value: str, path: Path) -> list[Cause]:
-    domain, slash, rest = value.partition("/")
-    if not slash or not domain or not rest:
-        return [invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
-    return [invalid(path, domain, sentence) for sentence in dns1123_subdomain(domain)]
-
-
 def _parameters(parameters: networking.IngressClassParametersReference, path: Path) -> list[Cause]:
     causes = _reference(parameters, path)
-    causes += check_choice(path.child("scope"), parameters.scope, SCOPES)
+    causes += [] if parameters.scope in SCOPES else [not_supported(path.child("scope"), parameters.scope, SCOPES)]
     here = path.child("namespace")
     if parameters.scope == "Namespace":
-        if not parameters.namespace:
+        if not parameters.HasField("namespace"):
             causes.append(required(here, "`parameters.scope` is set to 'Namespace'"))
         else:
             causes += check_format(here, parameters.namespace, dns1123_label)

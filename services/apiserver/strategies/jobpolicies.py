@@ -9,8 +9,8 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     Path,
     check_choice,
+    check_domain_prefixed,
     check_format,
-    dns1123_subdomain,
     duplicate,
     invalid,
     invalid_as_it_is,
@@ -37,11 +37,7 @@ def validate_managed_by(spec: batch.JobSpec, path: Path) -> list[Cause]:
     if not spec.HasField("managed_by"):
         return []
     here, value = path.child("managedBy"), spec.managed_by
-    domain, slash, name = value.partition("/")
-    if not slash or not domain or not name:
-        causes = [invalid(here, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
-    else:
-        causes = [invalid(here, domain, sentence) for sentence in dns1123_subdomain(domain)]
+    causes = check_domain_prefixed(here, value) if value else [required(here)]
     return causes + ([too_long(here, MAX_MANAGED_BY)] if len(value) > MAX_MANAGED_BY else [])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from knarr.api.networking.v1 import networking_pb2 as networking
@@ -20,6 +20,7 @@ from knarr.machinery.validation import (
     required,
 )
 from knarr.objects.int_or_string import is_text
+from services.apiserver.strategies.addresses import range_warnings
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.scale import selector_text
 from services.apiserver.strategies.selectors import validate_label_selector
@@ -61,6 +62,9 @@ class NetworkPolicyStrategy(Strategy):
                 causes.append(not_supported(types.index(index), name, (EGRESS, INGRESS)))
         return causes
 
+    def warnings(self, obj: networking.NetworkPolicy) -> list[str]:
+        return [warning for text, path in _ranges(obj.spec) if not cidr(text) for warning in range_warnings(text, path)]
+
     def cells(self, obj: networking.NetworkPolicy, now: datetime) -> list[object]:
         return [obj.metadata.name, selector_text(obj.spec.pod_selector) or NONE, age(obj, now)]
 
@@ -85,7 +89,7 @@ def _port(port: networking.NetworkPolicyPort, path: Path) -> list[Cause]:
     causes += check_port_number(path.child("port"), number)
     if port.HasField("end_port"):
         if port.end_port < number:
-            causes.append(invalid(end, number, "must be greater than or equal to `port`"))
+            causes.append(invalid(end, port.end_port, "must be greater than or equal to `port`"))
         causes += check_port_number(end, port.end_port)
     return causes
 
@@ -112,19 +116,37 @@ def _peer(peer: networking.NetworkPolicyPeer, path: Path) -> list[Cause]:
     return causes
 
 
+def _ranges(spec: networking.NetworkPolicySpec) -> Iterator[tuple[str, Path]]:
+    """Each range of addresses, and where it stands."""
+    incoming, outgoing = [rule.from_peers for rule in spec.ingress], [rule.to for rule in spec.egress]
+    for name, here, rules in (("ingress", "from", incoming), ("egress", "to", outgoing)):
+        for index, peers in enumerate(rules):
+            for position, peer in enumerate(peers):
+                path = SPEC.child(name).index(index).child(here).index(position).child("ipBlock")
+                if peer.HasField("ip_block"):
+                    yield peer.ip_block.cidr, path.child("cidr")
+                    yield from ((text, path.child("except").index(at)) for at, text in enumerate(getattr(peer.ip_block, "except")))
+
+
 def _ip_block(block: networking.IPBlock, path: Path) -> list[Cause]:
+    """What can be read at all of a range is compared, however it is spelled."""
     if not block.cidr:
         return [required(path.child("cidr"))]
     causes = check_format(path.child("cidr"), block.cidr, cidr)
-    if causes:
+    whole = _network(block.cidr)
+    if whole is None:
         return causes
-    whole = ipaddress.ip_network(block.cidr, strict=False)
     for index, text in enumerate(getattr(block, "except")):
         here = path.child("except").index(index)
-        malformed = check_format(here, text, cidr)
-        if malformed:
-            return causes + malformed
-        part = ipaddress.ip_network(text, strict=False)
-        if part.version != whole.version or part.network_address not in whole or part.prefixlen <= whole.prefixlen:
+        causes += check_format(here, text, cidr)
+        part = _network(text)
+        if part is not None and (part.version != whole.version or part.network_address not in whole or part.prefixlen <= whole.prefixlen):
             causes.append(invalid(here, text, "must be a strict subset of `cidr`"))
     return causes
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None

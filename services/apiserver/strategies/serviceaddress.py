@@ -9,7 +9,7 @@ from knarr.api.networking.v1 import networking_pb2 as networking
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     CUT,
-    Path,
+    Structure,
     check_format,
     check_immutable,
     check_named,
@@ -32,6 +32,14 @@ def canonical_address(value: str) -> list[str]:
     if found := ip_address(value):
         return found
     shortest = str(ipaddress.ip_address(value))
+    return [] if shortest == value else [f'must be in canonical form ("{shortest}")']
+
+
+def canonical_range(value: str) -> list[str]:
+    """As above a range."""
+    if found := cidr(value):
+        return found
+    shortest = str(ipaddress.ip_network(value))
     return [] if shortest == value else [f'must be in canonical form ("{shortest}")']
 
 
@@ -69,25 +77,20 @@ class ServiceCIDRStrategy(Strategy):
         if not cidrs:
             return [required(path, "at least one CIDR required")]
         if len(cidrs) > MAX_CIDRS:
-            return [invalid(path, len(cidrs), "may only hold up to 2 values")]
-        causes = [cause for index, text in enumerate(cidrs) for cause in _cidr(text, path.index(index))]
+            return [invalid(path, Structure(CIDRs=list(cidrs)), "may only hold up to 2 values")]
+        causes = [cause for index, text in enumerate(cidrs) for cause in check_format(path.index(index), text, canonical_range)]
         if not causes and len(cidrs) == MAX_CIDRS and len({ipaddress.ip_network(text).version for text in cidrs}) == 1:
-            words = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96"
+            words = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
             causes.append(invalid(path, list(cidrs), words))
         return causes
 
     def validate_update(self, new: networking.ServiceCIDR, old: networking.ServiceCIDR) -> list[Cause]:
-        return check_immutable(SPEC.child("cidrs"), list(new.spec.cidrs), list(old.spec.cidrs))
+        """A range of the other family may be added."""
+        path, cidrs, known = SPEC.child("cidrs"), list(new.spec.cidrs), list(old.spec.cidrs)
+        if len(cidrs) != len(known) and (len(known), len(cidrs)) != (1, MAX_CIDRS):
+            return check_immutable(path, cidrs, known)
+        pairs = enumerate(zip(cidrs, known, strict=False))
+        return [cause for index, (text, was) in pairs for cause in check_immutable(path.index(index), text, was)]
 
     def cells(self, obj: networking.ServiceCIDR, now: datetime) -> list[object]:
         return [obj.metadata.name, ",".join(obj.spec.cidrs), age(obj, now)]
-
-
-def _cidr(text: str, path: Path) -> list[Cause]:
-    """A range that begins where it says."""
-    if causes := check_format(path, text, cidr):
-        return causes
-    network = ipaddress.ip_network(text, strict=False)
-    if str(network) == text:
-        return []
-    return [invalid(path, text, f'must be in canonical form ("{network}")')]

@@ -11,6 +11,7 @@ from knarr.machinery.validation import (
     forbidden,
     invalid,
     ip_address,
+    is_address,
     not_supported,
     required,
 )
@@ -33,7 +34,7 @@ def _ingress(entry: core.LoadBalancerIngress, path: Path) -> list[Cause]:
     if entry.hostname:
         here = path.child("hostname")
         causes += check_format(here, entry.hostname, dns1123_subdomain)
-        if not ip_address(entry.hostname):
+        if is_address(entry.hostname):
             causes.append(invalid(here, entry.hostname, "must be a DNS name, not an IP address"))
     return causes
 
