@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from services.command.named import place
@@ -115,6 +116,11 @@ def _folder(*, may_be_new: bool) -> Callable[[click.Context, click.Parameter, Pa
         return found
 
     return folder
+
+
+def is_cluster_chosen(context: click.Context) -> bool:
+    """Whether a command line says which cluster it is about."""
+    return _NAMED in context.meta or context.get_parameter_source("data_dir") is ParameterSource.COMMANDLINE
 
 
 class ClusterName(click.ParamType[Any]):

@@ -36,13 +36,13 @@ def lines(report: Report) -> Iterator[str]:
 
 
 class _Progress:
-    """Tells on stderr how far it is, every few seconds of real time."""
+    """Tells a person at a terminal how far it is, every few seconds of real time."""
 
     def __init__(self, until: float) -> None:
         self._until, self._told = until, time.monotonic()
 
     def __call__(self, sample: Sample) -> None:
-        if time.monotonic() - self._told < TELL_SECONDS:
+        if time.monotonic() - self._told < TELL_SECONDS or not sys.stderr.isatty():
             return
         self._told = time.monotonic()
         share = 100 * sample.at / self._until

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
-from services.proxy.datapath.docker_user import DockerUser
+from services.proxy.datapath.docker_user import remove_rules
 from services.proxy.datapath.nftables.datapath import ROUTE_LOCALNET, localnet_was_off, remove_table
 from services.proxy.datapath.nftables.libnftables import Nftables, NftablesError
 from services.proxy.datapath.node_network import NodeNetwork, write_sysctl
@@ -16,11 +17,18 @@ from services.proxy.settings import ProxySettings
 
 
 def remove_everything(settings: ProxySettings) -> None:
-    """Removes our nftables tables, rule for Docker, routes and addresses, and the kernel setting that the table says is ours;
+    """Removes our nftables tables, rules for Docker, routes and addresses, and the kernel setting that the table says is ours;
     the pod network, too, where the settings have one.
 
     Safe where there are none. Without privilege there is nothing of ours to remove.
     """
+    remove_datapath(settings, settings.ranges)
+    if settings.pod_network != OFF:
+        remove_pod_network(settings)
+
+
+def remove_datapath(settings: ProxySettings, ranges: Iterable[str]) -> None:
+    """The same but for the pod network; what no name tells of is ours in these ranges."""
     with contextlib.suppress(OSError, NftablesError):
         nft = Nftables()
         try:
@@ -30,9 +38,9 @@ def remove_everything(settings: ProxySettings) -> None:
                 write_sysctl(ROUTE_LOCALNET, "0")
         finally:
             nft.close()
-    DockerUser(settings.pod_cidr, settings.table).remove()
+    remove_rules(settings.table)
     with contextlib.suppress(PermissionError):
-        network = NodeNetwork(settings.ranges)
+        network = NodeNetwork(ranges)
         try:
             OuterAddresses(network, settings.table, settings.pod_bridge, bind=False).remove_all()
             network.remove_all()
@@ -40,5 +48,3 @@ def remove_everything(settings: ProxySettings) -> None:
             network.close()
     with contextlib.suppress(OSError, NftablesError):
         remove_policies(settings.policy_table)
-    if settings.pod_network != OFF:
-        remove_pod_network(settings)

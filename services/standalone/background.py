@@ -20,6 +20,7 @@ from services.proxy.component import Proxy
 from services.standalone import process
 from services.standalone.cluster import Cluster
 from services.standalone.etcd_process import EtcdProcess
+from services.standalone.leftovers.owner import mark
 from services.standalone.node_groups import node_groups
 from services.standalone.progress import Progress
 from services.standalone.settings import ClusterSettings
@@ -39,6 +40,7 @@ def run(settings: ClusterSettings, etcd: EtcdProcess | None, progress: Progress,
     # A cluster that was killed has left its own there.
     files.state.unlink(missing_ok=True)
     process.write_pid(files)
+    shown = mark(files.cluster_id())
     # One that was killed while it was paused has left its containers so.
     with suppress(OSError):
         for group in node_groups(settings):
@@ -59,5 +61,6 @@ def run(settings: ClusterSettings, etcd: EtcdProcess | None, progress: Progress,
         progress.error(f"{type(error).__name__}: {error}; the log is {files.log}")
         return 1
     finally:
+        shown.close()
         with suppress(OSError):
             files.pid.unlink(missing_ok=True)

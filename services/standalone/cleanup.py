@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from knarr.service.errors import CommandError
+from services.gateway.haproxy.process import remove_forgotten
 from services.kubelet.cgroups.freezer import Freezer
 from services.kubelet.cgroups.hierarchy import Hierarchy
 from services.kubelet.cgroups.names import CGROUPFS
@@ -88,6 +89,7 @@ def _remove_pods(settings: ClusterSettings, failures: list[str]) -> Iterator[str
 def _remove_datapath(settings: ClusterSettings, failures: list[str]) -> Iterator[str]:
     """Of the relay nothing stays, but the cluster may have had another datapath before."""
     if os.geteuid() == 0:
+        remove_forgotten()
         remove_datapath(datapath_settings(settings, among_others=True))
         yield "removed the datapath's rules, routes and addresses"
     elif settings.datapath == "nftables":

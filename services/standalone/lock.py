@@ -47,6 +47,15 @@ def held(root: Path, *, wait_seconds: float = 0.0, meanwhile: Callable[[], objec
         os.close(descriptor)
 
 
+def is_held(root: Path) -> bool:
+    """Whether somebody holds a directory at this moment."""
+    try:
+        with held(root):
+            return False
+    except Busy:
+        return True
+
+
 def _take(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

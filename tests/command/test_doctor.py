@@ -24,6 +24,7 @@ from services.command.machine.facts import Machine
 from services.command.named import place
 from services.standalone import preflight, process
 from services.standalone.files import Files
+from services.standalone.leftovers.traces import INTERFACE, TABLE, Trace
 from services.standalone.settings import ClusterSettings, Ports
 
 RELEASE = "6.1.0"
@@ -66,6 +67,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simulated:
     made = Simulated(settings, root=tmp_path, environment={"PATH": "/usr/bin"}, user=0)
     made.answers = {"etcd": (0, "etcd Version: 3.5.9\n"), "nft": (0, "")}
     made.engine = ENGINE
+    made.leftovers, made.forgotten = ([], []), []
     return made
 
 
@@ -258,9 +260,28 @@ def test_what_a_killed_cluster_left_is_found(machine: Simulated, tmp_path: Path)
     files.pid.write_text("999999999 1\n")
     (finding,) = found(machine, "killed")
     assert "was killed" in finding
-    (tmp_path / "sys/class/net/kn-0badcafe").mkdir()
-    (tmp_path / f"sys/class/net/kn-{files.cluster_id()}").mkdir()
-    assert found(machine, "bridges") == ["the bridge kn-0badcafe is of no cluster that is known here"]
+    own = files.cluster_id()
+    machine.leftovers = (
+        [
+            Trace("0badcafe", INTERFACE, "kn-0badcafe"),
+            Trace("0badcafe", TABLE, "knarr-0badcafe"),
+            Trace("0badcafe", TABLE, "knarr-policy-0badcafe"),
+            Trace(own, INTERFACE, f"kn-{own}"),
+        ],
+        [],
+    )
+    assert found(machine, "leftovers") == [
+        "of the cluster 0badcafe: interface kn-0badcafe; packet-filter table knarr-0badcafe, knarr-policy-0badcafe",
+        f"of the cluster {own}, whose folder is {files.root}: interface kn-{own}",
+    ]
+    machine.leftovers, machine.forgotten = ([], ["the engine hangs"]), [Path("/run/knarr-gateway-7-0")]
+    assert found(machine, "leftovers") == ["of gateways: /run/knarr-gateway-7-0, with keys"]
+    machine.forgotten = []
+    with pytest.raises(NotHere, match="the engine hangs"):
+        found(machine, "leftovers")
+    machine.user = 1000
+    with pytest.raises(NotHere, match="run this with sudo"):
+        found(machine, "leftovers")
     files.identity.write_text("damaged")
     assert found(machine, "identity") == [f"{files.identity} holds no cluster's name"]
 
@@ -273,8 +294,9 @@ def test_clusters_that_cannot_be_seen_leave_the_other_checks(machine: Simulated,
         raise error
 
     monkeypatch.setattr(place, "names", names)
+    machine.leftovers = ([Trace("0badcafe", INTERFACE, "kn-0badcafe")], [])
     results = {check.id: run(check, machine) for check in CHECKS}
-    assert results["bridges"].state == "skipped" and results["bridges"].findings[0].startswith(("/other/cluster-id cannot", "no home"))
+    assert results["leftovers"].findings == ("of the cluster 0badcafe: interface kn-0badcafe",)
 
 
 def test_an_etcd_without_its_cluster_is_found(machine: Simulated, tmp_path: Path) -> None:

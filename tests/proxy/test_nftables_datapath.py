@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
 
+from services.proxy import traces
 from services.proxy.cleanup import remove_everything
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.datapath import BRIDGE_CALLS, ROUTE_LOCALNET, NftablesDatapath
@@ -65,6 +68,37 @@ async def test_a_killed_proxy_is_taken_over_and_cleaned_up(lab: Laboratory) -> N
     left = node_state()
     assert f"proto {ROUTE_PROTOCOL}" not in left and "knarr {" not in left
     await lab.close_servers()
+
+
+async def test_what_a_killed_proxy_left_is_found_and_removed_by_its_name(lab: Laboratory) -> None:
+    """Of two over one range, too, of which one lives: what bears no name is that one's."""
+    gone, lives, unnamed = (replace(SETTINGS, instance=name) for name in ("0badcafe", "01234567", ""))
+    ranges = list(SETTINGS.ranges)
+
+    def leave() -> None:
+        with closing(Nftables()) as nft:
+            for settings in (gone, lives, unnamed):
+                for table in (settings.table, settings.policy_table, settings.pod_table):
+                    nft.run(f"table ip {table} {{}}")
+        for settings in (gone, lives, unnamed):
+            with closing(NodeNetwork(ranges, settings.instance)) as network:
+                network.block()
+                network.add_local_routes([CLUSTER_IP])
+
+    def left() -> tuple[list[str], list[str]]:
+        return sorted(set(traces.tables()) & named), sorted({name for _, name in traces.closed()})
+
+    named = {name for one in (gone, lives, unnamed) for name in (one.table, one.policy_table, one.pod_table)}
+    await asyncio.to_thread(leave)
+    assert await asyncio.to_thread(left) == (sorted(named), ["", "0123456", "0badcaf"])
+    await asyncio.to_thread(traces.remove_traces, gone.instance, ranges)
+    kept = sorted(named - {gone.table, gone.policy_table, gone.pod_table})
+    assert await asyncio.to_thread(left) == (kept, ["", "0123456"])
+    assert f"{CLUSTER_IP} dev lo proto {ROUTE_PROTOCOL}" in await asyncio.to_thread(node_state)
+    for settings in (lives, unnamed):
+        await asyncio.to_thread(traces.remove_traces, settings.instance or "knarr", [])
+    assert f"{CLUSTER_IP} dev" not in await asyncio.to_thread(node_state)
+    await asyncio.to_thread(remove_everything, unnamed)
 
 
 def _leave_behind(left: Route) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import click
 from knarr.service.errors import CommandError
 from services.command.group import Command
 from services.command.named import place
-from services.command.options import data_dir
+from services.command.options import data_dir, is_cluster_chosen
 from services.command.working import Working
 from services.standalone.settings import ClusterSettings
 
@@ -20,10 +21,35 @@ WAIT_SECONDS = 5.0
 
 @click.command(cls=Command)
 @data_dir
-def down(data_dir: Path) -> int:
-    """stop the cluster and remove its containers, networks and rules; its state is kept"""
-    take_down(data_dir)
+@click.option("--leftovers", is_flag=True, help="remove instead what any cluster has left on the machine that does not run; as root")
+def down(data_dir: Path, leftovers: bool) -> int:
+    """stop the cluster and remove its containers, networks and rules; its state is kept
+
+    With --leftovers no cluster is stopped: what those have left that were killed, or whose folder is gone, is taken away (`knarr doctor`
+    names it), whatever they were called and whoever ran them. Those that run lose nothing; where a folder is there, its state is kept.
+    """
+    if leftovers:
+        take_leftovers_away()
+    else:
+        take_down(data_dir)
     return 0
+
+
+def take_leftovers_away() -> None:
+    """Removes what is left of clusters that do not run, a printed line for each. Raises CommandError."""
+    if is_cluster_chosen(click.get_current_context()):
+        raise click.UsageError("--leftovers is about all clusters that do not run; leave --name and --data-dir out")
+    if os.geteuid() != 0:
+        raise CommandError("only root sees which clusters live, and may remove what others left; run `sudo knarr down --leftovers`")
+    from services.standalone.leftovers.removal import remove_leftovers
+
+    removed = False
+    with Working("taking away what clusters have left"):
+        for line in remove_leftovers():
+            print(line)
+            removed = True
+    if not removed:
+        print("nothing is left of clusters that do not run")
 
 
 def take_down(data_dir: Path) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from services.command.checks.check import NotHere
+from services.gateway.haproxy.process import forgotten
 from services.kubelet.runtime.catalog import engine_url
 from services.kubelet.runtime.docker.engine import Engine
 from services.kubelet.runtime.port import RuntimeFailure
 from services.standalone import process
+from services.standalone.leftovers.traces import Trace, leftovers
 from services.standalone.settings import ClusterSettings
 
 ANSWER_SECONDS = 5.0
@@ -73,6 +75,16 @@ class Machine:
             return asyncio.run(_asked(engine_url()))
         except (RuntimeFailure, ValueError) as error:
             raise NotHere(f"no Docker engine answers: {error}") from None
+
+    @cached_property
+    def leftovers(self) -> tuple[Sequence[Trace], Sequence[str]]:
+        """What is left of clusters that do not run, and what could not be looked at."""
+        return leftovers()
+
+    @cached_property
+    def forgotten(self) -> Sequence[Path]:
+        """Folders of gateways that do not run."""
+        return forgotten()
 
 
 async def _asked(url: str) -> Mapping[str, Any]:

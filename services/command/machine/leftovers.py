@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 from knarr.service.errors import CommandError
 from services.command.checks.check import Check, NotHere, Weight
 from services.command.machine.facts import Machine
 from services.command.named import place
-from services.kubelet.runtime.catalog import bridge_name
 from services.standalone import process
-from services.standalone.fellows.plan import network_bridge
 from services.standalone.files import Files
+from services.standalone.leftovers.traces import Trace
 
 
 def _killed(machine: Machine) -> Sequence[str]:
@@ -23,24 +24,29 @@ def _killed(machine: Machine) -> Sequence[str]:
     return []
 
 
-def _bridges(machine: Machine) -> Sequence[str]:
-    if not machine.has("/sys/class/net"):
-        raise NotHere("/sys/class/net is not there")
-    try:
-        places = (machine.settings.files, *(Files(place.data_dir(name)) for name in place.names()))
-        known = {name for files in places for name in _bridges_of(files)}
-    except PermissionError as error:
-        raise NotHere(f"{error.filename} cannot be read, so that its network would be told as nobody's; run this with sudo") from None
-    except CommandError as homeless:
-        raise NotHere(str(homeless)) from None
-    found = sorted(path.name for path in (machine.root / "sys/class/net").iterdir() if path.name.startswith(bridge_name("")))
-    return [f"the bridge {name} is of no cluster that is known here" for name in found if name not in known]
+def _left(machine: Machine) -> Sequence[str]:
+    if machine.user != 0:
+        raise NotHere("only root sees all that is there and which clusters live; run this with sudo")
+    found, unseen = machine.leftovers
+    if unseen and not found and not machine.forgotten:
+        raise NotHere("; ".join(unseen))
+    known = dict(_known(machine.settings.files))
+    told = [_told(owner, known.get(owner), list(traces)) for owner, traces in groupby(found, key=lambda trace: trace.owner)]
+    return [*told, f"of gateways: {', '.join(map(str, machine.forgotten))}, with keys"] if machine.forgotten else told
 
 
-def _bridges_of(files: Files) -> tuple[str, ...]:
-    """That of pods, and that of nodes beside the machine's own."""
-    identity = files.known_id()
-    return (bridge_name(identity), network_bridge(identity)) if identity else ()
+def _told(owner: str, folder: Path | None, traces: Sequence[Trace]) -> str:
+    kinds = (f"{kind} {', '.join(trace.name for trace in some)}" for kind, some in groupby(traces, key=lambda trace: trace.kind))
+    where = f", whose folder is {folder}" if folder else ""
+    return f"of the cluster {owner}{where}: {'; '.join(kinds)}"
+
+
+def _known(own: Files) -> Iterator[tuple[str, Path]]:
+    """Clusters whose folders this person knows, by what marks their things."""
+    with suppress(CommandError, OSError):
+        for files in (*(Files(place.data_dir(name)) for name in place.names()), own):
+            with suppress(OSError):
+                yield files.known_id(), files.root
 
 
 def _orphans(machine: Machine) -> Sequence[str]:
@@ -73,11 +79,11 @@ CHECKS: tuple[Check[Machine], ...] = (
         Weight.ADVICE,
     ),
     Check(
-        "bridges",
-        "there are no networks of other clusters",
-        "One that nobody uses any more keeps its range of addresses from others.",
-        "`knarr down --data-dir DIR` for its folder; where that is gone: `ip link delete NAME`, and `docker network prune`.",
-        _bridges,
+        "leftovers",
+        "nothing is left of clusters that do not run",
+        "Rules are read whole at each change, so that memory and time grow with them; containers go on running, ranges stay taken.",
+        "`knarr down --leftovers`, which takes it away; clusters that run lose nothing, and those that do not keep their state.",
+        _left,
         Weight.ADVICE,
     ),
     Check(

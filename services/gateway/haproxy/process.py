@@ -308,12 +308,23 @@ def socket_of(folder: Path) -> str:
     return f"{folder.name}.sock"
 
 
+def forgotten() -> list[Path]:
+    """Folders with configurations and keys that processes have left below /run that could not clean up."""
+    numbered = ((found, found.name.removeprefix(PREFIX).partition("-")[0]) for found in RUN.glob(f"{PREFIX}*-*"))
+    return [found for found, pid in numbered if pid.isdigit() and not _lives(pid)]
+
+
+def _lives(pid: str) -> bool:
+    """One that nobody has asked for yet after its end does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def remove_forgotten() -> None:
-    """What processes have left below /run that could not clean up."""
-    for found in RUN.glob(f"{PREFIX}*-*"):
-        pid = found.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(found, ignore_errors=True)
+    for found in forgotten():
+        shutil.rmtree(found, ignore_errors=True)
 
 
 def most_connections(wanted: int) -> int:

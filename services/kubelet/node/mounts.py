@@ -141,7 +141,7 @@ def mounts_below(root: Path) -> set[str]:
     prefix = os.fsencode(os.path.realpath(root))
     lines = Path("/proc/thread-self/mounts").read_bytes().splitlines()
     points = {_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[1]) for line in lines}
-    return {os.fsdecode(point) for point in points if point == prefix or point.startswith(prefix + b"/")}
+    return {os.fsdecode(point) for point in points if point == prefix or point.startswith(prefix.rstrip(b"/") + b"/")}
 
 
 def _check(result: int, path: str) -> None:

@@ -8,6 +8,7 @@ into its chains iptables could no longer list.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 
 TIMEOUT_SECONDS = 10
@@ -26,19 +27,29 @@ class DockerUser:
         """Puts the rule first in the chain unless it is in it; False without such a chain, iptables or the privilege."""
         return self._run("-C") or self._run("-I")
 
-    def remove(self) -> None:
-        """Removes the rule, as often as it is there."""
-        while self._run("-D"):
-            pass
-
     def _run(self, command: str) -> bool:
-        try:
-            done = subprocess.run(
-                ["iptables", "-w", str(TIMEOUT_SECONDS), command, CHAIN, *self._rule],
-                capture_output=True,
-                check=False,
-                timeout=2 * TIMEOUT_SECONDS,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-        return done.returncode == 0
+        return _iptables(command, CHAIN, *self._rule) is not None
+
+
+def named_rules() -> list[tuple[str, list[str]]]:
+    """The rules of the chain that have a comment: that, and the words by which iptables knows the rule."""
+    listed = (shlex.split(line) for line in (_iptables("-S", CHAIN) or "").splitlines() if line.startswith("-A "))
+    return [(words[words.index("--comment") + 1], words[2:]) for words in listed if "--comment" in words]
+
+
+def remove_rules(name: str) -> None:
+    """Removes every rule that carries a name, for whatever range it was."""
+    for comment, words in named_rules():
+        if comment == name:
+            _iptables("-D", CHAIN, *words)
+
+
+def _iptables(*words: str) -> str | None:
+    """What it says; None where it refuses, is not there or has not the privilege."""
+    try:
+        done = subprocess.run(
+            ["iptables", "-w", str(TIMEOUT_SECONDS), *words], capture_output=True, check=False, timeout=2 * TIMEOUT_SECONDS, text=True
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -18,12 +18,12 @@ from pathlib import Path
 from knarr.netlink import route_messages as rt
 from knarr.netlink.messages import MAKE, NetlinkRefused
 from knarr.netlink.route_socket import RouteSocket, in_words
+from services.proxy import closed_ranges
 
 # Tag of our routes (rtm_protocol); none that a routing daemon has been given.
 ROUTE_PROTOCOL = 75
 # Tag of our addresses on lo (their label).
 ADDRESS_LABEL = "lo:knarr"
-LOWEST_PREFERENCE = 4_000_000_000
 LOOPBACK = "lo"
 DONE_ALREADY = (errno.EEXIST, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENOENT)
 
@@ -34,7 +34,9 @@ class NodeNetwork:
     All of it, the making too, in one thread: calls wait for the kernel.
     """
 
-    def __init__(self, ranges: Iterable[str]) -> None:
+    def __init__(self, ranges: Iterable[str], instance: str = "") -> None:
+        """``instance`` is whose routes the ranges are closed by."""
+        self._preference = closed_ranges.preference(closed_ranges.DATAPATH, instance)
         self._ranges = [IPv4Network(cidr) for cidr in ranges]
         self.kernel = RouteSocket()
         loopback = self.kernel.link(LOOPBACK)
@@ -49,7 +51,7 @@ class NodeNetwork:
     def block(self) -> None:
         """Makes the ranges unreachable where nothing more specific leads. PermissionError without NET_ADMIN."""
         for cidr in self._ranges:
-            body = rt.route_body(str(cidr), kind=rt.UNREACHABLE, protocol=ROUTE_PROTOCOL, priority=LOWEST_PREFERENCE)
+            body = rt.route_body(str(cidr), kind=rt.UNREACHABLE, protocol=ROUTE_PROTOCOL, priority=self._preference)
             self._try(rt.ROUTE_NEW, MAKE, body)
 
     def add_local_routes(self, addresses: Iterable[str]) -> dict[str, str]:

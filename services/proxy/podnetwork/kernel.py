@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Sequence
 
 from knarr.netlink.messages import NetlinkRefused
-from services.proxy.datapath.docker_user import DockerUser
+from services.proxy.datapath.docker_user import DockerUser, remove_rules
 from services.proxy.datapath.nftables.libnftables import NftablesError
 from services.proxy.datapath.node_network import read_sysctl, write_sysctl
 from services.proxy.podnetwork.links import PodLinks
@@ -149,8 +149,7 @@ def remove_pod_network(settings: ProxySettings) -> None:
             masquerade.remove()
         finally:
             masquerade.close()
-    for one in _docker_users(settings):
-        one.remove()
+    remove_rules(settings.pod_table)
     with contextlib.suppress(PermissionError):
         links = PodLinks(settings)
         try:

@@ -14,14 +14,13 @@ from ipaddress import IPv4Address, IPv4Network
 from knarr.netlink import route_messages as rt
 from knarr.netlink.messages import ALTER, APPEND, MAKE, SUPERSEDE, NetlinkRefused, attribute, attributes
 from knarr.netlink.route_socket import RouteSocket
+from services.proxy import closed_ranges
 from services.proxy.podnetwork.plan import Underlay
 from services.proxy.podnetwork.state import Device, Forward, Neighbour, Route, State, Step
 from services.proxy.settings import ProxySettings
 
 # Tag of the pod network's routes (rtm_protocol).
 ROUTE_PROTOCOL = 76
-# Beneath every other route, also beneath those by which the datapath blocks the ranges while it runs.
-LOWEST_PREFERENCE = 4_000_000_001
 ABSENT = (errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL)
 # What a VXLAN device has: its number, the address it sends from, whether it learns who is where, its UDP port.
 VXLAN_KIND = "vxlan"
@@ -37,6 +36,7 @@ class PodLinks:
         self._ranges = settings.ranges
         self._cluster = IPv4Network(settings.pod_cidr)
         self._device = settings.vxlan_device
+        self._preference = closed_ranges.preference(closed_ranges.POD_NETWORK, settings.instance)
         self._kernel = RouteSocket()
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class PodLinks:
             self._change_block(rt.ROUTE_DELETE, 0, cidr, *ABSENT)
 
     def _change_block(self, kind: int, flags: int, cidr: str, *expected: int) -> None:
-        body = rt.route_body(cidr, kind=rt.UNREACHABLE, protocol=ROUTE_PROTOCOL, priority=LOWEST_PREFERENCE)
+        body = rt.route_body(cidr, kind=rt.UNREACHABLE, protocol=ROUTE_PROTOCOL, priority=self._preference)
         try:
             self._kernel.change(kind, flags, body)
         except NetlinkRefused as error:

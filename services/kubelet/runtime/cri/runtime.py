@@ -38,6 +38,8 @@ from services.kubelet.runtime.usage import Storage, Usage
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.25
+# How long an engine that may be none of ours may take to say what is whose.
+OWNERS_SECONDS = 5.0
 
 
 class CriRuntime(EngineRuntime):
@@ -150,6 +152,16 @@ class CriRuntime(EngineRuntime):
 
     async def sandbox_usage(self) -> list[Usage]:
         return await self._sandboxes.usage()
+
+
+async def owners(endpoint: str) -> list[tuple[str, str]]:
+    """The pods that kubelets have made in an engine, by their names, and the cluster that each is of. Raises RuntimeFailure."""
+    engine = Engine(endpoint, OWNERS_SECONDS)
+    try:
+        found = (await engine.runtime("ListPodSandbox", sandbox_pb2.ListPodSandboxRequest())).items
+        return [(f"{entry.metadata.namespace}/{entry.metadata.name}", entry.labels[CLUSTER]) for entry in found if CLUSTER in entry.labels]
+    finally:
+        await engine.close()
 
 
 async def remove_everything(settings: CriSettings, *, network: bool = True) -> int:

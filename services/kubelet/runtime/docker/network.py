@@ -91,6 +91,21 @@ async def remove_everything(cluster_id: str, url: str = "unix:///var/run/docker.
         await engine.close()
 
 
+async def owners(url: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The containers and the networks that kubelets have made, by their names, and the cluster that each is of. Raises RuntimeFailure."""
+    engine = Engine(url, TIMEOUT_SECONDS)
+    filters = json.dumps({"label": [CLUSTER]})
+    try:
+        containers = await engine.request("GET", "containers/json", params={"all": 1, "filters": filters})
+        networks = await engine.request("GET", "networks", params={"filters": filters})
+        return (
+            [((found["Names"] or [found["Id"]])[0].removeprefix("/"), found["Labels"][CLUSTER]) for found in containers or ()],
+            [(found["Name"], found["Labels"][CLUSTER]) for found in networks or ()],
+        )
+    finally:
+        await engine.close()
+
+
 async def _remove_containers(engine: Engine, filters: str) -> int:
     """Until none is listed: a removal that is under way is waited for, one that fails (a busy mount) is tried again."""
     gate, found, failures = asyncio.Semaphore(REMOVALS_AT_ONCE), set[str](), list[EngineError]()

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
-from services.proxy.datapath.docker_user import DockerUser
+from services.proxy.datapath.docker_user import DockerUser, remove_rules
 from services.proxy.datapath.nftables import ruleset
 from services.proxy.datapath.nftables.conntrack import Conntrack, Destinations, destinations
 from services.proxy.datapath.nftables.layout import pools
@@ -113,7 +113,7 @@ class NftablesDatapath(Datapath):
         asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
 
     def _open(self) -> None:
-        self._network = NodeNetwork(self._settings.ranges)
+        self._network = NodeNetwork(self._settings.ranges, self._settings.instance)
         self._network.block()
         self._outer = OuterAddresses(self._network, self._settings.table, self._settings.pod_bridge, bind=False)
         self._outer.adopt()
@@ -318,7 +318,7 @@ class NftablesDatapath(Datapath):
     def _remove(self) -> None:
         remove_table(self._nft, self._settings.table)
         if self._opened:
-            self._docker_user.remove()
+            remove_rules(self._settings.table)
         for name, value in self._restore.items():
             write_sysctl(name, value)
         self._outer.remove_all()

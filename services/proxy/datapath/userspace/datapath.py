@@ -103,7 +103,7 @@ class UserspaceDatapath(Datapath):
             self._limitations.append("without NET_ADMIN only NodePorts are served, no ClusterIPs")
 
     def _open(self) -> NodeNetwork | None:
-        network = NodeNetwork(self._settings.ranges)
+        network = NodeNetwork(self._settings.ranges, self._settings.instance)
         try:
             network.block()
         except PermissionError:
