@@ -21,6 +21,8 @@ ANSWER_SECONDS = 30.0
 PAGE = 100
 LAST_ROUNDS = 3
 JSON = "application/json"
+# By it the API server calls who manages what is written here, as kubectl's does.
+AGENT = "knarr-ui"
 # Of a WebSocket: an end that says nothing for so long is asked whether it is there.
 BEAT_SECONDS = 20.0
 # An object is at most a few MiB, and an event holds one.
@@ -86,7 +88,7 @@ class Api:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to one request, whatever its status; ``path`` is written as it is to be sent, query included."""
         url = URL(self.access.url.rstrip("/") + path, encoded=True)
-        shown = {**self.access.headers, **(headers or {})}
+        shown = {"User-Agent": AGENT, **self.access.headers, **(headers or {})}
         async with self._session.request(method, url, data=body, headers=shown, allow_redirects=False, **self._tls()) as answer:
             try:
                 yield answer

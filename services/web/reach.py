@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GOOD, BAD, UNKNOWN = "good", "bad", "unknown"
 # Endpoints of which policies are asked; those of one Service are mostly alike.
 MOST_JUDGED = 5
+NETWORK, ROUTES = "/knarr.api.proxy.v1.ProxyService/GetPodNetwork", "/knarr.api.proxy.v1.ProxyService/GetRoutes"
 OWNER_LABEL = "kubernetes.io/service-name"
 Obj = Mapping[str, Any]
 
@@ -139,10 +140,10 @@ def permitted(target: Target, answer: policies.ExplainConnectionResponse) -> Ste
     )
 
 
-def ruled(question: Question, answer: proxy.GetRoutesResponse) -> Step:
-    """Whether the node's datapath has the route."""
+def ruled(question: Question, answer: proxy.GetRoutesResponse, told: Sequence[str] = ()) -> Step:
+    """Whether the node's datapath has the route. ``told`` is said beside it."""
     route = next((one for one in answer.routes if one.port == question.port and one.protocol == question.protocol), None)
-    stale = ["the API server is away: the rules are those last known"] if answer.stale else []
+    stale = [*told, *(["the API server is away: the rules are those last known"] if answer.stale else [])]
     if route is None:
         return Step(BAD, "rule.missing", {"datapath": answer.datapath}, [*answer.limitations, *stale])
     facts = [f"{one.address}:{one.port}: {one.connections} connections" for one in route.endpoints[:MOST_JUDGED]]
@@ -150,6 +151,31 @@ def ruled(question: Question, answer: proxy.GetRoutesResponse) -> Step:
     return Step(
         GOOD if route.endpoints else BAD, "rule.there" if route.endpoints else "rule.empty", values, [*route.limitations, *stale, *facts]
     )
+
+
+def led(network: proxy.GetPodNetworkResponse, node: str) -> Step:
+    """Whether a node leads to the pods of another one."""
+    values = {"from": network.node, "node": node}
+    peer = next((one for one in network.peers if one.node == node), None)
+    if peer is None:
+        return Step(BAD, "route.missing", values, [network.problem] if network.problem else [])
+    if not peer.way:
+        return Step(BAD, "route.missing", values, [peer.problem])
+    return Step(GOOD, "route.there", {**values, "way": peer.way}, [f"{peer.pod_cidr} by {peer.address}"])
+
+
+def ways(networks: Iterable[proxy.GetPodNetworkResponse], source: str, nodes: Iterable[str]) -> list[Step]:
+    """Of the node ``source`` to each of the others on which an endpoint is; of itself it needs none."""
+    own = next((one for one in networks if one.node == source), None)
+    steps: list[Step] = []
+    for node in sorted({*nodes}):
+        if node == source:
+            steps.append(Step(GOOD, "route.same", {"node": node}))
+        elif own is None:
+            steps.append(Step(UNKNOWN, "route.unknown", {"from": source, "node": node}))
+        else:
+            steps.append(led(own, node))
+    return steps
 
 
 async def reached(parts: Parts, recorder: Recorder, question: Question) -> list[Step]:
@@ -162,9 +188,32 @@ async def reached(parts: Parts, recorder: Recorder, question: Question) -> list[
     space = question.service.namespace
     ready, _ = targets(recorder.objects("endpointslices", space), port, question)
     steps.append(answered_for(service, ready, recorder.objects("pods", space)))
+    source = _node(recorder, question.pod)
     if question.pod is not None:
         steps += [await _permitted(parts, question.pod, target, question.protocol) for target in ready[:MOST_JUDGED]]
-    return [*steps, await _ruled(parts, question)]
+    networks = await _networks(parts)
+    steps.append(await _ruled(parts, question, networks, source))
+    # What is on a node's own network is reached as the node is.
+    ends = [recorder.get(target.pod) for target in ready[:MOST_JUDGED] if target.pod is not None]
+    nodes = [end["spec"].get("nodeName", "") for end in ends if end is not None and not end["spec"].get("hostNetwork")]
+    if source and nodes:
+        steps += [unanswered("route", networks)] if isinstance(networks, Unanswered) else ways(networks.values(), source, nodes)
+    return steps
+
+
+def _node(recorder: Recorder, pod: ObjectKey | None) -> str:
+    """On which a pod is; empty where that is not known."""
+    found = recorder.get(pod) if pod is not None else None
+    return str(found["spec"].get("nodeName", "")) if found is not None else ""
+
+
+async def _networks(parts: Parts) -> Mapping[str, proxy.GetPodNetworkResponse] | Unanswered:
+    """How each proxy's node reaches the pods of the others, by the proxy's address."""
+    messages = await loaded("knarr.api.proxy.v1.proxy_service_pb2")
+    try:
+        return await parts.ask_each("proxy", NETWORK, messages.GetPodNetworkRequest(), messages.GetPodNetworkResponse)
+    except Unanswered as error:
+        return error
 
 
 async def _named(parts: Parts, question: Question) -> Step:
@@ -185,11 +234,23 @@ async def _permitted(parts: Parts, pod: ObjectKey, target: Target, protocol: str
     return await _or_unknown("policy", call, lambda answer: permitted(target, answer))
 
 
-async def _ruled(parts: Parts, question: Question) -> Step:
+async def _ruled(parts: Parts, question: Question, networks: Mapping[str, proxy.GetPodNetworkResponse] | Unanswered, source: str) -> Step:
+    """What the proxy of the node ``source`` has; of any, where that one is not known."""
     messages = await loaded("knarr.api.proxy.v1.proxy_service_pb2")
     asked = messages.GetRoutesRequest(namespace=question.service.namespace, service=question.service.name)
-    call = parts.ask("proxy", "/knarr.api.proxy.v1.ProxyService/GetRoutes", asked, messages.GetRoutesResponse)
-    return await _or_unknown("rule", call, lambda answer: ruled(question, answer))
+    nodes = {} if isinstance(networks, Unanswered) else {address: network.node for address, network in networks.items()}
+
+    def judged(answers: Mapping[str, proxy.GetRoutesResponse]) -> Step:
+        own = next((answer for address, answer in answers.items() if source and nodes.get(address) == source), None)
+        if own is not None:
+            return ruled(question, own)
+        address, answer = next(iter(answers.items()))
+        other = nodes.get(address, "")
+        elsewhere = [f"as the proxy of {other} has it: that of {source} is not asked from here"] if source and other else []
+        return ruled(question, answer, elsewhere)
+
+    call = parts.ask_each("proxy", ROUTES, asked, messages.GetRoutesResponse)
+    return await _or_unknown("rule", call, judged)
 
 
 async def _or_unknown(step: str, call: Awaitable[Any], judge: Any) -> Step:

@@ -53,7 +53,7 @@ def service(**selector: str) -> dict[str, Any]:
 
 def pod(name: str, *, ready: bool) -> dict[str, Any]:
     condition = {"type": "Ready", "status": str(ready), "message": "containers with unready status: [web]"}
-    return {"metadata": metadata(name, app="web"), "status": {"phase": "Running", "conditions": [condition]}}
+    return {"metadata": metadata(name, app="web"), "spec": {}, "status": {"phase": "Running", "conditions": [condition]}}
 
 
 def endpoints(*, ready: bool) -> dict[str, Any]:
@@ -106,6 +106,7 @@ async def test_a_way_on_which_all_is_well() -> None:
     assert [(component, method) for component, method, _ in parts.asked] == [
         ("dns", "Explain"),
         ("proxy", "ExplainConnection"),
+        ("proxy", "GetPodNetwork"),
         ("proxy", "GetRoutes"),
     ]
     question = parts.asked[1][2]
@@ -147,6 +148,62 @@ async def test_a_pod_that_is_not_ready_is_told_with_its_reason() -> None:
 async def test_what_components_say(code: str, answers: tuple[Message, ...]) -> None:
     found = await steps(AnsweringParts(*answers), WHOLE)
     assert [step.code for step in found if step.verdict == BAD] == [code]
+
+
+def on(node: str, obj: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return obj | {"spec": {"nodeName": node, **spec}}
+
+
+class Proxies(AnsweringParts):
+    """One proxy a node: what each has of pods' network, and whether it has the Service's rule."""
+
+    def __init__(self, **nodes: tuple[proxy.GetPodNetworkResponse, proxy.GetRoutesResponse]) -> None:
+        super().__init__(NAMED, ALLOWED)
+        self.nodes = nodes
+
+    async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
+        return {node: next(one for one in answers if isinstance(one, answer)) for node, answers in self.nodes.items()}
+
+
+def network(node: str, **peers: str) -> proxy.GetPodNetworkResponse:
+    """Of a node; an empty way is none."""
+    found = [proxy.Peer(node=name, way=way, problem="" if way else "it has no address") for name, way in peers.items()]
+    return proxy.GetPodNetworkResponse(mode="auto", node=node, peers=found)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code", "known"),
+    [
+        (GOOD, "route.there", network("a", b="routes")),
+        (BAD, "route.missing", network("a", b="")),
+        (BAD, "route.missing", network("a", c="vxlan")),
+        # A proxy of another node, as where only the page's own is asked.
+        (UNKNOWN, "route.unknown", network("c", b="routes")),
+    ],
+)
+async def test_the_way_from_node_to_node(verdict: str, code: str, known: proxy.GetPodNetworkResponse) -> None:
+    objects = WHOLE | {"pods": [on("b", pod("web-1", ready=True)), on("a", pod("client", ready=True))]}
+    found = await steps(Proxies(a=(known, ROUTED)), objects)
+    assert (found[-1].verdict, found[-1].code) == (verdict, code)
+    assert code != "route.there" or found[-1].values == {"from": "a", "node": "b", "way": "routes"}
+
+
+async def test_on_one_node_there_is_no_way_to_be_led() -> None:
+    objects = WHOLE | {"pods": [on("a", pod("web-1", ready=True)), on("a", pod("client", ready=True))]}
+    assert (await steps(Proxies(a=(proxy.GetPodNetworkResponse(mode="off"), ROUTED)), objects))[-1] == Step(
+        GOOD, "route.same", {"node": "a"}
+    )
+    host = WHOLE | {"pods": [on("b", pod("web-1", ready=True), hostNetwork=True), on("a", pod("client", ready=True))]}
+    assert (await steps(Proxies(a=(network("a"), ROUTED)), host))[-1].code == "rule.there"
+
+
+async def test_the_rule_is_that_of_the_node_from_which_one_comes() -> None:
+    objects = WHOLE | {"pods": [on("b", pod("web-1", ready=True)), on("a", pod("client", ready=True))]}
+    both = Proxies(b=(network("b", a="routes"), ROUTED), a=(network("a", b="routes"), proxy.GetRoutesResponse(datapath="nftables")))
+    assert [step.code for step in await steps(both, objects) if step.code.startswith("rule")] == ["rule.missing"]
+    other = await steps(Proxies(b=(network("b", a="routes"), ROUTED)), objects)
+    (rule,) = (step for step in other if step.code.startswith("rule"))
+    assert rule.facts[0] == "as the proxy of b has it: that of a is not asked from here"
 
 
 async def test_who_does_not_answer_is_no_reason() -> None:

@@ -57,14 +57,15 @@ export function ownerOf(pod: Obj, replicaSets: ReadonlyMap<string, Obj>): string
   if (!owner) return "";
   const above = owner.kind === "ReplicaSet" ? replicaSets.get(`${pod.metadata.namespace}/${owner.name}`) : undefined;
   const top = above?.metadata.ownerReferences?.find((one: Obj) => one.controller) ?? owner;
-  return `${top.kind} ${pod.metadata.namespace}/${top.name}`;
+  // What a node runs by itself is the Node's, which is of no namespace.
+  return `${top.kind} ${top.kind === "Node" ? "" : `${pod.metadata.namespace}/`}${top.name}`;
 }
 
 /** What `ownerOf` names: its resource and the object; nothing where it is not followed or not seen. */
 export function named(owner: string, of: (resource: string) => ReadonlyMap<string, Obj>): [string, Obj] | undefined {
   const [kind, key] = owner.split(" ");
   const resource = Object.keys(KINDS).find((one) => KINDS[one][1] === kind);
-  const obj = resource && of(resource).get(key);
+  const obj = resource && of(resource).get(key.includes("/") ? key : `/${key}`);
   return obj ? [resource, obj] : undefined;
 }
 

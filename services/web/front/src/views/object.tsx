@@ -5,6 +5,7 @@ import { eventsOf, useLive, whenOf } from "../live";
 import { groupOf, kindOf, pathOf, podState, type Obj } from "../objects";
 import { useMay } from "../rights";
 import { follow, send, text } from "../server";
+import { timeOfDay } from "../times";
 import { useWords, type Word } from "../words";
 import { Act, actsOn } from "./act";
 import { TerminalTab } from "./terminal";
@@ -33,6 +34,9 @@ export function Differences({ lines }: { lines: Line[] }) {
   );
 }
 
+/** As kubectl shows it: who manages which field would be most of the text. What is sent without that keeps it. */
+const withoutManagers = (yaml: string): string => yaml.replace(/^ {2}managedFields:\n(?: {2}[- ].*\n)*/m, "");
+
 function Yaml({ resource, obj }: TabProps) {
   const say = useWords();
   const path = `/cluster${pathOf(resource, obj.metadata.namespace ?? "", obj.metadata.name)}`;
@@ -44,12 +48,13 @@ function Yaml({ resource, obj }: TabProps) {
   const tell = (error: Error) => setSaid(error.message);
   const read = () =>
     text(path, "application/yaml").then((yaml) => {
-      setBefore(yaml), setEdited(yaml), setLines(undefined), setSaid("");
+      const shown = withoutManagers(yaml);
+      setBefore(shown), setEdited(shown), setLines(undefined), setSaid("");
     }, tell);
   useEffect(() => void read(), [path]);
   const put = (query: string) => send("PUT", path + query, edited, "application/yaml", "application/yaml");
   // The server answers what would be stored, with what it changes by itself.
-  const look = () => put("?dryRun=All").then((yaml) => (setLines(lineDifference(before, yaml)), setSaid("")), tell);
+  const look = () => put("?dryRun=All").then((yaml) => (setLines(lineDifference(before, withoutManagers(yaml))), setSaid("")), tell);
   const apply = () => put("").then(() => read().then(() => setSaid(say("applied"))), tell);
   return (
     <>
@@ -112,7 +117,7 @@ function Events({ obj }: TabProps) {
       <tbody>
         {events.map((event) => (
           <tr key={event.metadata.uid}>
-            <td>{new Date(whenOf(event)).toLocaleTimeString()}</td>
+            <td>{timeOfDay(whenOf(event))}</td>
             <td class={event.type === "Warning" ? "bad" : ""}>{event.type}</td>
             <td>{event.reason}</td>
             <td>{event.series?.count ?? event.count ?? 1}</td>

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { live, useLive } from "../live";
 import { kindOf, type Obj } from "../objects";
 import { get } from "../server";
+import { timeOfDay } from "../times";
 import { useWords, type Word } from "../words";
 import type { TabProps } from "./object";
 
@@ -25,8 +26,6 @@ interface Difference {
 const MOST = 300;
 const SETTLE_MS = 150;
 const LOOKS: Record<Change["type"], [Word, string]> = { ADDED: ["added", "good"], MODIFIED: ["modified", ""], DELETED: ["deleted", "bad"] };
-
-const clock = (at: number): string => `${new Date(at).toLocaleTimeString()}.${String(at % 1000).padStart(3, "0")}`;
 
 const short = (value: unknown): string => (value === null ? "–" : typeof value === "string" ? value : JSON.stringify(value, null, 1));
 
@@ -73,7 +72,7 @@ function Changes({ query }: { query: string }) {
         return (
           <li key={`${one.revision} ${one.resource}`}>
             <button type="button" class="link" aria-expanded={open === one.revision} onClick={() => setOpen(open === one.revision ? undefined : one.revision)}>
-              <span class="soft">{clock(one.at)} · {one.revision}</span> <span class={look}>{say(word)}</span> {kindOf(one.resource)} {one.namespace && `${one.namespace}/`}{one.name}
+              <span class="soft">{timeOfDay(one.at, true)} · {one.revision}</span> <span class={look}>{say(word)}</span> {kindOf(one.resource)} {one.namespace && `${one.namespace}/`}{one.name}
             </button>
             {one.writer && <span class="soft"> {say("by", { writer: one.writer })}</span>}
             {open === one.revision && (

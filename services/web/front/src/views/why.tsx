@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { eventsOf, live, useLive } from "../live";
 import { keyOf, pathOf, type Obj } from "../objects";
 import { get, text } from "../server";
+import { timeOfDay } from "../times";
 import { useWords, type Word } from "../words";
 import type { TabProps } from "./object";
 
@@ -83,7 +84,7 @@ export function WhyHere({ obj }: TabProps) {
           <ul>{found.remedies.map((one) => <li key={one.words}>{one.words} ({one.nodes.slice(0, 5).join(", ")}{one.nodes.length > 5 ? ", …" : ""})</li>)}</ul>
         </>
       )}
-      {found.standing && <p>{say("standing")}: {found.standing}</p>}
+      {found.standing && !found.queued && <p>{say("standing")}: {found.standing}</p>}
       {found.queued && (
         <>
           <p>{say("attempts", { count: found.queued.attempts, seconds: Math.round(found.queued.retryInSeconds) })}</p>
@@ -127,13 +128,13 @@ function Restarted({ pod, status }: { pod: Obj; status: Obj }) {
           {exit && (
             <tr>
               <th scope="row">{say("lastExit")}</th>
-              <td>{[exit.reason, say("exitCode", { code: exit.exitCode }), signal && say("signal", { signal }), exit.message, exit.finishedAt && new Date(exit.finishedAt).toLocaleTimeString()].filter(Boolean).join(", ")}</td>
+              <td>{[exit.reason, say("exitCode", { code: exit.exitCode }), signal && say("signal", { signal }), exit.message, exit.finishedAt && timeOfDay(exit.finishedAt)].filter(Boolean).join(", ")}</td>
             </tr>
           )}
           <tr><th scope="row">{say("probe")}</th><td>{probe ? probe.message : say("none")}</td></tr>
           <tr>
             <th scope="row">{say("nextTry")}</th>
-            <td>{waiting ? (pause ? say("nextWithin", { seconds: pause.replace(/s$/, "") }) : `${waiting.reason}: ${waiting.message ?? ""}`) : status.state?.running ? say("runsSince", { time: new Date(status.state.running.startedAt).toLocaleTimeString() }) : say("none")}</td>
+            <td>{waiting ? (pause ? say("nextWithin", { seconds: pause.replace(/s$/, "") }) : `${waiting.reason}: ${waiting.message ?? ""}`) : status.state?.running ? say("runsSince", { time: timeOfDay(status.state.running.startedAt) }) : say("none")}</td>
           </tr>
         </tbody>
       </table>
