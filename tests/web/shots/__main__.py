@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -28,7 +30,7 @@ from tests.support.knarr_cluster import KnarrCluster
 
 IMAGES = ROOT / "docs/images"
 WIDTH, HEIGHT = 1360, 820
-PATIENT_MS = 120_000
+PATIENT_MS = 60_000
 # Plots need some samples, a line of the traffic two looks.
 USED_SECONDS = 75.0
 COLOURS = "64"
@@ -281,12 +283,20 @@ def shrink(file: Path) -> None:
         subprocess.run([program, "--force", "--strip", "--nofs", "--speed", "1", "--output", file, COLOURS, file], check=True, timeout=60)
 
 
-async def run(cluster: KnarrCluster, chosen: list[Shot], folder: Path) -> None:
+async def run(cluster: KnarrCluster, chosen: list[Shot], folder: Path) -> int:
+    """How many pictures could not be taken."""
+    failures = 0
+    playwright = importlib.import_module("playwright.async_api")
     async with served(cluster) as page, chromium() as browser:
         await asyncio.to_thread(fill, cluster)
         await asyncio.sleep(USED_SECONDS)
         for shot in chosen:
-            await take(page, browser, shot, folder)
+            try:
+                await take(page, browser, shot, folder)
+            except playwright.Error as error:
+                failures += 1
+                print(f"{shot.name}: {error}", flush=True)
+    return failures
 
 
 def main() -> None:
@@ -302,7 +312,7 @@ def main() -> None:
         cluster = Harbour(Path(data))
         cluster.up()
         try:
-            asyncio.run(run(cluster, chosen, given.folder))
+            sys.exit(asyncio.run(run(cluster, chosen, given.folder)))
         finally:
             cluster.down()
 
