@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from knarr.client.backoff import Backoff
 from services.proxy import metrics
 from services.proxy.datapath.port import Datapath, DatapathError
-from services.proxy.routing.table import Change, Route, RouteKey, RoutingTable, diff, patch
+from services.proxy.routing.table import Change, Endpoint, Route, RouteKey, RoutingTable, destinations, diff, patch
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,8 @@ class Programmer:
         self._retry_at: float | None = None
         self._tries = 0
         self.in_force: dict[RouteKey, Route] = {}
+        # When each endpoint of those came into force, seconds since 1970.
+        self.since: dict[RouteKey, dict[Endpoint, float]] = {}
         # What was set aside: as it was wanted (None: to be removed), and why, in words.
         self.refused: dict[RouteKey, Refused] = {}
         self.synced = False
@@ -163,6 +165,7 @@ class Programmer:
         self._retry_at = asyncio.get_running_loop().time() + ONCE_MORE.delay(self._tries + 1)
 
     def _applied(self, change: Change, since: float) -> None:
+        self._date(change)
         patch(self.in_force, change)
         self._endpoints += sum(len(route.endpoints) for route in change.after) - sum(len(route.endpoints) for route in change.before)
         self.synced = True
@@ -173,3 +176,14 @@ class Programmer:
         metrics.ROUTES.set(len(self.in_force))
         metrics.ENDPOINTS.set(self._endpoints)
         self._tell(change)
+
+    def _date(self, change: Change) -> None:
+        """Before what is in force becomes otherwise: most changes of a route leave most of its endpoints as they were."""
+        now = time.time()
+        for route in change.removed:
+            self.since.pop(route.key, None)
+        for route in change.after:
+            ends, before = destinations(route), self.in_force.get(route.key)
+            if before is None or destinations(before) != ends:
+                known = self.since.get(route.key, {})
+                self.since[route.key] = {endpoint: known.get(endpoint, now) for endpoint in ends}

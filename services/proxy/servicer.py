@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -19,7 +19,7 @@ from services.proxy.policy.answers import UnknownParty, explain_answer, policies
 from services.proxy.policy.enforcement import PolicyEnforcement
 from services.proxy.policy.facts import DnsFacts
 from services.proxy.programmer import Programmer
-from services.proxy.routing.table import Endpoint, Route
+from services.proxy.routing.table import Endpoint, Route, destinations
 
 
 class ProxyServicer(stubs.ProxyServiceServicer):
@@ -59,7 +59,7 @@ class ProxyServicer(stubs.ProxyServiceServicer):
         counters = await self._datapath.counters([route.key for route in routes if route.key in self._programmer.in_force])
         answer = messages.GetRoutesResponse(
             datapath=self._datapath.name,
-            routes=[_route_message(route, counters, self._limits_of(route)) for route in routes],
+            routes=[_route_message(route, counters, self._programmer.since.get(route.key, {}), self._limits_of(route)) for route in routes],
             changes=self._programmer.changes,
             last_change_seconds=self._programmer.last_change_seconds,
             limitations=self._datapath.limitations,
@@ -141,7 +141,7 @@ def _peer_message(peer: Peer, found: InForce) -> messages.Peer:
     return message
 
 
-def _route_message(route: Route, counters: Counters, limits: Sequence[str]) -> messages.Route:
+def _route_message(route: Route, counters: Counters, since: Mapping[Endpoint, float], limits: Sequence[str]) -> messages.Route:
     return messages.Route(
         namespace=route.key.namespace,
         service=route.key.service,
@@ -150,7 +150,7 @@ def _route_message(route: Route, counters: Counters, limits: Sequence[str]) -> m
         cluster_ip=route.cluster_ips[0] if route.cluster_ips else "",
         port=route.port,
         node_port=route.node_port,
-        endpoints=[_endpoint_message(route, endpoint, counters) for endpoint in dict.fromkeys((*route.endpoints, *route.local_endpoints))],
+        endpoints=[_endpoint_message(route, endpoint, counters, since.get(endpoint)) for endpoint in destinations(route)],
         limitations=(*route.limitations, *limits),
         external_ips=(*route.external_ips, *route.host_ips),
         load_balancer_ips=route.load_balancer_ips,
@@ -163,11 +163,14 @@ def _route_message(route: Route, counters: Counters, limits: Sequence[str]) -> m
     )
 
 
-def _endpoint_message(route: Route, endpoint: Endpoint, counters: Counters) -> messages.Endpoint:
-    return messages.Endpoint(
+def _endpoint_message(route: Route, endpoint: Endpoint, counters: Counters, since: float | None) -> messages.Endpoint:
+    message = messages.Endpoint(
         address=endpoint.address,
         port=endpoint.port,
         pod=endpoint.pod,
         connections=counters.get((route.key, endpoint), 0),
         local=endpoint in route.local_endpoints,
     )
+    if since is not None:
+        message.in_force_since.FromNanoseconds(round(since * 1e9))
+    return message

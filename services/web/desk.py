@@ -6,19 +6,23 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from aiohttp import WSCloseCode, web
 
 from knarr.service.tasks import cancel
-from services.web.api import Api
+from services.web.api import Api, Refused
 from services.web.archive import Archive
 from services.web.followed import FOLLOWED
 from services.web.follower import Follower
+from services.web.history import Link, chain
 from services.web.learning.classroom import Classroom
 from services.web.live import Feed
-from services.web.parts import Health, NoParts, Parts
+from services.web.packed import ObjectKey
+from services.web.parts import Health, NoParts, Parts, Unanswered
 from services.web.recorder import Recorder
 from services.web.shared import Shared
 from services.web.traffic import LEAST_SECONDS, Traffic
@@ -44,7 +48,8 @@ class Desk:
         self.feeds: set[Feed] = set()
         self.terminals: set[web.WebSocketResponse] = set()
         self.healths: Shared[list[Health]] = Shared(self.parts.healths, HEALTH_SECONDS)
-        self.traffic: Shared[dict[str, Any]] = Shared(Traffic(self.parts).now, LEAST_SECONDS)
+        self.flows = Traffic(self.parts)
+        self.traffic: Shared[dict[str, Any]] = Shared(self.flows.now, LEAST_SECONDS)
         self.wants: Shared[dict[str, Any]] = Shared(lambda: wanted(self.parts), LEAST_SECONDS)
         self.namespaces = list(dict.fromkeys(namespaces))
         self.followers = [Follower(api, followed, self.recorder, self._changed, self.namespaces) for followed in FOLLOWED]
@@ -96,6 +101,17 @@ class Desk:
         for follower in self.followers:
             follower.named()
         self.sampler.named()
+
+    async def chain(self, pod: ObjectKey) -> list[Link]:
+        """From an apply to the first connection, as far as it has come and is known: what nodes do with an endpoint they are asked."""
+        links = chain(self.recorder, pod)
+        if not any(link.step == "endpoint" for link in links):
+            return links
+        with suppress(Unanswered, Refused, aiohttp.ClientError, OSError):
+            await self.traffic()
+            # A node may hear of an endpoint a moment before the page does.
+            links += [replace(link, at=max(link.at, links[-1].at)) for link in self.flows.links(pod.namespace, pod.name)]
+        return links
 
     def _changed(self, follower: Follower) -> None:
         for feed in self.feeds:

@@ -33,7 +33,7 @@ from services.web.answers import Answer, answering, json, number, said
 from services.web.bundle import Bundle
 from services.web.desk import Desk
 from services.web.guard import Guard, tell_browsers
-from services.web.history import chain, changed, latest
+from services.web.history import changed, latest
 from services.web.learning.routes import LessonRoutes
 from services.web.live import Feed
 from services.web.packed import ObjectKey
@@ -219,7 +219,7 @@ class Face:
         return Answer(b"{%s}" % b",".join(parts))
 
     async def _chain(self, request: web.Request) -> web.Response:
-        return json(chain(self._desk(request).recorder, ObjectKey("pods", said(request, "namespace"), said(request, "name"))))
+        return json(await self._desk(request).chain(ObjectKey("pods", said(request, "namespace"), said(request, "name"))))
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         return await passed_on(self._desk(request).api, request)

@@ -90,6 +90,8 @@ class Link:
     resource: str
     name: str
     writer: str
+    # How much earlier it may have been, in milliseconds.
+    within: int = 0
 
 
 def chain(recorder: Recorder, pod: ObjectKey) -> list[Link]:

@@ -79,7 +79,7 @@ class RecordingDatapath(Datapath):
         pass
 
     async def counters(self, keys: Collection[RouteKey]) -> Counters:
-        return {(WEB, endpoint): 7 for endpoint in self.table[WEB].endpoints}
+        return {(WEB, endpoint): 7 for endpoint in self.table[WEB].endpoints} if WEB in keys else {}
 
     async def close(self) -> None:
         self.closed = True
@@ -307,6 +307,36 @@ async def test_get_routes_answers_what_is_in_force() -> None:
         assert (route.cluster_ip, route.port, route.node_port, route.protocol) == ("10.96.0.10", 80, 30080, "TCP")
         assert [(e.address, e.port, e.connections) for e in route.endpoints] == [("10.244.0.2", 8080, 7)]
         assert not (await servicer.GetRoutes(messages.GetRoutesRequest(namespace="other"), None)).routes
+
+
+async def test_it_is_told_since_when_each_endpoint_is_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    api, datapath = FaultyApi(), RecordingDatapath()
+    api.seed(service(), slice_of("web", ["10.244.0.2"]))
+    async with running(api, datapath) as proxy:
+        await datapath.until(lambda: WEB in datapath.table)
+        client, servicer = api.client(), ProxyServicer(proxy._programmer, datapath)
+
+        async def told() -> dict[str, int]:
+            await eventually(lambda: proxy._programmer.changes == len(datapath.changes))
+            routes = (await servicer.GetRoutes(messages.GetRoutesRequest(service="web"), None)).routes
+            return {end.address: end.in_force_since.seconds for route in routes for end in route.endpoints}
+
+        assert await told() == {"10.244.0.2": 100}
+        now[0] = 200.0
+        await client.update(slice_of("web", ["10.244.0.2", "10.244.0.3"]))
+        await datapath.until(lambda: datapath.addresses() == ["10.244.0.2", "10.244.0.3"])
+        assert await told() == {"10.244.0.2": 100, "10.244.0.3": 200}
+        # One that goes and comes again begins anew.
+        for at, addresses in ((300.0, ["10.244.0.3"]), (400.0, ["10.244.0.2", "10.244.0.3"])):
+            now[0] = at
+            await client.update(slice_of("web", addresses))
+            await datapath.until(lambda addresses=addresses: datapath.addresses() == addresses)  # type: ignore[misc]
+        assert await told() == {"10.244.0.2": 400, "10.244.0.3": 200}
+        await client.delete(core.Service, "web", "default")
+        await datapath.until(lambda: WEB not in datapath.table)
+        assert await told() == {} == proxy._programmer.since
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -12,6 +12,7 @@ from knarr.api.controller.v1 import controller_service_pb2 as controller
 from knarr.api.proxy.v1 import proxy_service_pb2 as proxy
 from knarr.api.scheduler.v1 import scheduler_service_pb2 as scheduler
 from knarr.api.scheduler.v1 import what_if_pb2
+from services.web.history import Link
 from services.web.parts import NoParts, Unanswered
 from services.web.shared import Shared
 from services.web.traffic import Edge, Look, Traffic, rates
@@ -106,6 +107,44 @@ async def test_controllers_tell_what_they_want_next() -> None:
     assert told["controllers"] == [{"name": "job", "depth": 3, "running": 0, "syncs": 9, "errors": 0}]
     expected = {"controller": "job", "key": "shop/x", "state": "retried", "error": "no", "failures": 2, "next": 1.2, "last": 0.0}
     assert told["keys"] == [expected] and told["left_out"] == 7 and told["leader"]
+
+
+def counted(connections: int, since: int = 0) -> proxy.GetRoutesResponse:
+    answer = routes(connections)
+    if since:
+        answer.routes[0].endpoints[0].in_force_since.FromMilliseconds(since)
+    return answer
+
+
+async def test_the_first_connection_was_between_the_look_that_missed_it_and_the_next() -> None:
+    clock = SetClock()
+    parts = AnsweringParts(counted(0, since=1500))
+    traffic = Traffic(parts, clock)
+    times = []
+    for connections in (0, 0, 3, 9):
+        parts.answers[proxy.GetRoutesResponse] = counted(connections, since=1500)
+        await traffic.now()
+        times.append(round(clock.now().timestamp() * 1000))
+        clock.move(2.0)
+    rule, request = traffic.links("shop", "web-1")
+    assert rule == Link("rule", 1500, 0, "services", "web", "kube-proxy")
+    assert request == Link("request", times[2], 0, "services", "web", "", within=times[2] - times[1])
+    assert traffic.links("shop", "web-2") == [] == traffic.links("theirs", "web-1")
+    # The address is another pod's from now on.
+    another = counted(1)
+    another.routes[0].endpoints[0].pod = "web-2"
+    parts.answers[proxy.GetRoutesResponse] = another
+    await traffic.now()
+    assert traffic.links("shop", "web-1") == [] and [link.step for link in traffic.links("shop", "web-2")] == ["request"]
+
+
+async def test_of_what_was_counted_before_the_first_look_no_first_is_told() -> None:
+    clock, parts = SetClock(), AnsweringParts(counted(7))
+    traffic = Traffic(parts, clock)
+    for _ in range(2):
+        await traffic.now()
+        clock.move(2.0)
+    assert traffic.links("shop", "web-1") == []
 
 
 async def test_what_if_is_asked_of_the_scheduler() -> None:

@@ -156,6 +156,11 @@ def diff(old: RoutingTable, new: RoutingTable, keys: Iterable[RouteKey] | None =
     return Change(tuple(removed), tuple(updated), tuple(added))
 
 
+def destinations(route: Route) -> tuple[Endpoint, ...]:
+    """Each endpoint that some address leads to, once."""
+    return tuple(dict.fromkeys((*route.endpoints, *route.local_endpoints)))
+
+
 def patch(table: dict[RouteKey, Route], change: Change) -> None:
     """Makes a table the one after a change."""
     for route in change.removed:

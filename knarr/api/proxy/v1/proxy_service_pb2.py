@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from knarr.api.proxy.v1 import policies_pb2 as knarr_dot_api_dot_proxy_dot_v1_dot_policies__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&knarr/api/proxy/v1/proxy_service.proto\x12\x12knarr.api.proxy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!knarr/api/proxy/v1/policies.proto\"6\n\x10GetRoutesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\"Z\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x13\n\x0b\x63onnections\x18\x04 \x01(\x04\x12\r\n\x05local\x18\x05 \x01(\x08\"\xb8\x03\n\x05Route\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\tport_name\x18\x03 \x01(\t\x12\x10\n\x08protocol\x18\x04 \x01(\t\x12\x12\n\ncluster_ip\x18\x05 \x01(\t\x12\x0c\n\x04port\x18\x06 \x01(\r\x12\x11\n\tnode_port\x18\x07 \x01(\r\x12/\n\tendpoints\x18\x08 \x03(\x0b\x32\x1c.knarr.api.proxy.v1.Endpoint\x12\x13\n\x0blimitations\x18\t \x03(\t\x12\x14\n\x0c\x65xternal_ips\x18\n \x03(\t\x12\x19\n\x11load_balancer_ips\x18\x0b \x03(\t\x12#\n\x1bload_balancer_source_ranges\x18\x0c \x03(\t\x12\x1f\n\x17internal_traffic_policy\x18\r \x01(\t\x12\x1f\n\x17\x65xternal_traffic_policy\x18\x0e \x01(\t\x12 \n\x18session_affinity_seconds\x18\x0f \x01(\r\x12\x1e\n\x16health_check_node_port\x18\x10 \x01(\r\x12\x11\n\tannounced\x18\x11 \x01(\x08\".\n\x0bHeldAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\"\x8c\x02\n\x11GetRoutesResponse\x12\x10\n\x08\x64\x61tapath\x18\x01 \x01(\t\x12)\n\x06routes\x18\x02 \x03(\x0b\x32\x19.knarr.api.proxy.v1.Route\x12\x0f\n\x07\x63hanges\x18\x03 \x01(\x04\x12\x1b\n\x13last_change_seconds\x18\x04 \x01(\x01\x12\x13\n\x0blimitations\x18\x05 \x03(\t\x12\x37\n\x0eheld_addresses\x18\x06 \x03(\x0b\x32\x1f.knarr.api.proxy.v1.HeldAddress\x12\r\n\x05stale\x18\x07 \x01(\x08\x12/\n\x0bstale_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14GetPodNetworkRequest\"\x89\x01\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08pod_cidr\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0b\n\x03way\x18\x04 \x01(\t\x12\x0f\n\x07problem\x18\x05 \x01(\t\x12\x32\n\x0ein_force_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf6\x01\n\x15GetPodNetworkResponse\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x10\n\x08pod_cidr\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0b\n\x03mtu\x18\x06 \x01(\r\x12\'\n\x05peers\x18\x07 \x03(\x0b\x32\x18.knarr.api.proxy.v1.Peer\x12\x32\n\x0ein_force_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\t \x01(\t\x12\x13\n\x0blimitations\x18\n \x03(\t2\xa0\x03\n\x0cProxyService\x12X\n\tGetRoutes\x12$.knarr.api.proxy.v1.GetRoutesRequest\x1a%.knarr.api.proxy.v1.GetRoutesResponse\x12\x64\n\rGetPodNetwork\x12(.knarr.api.proxy.v1.GetPodNetworkRequest\x1a).knarr.api.proxy.v1.GetPodNetworkResponse\x12^\n\x0bGetPolicies\x12&.knarr.api.proxy.v1.GetPoliciesRequest\x1a\'.knarr.api.proxy.v1.GetPoliciesResponse\x12p\n\x11\x45xplainConnection\x12,.knarr.api.proxy.v1.ExplainConnectionRequest\x1a-.knarr.api.proxy.v1.ExplainConnectionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&knarr/api/proxy/v1/proxy_service.proto\x12\x12knarr.api.proxy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!knarr/api/proxy/v1/policies.proto\"6\n\x10GetRoutesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\"\x8e\x01\n\x08\x45ndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x13\n\x0b\x63onnections\x18\x04 \x01(\x04\x12\r\n\x05local\x18\x05 \x01(\x08\x12\x32\n\x0ein_force_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb8\x03\n\x05Route\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x11\n\tport_name\x18\x03 \x01(\t\x12\x10\n\x08protocol\x18\x04 \x01(\t\x12\x12\n\ncluster_ip\x18\x05 \x01(\t\x12\x0c\n\x04port\x18\x06 \x01(\r\x12\x11\n\tnode_port\x18\x07 \x01(\r\x12/\n\tendpoints\x18\x08 \x03(\x0b\x32\x1c.knarr.api.proxy.v1.Endpoint\x12\x13\n\x0blimitations\x18\t \x03(\t\x12\x14\n\x0c\x65xternal_ips\x18\n \x03(\t\x12\x19\n\x11load_balancer_ips\x18\x0b \x03(\t\x12#\n\x1bload_balancer_source_ranges\x18\x0c \x03(\t\x12\x1f\n\x17internal_traffic_policy\x18\r \x01(\t\x12\x1f\n\x17\x65xternal_traffic_policy\x18\x0e \x01(\t\x12 \n\x18session_affinity_seconds\x18\x0f \x01(\r\x12\x1e\n\x16health_check_node_port\x18\x10 \x01(\r\x12\x11\n\tannounced\x18\x11 \x01(\x08\".\n\x0bHeldAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\"\x8c\x02\n\x11GetRoutesResponse\x12\x10\n\x08\x64\x61tapath\x18\x01 \x01(\t\x12)\n\x06routes\x18\x02 \x03(\x0b\x32\x19.knarr.api.proxy.v1.Route\x12\x0f\n\x07\x63hanges\x18\x03 \x01(\x04\x12\x1b\n\x13last_change_seconds\x18\x04 \x01(\x01\x12\x13\n\x0blimitations\x18\x05 \x03(\t\x12\x37\n\x0eheld_addresses\x18\x06 \x03(\x0b\x32\x1f.knarr.api.proxy.v1.HeldAddress\x12\r\n\x05stale\x18\x07 \x01(\x08\x12/\n\x0bstale_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14GetPodNetworkRequest\"\x89\x01\n\x04Peer\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08pod_cidr\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0b\n\x03way\x18\x04 \x01(\t\x12\x0f\n\x07problem\x18\x05 \x01(\t\x12\x32\n\x0ein_force_since\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf6\x01\n\x15GetPodNetworkResponse\x12\x0c\n\x04mode\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x10\n\x08pod_cidr\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0b\n\x03mtu\x18\x06 \x01(\r\x12\'\n\x05peers\x18\x07 \x03(\x0b\x32\x18.knarr.api.proxy.v1.Peer\x12\x32\n\x0ein_force_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\t \x01(\t\x12\x13\n\x0blimitations\x18\n \x03(\t2\xa0\x03\n\x0cProxyService\x12X\n\tGetRoutes\x12$.knarr.api.proxy.v1.GetRoutesRequest\x1a%.knarr.api.proxy.v1.GetRoutesResponse\x12\x64\n\rGetPodNetwork\x12(.knarr.api.proxy.v1.GetPodNetworkRequest\x1a).knarr.api.proxy.v1.GetPodNetworkResponse\x12^\n\x0bGetPolicies\x12&.knarr.api.proxy.v1.GetPoliciesRequest\x1a\'.knarr.api.proxy.v1.GetPoliciesResponse\x12p\n\x11\x45xplainConnection\x12,.knarr.api.proxy.v1.ExplainConnectionRequest\x1a-.knarr.api.proxy.v1.ExplainConnectionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,20 +35,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETROUTESREQUEST']._serialized_start=130
   _globals['_GETROUTESREQUEST']._serialized_end=184
-  _globals['_ENDPOINT']._serialized_start=186
-  _globals['_ENDPOINT']._serialized_end=276
-  _globals['_ROUTE']._serialized_start=279
-  _globals['_ROUTE']._serialized_end=719
-  _globals['_HELDADDRESS']._serialized_start=721
-  _globals['_HELDADDRESS']._serialized_end=767
-  _globals['_GETROUTESRESPONSE']._serialized_start=770
-  _globals['_GETROUTESRESPONSE']._serialized_end=1038
-  _globals['_GETPODNETWORKREQUEST']._serialized_start=1040
-  _globals['_GETPODNETWORKREQUEST']._serialized_end=1062
-  _globals['_PEER']._serialized_start=1065
-  _globals['_PEER']._serialized_end=1202
-  _globals['_GETPODNETWORKRESPONSE']._serialized_start=1205
-  _globals['_GETPODNETWORKRESPONSE']._serialized_end=1451
-  _globals['_PROXYSERVICE']._serialized_start=1454
-  _globals['_PROXYSERVICE']._serialized_end=1870
+  _globals['_ENDPOINT']._serialized_start=187
+  _globals['_ENDPOINT']._serialized_end=329
+  _globals['_ROUTE']._serialized_start=332
+  _globals['_ROUTE']._serialized_end=772
+  _globals['_HELDADDRESS']._serialized_start=774
+  _globals['_HELDADDRESS']._serialized_end=820
+  _globals['_GETROUTESRESPONSE']._serialized_start=823
+  _globals['_GETROUTESRESPONSE']._serialized_end=1091
+  _globals['_GETPODNETWORKREQUEST']._serialized_start=1093
+  _globals['_GETPODNETWORKREQUEST']._serialized_end=1115
+  _globals['_PEER']._serialized_start=1118
+  _globals['_PEER']._serialized_end=1255
+  _globals['_GETPODNETWORKRESPONSE']._serialized_start=1258
+  _globals['_GETPODNETWORKRESPONSE']._serialized_end=1504
+  _globals['_PROXYSERVICE']._serialized_start=1507
+  _globals['_PROXYSERVICE']._serialized_end=1923
 # @@protoc_insertion_point(module_scope)

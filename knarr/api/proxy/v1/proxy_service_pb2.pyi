@@ -19,18 +19,20 @@ class GetRoutesRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., service: _Optional[str] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("address", "port", "pod", "connections", "local")
+    __slots__ = ("address", "port", "pod", "connections", "local", "in_force_since")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     LOCAL_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_SINCE_FIELD_NUMBER: _ClassVar[int]
     address: str
     port: int
     pod: str
     connections: int
     local: bool
-    def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ..., pod: _Optional[str] = ..., connections: _Optional[int] = ..., local: _Optional[bool] = ...) -> None: ...
+    in_force_since: _timestamp_pb2.Timestamp
+    def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ..., pod: _Optional[str] = ..., connections: _Optional[int] = ..., local: _Optional[bool] = ..., in_force_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Route(_message.Message):
     __slots__ = ("namespace", "service", "port_name", "protocol", "cluster_ip", "port", "node_port", "endpoints", "limitations", "external_ips", "load_balancer_ips", "load_balancer_source_ranges", "internal_traffic_policy", "external_traffic_policy", "session_affinity_seconds", "health_check_node_port", "announced")

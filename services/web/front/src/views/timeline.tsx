@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { live, useLive } from "../live";
 import { kindOf, type Obj } from "../objects";
+import { usePolled } from "../polled";
 import { get } from "../server";
 import { timeOfDay } from "../times";
 import { useWords, type Word } from "../words";
@@ -124,13 +125,18 @@ interface Link {
   resource: string;
   name: string;
   writer: string;
+  /** How many milliseconds earlier it may have been. */
+  within: number;
 }
+
+const CHAIN_MS = 2000;
 
 export function Chain({ obj }: TabProps) {
   const say = useWords();
-  const [links, setLinks] = useState<Link[]>();
   const query = new URLSearchParams({ namespace: obj.metadata.namespace, name: obj.metadata.name });
-  useEffect(() => void get(`/timeline/chain?${query}`).then(setLinks, () => setLinks([])), [obj as Obj]);
+  // What nodes do no watch tells: their rules, the first connection.
+  const { answer: links, said } = usePolled<Link[]>(`/timeline/chain?${query}`, CHAIN_MS);
+  if (said) return <p class="notice" role="status">{said}</p>;
   if (!links) return null;
   if (!links.length) return <p class="soft">{say("noChain")}</p>;
   return (
@@ -141,8 +147,8 @@ export function Chain({ obj }: TabProps) {
           <tr key={link.step + link.name}>
             <th scope="row">{say(`chain.${link.step}` as Word)}</th>
             <td>{kindOf(link.resource)} {link.name}</td>
-            <td>{index ? `+${link.at - links[index - 1].at}` : "0"}</td>
-            <td>{link.at - links[0].at}</td>
+            <td>{index ? `${link.within ? "≤ " : ""}+${link.at - links[index - 1].at}` : "0"}</td>
+            <td>{link.within ? "≤ " : ""}{link.at - links[0].at}</td>
             <td class="soft">{link.writer}</td>
           </tr>
         ))}

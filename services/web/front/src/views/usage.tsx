@@ -2,6 +2,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { megabytes, quantity, requested, type Obj } from "../objects";
 import { usePolled } from "../polled";
+import { timeOfDay } from "../times";
 import { useWords } from "../words";
 import type { TabProps } from "./object";
 
@@ -42,7 +43,7 @@ function Plot({ title, at, values, marks, show }: PlotProps) {
       plot = new UPlot(
         {
           width: here.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false },
-          axes: [axis, { ...axis, size: 70, values: (_: unknown, splits: number[]) => splits.map(show) }],
+          axes: [{ ...axis, space: 90, values: (_: unknown, splits: number[]) => splits.map((one) => timeOfDay(one * 1000)) }, { ...axis, size: 70, values: (_: unknown, splits: number[]) => splits.map(show) }],
           scales: { y: { range: (_: unknown, __: number, most: number) => [0, Math.max(most, ...marks.map((one) => one.value)) * 1.1 || 1] } },
           series: [{}, { label: title, stroke: accent, width: 2, fill: `color-mix(in srgb, ${accent} 15%, transparent)` }, ...marks.map((one) => ({ label: one.name, stroke: mark, width: 1, dash: [6, 4], points: { show: false } }))],
         },
@@ -57,7 +58,7 @@ function Plot({ title, at, values, marks, show }: PlotProps) {
       watched.disconnect();
       plot?.destroy();
     };
-  }, [key, document.documentElement.dataset.theme]);
+  }, [key, document.documentElement.dataset.theme, document.documentElement.lang]);
   return (
     <figure>
       <figcaption>{words}</figcaption>

@@ -107,6 +107,10 @@ function signalOf(exit: Obj): string {
   return number ? SIGNALS[number] ?? String(number) : "";
 }
 
+/** Of a duration as Go writes it: 1m20s. */
+const secondsOf = (duration: string): number =>
+  [...duration.matchAll(/([\d.]+)(h|m(?!s)|s)/g)].reduce((sum, [, amount, unit]) => sum + Number(amount) * { h: 3600, m: 60, s: 1 }[unit as "h"], 0);
+
 function Restarted({ pod, status }: { pod: Obj; status: Obj }) {
   const say = useWords();
   const [lines, setLines] = useState("");
@@ -134,7 +138,7 @@ function Restarted({ pod, status }: { pod: Obj; status: Obj }) {
           <tr><th scope="row">{say("probe")}</th><td>{probe ? probe.message : say("none")}</td></tr>
           <tr>
             <th scope="row">{say("nextTry")}</th>
-            <td>{waiting ? (pause ? say("nextWithin", { seconds: pause.replace(/s$/, "") }) : `${waiting.reason}: ${waiting.message ?? ""}`) : status.state?.running ? say("runsSince", { time: timeOfDay(status.state.running.startedAt) }) : say("none")}</td>
+            <td>{waiting ? (pause ? say("nextWithin", { seconds: secondsOf(pause) }) : `${waiting.reason}: ${waiting.message ?? ""}`) : status.state?.running ? say("runsSince", { time: timeOfDay(status.state.running.startedAt) }) : say("none")}</td>
           </tr>
         </tbody>
       </table>
