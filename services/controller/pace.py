@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 from knarr.objects.keys import Key
@@ -14,9 +15,27 @@ WHOLE = 1.0 - 1e-6
 
 
 @dataclass(slots=True)
-class _Bucket:
+class TokenBucket:
+    """``left`` tokens were there ``at`` that time, of ``burst`` at most; ``per_second`` come, none at all where that is 0."""
+
+    burst: float
+    per_second: float
     left: float
     at: float
+
+    def wait_seconds(self, now: float) -> float:
+        """Until there is a token; 0: now; infinite where none comes."""
+        left = self._left(now)
+        if left >= WHOLE:
+            return 0.0
+        return (1.0 - left) / self.per_second if self.per_second else math.inf
+
+    def take(self, now: float) -> None:
+        """One token, also where there is none: there is no debt, the next is never further than one."""
+        self.left, self.at = max(self._left(now) - 1.0, 0.0), now
+
+    def _left(self, now: float) -> float:
+        return min(self.burst, self.left + (now - self.at) * self.per_second)
 
 
 class Pace:
@@ -24,23 +43,20 @@ class Pace:
 
     def __init__(self, burst: float = BURST, per_second: float = PER_SECOND) -> None:
         self._burst, self._per_second = burst, per_second
-        self._buckets: dict[Key, _Bucket] = {}
+        self._buckets: dict[Key, TokenBucket] = {}
 
     def wait_seconds(self, key: Key) -> float:
         """How long to wait before the next time; 0: now."""
-        left = self._left(key)
-        return 0.0 if left >= WHOLE else (1.0 - left) / self._per_second
+        bucket = self._buckets.get(key)
+        return 0.0 if bucket is None else bucket.wait_seconds(_now())
 
     def did(self, key: Key) -> None:
-        """Counts one time. Those that did not wait leave no debt: the next is never further than one."""
-        self._buckets[key] = _Bucket(max(self._left(key) - 1.0, 0.0), _now())
+        """Counts one time."""
+        now = _now()
+        self._buckets.setdefault(key, TokenBucket(self._burst, self._per_second, self._burst, now)).take(now)
 
     def forget(self, key: Key) -> None:
         self._buckets.pop(key, None)
-
-    def _left(self, key: Key) -> float:
-        bucket = self._buckets.get(key)
-        return self._burst if bucket is None else min(self._burst, bucket.left + (_now() - bucket.at) * self._per_second)
 
 
 def _now() -> float:
