@@ -13,7 +13,7 @@ import numpy as np
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.api.storage.v1 import storage_pb2 as storage
-from knarr.objects.labels import REGION, ZONE
+from knarr.objects.labels import BETA_REGION, BETA_ZONE, REGION, ZONE
 from knarr.objects.volumes import WAIT_FOR_FIRST_CONSUMER, storage_class_of
 from services.scheduler.nodes import Mask, Nodes
 from services.scheduler.parts import NODE_LABELS, Part, Subject
@@ -22,7 +22,6 @@ from services.scheduler.pod_facts import PodFacts
 from services.scheduler.row_cache import RowCache
 
 CONFLICT = "node(s) had no available volume zone"
-BETA_ZONE, BETA_REGION = "failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region"
 # What a node may have instead of a label.
 _NOW = {BETA_ZONE: ZONE, BETA_REGION: REGION}
 LABELS = (BETA_ZONE, BETA_REGION, ZONE, REGION)
