@@ -6,6 +6,7 @@ Imports little, since the ``knarr`` command uses them too.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from collections.abc import Callable
@@ -235,6 +236,21 @@ def number(lowest: int, highest: int) -> Callable[[str], int]:
         if not _is_number(text) or not lowest <= int(text) <= highest:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number from {lowest} to {highest}")
         return int(text)
+
+    return parse
+
+
+def decimal(lowest: float, highest: float) -> Callable[[str], float]:
+    """A number, whole or not, within bounds, both included."""
+
+    def parse(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not lowest <= found <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {lowest:g} to {highest:g}, like {(lowest + highest) / 2:g}")
+        return found
 
     return parse
 

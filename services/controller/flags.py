@@ -9,14 +9,17 @@ from knarr.client.leader import Election
 from knarr.service.command import trusted_file
 from knarr.service.election import add_leader_election
 from knarr.service.errors import CommandError
-from knarr.service.options import driver_sockets, duration, number, optional_cidr, readable_file
+from knarr.service.options import decimal, driver_sockets, duration, number, optional_cidr, readable_file
 from services.controller.component import LEASE
 from services.controller.controllers.nodeipam.decide import ClusterRange
-from services.controller.settings import SIGNED_SECONDS, ControllerSettings, Signing
+from services.controller.settings import SIGNED_SECONDS, ControllerSettings, EvictionRates, Signing
 
 # What is good for less expires before it can be renewed.
 SHORTEST_SECONDS = 60
 FRESH = ControllerSettings()
+# Nodes a second: more are as good as all at once.
+FASTEST = 1000.0
+MOST_NODES = 1_000_000
 # By what follows --horizontal-pod-autoscaler-, which are Kubernetes' names: the shortest, the usual one, what it is.
 AUTOSCALER_TIMES = {
     "sync-period": (0.1, FRESH.autoscaler_sync_seconds, "how often each autoscaler is looked at"),
@@ -43,7 +46,7 @@ SIGNING_FILES = {"cert": "signing.crt", "key": "signing.key"}
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds them; ``settings_of`` reads them."""
     add_leader_election(parser, LEASE)
-    for add in (_add_ranges, _add_signing, _add_storage, _add_autoscaler):
+    for add in (_add_ranges, _add_signing, _add_storage, _add_evictions, _add_autoscaler):
         add(parser)
 
 
@@ -66,6 +69,13 @@ def settings_of(arguments: argparse.Namespace, leadership: Election, root_certif
         csi_drivers=arguments.csi_driver,
         csi_seconds=arguments.csi_timeout,
         api_hosts=(arguments.apiserver.rpartition(":")[0],),
+        node_grace_seconds=arguments.node_monitor_grace_period,
+        eviction_rates=EvictionRates(
+            per_second=arguments.node_eviction_rate,
+            disrupted_per_second=arguments.secondary_node_eviction_rate,
+            large_zone=arguments.large_cluster_size_threshold,
+            unhealthy_share=arguments.unhealthy_zone_threshold,
+        ),
         legacy_token_clean_up_seconds=arguments.legacy_service_account_token_clean_up_period,
         autoscaler_sync_seconds=arguments.horizontal_pod_autoscaler_sync_period,
         autoscaler_downscale_stabilization_seconds=arguments.horizontal_pod_autoscaler_downscale_stabilization,
@@ -139,6 +149,33 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help=f"how long such a driver may take for a call, before it is asked again (default: {FRESH.csi_seconds:g}s)",
     )
+
+
+def _add_evictions(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "nodes that fail", "a zone is the nodes of one region and zone by their labels, or all that have none"
+    )
+    rates, a_rate, nodes = FRESH.eviction_rates, decimal(0, FASTEST), number(0, MOST_NODES)
+    group.add_argument(
+        "--node-monitor-grace-period",
+        default=FRESH.node_grace_seconds,
+        type=duration(1.0, 86_400.0),
+        metavar="DURATION",
+        help=f"how long a node may be silent before it is not ready (default: {FRESH.node_grace_seconds:g}s)",
+    )
+    for name, default, kind, word, what in (
+        ("node-eviction-rate", rates.per_second, a_rate, "RATE", "nodes a second of a zone that may begin to lose their pods"),
+        (
+            "secondary-node-eviction-rate",
+            rates.disrupted_per_second,
+            a_rate,
+            "RATE",
+            "the same of a zone where too many nodes are not ready; none of one that is not large",
+        ),
+        ("large-cluster-size-threshold", rates.large_zone, nodes, "NODES", "a zone with more nodes is large"),
+        ("unhealthy-zone-threshold", rates.unhealthy_share, decimal(0, 1), "SHARE", "of a zone's nodes, and three at least: too many"),
+    ):
+        group.add_argument(f"--{name}", default=default, type=kind, metavar=word, help=f"{what} (default: %(default)s)")
 
 
 def _add_autoscaler(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,21 @@ class Signing:
 
 
 @dataclass(frozen=True, slots=True)
+class EvictionRates:
+    """How many nodes that are not ready may get the taint that their pods leave for, by how their zone is.
+
+    ``per_second``: nodes of a zone where no more than a part is not ready.
+    ``disrupted_per_second``: nodes of a zone where too many are not ready; none where it has ``large_zone`` nodes at most.
+    ``unhealthy_share``: of a zone's nodes, from which on too many are not ready; 0 to 1.
+    """
+
+    per_second: float = 0.1
+    disrupted_per_second: float = 0.01
+    large_zone: int = 50
+    unhealthy_share: float = 0.55
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerSettings:
     """How the controllers behave.
 
@@ -30,6 +45,7 @@ class ControllerSettings:
     ``workers``: keys that one controller reconciles at once.
     ``burst_replicas``: pods that one sync of a workload creates or deletes at most.
     ``node_grace_seconds``: silence after which a node's conditions become Unknown.
+    ``eviction_rates``: how many nodes lose their pods for it, and how fast.
     ``orphan_quarantine_seconds``: how long a node must be gone before its pods are deleted.
     ``terminated_pod_threshold``: finished pods that may exist before the oldest are deleted; 0 keeps all.
     ``pod_gc_seconds``: how often pods are looked over for garbage.
@@ -55,6 +71,7 @@ class ControllerSettings:
     workers: int = 8
     burst_replicas: int = 500
     node_grace_seconds: float = 40.0
+    eviction_rates: EvictionRates = field(default_factory=EvictionRates)
     orphan_quarantine_seconds: float = 40.0
     terminated_pod_threshold: int = 12_500
     pod_gc_seconds: float = 20.0

@@ -157,14 +157,16 @@ async def cluster(
     controllers: Sequence[type[Controller]] = CONTROLLERS,
     keys: SigningKeys | None = None,
     connect: Callable[[str, str, float], Driver] = SocketDriver,
+    found: Sequence[Message] = (),
     **settings: Any,
 ) -> AsyncIterator[Cluster]:
     """Runs the controllers on a fresh API server in memory, on the virtual loop; with ``keys`` it issues tokens.
 
-    ``connect``: how drivers of volumes are reached.
+    ``connect``: how drivers of volumes are reached. ``found``: what is there before the controllers are.
     """
     clock = VirtualClock()
     api = FaultyApi(clock, keys=keys)
+    api.seed(*found)
     client = api.client()
     manager = ControllerManager(
         api.client(CONTROLLER), replace(SETTINGS, **settings), clock=clock, controllers=controllers, connect=connect

@@ -19,6 +19,7 @@ from knarr.objects.keys import is_deleting
 from knarr.objects.pods import is_ready
 from services.controller.controllers.nodelifecycle.decide import evictions, seen_taints, silenced, taints
 from tests.controller.cluster import Cluster, cluster
+from tests.controller.nodes import beat, beating, lease, named, say
 from tests.controller.objects import condition_of, node, pod, replica_set
 from tests.controller.refusals import refuse_deletion
 from tests.support.virtual_time import virtual_time
@@ -42,14 +43,14 @@ def test_taints_follow_the_ready_condition(ready: str, wanted: set[tuple[str, st
     target = node(ready=ready)
     target.spec.taints.add(key="mine", effect="NoSchedule")
     target.spec.taints.add(key="node.kubernetes.io/not-ready", effect="NoSchedule")
-    assert keys(taints(target, NOW)) == wanted | {("mine", "NoSchedule")}
+    assert keys(taints(target, NOW, executes=True)) == wanted | {("mine", "NoSchedule")}
 
 
 def test_cordon_and_pressure_are_taints_too() -> None:
     target = node()
     target.spec.unschedulable = True
     target.status.conditions.add(type="DiskPressure", status="True")
-    assert keys(taints(target, NOW)) == {("unschedulable", "NoSchedule"), ("disk-pressure", "NoSchedule")}
+    assert keys(taints(target, NOW, executes=True)) == {("unschedulable", "NoSchedule"), ("disk-pressure", "NoSchedule")}
 
 
 def test_a_silent_node_vouches_for_nothing() -> None:
@@ -61,7 +62,7 @@ def test_a_silent_node_vouches_for_nothing() -> None:
 
 def test_evictions_wait_as_long_as_each_pod_tolerates() -> None:
     target = node(ready="Unknown")
-    target.spec.taints.extend(taints(target, NOW))
+    target.spec.taints.extend(taints(target, NOW, executes=True))
     hasty, patient, forever = (pod(name, node="node-1", phase="Running", ready=True) for name in ("hasty", "patient", "forever"))
     patient.spec.tolerations.add(key="node.kubernetes.io/unreachable", operator="Exists", effect="NoExecute", toleration_seconds=60)
     forever.spec.tolerations.add(operator="Exists")
@@ -93,7 +94,7 @@ def test_a_pod_that_comes_later_has_its_time_too() -> None:
 @virtual_time
 async def test_a_taint_that_a_person_adds_counts_from_when_it_is_seen() -> None:
     async with cluster(node_grace_seconds=1000.0) as c:
-        c.api.seed(node(), lease())
+        c.api.seed(node(), lease("node-1"))
         target = replica_set(replicas=1)
         target.spec.template.spec.tolerations.add(key="full", operator="Exists", effect="NoExecute", toleration_seconds=60)
         await c.client.create(target)
@@ -109,22 +110,8 @@ async def test_a_taint_that_a_person_adds_counts_from_when_it_is_seen() -> None:
         assert c.events("TaintManagerEviction")
 
 
-def lease() -> coordination.Lease:
-    result = coordination.Lease()
-    result.metadata.name, result.metadata.namespace = "node-1", "kube-node-lease"
-    result.spec.renew_time.seconds = 1
-    return result
-
-
-async def beat(c: Cluster) -> None:
-    def renew(obj: coordination.Lease) -> None:
-        obj.spec.renew_time.seconds += 1
-
-    await c.edit(coordination.Lease, "node-1", renew, "kube-node-lease")
-
-
 def one_node(c: Cluster) -> core.Node:
-    return c.api.all(core.Node)[0]
+    return named(c, "node-1")
 
 
 def tolerant(replicas: int = 2, seconds: int = 60) -> apps.ReplicaSet:
@@ -137,13 +124,13 @@ def tolerant(replicas: int = 2, seconds: int = 60) -> apps.ReplicaSet:
 
 @virtual_time
 async def test_a_node_that_falls_silent_loses_its_pods_after_their_patience() -> None:
-    async with cluster() as c:
-        c.api.seed(node(), lease())
+    async with cluster() as c, beating(c, "node-2"):
+        c.api.seed(node(), lease("node-1"))
         await c.client.create(tolerant())
         await c.until(lambda: len(c.ready_pods()) == 2)
         for _ in range(10):
             await asyncio.sleep(10)
-            await beat(c)
+            await beat(c, "node-1")
         assert condition_status(one_node(c).status, "Ready") == "True"
         c.kubelet.stop_seconds, c.kubelet.schedules = 10_000, False
         await c.until(lambda: condition_status(one_node(c).status, "Ready") == "Unknown", 45)
@@ -157,32 +144,29 @@ async def test_a_node_that_falls_silent_loses_its_pods_after_their_patience() ->
 
 @virtual_time
 async def test_a_node_that_returns_in_time_keeps_its_pods() -> None:
-    async with cluster() as c:
-        c.api.seed(node(), lease())
+    async with cluster() as c, beating(c, "node-2"):
+        c.api.seed(node(), lease("node-1"))
         await c.client.create(tolerant())
         await c.until(lambda: len(c.ready_pods()) == 2)
         before = {p.metadata.uid for p in c.active_pods()}
         await c.until(lambda: len(one_node(c).spec.taints) == 2, 60)
         await asyncio.sleep(30)
 
-        def come_back(obj: core.Node) -> None:
-            condition_of(obj.status, "Ready").status = "True"
-
-        await beat(c)
-        await c.edit(core.Node, "node-1", come_back, "", "status")
+        await beat(c, "node-1")
+        await say(c, "node-1")
         await c.until(lambda: not one_node(c).spec.taints, 1)
         told = {f"Cancelling deletion of Pod default/{found.metadata.name}" for found in c.active_pods()}
         await c.until(lambda: set(c.events("TaintManagerEviction")) == told, 1)
         for _ in range(10):
             await asyncio.sleep(10)
-            await beat(c)
+            await beat(c, "node-1")
         assert {p.metadata.uid for p in c.active_pods()} == before
 
 
 @virtual_time
 async def test_nobody_is_silent_while_the_server_is_deaf() -> None:
     async with cluster() as c:
-        c.api.seed(node(), lease())
+        c.api.seed(node(), lease("node-1"))
         await c.until(lambda: c.events("RegisteredNode"))
         gone = status_error("ServiceUnavailable", "the connection was lost")
         await asyncio.sleep(35)
@@ -194,7 +178,7 @@ async def test_nobody_is_silent_while_the_server_is_deaf() -> None:
 @virtual_time
 async def test_the_pods_of_a_deleted_node_are_deleted_and_replaced() -> None:
     async with cluster(node_grace_seconds=1000.0) as c:
-        c.api.seed(node(), lease())
+        c.api.seed(node(), lease("node-1"))
         await c.client.create(replica_set(replicas=2))
         await c.until(lambda: len(c.ready_pods()) == 2)
         before = {p.metadata.uid for p in c.active_pods()}
@@ -274,7 +258,7 @@ async def test_of_pods_whose_kubelet_speaks_nobody_else_says_that_they_are_not_r
         following = asyncio.create_task(kubelet.run())
         await kubelet.wait_synced()
         c.api.latency_seconds = 0.01
-        c.api.seed(node(ready="False"), lease(), served)
+        c.api.seed(node(ready="False"), lease("node-1"), served)
         await asyncio.sleep(3)
         assert not writes
         following.cancel()
@@ -284,10 +268,10 @@ async def test_of_pods_whose_kubelet_speaks_nobody_else_says_that_they_are_not_r
 @virtual_time
 async def test_a_pod_that_may_not_be_deleted_keeps_no_others_on_a_silent_node(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_deletion(monkeypatch, "a")
-    async with cluster(kubelet=False) as c:
+    async with cluster(kubelet=False) as c, beating(c, "node-2"):
         hasty, refused, patient = (pod(name, node="node-1", phase="Running") for name in ("b", "a", "c"))
         patient.spec.tolerations.add(key="node.kubernetes.io/not-ready", operator="Exists", effect="NoExecute", toleration_seconds=20)
-        c.api.seed(node(ready="False"), lease(), refused, hasty, patient)
+        c.api.seed(node(ready="False"), lease("node-1"), refused, hasty, patient)
 
         def going() -> list[str]:
             return [found.metadata.name for found in c.api.all(core.Pod) if is_deleting(found)]

@@ -29,20 +29,26 @@ def ranges_are_apart(w: World) -> None:
 
 
 async def silent_nodes(w: World) -> None:
-    """A node is silent, its pods go as they tolerate it, and it comes back."""
+    """A node is silent, its pods go as they tolerate it; the other one falls silent too, and both come back."""
     hasty, patient = running("hasty", "10.244.0.1"), running("patient", "10.244.0.2")
     hasty.spec.tolerations.add(key="node.kubernetes.io/unreachable", operator="Exists", effect="NoExecute", toleration_seconds=20)
     patient.spec.tolerations.add(operator="Exists")
-    w.api.seed(node(), hasty, patient)
-    await step(120)
+    spared = pod("spared", node="node-2", phase="Running", ready=True)
+    w.api.seed(node("node-1"), node("node-2"), hasty, patient, spared)
 
     def beat(found: core.Node) -> None:
         set_condition(found.status, "Ready", "True", now=w.clock.now())
         found.status.conditions[0].last_heartbeat_time.seconds = int(w.clock.now().timestamp())
 
-    for _ in range(5):
-        await w.edit(core.Node, "node-1", beat, "", "status")
-        await step(10)
+    async def beating(*names: str, seconds: float) -> None:
+        for _ in range(int(seconds / 10)):
+            for name in names:
+                await w.edit(core.Node, name, beat, "", "status")
+            await step(10)
+
+    await beating("node-2", seconds=120)
+    await step(120)
+    await beating("node-1", "node-2", seconds=50)
 
 
 async def garbage_pods(w: World) -> None:

@@ -2,11 +2,15 @@
 
 Silence is counted on this process' own clock, from when a change of the heartbeat was seen here;
 the clocks of nodes are not compared. While the server cannot be reached nobody is called silent.
+
+The taints for which pods leave are given to one node after the other, as fast as its zone permits (``zones``); those that keep new pods
+away come at once. Who waits for its turn is looked at again when the turn has come, and then as it is by then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator
 
 from knarr.api.coordination.v1 import coordination_pb2 as coordination
@@ -21,8 +25,13 @@ from knarr.objects.keys import Key, is_deleting, key_of
 from knarr.objects.pods import is_finished
 from services.controller.attempts import Attempts
 from services.controller.controller import Context, Controller
-from services.controller.controllers.nodelifecycle.decide import Evictions, Seen, evictions, seen_taints, silenced, taints
+from services.controller.controllers.nodelifecycle import metrics
+from services.controller.controllers.nodelifecycle.decide import Evictions, Seen, evictions, seen_taints, silenced, standing, taints
+from services.controller.controllers.nodelifecycle.words import News
+from services.controller.controllers.nodelifecycle.zones import Zones
 from services.controller.pods import BY_NODE, tell_disruption
+
+logger = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 # A rest of time too small for the clock to tell must not keep a worker spinning.
@@ -43,6 +52,8 @@ class NodeLifecycleController(Controller):
         self._seen: dict[str, Seen] = {}
         # By node, the uids of pods that were going to be evicted later.
         self._waiting: dict[str, frozenset[str]] = {}
+        self._zones = Zones(context.settings.eviction_rates, lambda name: self.queue.enqueue(Key("", name)))
+        self._news = News()
         self._nodes = self.hears(core.Node, self._node_changed)
         self._leases = self.hears(coordination.Lease, self._lease_changed)
         self._pods = self.watches(core.Pod, BY_NODE, mapped=self._troubled_node, when=is_there)
@@ -50,10 +61,12 @@ class NodeLifecycleController(Controller):
     def _node_changed(self, old: core.Node | None, new: core.Node | None) -> Iterator[Key]:
         if new is None:
             if old is not None:
-                self._heard.pop(old.metadata.name, None)
-                self._seen.pop(old.metadata.name, None)
-                self._waiting.pop(old.metadata.name, None)
+                self._zones.note(old.metadata.name, None, _now())
+                for known in (self._heard, self._seen, self._waiting):
+                    known.pop(old.metadata.name, None)
+                yield key_of(old)
             return
+        self._zones.note(new.metadata.name, standing(new), _now())
         if old is None:
             message = f"Node {new.metadata.name} event: Registered Node {new.metadata.name} in Controller"
             self.recorder.event(new, NORMAL, "RegisteredNode", message)
@@ -67,7 +80,7 @@ class NodeLifecycleController(Controller):
         return ()
 
     def _hear(self, node: str) -> None:
-        self._heard[node] = asyncio.get_running_loop().time()
+        self._heard[node] = _now()
 
     def _troubled_node(self, pod: core.Pod) -> Iterator[Key]:
         """The pod's node, when there is reason to move pods away from it."""
@@ -77,13 +90,16 @@ class NodeLifecycleController(Controller):
 
     async def reconcile(self, key: Key) -> Again | None:
         node = self._nodes.get("", key.name)
+        self._settle(node)
         if node is None:
             return None
         settings = self.context.settings
         left = settings.node_grace_seconds - self._silent_seconds(key.name)
         if left <= 0 and condition_status(node.status, "Ready") != UNKNOWN:
-            node = await self._silence(node)
-        node = await self._taint(node)
+            # The watch brings it back: its zone is to know of it before anything is decided by that.
+            return Again(settings.node_grace_seconds if await self._silence(node) else SHORTEST_WAIT_SECONDS)
+        turn_seconds = self._zones.wait_seconds(key.name, _now())
+        node = await self._taint(node, executes=turn_seconds == 0)
         now = self.context.clock.now()
         seen = self._seen[key.name] = seen_taints(node, self._seen.get(key.name, {}), now)
         plan = evictions(node, self._pods.index(BY_NODE, key.name), seen, now)
@@ -92,15 +108,30 @@ class NodeLifecycleController(Controller):
         if isinstance(refused, Conflict):
             raise refused
         retry = None if refused is None else REFUSED_SECONDS
-        waits = [seconds for seconds in (left, plan.again_seconds, retry) if seconds is not None and seconds > 0]
+        waits = [seconds for seconds in (left, turn_seconds, plan.again_seconds, retry) if seconds is not None and seconds > 0]
         return Again(max(SHORTEST_WAIT_SECONDS, min([*waits, settings.node_grace_seconds])))
 
+    def _settle(self, node: core.Node | None) -> None:
+        """Draws the conclusions of all that was heard of nodes; ``node`` is the one whose change is looked at."""
+        settled = self._zones.settle(_now())
+        metrics.show(settled.counts)
+        if settled.stopped is False:
+            # While nobody was heard, nobody could show that it is there.
+            self._heard = dict.fromkeys(self._heard, _now())
+        for change in settled.changes:
+            logger.info("zone changed", extra={"zone": "/".join(change.zone), "state": change.after, **change.nodes._asdict()})
+        for news in self._news.of(settled, self._zones.all):
+            if news.type == WARNING:
+                logger.warning(news.message)
+            if node is not None:
+                self.recorder.event(node, *news)
+
     def _silent_seconds(self, node: str) -> float:
-        now = asyncio.get_running_loop().time()
+        now = _now()
         return now - self._heard.setdefault(node, now)
 
-    async def _silence(self, node: core.Node) -> core.Node:
-        """Marks a node Unknown, if the server agrees that nothing was heard."""
+    async def _silence(self, node: core.Node) -> bool:
+        """Marks a node Unknown, if the server agrees that nothing was heard; answers whether it does."""
         name = node.metadata.name
         try:
             lease = await self.client.get(coordination.Lease, name, LEASE_NAMESPACE)
@@ -113,21 +144,24 @@ class NodeLifecycleController(Controller):
             known = self._leases.get(LEASE_NAMESPACE, name)
             if known is None or known.spec.renew_time != lease.spec.renew_time:
                 self._hear(name)
-                return node
+                return False
         changed = copy_of(node)
         changed.status.CopyFrom(silenced(node, self.context.clock.now()))
         changed = await self.client.update(changed, subresource="status")
         self.recorder.event(changed, NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
-        return changed
+        return True
 
-    async def _taint(self, node: core.Node) -> core.Node:
-        wanted = taints(node, self.context.clock.now())
+    async def _taint(self, node: core.Node, *, executes: bool) -> core.Node:
+        wanted = taints(node, self.context.clock.now(), executes=executes)
         if wanted == list(node.spec.taints):
             return node
         changed = copy_of(node)
         del changed.spec.taints[:]
         changed.spec.taints.extend(wanted)
-        return await self.client.update(changed)
+        changed = await self.client.update(changed)
+        if executes and standing(node).waits:
+            metrics.EVICTIONS.labels(metrics.label(standing(node).zone)).inc()
+        return changed
 
     def _tell_cancelled(self, node: str, plan: Evictions) -> None:
         """Tells of those that were going to be evicted later and are no more, since the taint has gone, or the node is well again."""
@@ -161,6 +195,10 @@ class NodeLifecycleController(Controller):
         set_condition(changed.status, "Ready", "False", reason=ready.reason, message=ready.message, now=now, generation=generation)
         await self.client.update(changed, subresource="status")
         self.recorder.event(pod, WARNING, "NodeNotReady", "Node is not ready")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _heartbeat(node: core.Node) -> object:

@@ -8,11 +8,13 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.times import seconds_after, to_datetime, to_time
-from knarr.objects.conditions import FALSE, UNKNOWN, condition_status, is_true, set_condition
+from knarr.objects.conditions import FALSE, TRUE, UNKNOWN, condition_status, is_true, set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
+from knarr.objects.labels import BETA_REGION, BETA_ZONE, REGION, ZONE
 from knarr.objects.pods import is_finished, is_ready
 from knarr.objects.tolerations import NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE, tolerates
+from services.controller.controllers.nodelifecycle.zones import Standing, Zone
 
 # Conditions that are a problem when True, and their taints.
 PRESSURES = {
@@ -23,9 +25,10 @@ PRESSURES = {
 }
 # What a silent kubelet no longer vouches for.
 _REPORTED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
-_MANAGED = {(key, effect) for key in (NOT_READY, UNREACHABLE) for effect in (NO_SCHEDULE, NO_EXECUTE)} | {
-    (key, NO_SCHEDULE) for key in (UNSCHEDULABLE, *PRESSURES.values())
-}
+_EXECUTING = {(key, NO_EXECUTE) for key in (NOT_READY, UNREACHABLE)}
+_MANAGED = _EXECUTING | {(key, NO_SCHEDULE) for key in (NOT_READY, UNREACHABLE, UNSCHEDULABLE, *PRESSURES.values())}
+# A label of nodes that say nothing of their zone: those that are off for most of the time.
+EXCLUDED = "node.kubernetes.io/exclude-disruption"
 
 # By key and value of a NoExecute taint, since when it is there.
 Seen = Mapping[tuple[str, str], datetime]
@@ -56,9 +59,18 @@ def silenced(node: core.Node, now: datetime) -> core.NodeStatus:
     return status
 
 
-def taints(node: core.Node, now: datetime) -> list[core.Taint]:
-    """The node's taints: those of others as they are, ours by its conditions and ``spec.unschedulable``."""
-    wanted = _wanted(node)
+def standing(node: core.Node) -> Standing:
+    """What of the node matters to its zone. Of two names of a label the older one counts, as in Kubernetes."""
+    labels, ready = node.metadata.labels, condition_status(node.status, "Ready")
+    region, zone = (labels[old] if old in labels else labels.get(new, "") for old, new in ((BETA_REGION, REGION), (BETA_ZONE, ZONE)))
+    tainted = any((taint.key, taint.effect) in _EXECUTING for taint in node.spec.taints)
+    return Standing(Zone(region, zone), ready == TRUE, EXCLUDED not in labels, ready in (FALSE, UNKNOWN), tainted)
+
+
+def taints(node: core.Node, now: datetime, *, executes: bool) -> list[core.Taint]:
+    """The node's taints: those of others as they are, ours by its conditions and ``spec.unschedulable``. ``executes``: whether its pods may
+    have to leave for them now."""
+    wanted = _wanted(node, executes)
     kept = [taint for taint in node.spec.taints if (taint.key, taint.effect) not in _MANAGED or (taint.key, taint.effect) in wanted]
     present = {(taint.key, taint.effect) for taint in kept}
     stamp = to_time(now)
@@ -94,15 +106,14 @@ def evictions(node: core.Node, pods: Iterable[core.Pod], seen: Seen, now: dateti
     return Evictions(go, later, [pod for pod in alive if lost and is_ready(pod)], min(waits, default=None))
 
 
-def _wanted(node: core.Node) -> list[tuple[str, str]]:
+def _wanted(node: core.Node, executes: bool) -> list[tuple[str, str]]:
     ready = condition_status(node.status, "Ready")
     wanted = list[tuple[str, str]]()
-    if not ready:
-        wanted.append((NOT_READY, NO_SCHEDULE))
-    elif ready == UNKNOWN:
-        wanted += [(UNREACHABLE, NO_SCHEDULE), (UNREACHABLE, NO_EXECUTE)]
-    elif ready == FALSE:
-        wanted += [(NOT_READY, NO_SCHEDULE), (NOT_READY, NO_EXECUTE)]
+    if ready != TRUE:
+        key = UNREACHABLE if ready == UNKNOWN else NOT_READY
+        wanted.append((key, NO_SCHEDULE))
+        if executes and ready:
+            wanted.append((key, NO_EXECUTE))
     wanted += [(key, NO_SCHEDULE) for kind, key in PRESSURES.items() if is_true(node.status, kind)]
     if node.spec.unschedulable:
         wanted.append((UNSCHEDULABLE, NO_SCHEDULE))
