@@ -103,6 +103,26 @@ def optional_mirror(text: str) -> str:
     return text.rstrip("/")
 
 
+def optional_amount(least: str, words: str) -> Callable[[str], str]:
+    """A quantity, in its one form; or nothing. ``words`` say why it is not less."""
+
+    def parse(text: str) -> str:
+        if not text:
+            return ""
+        # Those alone load it who give one.
+        from knarr.machinery import quantity
+
+        try:
+            found = quantity.canonical(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no amount, like 2, 500m or 4Gi") from None
+        if quantity.compare(found, least) < 0:
+            raise argparse.ArgumentTypeError(f"{text} is too little: {words}; give at least {least}")
+        return found
+
+    return parse
+
+
 def own_directory(text: str) -> Path:
     """A directory that may be written to; made when it is missing."""
     path = Path(text)

@@ -172,7 +172,7 @@ class Kubelet(Component):
         self._protection.on_change(self._keeper.look)
         self.shutdown = Shutdown(settings.shutdown_periods, self.manager, self._keeper, self._recorder)
         self._folders = LocalFolders(client, settings.node_name, settings.folders, self.context.files, self._recorder, self.manager.uses)
-        self.stats = Stats(runtime, clock)
+        self.stats = Stats(runtime, clock, part=bool(settings.size))
         self.servicer = KubeletServicer(self.manager, runtime, self.stats, settings.node_ip, self._parts)
         self._disks = Disks(self.context, self.manager)
 

@@ -52,6 +52,8 @@ class KubeletSettings:
     # `LimitedSwap`: Burstable pods may use a part of the machine's swap; and whether a machine that has any is refused.
     swap_behavior: str = NO_SWAP
     fail_swap_on: bool = False
+    # What the node has of the machine's `cpu` (milli-CPU) and `memory` (bytes), where that is not all of it.
+    size: Mapping[str, int] = field(default_factory=dict)
     # Most pods the node takes.
     max_pods: int = 110
     # Taken from the capacity before pods may ask for it, for the kubelet and the engine, and for the system: amounts by resource.

@@ -16,12 +16,14 @@ from typing import Any
 from knarr.service.configuration_file import document_of, read_configuration
 from knarr.service.options import optional_log, optional_path
 from services.standalone.options import options
-from services.standalone.settings import Choice, Ports
+from services.standalone.settings import AMOUNT, Choice, Ports
 
 API_VERSION, KIND = "knarr.dev/v1", "Cluster"
 # Fields of the file that are no settings of a cluster.
 NAME, PORTS = "name", "ports"
 HEAD = ("apiVersion", "kind", NAME, PORTS)
+# Parts of names that are written large.
+INITIALS = frozenset({"cidr", "cpu"})
 NAME_WORDS = "the cluster's name, as `--name` has it; without one it is that of --data-dir"
 
 
@@ -84,6 +86,8 @@ def _refuse_unknown(section: Mapping[str, Any], known: Iterable[str], place: str
 def _value(value: Any, path: str, field: Field, folder: Path) -> Any:
     if isinstance(value, list) and field.choice.metavar.endswith(",...") and all(isinstance(one, str) for one in value):
         value = ",".join(value)
+    if field.choice.metavar == AMOUNT and isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
     if isinstance(value, bool) or not isinstance(value, type(field.default) if isinstance(field.default, int) else str):
         raise ValueError(f"{path}: {value!r} is no {'number' if isinstance(field.default, int) else 'text'}")
     if field.choice.parse in (optional_path, optional_log) and value not in ("", "-", "none"):
@@ -124,13 +128,15 @@ def _schema_of(field: Field) -> dict[str, Any]:
         return {"enum": list(field.choice.among), **words}
     if field.choice.metavar.endswith(",..."):
         return {"type": ["string", "array"], "items": {"type": "string"}, **words}
+    if field.choice.metavar == AMOUNT:
+        return {"type": ["string", "number"], **words}
     return {"type": "string", **words}
 
 
 def _key(option: str) -> str:
     """As Kubernetes writes names: podCIDR for pod-cidr."""
     first, *others = option.split("-")
-    return first + "".join("CIDR" if part == "cidr" else part.capitalize() for part in others)
+    return first + "".join(part.upper() if part in INITIALS else part.capitalize() for part in others)
 
 
 def _attribute(field: Field) -> str:

@@ -31,6 +31,7 @@ def kubelet_settings(settings: ClusterSettings, address: str) -> KubeletSettings
         registry_mirror=settings.registry_mirror,
         cluster_dns=nameserver_of(settings, address),
         cluster_domain=settings.cluster_domain,
+        size=node_size(settings),
         **_node_settings(settings.kubelet_options),
     )
 
@@ -49,6 +50,16 @@ def fellow_kubelet_settings(settings: ClusterSettings, fellow: Fellow, address: 
         manifest_path=None,
         labels={**own.labels, LABEL: settings.node},
     )
+
+
+def node_size(settings: ClusterSettings) -> dict[str, int]:
+    """What each node is to have, in milli-CPU and bytes; nothing of what is all of the machine's."""
+    if not (settings.node_cpu or settings.node_memory):
+        return {}
+    from knarr.machinery import quantity
+
+    cpu = {"cpu": quantity.milli(settings.node_cpu)} if settings.node_cpu else {}
+    return cpu | ({"memory": quantity.value(settings.node_memory)} if settings.node_memory else {})
 
 
 def _node_settings(text: str) -> dict[str, Any]:

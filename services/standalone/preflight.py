@@ -57,6 +57,7 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
     yield from restore_problems(settings)
     yield from file_problems(settings)
     yield from name_problems(settings)
+    yield from size_problems(settings)
     yield from range_problems(settings)
     if shutil.which("ip") is not None:
         yield from read_route_problems(settings)
@@ -270,6 +271,21 @@ def name_problems(settings: ClusterSettings) -> Iterator[str]:
         node_name(settings.node)
     except argparse.ArgumentTypeError as error:
         yield f"this machine's name cannot be the node's: {error}; give --node-name"
+
+
+def size_problems(settings: ClusterSettings) -> Iterator[str]:
+    """Simulated nodes may be larger than the machine."""
+    if settings.runtime == HOLLOW or not (settings.node_cpu or settings.node_memory):
+        return
+    from services.kubelet.proc import meminfo
+    from services.standalone.node_settings import node_size
+
+    cpus, memory = os.cpu_count() or 1, meminfo()["MemTotal"]
+    size = node_size(settings)
+    if size.get("cpu", 0) > cpus * 1000:
+        yield f"--node-cpu {settings.node_cpu} is more than this machine's {cpus} processors; give less, or '' for all of them"
+    if size.get("memory", 0) > memory:
+        yield f"--node-memory {settings.node_memory} is more than this machine's {memory >> 20}Mi; give less, or '' for all of it"
 
 
 def port_problems(settings: ClusterSettings) -> Iterator[str]:

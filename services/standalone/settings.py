@@ -28,6 +28,7 @@ from knarr.service.options import (
     ipv4,
     number,
     one_of,
+    optional_amount,
     optional_drivers,
     optional_ipv4,
     optional_log,
@@ -43,6 +44,8 @@ from services.standalone.files import Files
 
 DEFAULT_DATA_DIR = Path(".knarr")
 MEMORY = "memory"
+# How an amount of a resource is asked for, which a file may also write as a number.
+AMOUNT = "AMOUNT"
 # Fields that came after version 0.1: files from before lack them, and the default holds.
 LATER = frozenset(
     {
@@ -68,6 +71,8 @@ LATER = frozenset(
         "kubelet_options",
         "mutual",
         "node_cidr",
+        "node_cpu",
+        "node_memory",
         "nodes",
         "registry_mirror",
         "rest_address",
@@ -199,6 +204,18 @@ class ClusterSettings:
         number(1, MOST_NODES),
         "how many nodes there are; those beyond the first share the machine and its Docker engine, or are simulated with --runtime hollow",
         "NUMBER",
+    )
+    node_cpu: str = chosen(
+        "",
+        optional_amount("10m", "pods need some"),
+        "how many processors each node has for itself and its pods, like 2 or 500m; empty: all of the machine's",
+        AMOUNT,
+    )
+    node_memory: str = chosen(
+        "",
+        optional_amount("256Mi", "100Mi of it stay free"),
+        "how much memory each node has, like 4Gi; empty: all of the machine's",
+        AMOUNT,
     )
     # The numbers of nodes beyond the first that were removed below the highest that is left.
     absent_nodes: str = chosen("", _numbers)

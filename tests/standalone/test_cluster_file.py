@@ -58,6 +58,11 @@ def test_a_file_says_what_options_say(tmp_path: Path) -> None:
     assert settings.scheduler_config == str(tmp_path / "conf/scheduler.yaml")
 
 
+@pytest.mark.parametrize(("cpu", "amount"), [(2, "2"), (0.5, "500m"), ("1500m", "1500m")])
+def test_an_amount_may_be_written_as_a_number(tmp_path: Path, cpu: object, amount: str) -> None:
+    assert read_cluster_file(write(tmp_path, nodeCPU=cpu, nodeMemory="4096Mi")).given == {"node_cpu": amount, "node_memory": "4Gi"}
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [
@@ -70,6 +75,11 @@ def test_a_file_says_what_options_say(tmp_path: Path) -> None:
         ({"nodes": 0}, "nodes: "),
         ({"ports": {"rest": 70000}}, "ports.rest: "),
         ({"runtime": "podman"}, "runtime: invalid choice: 'podman' (choose from docker, "),
+        ({"nodeCpu": 2}, "unknown field 'nodeCpu'; the nearest that there is is 'nodeCPU'"),
+        ({"nodeCPU": True}, "nodeCPU: True is no text"),
+        ({"nodeCPU": -1}, "nodeCPU: -1 is too little: pods need some; give at least 10m"),
+        ({"nodeMemory": "lots"}, "nodeMemory: 'lots' is no amount, like 2, 500m or 4Gi"),
+        ({"nodeMemory": 4}, "nodeMemory: 4 is too little: 100Mi of it stay free; give at least 256Mi"),
         ({"podCIDR": 10}, "podCIDR: 10 is no text"),
         ({"podCIDR": "10.1.0.0"}, "podCIDR: "),
         ({"name": 7}, "name: 7 is no text"),

@@ -71,11 +71,12 @@ def test_the_proxies_lead_to_one_another_by_routes(settings: ClusterSettings) ->
 
 
 def test_a_kubelet_is_in_the_network_of_a_container(settings: ClusterSettings) -> None:
-    chosen = dataclasses.replace(settings, kubelet_options="--pod-manifest-path=/etc/pods --max-pods=7")
+    chosen = dataclasses.replace(settings, kubelet_options="--pod-manifest-path=/etc/pods --max-pods=7", node_cpu="500m", node_memory="1Gi")
     (first, _) = fellows(chosen)
     told = fellow_kubelet_settings(chosen, first, OWN_ADDRESS, "c0ffee")
     assert (told.node_name, told.node_ip, told.pod_cidr, told.network_of) == ("my-2", "10.97.1.2", "10.244.1.0/24", "c0ffee")
     assert told.data_dir == settings.files.kubelet / "nodes/my-2/kubelet"
+    assert told.size == {"cpu": 500, "memory": 1 << 30}
     assert told.max_pods == 7 and told.manifest_path is None, "pods that a machine runs by itself it runs once"
     assert told.labels["knarr.dev/shares-machine-of"] == "my"
 

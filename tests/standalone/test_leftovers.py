@@ -171,4 +171,4 @@ def test_a_part_that_cannot_be_looked_at_leaves_the_others(monkeypatch: pytest.M
     monkeypatch.setattr(traces, "living", frozenset)
     found, unseen = traces.leftovers()
     assert [trace.owner for trace in found] == [ID] and unseen == ["the engine hangs"]
-    assert counted([*found, Trace(ID, CONTAINER, "a"), Trace(ID, CONTAINER, "b")]) == "2 container, 1 packet-filter table"
+    assert counted([*found, Trace(ID, CONTAINER, "a"), Trace(ID, CONTAINER, "b")]) == "container (2), packet-filter table (1)"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.proxy.datapath.node_network import ROUTE_PROTOCOL
-from services.standalone.preflight import OWN_PROTOCOL, problems, route_problems
+from services.standalone.preflight import OWN_PROTOCOL, problems, route_problems, size_problems
 from services.standalone.settings import ClusterSettings, Ports
 
 FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
@@ -33,6 +33,15 @@ def test_ranges_that_the_machine_uses(route: dict[str, str], refused: str, tmp_p
     found = list(route_problems(ClusterSettings(data_dir=tmp_path), [route], "kn-ours"))
     assert len(found) == bool(refused)
     assert all(refused in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "refused"), [("docker", ["--node-cpu 4096 is more than", "--node-memory 1Pi is more than"]), ("hollow", [])]
+)
+def test_nodes_that_run_containers_are_no_larger_than_the_machine(tmp_path: Path, runtime: str, refused: list[str]) -> None:
+    told = list(size_problems(ClusterSettings(tmp_path, runtime=runtime, node_cpu="4096", node_memory="1Pi")))
+    assert [words in line for words, line in zip(refused, told, strict=True)] == [True] * len(refused)
+    assert not list(size_problems(ClusterSettings(tmp_path, node_cpu="10m", node_memory="256Mi")))
 
 
 def test_the_mark_of_our_own_routes_is_the_proxys() -> None:

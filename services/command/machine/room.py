@@ -79,7 +79,7 @@ def _nameservers(machine: Machine) -> Sequence[str]:
 
 def _chosen(machine: Machine) -> Sequence[str]:
     settings = machine.settings
-    problems = (preflight.restore_problems, preflight.file_problems, preflight.name_problems)
+    problems = (preflight.restore_problems, preflight.file_problems, preflight.name_problems, preflight.size_problems)
     return [problem for look in problems for problem in look(settings)]
 
 

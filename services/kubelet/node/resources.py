@@ -19,10 +19,11 @@ def resources(settings: KubeletSettings, machine: Machine) -> dict[str, tuple[st
     """Capacity and allocatable of what the kubelet itself counts: without what is reserved, what the hard thresholds keep free and, of
     the memory, what lies in huge pages."""
     pages = {f"{HUGE_PAGES}{canonical(f'{size // 1024}Ki')}": size * count for size, count in sorted(machine.huge_pages.items())}
-    memory = max(_left(settings, "memory", machine.memory_bytes) - sum(pages.values()), 0)
+    there = _there(settings, machine)
+    memory = max(_left(settings, "memory", there["memory"]) - sum(pages.values()), 0)
     return {
-        "cpu": (str(machine.cpus), _milli(_left(settings, "cpu", machine.cpus * 1000))),
-        "memory": (_ki(machine.memory_bytes), _ki(memory)),
+        "cpu": (_milli(there["cpu"]), _milli(_left(settings, "cpu", there["cpu"]))),
+        "memory": (_ki(there["memory"]), _ki(memory)),
         "ephemeral-storage": (_ki(machine.disk_bytes), str(_left(settings, "ephemeral-storage", machine.disk_bytes))),
         "pods": (str(settings.max_pods), str(settings.max_pods)),
         **{name: (_whole(amount), _whole(amount)) for name, amount in pages.items()},
@@ -31,11 +32,16 @@ def resources(settings: KubeletSettings, machine: Machine) -> dict[str, tuple[st
 
 def capacity(settings: KubeletSettings, machine: Machine) -> tuple[dict[str, int], list[Mapping[str, int]]]:
     """What there is in whole units (milli-CPU, bytes, processes where some are reserved), and what is reserved of it."""
-    there = {"cpu": machine.cpus * 1000, "memory": machine.memory_bytes}
+    there = _there(settings, machine)
     kept = [settings.kube_reserved, settings.system_reserved]
     if any("pid" in reserved for reserved in kept):
         there["pid"] = machine.max_pids
     return there, kept
+
+
+def _there(settings: KubeletSettings, machine: Machine) -> dict[str, int]:
+    """All of the machine, or what the node was told to have of it."""
+    return {"cpu": machine.cpus * 1000, "memory": machine.memory_bytes, **settings.size}
 
 
 def _left(settings: KubeletSettings, resource: str, capacity: int) -> int:

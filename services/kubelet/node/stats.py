@@ -63,9 +63,11 @@ def measured(before: Look | None, now: Look) -> dict[Subject, Measured]:
 
 
 class Stats:
-    """``run`` once, until cancelled; ``machine`` answers CPU time and memory of this machine."""
+    """``run`` once, until cancelled; ``machine`` answers CPU time and memory of this machine. Who has a ``part`` of it alone uses what its
+    pods use."""
 
-    def __init__(self, runtime: Runtime, clock: Clock, machine: Callable[[], tuple[int, int]] | None = None) -> None:
+    def __init__(self, runtime: Runtime, clock: Clock, machine: Callable[[], tuple[int, int]] | None = None, *, part: bool = False) -> None:
+        self._whole = runtime.uses_machine and not part
         self._runtime, self._clock = runtime, clock
         self._machine = machine or read_use
         self._looks: list[Look] = []
@@ -111,7 +113,7 @@ class Stats:
         used: dict[Subject, tuple[int, int]] = {}
         for usage in usages:
             used[usage.pod, usage.container] = (usage.cpu_nanoseconds, usage.memory_bytes)
-        if self._runtime.uses_machine:
+        if self._whole:
             used[None] = self._machine()
         else:
             used[None] = (sum(usage.cpu_nanoseconds for usage in usages), sum(usage.memory_bytes for usage in usages))

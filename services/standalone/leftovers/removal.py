@@ -77,7 +77,7 @@ def remove_leftovers() -> Iterator[str]:
 def counted(traces: Sequence[Trace]) -> str:
     """How many there are of each kind, in words. Pure."""
     kinds = sorted(trace.kind for trace in traces)
-    return ", ".join(f"{len(list(group))} {kind}" for kind, group in groupby(kinds))
+    return ", ".join(f"{kind} ({len(list(group))})" for kind, group in groupby(kinds))
 
 
 def _remove(owner: str, traces: Sequence[Trace]) -> None:

@@ -101,6 +101,20 @@ async def test_an_engine_that_does_not_answer() -> None:
         await asyncio.wait({task})
 
 
+@virtual_time
+async def test_a_node_that_has_a_part_of_the_machine_uses_what_its_pods_do() -> None:
+    clock = VirtualClock()
+    engine: Any = Engine(clock)
+    found = Stats(engine, clock, lambda: (0, 1 << 40), part=True)
+    task = asyncio.create_task(found.run())
+    try:
+        use = (await found.current())[None]
+        assert (use.nanocores, use.memory_bytes) == (500_000_000, 1024)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
 async def test_a_hollow_node_uses_what_its_containers_do(tmp_path: Path) -> None:
     runtime = HollowRuntime("10.244.0.0/24", HollowSettings(cpu_milli=250, memory_bytes=64 << 20))
     async with running(runtime, tmp_path) as cluster:
