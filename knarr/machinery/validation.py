@@ -268,6 +268,16 @@ c_identifier = _form(
     "MY_NAME",
     "MyName",
 )
+condition_reason = _form(
+    "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', "
+    "and must end with an alphanumeric character or '_'",
+    "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+    "my_name",
+    "MY_NAME",
+    "MyName",
+    "ReasonA,ReasonB",
+    "ReasonA:ReasonB",
+)
 http_header_name = _form("a valid HTTP header must consist of alphanumeric characters or '-'", "[-A-Za-z0-9]+", "X-Header-Name")
 percent = _form("a valid percent string must be a numeric string followed by an ending '%'", "[0-9]+%", "1%", "93%")
 _name_part = _form(_NAME_SENTENCE, _NAME_PART, "MyName", "my.name", "123-abc", limit=63)

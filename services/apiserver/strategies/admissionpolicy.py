@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from knarr.machinery.validation import (
     check_distinct_choices,
     check_format,
     check_named,
+    dns1035_label,
     dns1123_subdomain,
     duplicate,
     forbidden,
@@ -40,6 +42,13 @@ ACTIONS, NOT_FOUND_ACTIONS, PATCH_TYPES = ("Audit", "Deny", "Warn"), ("Allow", "
 
 
 REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+MUTATING_OPERATIONS = ("*", "CONNECT", "CREATE", "UPDATE")
+# Words that CEL keeps for itself.
+RESERVED = frozenset(
+    {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop"}
+    | {"package", "namespace", "return", "var", "void", "while"}
+)
+_IDENTIFIER = re.compile("[_a-zA-Z][_a-zA-Z0-9]*", re.ASCII)
 MAX_ANNOTATIONS, MAX_VALUE_BYTES = 20, 5 * 1024
 
 
@@ -141,12 +150,9 @@ class ValidatingAdmissionPolicyStrategy(_PolicyStrategy):
 class MutatingAdmissionPolicyStrategy(_PolicyStrategy):
     columns = columns("Name", "Mutations", "ParamKind", "Age", integers=("Mutations",))
 
-    def default(self, obj: admission.MutatingAdmissionPolicy) -> None:
-        super().default(obj)
-        obj.spec.reinvocation_policy = obj.spec.reinvocation_policy or "Never"
-
     def validate(self, obj: admission.MutatingAdmissionPolicy) -> list[Cause]:
         spec, causes = obj.spec, super().validate(obj)
+        causes += _mutable(spec.match_constraints, SPEC.child("matchConstraints"))
         here = SPEC.child("mutations")
         if not spec.mutations:
             causes.append(required(here, "mutations must contain at least one item"))
@@ -158,9 +164,10 @@ class MutatingAdmissionPolicyStrategy(_PolicyStrategy):
             ):
                 place = here.index(index).child(name)
                 if mutation.patch_type == kind and not mutation.HasField(field):
-                    causes.append(required(place, f"{name} is required when patchType is {kind}"))
-                elif mutation.patch_type != kind and mutation.HasField(field):
-                    causes.append(forbidden(place, f"{name} is forbidden when patchType is {mutation.patch_type}"))
+                    causes.append(required(place, f"must be specified when patchType is {kind}"))
+                elif mutation.patch_type in PATCH_TYPES and mutation.patch_type != kind and mutation.HasField(field):
+                    words = f"must not be specified when patchType is {mutation.patch_type}"
+                    causes.append(invalid(place, f"{{{name}}}", words))
                 elif mutation.HasField(field) and not getattr(mutation, field).expression.strip():
                     causes.append(required(place.child("expression"), "expression is not specified"))
         return causes + check_choice(SPEC.child("reinvocationPolicy"), spec.reinvocation_policy, REINVOCATION)
@@ -201,6 +208,8 @@ class AdmissionPolicyBindingStrategy(Strategy):
             causes += _match(spec.match_resources, SPEC.child("matchResources"))
         if isinstance(obj, admission.ValidatingAdmissionPolicyBinding):
             causes += _actions(spec.validation_actions, SPEC.child("validationActions"))
+        else:
+            causes += _mutable(spec.match_resources, SPEC.child("matchResources"))
         return causes
 
     def cells(self, obj: Any, now: datetime) -> list[object]:
@@ -238,8 +247,30 @@ def _match(match: admission.MatchResources, path: Path) -> list[Cause]:
     return causes
 
 
+def _mutable(match: admission.MatchResources, path: Path) -> list[Cause]:
+    """What is deleted is not changed before."""
+    here = path.child("resourceRules", "operations")
+    operations = (operation for rule in match.resource_rules for operation in rule.rule_with_operations.operations)
+    return [not_supported(here, operation, MUTATING_OPERATIONS) for operation in operations if operation not in MUTATING_OPERATIONS]
+
+
 def _param_kind(kind: admission.ParamKind, path: Path) -> list[Cause]:
-    return [required(path.child(name)) for name, value in (("apiVersion", kind.api_version), ("kind", kind.kind)) if not value]
+    version, name = path.child("apiVersion"), path.child("kind")
+    causes = _api_version(kind.api_version, version) if kind.api_version else [required(version)]
+    if not kind.kind:
+        return [*causes, required(name)]
+    wrong = ",".join(dns1035_label(kind.kind.lower()))
+    return [*causes, invalid(name, kind.kind, f"may have mixed case, but should otherwise match: {wrong}")] if wrong else causes
+
+
+def _api_version(text: str, path: Path) -> list[Cause]:
+    if text.count("/") > 1:
+        return [invalid(path, text, f"unexpected GroupVersion string: {text}")]
+    group, _, version = text.rpartition("/")
+    causes = [invalid(path, group, ",".join(dns1123_subdomain(group)))] if group and dns1123_subdomain(group) else []
+    if not version:
+        return [*causes, invalid(path, text, "version must be specified")]
+    return causes + ([invalid(path, version, ",".join(wrong))] if (wrong := dns1035_label(version)) else [])
 
 
 def _param_ref(reference: admission.ParamRef, path: Path) -> list[Cause]:
@@ -259,8 +290,10 @@ def _variables(variables: Sequence[admission.Variable], path: Path) -> list[Caus
     names: set[str] = set()
     for index, variable in enumerate(variables):
         here = path.index(index)
-        if not variable.name.isidentifier():
-            causes.append(required(here.child("name"), "name is not specified or no identifier"))
+        if not variable.name.strip():
+            causes.append(required(here.child("name"), "name is not specified"))
+        elif not _IDENTIFIER.fullmatch(variable.name) or variable.name in RESERVED:
+            causes.append(invalid(here.child("name"), variable.name, "must be a valid CEL identifier"))
         elif variable.name in names:
             causes.append(duplicate(here.child("name"), variable.name))
         names.add(variable.name)
@@ -312,6 +345,6 @@ def _actions(actions: Sequence[str], path: Path) -> list[Cause]:
         return [required(path, "at least one validation action is required")]
     causes = check_distinct_choices(path, actions, ACTIONS)
     if "Deny" in actions and "Warn" in actions:
-        # Who is refused hears why already.
-        causes.append(invalid(path, list(actions), "must not contain both Deny and Warn; leave out Warn"))
+        words = "repeating the same validation failure information in the API response and headers serves no purpose"
+        causes.append(invalid(path, list(actions), f"must not contain both Deny and Warn ({words})"))
     return causes

@@ -75,7 +75,11 @@ class CronJobStrategy(Strategy):
         return causes + _zone_in_schedule(obj.spec)
 
     def validate_update(self, new: batch.CronJob, old: batch.CronJob) -> list[Cause]:
-        return [] if "TZ" in old.spec.schedule else _zone_in_schedule(new.spec)
+        if "TZ" not in old.spec.schedule:
+            return _zone_in_schedule(new.spec)
+        twice = "TZ" in new.spec.schedule and new.spec.HasField("time_zone")
+        words = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+        return [invalid(SPEC.child("schedule"), new.spec.schedule, words)] if twice else []
 
     def warnings(self, obj: batch.CronJob) -> list[str]:
         return job_warnings(obj.spec.job_template.spec, JOB_TEMPLATE)

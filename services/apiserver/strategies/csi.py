@@ -27,28 +27,18 @@ from knarr.objects.copies import copy_of
 from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.persistentvolume import validate_volume_spec
-from services.apiserver.strategies.selectors import validate_label_selector
+from services.apiserver.strategies.selectors import selector_shown, validate_label_selector
 from services.apiserver.strategies.strategy import Column, Strategy
 from services.apiserver.strategies.table import UNSET, age, columns
 from services.apiserver.strategies.volumes import check_driver_name
 
 LIFECYCLES = ("Ephemeral", "Persistent")
 FS_GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
-MAX_NODE_ID = 192
+MAX_NODE_ID = 256
 MAX_ATTACHMENT_METADATA, MAX_ERROR_MESSAGE = 256 * 1024, 1024
 SHORTEST_PERIOD_SECONDS = 10
 # Each that is malformed is shown with all others.
 MAX_TOPOLOGY_KEYS = 64
-# What may change of a driver.
-MUTABLE_DRIVER = (
-    "token_requests",
-    "requires_republish",
-    "se_linux_mount",
-    "storage_capacity",
-    "pod_info_on_mount",
-    "fs_group_policy",
-    "node_allocatable_update_period_seconds",
-)
 
 
 class CSIDriverStrategy(Strategy):
@@ -108,11 +98,12 @@ class CSIDriverStrategy(Strategy):
         return causes
 
     def validate_update(self, new: storage.CSIDriver, old: storage.CSIDriver) -> list[Cause]:
-        kept, was = copy_of(new.spec), copy_of(old.spec)
-        for field in MUTABLE_DRIVER:
-            kept.ClearField(field)
-            was.ClearField(field)
-        return check_immutable(SPEC, kept, was, CUT)
+        modes = list(new.spec.volume_lifecycle_modes), list(old.spec.volume_lifecycle_modes)
+        return [
+            # The path is Kubernetes' own.
+            *check_immutable(SPEC.child("attachedRequired"), new.spec.attach_required, old.spec.attach_required),
+            *check_immutable(SPEC.child("volumeLifecycleModes"), *modes),
+        ]
 
     def cells(self, obj: storage.CSIDriver, now: datetime) -> list[object]:
         spec = obj.spec
@@ -148,7 +139,7 @@ class CSINodeStrategy(Strategy):
         """Drivers come and go; one that is there stays as it is, but for how many volumes it can take."""
         known = {driver.name: _without_limits(driver) for driver in old.spec.drivers}
         changed = [driver for driver in new.spec.drivers if known.get(driver.name, _without_limits(driver)) != _without_limits(driver)]
-        return [invalid(Path("CSINodeDriver"), CUT, "field is immutable") for _ in changed]
+        return [invalid(SPEC.child("drivers"), CUT, "field is immutable") for _ in changed]
 
     def cells(self, obj: storage.CSINode, now: datetime) -> list[object]:
         return [obj.metadata.name, len(obj.spec.drivers), age(obj, now)]
@@ -165,7 +156,7 @@ def _driver(driver: storage.CSINodeDriver, path: Path) -> list[Cause]:
     here = path.child("nodeID")
     if not driver.node_id:
         causes.append(required(here))
-    elif len(driver.node_id) > MAX_NODE_ID:
+    elif len(driver.node_id.encode()) > MAX_NODE_ID:
         causes.append(invalid(here, driver.node_id, f"must be {MAX_NODE_ID} characters or less"))
     causes += check_not_negative(path.child("allocatable", "count"), driver.allocatable.count)
     keys = list(driver.topology_keys)
@@ -175,10 +166,10 @@ def _driver(driver: storage.CSINodeDriver, path: Path) -> list[Cause]:
     for key in keys:
         if not key:
             causes.append(required(path))
-        elif key in seen:
+        if key in seen:
             causes.append(duplicate(path, key))
         seen.add(key)
-        causes += [invalid(path, keys, sentence) for sentence in qualified_name(key)]
+        causes += check_format(path, key, qualified_name)
     return causes
 
 
@@ -196,7 +187,7 @@ class CSIStorageCapacityStrategy(Strategy):
         return causes
 
     def validate_update(self, new: storage.CSIStorageCapacity, old: storage.CSIStorageCapacity) -> list[Cause]:
-        causes = check_immutable(Path("nodeTopology"), new.node_topology, old.node_topology, CUT)
+        causes = check_immutable(Path("nodeTopology"), new.node_topology, old.node_topology, selector_shown(new.node_topology))
         return causes + check_immutable(Path("storageClassName"), new.storage_class_name, old.storage_class_name)
 
     def cells(self, obj: storage.CSIStorageCapacity, now: datetime) -> list[object]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from knarr.api.apps.v1 import apps_pb2 as apps
 from knarr.machinery.errors import Cause
 from knarr.machinery.fieldsets.fields import Fields
-from knarr.machinery.validation import Path, check_choice, check_not_negative, forbidden, invalid, required
+from knarr.machinery.validation import CUT, Path, Structure, check_not_negative, forbidden, invalid, not_supported, required
 from knarr.objects import int_or_string
 from knarr.objects.copies import copy_field
 from knarr.objects.int_or_string import plain
@@ -21,6 +21,7 @@ from services.apiserver.strategies.workloads import (
     check_not_above,
     default_replicas,
     default_template,
+    validate_collisions,
     validate_counts,
     validate_replicated_template,
     validate_selector,
@@ -28,6 +29,7 @@ from services.apiserver.strategies.workloads import (
 )
 
 QUARTER = "25%"
+TYPES = ("Recreate", "RollingUpdate")
 
 
 class DeploymentStrategy(Strategy):
@@ -75,11 +77,12 @@ class DeploymentStrategy(Strategy):
         return validate_selector_unchanged(new.spec, old.spec)
 
     def validate_status_update(self, new: apps.Deployment, old: apps.Deployment) -> list[Cause]:
-        counts = ("replicas", "updated_replicas", "ready_replicas", "available_replicas", "terminating_replicas")
-        causes = validate_counts(new.status, "observed_generation", *counts)
+        parts = ("updated_replicas", "ready_replicas", "available_replicas", "unavailable_replicas", "terminating_replicas")
+        causes = validate_counts(new.status, "observed_generation", "replicas", *parts, "collision_count")
         for field in ("updated_replicas", "ready_replicas", "available_replicas"):
             causes += check_not_above(new.status, field, "replicas")
-        return causes + check_not_above(new.status, "available_replicas", "ready_replicas")
+        causes += check_not_above(new.status, "available_replicas", "ready_replicas", "cannot be greater than readyReplicas")
+        return causes + validate_collisions(new.status, old.status)
 
     def warnings(self, obj: apps.Deployment) -> list[str]:
         return pod_spec_warnings(obj.spec.template.spec, SPEC.child("template", "spec"))
@@ -91,7 +94,10 @@ class DeploymentStrategy(Strategy):
 
 
 def _strategy(strategy: apps.DeploymentStrategy, path: Path) -> list[Cause]:
-    causes = check_choice(path, strategy.type, ("Recreate", "RollingUpdate"))
+    causes: list[Cause] = []
+    if strategy.type not in TYPES:
+        value = Structure(Type=strategy.type, RollingUpdate=CUT if strategy.HasField("rolling_update") else None)
+        causes.append(not_supported(path, value, TYPES))
     rolling = path.child("rollingUpdate")
     if strategy.type == "Recreate" and strategy.HasField("rolling_update"):
         causes.append(forbidden(rolling, "may not be specified when strategy `type` is 'Recreate'"))

@@ -11,10 +11,10 @@ from knarr.api.flowcontrol.v1 import flowcontrol_pb2 as flowcontrol
 from knarr.machinery.errors import Cause
 from knarr.machinery.fieldsets.fields import Fields
 from knarr.machinery.validation import (
+    CUT,
     Path,
-    check_choice,
+    Structure,
     check_format,
-    check_not_negative,
     dns1123_label,
     dns1123_subdomain,
     duplicate,
@@ -23,7 +23,8 @@ from knarr.machinery.validation import (
     not_supported,
     required,
 )
-from knarr.objects.copies import copy_field
+from knarr.objects.copies import copy_field, copy_of
+from services.apiserver.fairness.suggested import mandatory_levels, mandatory_schemas
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns
@@ -68,12 +69,15 @@ class FlowSchemaStrategy(_FlowControlStrategy):
         spec = obj.spec
         causes = _precedence(obj.metadata.name, spec.matching_precedence, SPEC.child("matchingPrecedence"))
         if spec.HasField("distinguisher_method"):
-            causes += check_choice(SPEC.child("distinguisherMethod", "type"), spec.distinguisher_method.type, METHODS)
+            method = spec.distinguisher_method.type
+            if method not in METHODS:
+                causes.append(not_supported(SPEC.child("distinguisherMethod", "type"), Structure(Type=method), METHODS))
         name, here = spec.priority_level_configuration.name, SPEC.child("priorityLevelConfiguration", "name")
         causes += check_format(here, name, dns1123_subdomain) if name else [required(here, "must reference a priority level")]
         for index, rule in enumerate(spec.rules):
             causes += _rule(rule, SPEC.child("rules").index(index))
-        return causes
+        fixed = next((must.spec for must in mandatory_schemas() if must.metadata.name == obj.metadata.name), spec)
+        return causes if spec == fixed else [*causes, invalid(SPEC, CUT, f"spec of '{obj.metadata.name}' must equal the fixed value")]
 
     def cells(self, obj: flowcontrol.FlowSchema, now: datetime) -> list[object]:
         spec = obj.spec
@@ -107,7 +111,25 @@ def _rule(rule: flowcontrol.PolicyRulesWithSubjects, path: Path) -> list[Cause]:
         causes += _verbs(paths.verbs, place.child("verbs"))
         missing = "nonResourceURLs must contain at least one value"
         causes += _listed(paths.non_resource_urls, place.child("nonResourceURLs"), missing, "non-resource URLs")
+        if WILDCARD not in paths.non_resource_urls:
+            for position, text in enumerate(paths.non_resource_urls):
+                causes += check_format(place.child("nonResourceURLs").index(position), text, _path)
     return causes
+
+
+def _path(text: str) -> list[str]:
+    """A path of the server, or all those that begin alike. Of what is wrong with one the first is told."""
+    if text == "/":
+        return []
+    wildcards = text.count(WILDCARD)
+    wrong = (
+        (not text, "must not be empty"),
+        (not text.startswith("/"), "must start with slash"),
+        (" " in text, "must not contain white-space"),
+        ("//" in text, "must not contain double slash"),
+        (wildcards > 1 or (wildcards and not text.endswith("/*")), "wildcard can only do suffix matching"),
+    )
+    return next(([sentence] for is_wrong, sentence in wrong if is_wrong), [])
 
 
 def _subject(subject: flowcontrol.Subject, path: Path) -> list[Cause]:
@@ -200,6 +222,7 @@ class PriorityLevelConfigurationStrategy(_FlowControlStrategy):
         causes: list[Cause] = []
         if (obj.metadata.name == "exempt") != (spec.type == EXEMPT):
             causes.append(invalid(here, spec.type, "type must be 'Exempt' if and only if name is 'exempt'"))
+        causes += _fixed_level(obj.metadata.name, spec)
         if spec.type not in (EXEMPT, LIMITED):
             return [*causes, not_supported(here, spec.type, (EXEMPT, LIMITED))]
         if spec.type == EXEMPT:
@@ -219,6 +242,16 @@ class PriorityLevelConfigurationStrategy(_FlowControlStrategy):
         return [obj.metadata.name, obj.spec.type, shares, *queues, age(obj, now)]
 
 
+def _fixed_level(name: str, spec: flowcontrol.PriorityLevelConfigurationSpec) -> list[Cause]:
+    """Of the exempt level only its shares can be chosen, of that for the rest nothing."""
+    fixed = next((must.spec for must in mandatory_levels() if must.metadata.name == name), spec)
+    if name != "exempt":
+        return [] if spec == fixed else [invalid(SPEC, CUT, f"spec of '{name}' must equal the fixed value")]
+    found = copy_of(spec)
+    copy_field("exempt", found, fixed)
+    return [] if found == fixed else [invalid(SPEC, CUT, f"spec of '{name}' except the 'spec.exempt' field must equal the fixed value")]
+
+
 _QUEUING = ("queues", "hand_size", "queue_length_limit")
 
 
@@ -230,7 +263,9 @@ def _default_shares(level: Any, shares: int) -> None:
 
 
 def _shares(level: Any, path: Path) -> list[Cause]:
-    causes = check_not_negative(path.child("nominalConcurrencyShares"), level.nominal_concurrency_shares)
+    causes: list[Cause] = []
+    if level.nominal_concurrency_shares < 0:
+        causes.append(invalid(path.child("nominalConcurrencyShares"), level.nominal_concurrency_shares, "must be a non-negative integer"))
     if not 0 <= level.lendable_percent <= MAX_LENDABLE:
         causes.append(invalid(path.child("lendablePercent"), level.lendable_percent, "must be between 0 and 100, inclusive"))
     return causes
@@ -238,6 +273,9 @@ def _shares(level: Any, path: Path) -> list[Cause]:
 
 def _limited(limited: flowcontrol.LimitedPriorityLevelConfiguration, path: Path) -> list[Cause]:
     causes = _shares(limited, path)
+    if limited.borrowing_limit_percent < 0:
+        words = "if specified, must be a non-negative integer"
+        causes.append(invalid(path.child("borrowingLimitPercent"), limited.borrowing_limit_percent, words))
     response, here = limited.limit_response, path.child("limitResponse")
     if response.type not in (QUEUE, REJECT):
         return [*causes, not_supported(here.child("type"), response.type, (QUEUE, REJECT))]
@@ -251,21 +289,21 @@ def _limited(limited: flowcontrol.LimitedPriorityLevelConfiguration, path: Path)
 
 def _queuing(queuing: flowcontrol.QueuingConfiguration, path: Path) -> list[Cause]:
     causes: list[Cause] = []
-    for value, name in (
-        (queuing.queue_length_limit, "queueLengthLimit"),
-        (queuing.queues, "queues"),
-        (queuing.hand_size, "handSize"),
+    for value, name, most in (
+        (queuing.queue_length_limit, "queueLengthLimit", None),
+        (queuing.queues, "queues", MAX_QUEUES),
+        (queuing.hand_size, "handSize", None),
     ):
         if value <= 0:
             causes.append(invalid(path.child(name), value, "must be positive"))
-    if queuing.queues > MAX_QUEUES:
-        causes.append(invalid(path.child("queues"), queuing.queues, f"must not be greater than {MAX_QUEUES}"))
-    if causes:
+        elif most is not None and value > most:
+            causes.append(invalid(path.child(name), value, f"must not be greater than {most}"))
+    if queuing.hand_size <= 0:
         return causes
     if queuing.hand_size > queuing.queues:
         words = f"should not be greater than queues ({queuing.queues})"
-        return [invalid(path.child("handSize"), queuing.hand_size, words)]
-    return _hand(queuing, path.child("handSize"))
+        return [*causes, invalid(path.child("handSize"), queuing.hand_size, words)]
+    return causes + _hand(queuing, path.child("handSize"))
 
 
 def _hand(queuing: flowcontrol.QueuingConfiguration, path: Path) -> list[Cause]:

@@ -9,7 +9,17 @@ from typing import Any
 from knarr.api.autoscaling.v2 import autoscaling_pb2 as autoscaling
 from knarr.machinery import quantity
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, check_not_negative, forbidden, invalid, not_supported, path_segment, required
+from knarr.machinery.validation import (
+    Path,
+    check_format,
+    check_not_negative,
+    dns1123_label,
+    forbidden,
+    invalid,
+    not_supported,
+    path_segment,
+    required,
+)
 from services.apiserver.strategies.amounts import check_amount
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, UNKNOWN, age, columns
@@ -69,6 +79,15 @@ class HorizontalPodAutoscalerStrategy(Strategy):
                 causes += _rules(getattr(spec.behavior, name), path.child("behavior", field))
         return causes
 
+    def validate_create(self, obj: autoscaling.HorizontalPodAutoscaler) -> list[Cause]:
+        """An older one may name no group."""
+        return _api_version(obj.spec.scale_target_ref, Path("spec").child("scaleTargetRef"))
+
+    def validate_update(self, new: autoscaling.HorizontalPodAutoscaler, old: autoscaling.HorizontalPodAutoscaler) -> list[Cause]:
+        target, was = new.spec.scale_target_ref, old.spec.scale_target_ref
+        same = (target.api_version, target.kind) == (was.api_version, was.kind)
+        return [] if same else _api_version(target, Path("spec").child("scaleTargetRef"))
+
     def validate_status_update(self, new: autoscaling.HorizontalPodAutoscaler, old: autoscaling.HorizontalPodAutoscaler) -> list[Cause]:
         path = Path("status")
         return [
@@ -108,6 +127,16 @@ def _reference(reference: autoscaling.CrossVersionObjectReference, path: Path) -
     return causes
 
 
+def _api_version(reference: autoscaling.CrossVersionObjectReference, path: Path) -> list[Cause]:
+    """Of what can be scaled only a ReplicationController is of no group."""
+    text, here = reference.api_version, path.child("apiVersion")
+    if text.count("/") > 1:
+        return [invalid(here, text, f"unexpected GroupVersion string: {text}")]
+    if text.rpartition("/")[0] or reference.kind == "ReplicationController":
+        return []
+    return [invalid(here, text, "apiVersion must specify API group")]
+
+
 def _metric(metric: autoscaling.MetricSpec, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     if not metric.type:
@@ -133,7 +162,7 @@ def _object(source: autoscaling.ObjectMetricSource, path: Path) -> list[Cause]:
         *_target(source, path),
     ]
     if not (source.target.HasField("value") or source.target.HasField("average_value")):
-        causes.append(required(path.child("target", "averageValue"), "must set either a target value for metric or a per-pod target"))
+        causes.append(required(path.child("target", "averageValue"), "must set either a target value or averageValue"))
     return causes
 
 
@@ -167,7 +196,8 @@ def _resource(source: Any, path: Path) -> list[Cause]:
 
 
 def _container_resource(source: autoscaling.ContainerResourceMetricSource, path: Path) -> list[Cause]:
-    causes = [] if source.container else [required(path.child("container"), "must specify a container")]
+    here, name = path.child("container"), source.container
+    causes = check_format(here, name, dns1123_label) if name else [required(here, "must specify a container")]
     return causes + _resource(source, path)
 
 

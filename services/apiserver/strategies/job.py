@@ -203,9 +203,9 @@ def _indexed(spec: batch.JobSpec, path: Path) -> list[Cause]:
         causes.append(required(path.child("completions"), f"when completion mode is {INDEXED}"))
     if spec.parallelism > MAX_PARALLEL_INDEXES:
         causes.append(invalid(path.child("parallelism"), spec.parallelism, limit))
-    if spec.HasField("completions") and spec.HasField("max_failed_indexes"):
+    if spec.HasField("max_failed_indexes"):
         here = path.child("maxFailedIndexes")
-        if spec.max_failed_indexes > spec.completions:
+        if spec.HasField("completions") and spec.max_failed_indexes > spec.completions:
             causes.append(invalid(here, spec.max_failed_indexes, "must be less than or equal to completions"))
         if spec.max_failed_indexes > MAX_FAILED_INDEXES:
             causes.append(invalid(here, spec.max_failed_indexes, f"must be less than or equal to {MAX_FAILED_INDEXES}"))
@@ -215,7 +215,7 @@ def _indexed(spec: batch.JobSpec, path: Path) -> list[Cause]:
             words = f"must be less than or equal to {MANY_LIMIT} {many}"
             causes.append(invalid(path.child("maxFailedIndexes"), spec.max_failed_indexes, words))
         if not spec.HasField("max_failed_indexes"):
-            causes.append(required(path.child("maxFailedIndexes"), f"must be specified {many}"))
+            causes.append(required(path.child("maxFailedIndexes"), f"must be specified when completions is above {MANY_INDEXES}"))
         if spec.parallelism > MANY_LIMIT:
             causes.append(invalid(path.child("parallelism"), spec.parallelism, f"must be less than or equal to {MANY_LIMIT} {many}"))
     return causes

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from knarr.api.batch.v1 import batch_pb2 as batch
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
+    CUT,
     Path,
     check_choice,
     check_domain_prefixed,
     check_format,
+    check_not_negative,
     duplicate,
     invalid,
     invalid_as_it_is,
@@ -45,7 +48,7 @@ def validate_failure_policy(spec: batch.JobSpec, path: Path) -> list[Cause]:
     if not spec.HasField("pod_failure_policy"):
         return []
     causes: list[Cause] = []
-    if spec.template.spec.restart_policy != "Never":
+    if spec.template.spec.restart_policy == "OnFailure":
         words = 'only "Never" is supported when podFailurePolicy is specified'
         causes.append(invalid(path.child("template", "spec", "restartPolicy"), spec.template.spec.restart_policy, words))
     here, rules = path.child("podFailurePolicy", "rules"), spec.pod_failure_policy.rules
@@ -59,7 +62,7 @@ def validate_failure_policy(spec: batch.JobSpec, path: Path) -> list[Cause]:
 
 
 def _rule(rule: Any, spec: batch.JobSpec, names: set[str], path: Path) -> list[Cause]:
-    causes = check_choice(path.child("action"), rule.action, ACTIONS)
+    causes = _chosen(path.child("action"), rule.action, ACTIONS)
     if rule.action == "FailIndex" and not spec.HasField("backoff_limit_per_index"):
         causes.append(invalid(path.child("action"), rule.action, "requires the backoffLimitPerIndex to be set"))
     if len(rule.on_pod_conditions) > MAX_CONDITIONS:
@@ -67,7 +70,7 @@ def _rule(rule: Any, spec: batch.JobSpec, names: set[str], path: Path) -> list[C
     for index, condition in enumerate(rule.on_pod_conditions):
         here = path.child("onPodConditions").index(index)
         causes += check_format(here.child("type"), condition.type, qualified_name)
-        causes += check_choice(here.child("status"), condition.status, STATUSES)
+        causes += _chosen(here.child("status"), condition.status, STATUSES)
     codes = rule.HasField("on_exit_codes")
     if codes and rule.on_pod_conditions:
         causes.append(invalid_as_it_is(path, "specifying both OnExitCodes and OnPodConditions is not supported"))
@@ -76,8 +79,14 @@ def _rule(rule: Any, spec: batch.JobSpec, names: set[str], path: Path) -> list[C
     return causes + (_exit_codes(rule.on_exit_codes, names, path.child("onExitCodes")) if codes else [])
 
 
+def _chosen(path: Path, value: str, choices: Sequence[str]) -> list[Cause]:
+    """As any choice; where there is none, what it may be."""
+    listed = " ".join(f'"{choice}"' for choice in choices)
+    return check_choice(path, value, choices) if value else [required(path, f"valid values: [{listed}]")]
+
+
 def _exit_codes(codes: Any, names: set[str], path: Path) -> list[Cause]:
-    causes = check_choice(path.child("operator"), codes.operator, OPERATORS)
+    causes = _chosen(path.child("operator"), codes.operator, OPERATORS)
     if codes.HasField("container_name") and codes.container_name not in names:
         words = "must be one of the container or initContainer names in the pod template"
         causes.append(invalid(path.child("containerName"), codes.container_name, words))
@@ -94,7 +103,7 @@ def _exit_codes(codes: Any, names: set[str], path: Path) -> list[Cause]:
             causes.append(duplicate(here.index(index), value))
         seen.add(value)
     if list(codes.values) != sorted(codes.values):
-        causes.append(invalid(here, f"{list(codes.values)}", "must be ordered"))
+        causes.append(invalid(here, list(codes.values), "must be ordered"))
     return causes
 
 
@@ -102,7 +111,7 @@ def validate_success_policy(spec: batch.JobSpec, path: Path) -> list[Cause]:
     if not spec.HasField("success_policy"):
         return []
     if spec.completion_mode != "Indexed":
-        return [invalid(path.child("successPolicy"), "", "requires indexed completion mode")]
+        return [invalid(path.child("successPolicy"), CUT, "requires indexed completion mode")]
     here, rules = path.child("successPolicy", "rules"), spec.success_policy.rules
     if not rules:
         return [required(here, "at least one rules must be specified when the successPolicy is specified")]
@@ -119,8 +128,8 @@ def validate_success_policy(spec: batch.JobSpec, path: Path) -> list[Cause]:
 
 
 def _succeeded_count(rule: batch.SuccessPolicyRule, completions: int, path: Path) -> list[Cause]:
-    if rule.HasField("succeeded_count") and rule.succeeded_count <= 0:
-        return [invalid(path, rule.succeeded_count, "must be greater than or equal to 0")]
+    if rule.succeeded_count < 0:
+        return check_not_negative(path, rule.succeeded_count)
     if rule.succeeded_count > completions:
         words = f"must be less than or equal to {completions} (the number of specified completions)"
         return [invalid(path, rule.succeeded_count, words)]

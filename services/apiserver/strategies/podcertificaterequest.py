@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from knarr.api.certificates.v1 import certificates_pb2 as certificates
-from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.machinery.errors import Cause
 from knarr.machinery.forms import write_time
-from knarr.machinery.times import is_zero, to_datetime
+from knarr.machinery.times import to_datetime
 from knarr.machinery.validation import (
     CUT,
     CUT_TEXT,
     Format,
-    Path,
     check_format,
     check_immutable,
-    check_not_negative,
     dns1123_subdomain,
     invalid,
     not_supported,
-    qualified_name,
     required,
     too_long,
 )
+from services.apiserver.strategies.conditions import validate_condition
 from services.apiserver.strategies.issued import Leaf, leaf_of, requested_key, spki
 from services.apiserver.strategies.metadata import validate_user_annotations
 from services.apiserver.strategies.paths import SPEC, STATUS
@@ -34,12 +30,11 @@ from services.apiserver.strategies.signers import SHORTEST_SECONDS, longest_seco
 from services.apiserver.strategies.strategy import Strategy
 
 DEFAULT_SECONDS = 86400
-MAX_UID, MAX_REQUEST, MAX_CHAIN, MAX_MESSAGE = 128, 10 * 1024, 100 * 1024, 32 * 1024
+MAX_UID, MAX_REQUEST, MAX_CHAIN = 128, 10 * 1024, 100 * 1024
 ISSUED, DENIED, FAILED = FINAL = ("Issued", "Denied", "Failed")
 SHORTEST_LIFE, FRESH = timedelta(hours=1), timedelta(minutes=10)
 CONDITIONS, CHAIN, REQUEST = STATUS.child("conditions"), STATUS.child("certificateChain"), SPEC.child("stubPKCS10Request")
 WHOLE_STATUS = CUT
-_REASON = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", re.ASCII)
 
 
 class PodCertificateRequestStrategy(Strategy):
@@ -129,23 +124,7 @@ def _conditions(conditions: Any) -> list[Cause]:
             causes.append(invalid(here.child("type"), condition.type, words))
         if condition.status != "True":
             causes.append(not_supported(here.child("status"), condition.status, ("True",)))
-        causes += _condition(condition, here)
-    return causes
-
-
-def _condition(condition: meta.Condition, path: Path) -> list[Cause]:
-    """As Kubernetes wants every condition."""
-    causes = check_format(path.child("type"), condition.type, qualified_name)
-    causes += check_not_negative(path.child("observedGeneration"), condition.observed_generation)
-    if not condition.HasField("last_transition_time") or is_zero(condition.last_transition_time):
-        causes.append(required(path.child("lastTransitionTime"), "must be set"))
-    if not condition.reason:
-        causes.append(required(path.child("reason"), "must be set"))
-    elif not _REASON.fullmatch(condition.reason):
-        words = f"a condition reason must start with a letter, and may have letters, digits, '_', ',' and ':' ({_REASON.pattern})"
-        causes.append(invalid(path.child("reason"), condition.reason, words))
-    if len(condition.message) > MAX_MESSAGE:
-        causes.append(too_long(path.child("message"), MAX_MESSAGE))
+        causes += validate_condition(condition, here)
     return causes
 
 

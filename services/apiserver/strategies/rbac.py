@@ -49,7 +49,7 @@ class ClusterRoleStrategy(Strategy):
                 causes.append(required(SELECTORS, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
             for index, selector in enumerate(selectors):
                 wrong = validate_label_selector(selector, SELECTORS.index(index))
-                causes += [*wrong, invalid(SELECTORS.index(index), "null", "invalid label selector.")] if wrong else []
+                causes += [*wrong, invalid(SELECTORS.index(index), None, "invalid label selector.")] if wrong else []
         return causes
 
 

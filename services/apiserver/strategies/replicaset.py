@@ -44,6 +44,7 @@ class ReplicaSetStrategy(ReplicatedStrategy):
             "terminating_replicas",
             "observed_generation",
         )
-        causes += check_not_above(status, "fully_labeled_replicas", "replicas") + check_not_above(status, "ready_replicas", "replicas")
+        for field in ("fully_labeled_replicas", "ready_replicas", "available_replicas"):
+            causes += check_not_above(status, field, "replicas")
         causes += check_not_above(status, "available_replicas", "ready_replicas", "cannot be greater than readyReplicas")
         return causes

@@ -24,6 +24,7 @@ from services.apiserver.strategies.int_or_percent import check_count_or_percent,
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
 from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.persistentvolumeclaim import default_claim
+from services.apiserver.strategies.pod.annotations import validate_pod_annotations
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.selectors import selector_shown
 from services.apiserver.strategies.strategy import Strategy
@@ -153,10 +154,10 @@ def _update_strategy(strategy: apps.StatefulSetUpdateStrategy, path: Path) -> li
     rolling, here = strategy.rolling_update, path.child("rollingUpdate", "maxUnavailable")
     causes = check_not_negative(path.child("rollingUpdate", "partition"), rolling.partition)
     if rolling.HasField("max_unavailable"):
-        wrong = check_count_or_percent(rolling.max_unavailable, here)
-        if not wrong and number_of(rolling.max_unavailable) == 0:
-            wrong = [invalid(here, plain(rolling.max_unavailable), "cannot be 0")]
-        causes += wrong or check_part(rolling.max_unavailable, here)
+        causes += check_count_or_percent(rolling.max_unavailable, here)
+        if number_of(rolling.max_unavailable) == 0:
+            causes.append(invalid(here, plain(rolling.max_unavailable), "cannot be 0"))
+        causes += check_part(rolling.max_unavailable, here)
     return causes
 
 
@@ -174,4 +175,5 @@ def _template(spec: apps.StatefulSetSpec) -> list[Cause]:
         return [invalid(SPEC.child("selector"), selector_shown(spec.selector), "")]
     causes = [] if found else [not_selected(spec)]
     causes += validate_labels(spec.template.metadata.labels, path.child("labels"))
-    return causes + validate_annotations(spec.template.metadata.annotations, path.child("annotations"))
+    annotations, here = spec.template.metadata.annotations, path.child("annotations")
+    return causes + validate_annotations(annotations, here) + validate_pod_annotations(annotations, spec.template.spec, here)

@@ -13,8 +13,6 @@ from knarr.machinery.validation import (
     check_choice,
     check_format,
     check_immutable,
-    check_named,
-    dns1123_subdomain,
     duplicate,
     forbidden,
     invalid,
@@ -45,9 +43,7 @@ class StorageClassStrategy(Strategy):
             obj.volume_binding_mode = "Immediate"
 
     def validate(self, obj: storage.StorageClass) -> list[Cause]:
-        causes = [] if obj.provisioner else [required(PROVISIONER)]
-        if obj.provisioner:
-            causes += [invalid(PROVISIONER, obj.provisioner, sentence) for sentence in qualified_name(obj.provisioner.lower())]
+        causes = _driver(obj.provisioner, PROVISIONER)
         causes += validate_parameters(obj.parameters)
         causes += check_choice(Path("reclaimPolicy"), obj.reclaim_policy, RECLAIM_POLICIES, optional=True)
         if obj.volume_binding_mode not in BINDING_MODES:
@@ -55,12 +51,12 @@ class StorageClassStrategy(Strategy):
         return causes + _topologies(obj.allowed_topologies, Path("allowedTopologies"))
 
     def validate_update(self, new: storage.StorageClass, old: storage.StorageClass) -> list[Cause]:
-        causes = [
-            forbidden(path, f"updates to {path} are forbidden.")
-            for path, field in ((PARAMETERS, "parameters"), (PROVISIONER, "provisioner"), (Path("reclaimPolicy"), "reclaim_policy"))
-            if getattr(new, field) != getattr(old, field)
+        return [
+            *check_immutable(PARAMETERS, dict(new.parameters), dict(old.parameters)),
+            *check_immutable(PROVISIONER, new.provisioner, old.provisioner),
+            *check_immutable(Path("reclaimPolicy"), new.reclaim_policy, old.reclaim_policy),
+            *check_immutable(Path("volumeBindingMode"), new.volume_binding_mode, old.volume_binding_mode),
         ]
-        return causes + check_immutable(Path("volumeBindingMode"), new.volume_binding_mode, old.volume_binding_mode)
 
     def cells(self, obj: storage.StorageClass, now: datetime) -> list[object]:
         return [
@@ -80,8 +76,7 @@ class VolumeAttributesClassStrategy(Strategy):
     returns_deleted = True
 
     def validate(self, obj: storage.VolumeAttributesClass) -> list[Cause]:
-        path = Path("driverName")
-        causes = check_named(path, obj.driver_name, dns1123_subdomain)
+        causes = _driver(obj.driver_name, Path("driverName"))
         if not obj.parameters:
             return [*causes, required(PARAMETERS, "must contain at least one key/value pair")]
         return causes + validate_parameters(obj.parameters)
@@ -92,6 +87,10 @@ class VolumeAttributesClassStrategy(Strategy):
 
     def cells(self, obj: storage.VolumeAttributesClass, now: datetime) -> list[object]:
         return [class_name(obj, DEFAULT_ATTRIBUTES_CLASS), obj.driver_name, age(obj, now)]
+
+
+def _driver(name: str, path: Path) -> list[Cause]:
+    return check_format(path, name.lower(), qualified_name) if name else [required(path)]
 
 
 def class_name(obj: storage.StorageClass | storage.VolumeAttributesClass, *annotations: str) -> str:

@@ -242,6 +242,7 @@ async def test_an_equivalent_version_is_what_the_rule_names(policy: str, asked: 
         await world.configure("Mutating", {"rules": [autoscalers], "matchPolicy": policy})
         obj = v2.HorizontalPodAutoscaler(metadata=meta.ObjectMeta(name="h"))
         obj.spec.scale_target_ref.kind, obj.spec.scale_target_ref.name = "Deployment", "d"
+        obj.spec.scale_target_ref.api_version = "apps/v1"
         obj.spec.max_replicas = 3
         metric = obj.spec.metrics.add(type="Resource")
         metric.resource.name, metric.resource.target.type, metric.resource.target.average_utilization = "cpu", "Utilization", 50

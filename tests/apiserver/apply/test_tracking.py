@@ -204,6 +204,7 @@ async def test_other_versions_are_written_in_their_own_words(world: World) -> No
     """A manager's fields are those of the version that it wrote in, and what others change in another version is taken from them."""
     first = autoscaling.HorizontalPodAutoscaler(metadata=meta.ObjectMeta(name="h"))
     first.spec.scale_target_ref.kind, first.spec.scale_target_ref.name = "Deployment", "d"
+    first.spec.scale_target_ref.api_version = "apps/v1"
     first.spec.max_replicas, first.spec.target_cpu_utilization_percentage = 3, 50
     where, newer = ref(autoscaling.HorizontalPodAutoscaler), ref(autoscaling_v2.HorizontalPodAutoscaler, "h")
     options = meta.CreateOptions(field_manager="maker")

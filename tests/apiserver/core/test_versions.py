@@ -75,6 +75,7 @@ def autoscaler(cpu: int = 70) -> autoscaling_v1.HorizontalPodAutoscaler:
     made = autoscaling_v1.HorizontalPodAutoscaler()
     made.metadata.name, made.metadata.namespace = "a", "default"
     made.spec.scale_target_ref.kind, made.spec.scale_target_ref.name, made.spec.max_replicas = "Deployment", "web", 5
+    made.spec.scale_target_ref.api_version = "apps/v1"
     made.spec.target_cpu_utilization_percentage = cpu
     return made
 
@@ -173,7 +174,7 @@ async def test_autoscalers_are_one_resource_in_two_versions(api: ApiInMemory, cl
 
 
 async def test_both_versions_on_rest(rest: RestClient) -> None:
-    spec = {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "w"}, "metrics": [MEMORY]}
+    spec = {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"}, "metrics": [MEMORY]}
     body = {"metadata": {"name": "a"}, "spec": spec}
     created = await rest.call("POST", V2, body)
     assert (created.status, created.json["apiVersion"]) == (201, "autoscaling/v2")

@@ -182,8 +182,8 @@ STATUS: dict[str, tuple[Callable[[], certificates.PodCertificateRequest], list[t
     "no-answer": (_silent, [("status", 'status is immutable unless transitioning to "Issued", "Denied", or "Failed"')]),
     "unknown-type": (lambda: _condition(type="Approved"), [("status.conditions[0].type", '"Denied", "Failed", "Issued"')]),
     "not-true": (lambda: _condition(status="False"), [("status.conditions[0].status", '"True"')]),
-    "no-reason": (lambda: _condition(reason=None), [("status.conditions[0].reason", "must be set")]),
-    "no-time": (lambda: _condition(last_transition_time=None), [("status.conditions[0].lastTransitionTime", "must be set")]),
+    "no-reason": (lambda: _condition(reason=None), [("status.conditions[0].reason", "Required value")]),
+    "no-time": (lambda: _condition(last_transition_time=None), [("status.conditions[0].lastTransitionTime", "Required value")]),
     "long-message": (lambda: _condition(message="x" * 32769), [("status.conditions[0].message", "may not be more than 32768 bytes")]),
     "two": (
         _second,

@@ -271,3 +271,14 @@ def test_what_was_stored_before_a_rule_may_be_changed(version: str, kind: str, n
     assert Subject.of(manifest).created().causes()
     changed = {**manifest, "metadata": {"name": name, "labels": {"a": "b"}}}
     assert Subject.of(changed).updated_from(Subject.of(manifest).created()) == []
+
+
+def test_a_schedule_of_old_that_names_a_zone_keeps_it_alone() -> None:
+    def cron_job(zone: str | None) -> Any:
+        spec = {"schedule": "TZ=UTC * * * * *", **({"timeZone": zone} if zone else {})}
+        return Subject.of({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c"}, "spec": spec})
+
+    old, same, both = cron_job(None), cron_job(None), cron_job("UTC")
+    assert same.strategy.validate_update(same.obj, old.obj) == []
+    told = [cause.message.partition(": ")[2] for cause in both.strategy.validate_update(both.obj, old.obj)]
+    assert told == ['"TZ=UTC * * * * *": cannot use both timeZone field and TZ or CRON_TZ in schedule']

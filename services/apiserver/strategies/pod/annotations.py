@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, forbidden, invalid
@@ -9,36 +12,47 @@ from knarr.objects.pods import MIRROR
 
 PATH = Path("metadata").child("annotations")
 # What was said of AppArmor, by container, before there were fields for it.
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_COST = re.compile(r"-[0-9]{1,18}|0|[1-9][0-9]{0,17}", re.ASCII)
 APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
-def validate_pod_annotations(pod: core.Pod) -> list[Cause]:
-    """Of a new pod: later they cannot be changed."""
+def validate_pod_annotations(annotations: Mapping[str, str], spec: core.PodSpec, path: Path = PATH) -> list[Cause]:
+    """Of a new pod, or of a template of pods."""
     causes: list[Cause] = []
-    if MIRROR in pod.metadata.annotations and not pod.spec.node_name:
-        value = pod.metadata.annotations[MIRROR]
-        causes.append(invalid(PATH.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set"))
-    profiled = [key for key in pod.metadata.annotations if key.startswith(APP_ARMOR)]
+    if MIRROR in annotations and not spec.node_name:
+        causes.append(invalid(path.key(MIRROR), annotations[MIRROR], "must set spec.nodeName if mirror pod annotation is set"))
+    if is_unreadable_cost(annotations):
+        causes.append(invalid(path.key(DELETION_COST), annotations[DELETION_COST], "must be a 32bit integer"))
+    profiled = [key for key in annotations if key.startswith(APP_ARMOR)]
     if profiled:
         # No new pod has ephemeral containers.
-        known = {container.name for container in (*pod.spec.init_containers, *pod.spec.containers)}
+        known = {container.name for container in (*spec.init_containers, *spec.containers)}
         for key in sorted(profiled):
             name = key.removeprefix(APP_ARMOR)
-            causes += [] if name in known else [invalid(PATH.key(key), name, "container not found")]
-            causes += _profile(key, pod.metadata.annotations[key])
+            causes += [] if name in known else [invalid(path.key(key), name, "container not found")]
+            causes += _profile(annotations[key], path.key(key))
     return causes
 
 
-def _profile(key: str, profile: str) -> list[Cause]:
+def is_unreadable_cost(annotations: Mapping[str, str]) -> bool:
+    """Whether it is said of the pod what it costs to delete it, and that is no number of 32 bits."""
+    text = annotations.get(DELETION_COST)
+    return text is not None and not (_COST.fullmatch(text) and -(2**31) <= int(text) < 2**31)
+
+
+def _profile(profile: str, path: Path) -> list[Cause]:
     if profile in ("", "runtime/default", "unconfined") or profile.startswith("localhost/"):
         return []
-    return [invalid(PATH.key(key), profile, f'invalid AppArmor profile name: "{profile}"')]
+    return [invalid(path, profile, f'invalid AppArmor profile name: "{profile}"')]
 
 
 def validate_annotation_changes(new: core.Pod, old: core.Pod) -> list[Cause]:
     """Kubelets delete a mirror that shows none of their pods: nobody may make one of a pod that runs."""
     before, after = old.metadata.annotations, new.metadata.annotations
     causes: list[Cause] = []
+    if is_unreadable_cost(after) and not is_unreadable_cost(before):
+        causes.append(invalid(PATH.key(DELETION_COST), after[DELETION_COST], "must be a 32bit integer"))
     for key in sorted({*before, *after}):
         word = "mirror pod annotation" if key == MIRROR else "AppArmor annotations" if key.startswith(APP_ARMOR) else ""
         if not word or (key in before and key in after and before[key] == after[key]):

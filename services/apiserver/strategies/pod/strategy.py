@@ -80,7 +80,7 @@ class PodStrategy(Strategy):
             new.metadata.deletion_timestamp.CopyFrom(old.metadata.deletion_timestamp)
 
     def validate(self, obj: core.Pod) -> list[Cause]:
-        return validate_pod_spec(obj.spec, SPEC) + validate_pod_annotations(obj)
+        return validate_pod_spec(obj.spec, SPEC) + validate_pod_annotations(obj.metadata.annotations, obj.spec)
 
     def validate_create(self, obj: core.Pod) -> list[Cause]:
         """A template may name a node beside its gates: they are gone before a pod of it is there, or it is refused."""

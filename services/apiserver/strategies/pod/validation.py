@@ -21,6 +21,7 @@ from knarr.machinery.validation import (
     too_many,
 )
 from services.apiserver.strategies.metadata import validate_annotations, validate_labels
+from services.apiserver.strategies.pod.annotations import validate_pod_annotations
 from services.apiserver.strategies.pod.containers import PodFacts, validate_containers, validate_init_containers
 from services.apiserver.strategies.pod.devices import validate_device_claims
 from services.apiserver.strategies.pod.names import validate_dns, validate_host_aliases, validate_hostname_override
@@ -115,6 +116,7 @@ def validate_template(template: core.PodTemplateSpec, path: Path) -> list[Cause]
     """The template of a workload; the selector that must match it is the workload's affair."""
     causes = validate_labels(template.metadata.labels, path.child("labels"))
     causes += validate_annotations(template.metadata.annotations, path.child("annotations"))
+    causes += validate_pod_annotations(template.metadata.annotations, template.spec, path.child("annotations"))
     causes += validate_pod_spec(template.spec, path.child("spec"))
     if template.spec.ephemeral_containers:
         causes.append(forbidden(path.child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
