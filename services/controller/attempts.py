@@ -23,6 +23,11 @@ class Attempts:
     def __init__(self) -> None:
         self.failure: StatusError | None = None
 
+    def check(self) -> None:
+        """Raises the failure, if there is one."""
+        if self.failure is not None:
+            raise self.failure
+
     @contextlib.contextmanager
     def about(self, obj: Message) -> Iterator[None]:
         try:

@@ -80,8 +80,7 @@ class DeviceTaintEvictionController(Controller):
             if pod is not None and pod.spec.node_name:
                 with attempts.about(pod):
                     await self._evict(pod)
-        if attempts.failure is not None:
-            raise attempts.failure
+        attempts.check()
         return None
 
     def _evicted_at(self, claim: resource.ResourceClaim) -> datetime | None:
