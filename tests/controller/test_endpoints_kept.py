@@ -11,14 +11,15 @@ from knarr.api.discovery.v1 import discovery_pb2 as discovery
 from knarr.objects.conditions import set_condition
 from knarr.objects.keys import Key
 from services.controller.controllers.endpoints.decide import decide as decide_endpoints
-from services.controller.controllers.endpointslice.decide import decide
+from services.controller.controllers.endpointslice.decide import MANAGER, decide
 from services.controller.endpoints.backends import backends
-from services.controller.endpoints.slices import Plan
+from services.controller.endpoints.slices import Plan, SliceWriter
 from services.controller.endpoints.trigger_time import TriggerTimes
 from services.controller.pace import Pace
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import node, pod, service
-from tests.support.virtual_time import virtual_time
+from tests.support.api import FaultyApi
+from tests.support.virtual_time import VirtualClock, virtual_time
 
 TRIGGER = "endpoints.kubernetes.io/last-change-trigger-time"
 KEY = Key("default", "web")
@@ -227,3 +228,16 @@ async def test_what_did_not_wait_leaves_no_debt() -> None:
     assert pace.wait_seconds(KEY) == pytest.approx(0.1)
     pace.forget(KEY)
     assert pace.wait_seconds(KEY) == 0
+
+
+@virtual_time
+async def test_nothing_is_kept_of_a_slice_that_goes_before_it_is_seen_as_it_was_written() -> None:
+    """As when a list after a broken watch shows it no more."""
+    api = FaultyApi(VirtualClock())
+    writer = SliceWriter(api.client(), MANAGER)
+    (made,) = decide(service(), [], []).create
+    made = await api.client().create(made)
+    await writer.write(KEY, Plan(update=[made]))
+    assert writer.unseen == 1
+    assert writer.saw(made, None) == {KEY}
+    assert writer.unseen == 0

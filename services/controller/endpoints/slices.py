@@ -58,7 +58,8 @@ class SliceWriter:
 
     def saw(self, old: discovery.EndpointSlice | None, new: discovery.EndpointSlice | None) -> set[Key]:
         """Takes note of a change that the informer shows; answers the Services it gives work: not that of a slice as we wrote it."""
-        if new is not None and old is not None and _says_the_same(self._written.pop(key_of(new), None), new):
+        written = None if old is None else self._written.pop(key_of(old), None)
+        if new is not None and _says_the_same(written, new):
             return set()
         keys = set()
         for found in (old, new):
@@ -69,6 +70,11 @@ class SliceWriter:
                 self._expectations.saw(owner, found, gone=new is None)
             keys.add(owner)
         return keys
+
+    @property
+    def unseen(self) -> int:
+        """How many slices the informer has yet to show as they were written, of those that were there before."""
+        return len(self._written)
 
     def is_behind(self, key: Key) -> bool:
         """Whether the informer has yet to show writes of this Service."""
