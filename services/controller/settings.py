@@ -58,7 +58,7 @@ class ControllerSettings:
     ``csi_capacity_seconds``: how often drivers are asked how much room they have.
     ``api_hosts``: further names at which API servers are reached: no node gets a certificate of one of them without a person.
     ``quota_resync_seconds``: how often the usage of a ResourceQuota is counted anew, whatever was heard.
-    ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving.
+    ``namespace_retry_seconds``: pause between two looks at a namespace whose content is still leaving; longer ones where nothing leaves.
     ``legacy_token_clean_up_seconds``: how long a token of an account may be unused before it is marked, and marked before it is deleted.
     ``autoscaler_sync_seconds``: how often each autoscaler is looked at.
     ``autoscaler_tolerance``: by which share a metric may be off before anything is scaled, where the autoscaler says nothing.

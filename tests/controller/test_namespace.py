@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.catalog import registry
 from knarr.objects.keys import is_deleting, metadata_of
+from services.controller.controllers.namespace.controller import NamespaceController
+from services.controller.controllers.namespace.decide import Content
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.objects import condition_of, deployment, namespace, node, pod, service
 from tests.controller.refusals import refuse_deletion
@@ -81,6 +83,45 @@ async def test_a_finalizer_holds_the_namespace_and_is_told() -> None:
 
         await c.edit(core.ConfigMap, "held", release, TEAM)
         await c.until(lambda: team(c) is None, 5)
+
+
+@virtual_time
+async def test_one_that_is_held_for_long_is_looked_at_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    look = NamespaceController._empty
+
+    async def counted(self: NamespaceController, namespace: str) -> Content:
+        nonlocal looks
+        looks += 1
+        return await look(self, namespace)
+
+    monkeypatch.setattr(NamespaceController, "_empty", counted)
+    async with cluster() as c:
+        await c.client.create(namespace(TEAM))
+        for name in ("held", "also-held"):
+            made = config_map(name)
+            made.metadata.finalizers.append("example.org/hold")
+            await c.client.create(made)
+        await c.client.delete(core.Namespace, TEAM)
+        await asyncio.sleep(600)
+        assert looks < 80
+        # What changes is followed closely again.
+        await c.edit(core.ConfigMap, "held", lambda found: found.metadata.ClearField("finalizers"), TEAM)
+        await asyncio.sleep(10)
+        await c.edit(core.ConfigMap, "also-held", lambda found: found.metadata.ClearField("finalizers"), TEAM)
+        await c.until(lambda: team(c) is None, 10)
+
+
+@virtual_time
+async def test_the_end_of_a_pod_is_not_waited_for_any_longer_than_it_takes() -> None:
+    async with cluster() as c:
+        c.api.seed(node())
+        c.kubelet.stop_seconds = 30.5
+        await c.client.create(namespace(TEAM))
+        await c.client.create(of_team(pod("slow", node="node-1", phase="Running")))
+        await c.client.delete(core.Namespace, TEAM)
+        await c.until(lambda: not c.api.all(core.Pod, TEAM), 31)
+        await c.until(lambda: team(c) is None, 1.5)
 
 
 @virtual_time

@@ -1,11 +1,17 @@
-"""Namespace: empties a namespace that is being deleted, kind by kind, then lets it go."""
+"""Namespace: empties a namespace that is being deleted, kind by kind, then lets it go.
+
+A look asks for every kind that is served. While something goes it is followed by the next one at once; what is held by a finalizer, or
+refused, for an hour or for good, is looked at ever more rarely, and when a pod goes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 from knarr.api.core.v1 import core_pb2 as core
+from knarr.client.backoff import Backoff
 from knarr.client.reconciler import Again
 from knarr.machinery.errors import Conflict, NotFound, StatusError
 from knarr.machinery.resources import Resource
@@ -16,6 +22,8 @@ from services.controller.controller import Context, Controller
 from services.controller.controllers.namespace.decide import Content, finalized, status
 
 PAGE_SIZE = 500
+# Between two looks at a namespace in which nothing happens.
+LONGEST_SECONDS = 10.0
 
 
 class NamespaceController(Controller):
@@ -24,10 +32,21 @@ class NamespaceController(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._namespaces = self.watches(core.Namespace, when=_is_leaving)
+        self._retry = Backoff(context.settings.namespace_retry_seconds, LONGEST_SECONDS)
+        # By namespace: what was left, and how many looks have found the same.
+        self._left: dict[Key, tuple[Content, int]] = {}
+        self.hears(core.Pod, self._pod_changed)
+
+    def _pod_changed(self, old: core.Pod | None, new: core.Pod | None) -> Iterable[Key]:
+        """They take the longest of all; those that go together are looked for once."""
+        if old is not None and new is None and (key := Key("", old.metadata.namespace)) in self._left:
+            self.queue.enqueue_after(key, self.context.settings.namespace_retry_seconds)
+        return ()
 
     async def reconcile(self, key: Key) -> Again | None:
         namespace = self._namespaces.get("", key.name)
         if namespace is None or not is_deleting(namespace):
+            self._left.pop(key, None)
             return None
         content = await self._empty(key.name)
         # It may have gone before the informer shows it.
@@ -36,7 +55,13 @@ class NamespaceController(Controller):
             last = finalized(namespace) if content.empty else None
             if last is not None:
                 await self.client.update(last, subresource="finalize")
-        return None if content.empty else Again(self.context.settings.namespace_retry_seconds)
+        if content.empty:
+            self._left.pop(key, None)
+            return None
+        before, looks = self._left.get(key, (content, 0))
+        looks = looks + 1 if before == content else 1
+        self._left[key] = content, looks
+        return Again(self._retry.delay(looks))
 
     async def _empty(self, namespace: str) -> Content:
         """Deletes everything that is there, of every kind that is served now, and tells what is left now.
@@ -72,8 +97,7 @@ class NamespaceController(Controller):
             token = page.continue_token
             if not token:
                 break
-        if attempts.failure is not None:
-            raise attempts.failure
+        attempts.check()
 
     async def _delete(self, obj: Any) -> None:
         metadata = metadata_of(obj)
