@@ -109,6 +109,27 @@ async def test_a_keyboard_is_enough(crowd: LiveServer, screen: Any) -> None:
     assert await screen.inner_text("aside h2") == "Pod default/web-0001"
     await screen.keyboard.press("Escape")
     await screen.wait_for_selector("aside", state="detached")
+    # Back to where one came from, and on from there.
+    assert (await screen.evaluate("document.activeElement.ariaLabel")).startswith("default/web-0001,")
+    await screen.keyboard.press("Enter")
+    await screen.focus("aside [role=tab] >> nth=0")
+    await screen.keyboard.press("ArrowRight")
+    await screen.keyboard.press("Enter")
+    assert await screen.inner_text("aside [role=tab][aria-selected=true]") == "Why restarted"
+
+
+LINES, MOST_LETTERS = 300_000, 200_000
+
+
+async def test_a_huge_log_is_kept_to_its_end(crowd: LiveServer, screen: Any) -> None:
+    body = "".join(f"line {number}\n" for number in range(LINES))
+    await screen.route("**/log?**", lambda route: route.fulfill(status=200, content_type="text/plain", body=body))
+    await screen.click("main .pod[aria-label^='default/web-0002,']")
+    await screen.click("aside [role=tab]:text-is('Logs')")
+    await screen.wait_for_selector(f"aside pre.log:has-text('line {LINES - 1}')")
+    assert await screen.evaluate("document.querySelector('aside pre.log').textContent.length") == MOST_LETTERS
+    scrolled = "(box => box.scrollHeight - box.scrollTop - box.clientHeight)(document.querySelector('aside pre.log'))"
+    assert await screen.evaluate(scrolled) < 2
 
 
 async def test_why_a_container_was_restarted_is_told_in_words_alone(crowd: LiveServer, screen: Any) -> None:

@@ -1,5 +1,5 @@
 import { render } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { live, useLive } from "./live";
 import { keyOf } from "./objects";
 import "./page.css";
@@ -28,6 +28,8 @@ function Page() {
   const [view, setView] = useState<View>(VIEWS.find((one) => `#${one.name}` === location.hash) ?? VIEWS[0]);
   const [namespace, setNamespace] = useState("");
   const [chosen, setChosen] = useState<Chosen>();
+  // What had the focus when the panel was opened gets it again.
+  const origin = useRef<HTMLElement>();
   const way = useWay();
   const say = sayIn(language);
   useEffect(() => {
@@ -41,6 +43,15 @@ function Page() {
   const unseen = Object.entries(standing).filter(([, words]) => words);
   const namespaces = [...new Set([...[...live.of("namespaces").values()].map((one) => one.metadata.name as string), ...within])].sort();
   const go = (one: View) => (setView(one), tell({ viewed: one.name }), history.replaceState(null, "", `#${one.name}`));
+  const choose: Choose = (resource, obj) => {
+    origin.current = document.activeElement as HTMLElement;
+    setChosen({ resource, key: keyOf(obj) });
+    tell({ opened: resource });
+  };
+  const close = () => {
+    setChosen(undefined);
+    origin.current?.focus();
+  };
   return (
     <LanguageNow.Provider value={language}>
     <Words.Provider value={say}>
@@ -73,9 +84,9 @@ function Page() {
                 {say("asOf", { revision: shown })} <button type="button" onClick={() => live.show()}>{say("backToNow")}</button>
               </p>
             )}
-            <view.view namespace={namespace} choose={(resource, obj) => (setChosen({ resource, key: keyOf(obj) }), tell({ opened: resource }))} />
+            <view.view namespace={namespace} choose={choose} />
           </main>
-          {chosen && <ObjectPanel chosen={chosen} close={() => setChosen(undefined)} />}
+          {chosen && <ObjectPanel chosen={chosen} close={close} />}
         </div>
       )}
     </Words.Provider>

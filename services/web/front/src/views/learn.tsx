@@ -150,7 +150,7 @@ export function Learn({ choose }: { choose: Choose; namespace: string }) {
   useEffect(() => void get("/lessons").then(setAll, (error) => setSaid(error.message)), []);
   useEffect(() => (now?.step === undefined ? sessionStorage.removeItem("tutorial") : sessionStorage.setItem("tutorial", "yes")), [now?.step]);
   if (!all || !now) return said ? <p class="notice">{said}</p> : null;
-  const begin = (query: Record<string, string>) => void post("begin", { ...query, ...(image && { image }) }).then(() => (setSaid(""), scrollTo(0, 0)), (error) => setSaid(error.message));
+  const begin = (query: Record<string, string>) => void post("begin", { ...query, ...(image && { image }) }).then(() => (setSaid(""), scrollTo(0, 0), query.id || sessionStorage.setItem("tutorial", "yes")), (error) => setSaid(error.message));
   const leave = () => void post("leave").catch((error) => setSaid(error.message));
   const lesson = all.lessons.find((one) => one.id === now.lesson);
   const known = finished();

@@ -1,6 +1,7 @@
 // The map: control plane, nodes with the pods on them by owner, Services with who answers for them.
 import { Component } from "preact";
 import { useMemo, useState } from "preact/hooks";
+import { arrows } from "../keys";
 import { live, useLive } from "../live";
 import { condition, isReady, keyOf, kindOf, megabytes, named, ownerOf, podState, quantity, requested, restarts, withoutPods, type Look, type Obj } from "../objects";
 import { usePolled } from "../polled";
@@ -34,16 +35,6 @@ class Pod extends Component<PodProps> {
       </button>
     );
   }
-}
-
-/** Arrow keys go from pod to pod: Tab would have to pass all of them. */
-function arrows(event: KeyboardEvent): void {
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  const here = event.target as HTMLElement;
-  if (!step || !here.classList.contains("pod")) return;
-  const all = [...document.querySelectorAll<HTMLElement>("main .pod")];
-  all[all.indexOf(here) + step]?.focus();
-  event.preventDefault();
 }
 
 /** By it what makes the pods is opened: to scale it, say. */
@@ -217,7 +208,9 @@ function ControlPlane() {
 
 export function Map_({ choose, namespace }: { choose: Choose; namespace: string }) {
   const say = useWords();
-  const { version } = useLive();
+  const { version, shown } = useLive();
+  // What is measured and counted is so now: nobody remembers it of then.
+  const now = shown === undefined;
   const [marked, setMarked] = useState<ReadonlySet<string>>(new Set());
   const { answer: usage } = usePolled<{ items: Obj[] }>("/cluster/apis/metrics.k8s.io/v1beta1/nodes", USAGE_MS);
   const mine = (obj: Obj) => !namespace || obj.metadata.namespace === namespace;
@@ -239,8 +232,8 @@ export function Map_({ choose, namespace }: { choose: Choose; namespace: string 
   const unseen = [...byNode].filter(([name]) => name && !live.of("nodes").has(`/${name}`)).sort();
   const empty = useMemo(() => withoutPods((resource) => live.of(resource)).filter(([, obj]) => mine(obj)), [version, namespace]);
   return (
-    <div onKeyDown={arrows}>
-      <ControlPlane />
+    <div onKeyDown={(event) => arrows(event, "main .pod")}>
+      {now && <ControlPlane />}
       {waiting.length > 0 && (
         <section aria-labelledby="waiting">
           <h2 id="waiting">{say("waiting")} ({waiting.length})</h2>
@@ -258,12 +251,12 @@ export function Map_({ choose, namespace }: { choose: Choose; namespace: string 
         {!live.of("nodes").size && !unseen.length && <p class="soft">{say("noNodes")}</p>}
         <ul class="cards">
           {[...live.of("nodes").values()].map((node) => (
-            <NodeCard key={node.metadata.name} node={node} pods={byNode.get(node.metadata.name) ?? []} usage={usage?.items?.find((one) => one.metadata.name === node.metadata.name)} {...rest} />
+            <NodeCard key={node.metadata.name} node={node} pods={byNode.get(node.metadata.name) ?? []} usage={now ? usage?.items?.find((one) => one.metadata.name === node.metadata.name) : undefined} {...rest} />
           ))}
           {unseen.map(([name, pods]) => <UnseenNode key={name} name={name} pods={pods} {...rest} />)}
         </ul>
       </section>
-      <Traffic choose={choose} namespace={namespace} />
+      {now && <Traffic choose={choose} namespace={namespace} />}
       <section aria-labelledby="services">
         <h2 id="services">{say("services")}</h2>
         {!services.length && <p class="soft">{say("noServices")}</p>}

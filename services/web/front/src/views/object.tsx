@@ -1,6 +1,7 @@
 // One object: what it is in YAML, with a look at what an edit would change; its logs; its events.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { lineDifference, shortened, type Line } from "../difference";
+import { arrows } from "../keys";
 import { eventsOf, useLive, whenOf } from "../live";
 import { groupOf, kindOf, pathOf, podState, type Obj } from "../objects";
 import { useMay } from "../rights";
@@ -72,7 +73,9 @@ function Yaml({ resource, obj }: TabProps) {
 
 const TAIL = 200;
 // Of a log that is followed so much is kept.
-const MOST_LETTERS = 500_000;
+const MOST_LETTERS = 200_000;
+// Who reads further up is not to be taken away from there.
+const AT_END_PIXELS = 8;
 
 function Logs({ obj }: TabProps) {
   const say = useWords();
@@ -82,18 +85,37 @@ function Logs({ obj }: TabProps) {
   const [lines, setLines] = useState<string>();
   const [said, setSaid] = useState("");
   const box = useRef<HTMLPreElement>(null);
+  const atEnd = useRef(true);
   const query = `container=${encodeURIComponent(container)}&tailLines=${TAIL}${previous ? "&previous=true" : "&follow=true"}`;
   const path = `/cluster${pathOf("pods", obj.metadata.namespace, obj.metadata.name)}/log?${query}`;
   useEffect(() => {
     const stop = new AbortController();
     setLines(undefined), setSaid("");
-    follow(path, stop.signal, (piece) => setLines((kept = "") => (kept + piece).slice(-MOST_LETTERS))).then(
-      () => setLines((kept) => kept ?? ""),
+    atEnd.current = true;
+    // What comes is drawn once a frame, however many pieces there are.
+    let waiting = "";
+    let frame = 0;
+    const draw = () => {
+      const here = box.current;
+      atEnd.current = !here || here.scrollHeight - here.scrollTop - here.clientHeight < AT_END_PIXELS;
+      const more = waiting;
+      (waiting = ""), (frame = 0);
+      setLines((kept = "") => (kept + more).slice(-MOST_LETTERS));
+    };
+    const take = (piece: string) => {
+      waiting = (waiting + piece).slice(-MOST_LETTERS);
+      frame ||= requestAnimationFrame(draw);
+    };
+    follow(path, stop.signal, take).then(
+      () => (frame ||= requestAnimationFrame(draw)),
       (error) => stop.signal.aborted || setSaid(error.message),
     );
-    return () => stop.abort();
+    return () => {
+      stop.abort();
+      cancelAnimationFrame(frame);
+    };
   }, [path]);
-  useEffect(() => void box.current?.scrollTo(0, box.current.scrollHeight), [lines]);
+  useEffect(() => void (atEnd.current && box.current?.scrollTo(0, box.current.scrollHeight)), [lines]);
   return (
     <>
       <div class="tabs">
@@ -174,7 +196,7 @@ export function ObjectPanel({ chosen, close }: { chosen: Chosen; close: () => vo
       {!obj && <p class="notice">{say("gone")}</p>}
       {obj && (
         <>
-          <div class="tabs" role="tablist">
+          <div class="tabs" role="tablist" aria-label={say("details")} onKeyDown={(event) => arrows(event, "aside [role=tab]")}>
             {tabs.map((one) => <button type="button" role="tab" key={one.name} aria-selected={one === tab} onClick={() => setWanted(one.name)}>{say(one.name)}</button>)}
           </div>
           <div role="tabpanel" key={`${chosen.resource} ${chosen.key} ${tab.name}`}><tab.view resource={chosen.resource} obj={obj} /></div>

@@ -58,7 +58,7 @@ async function open(box: HTMLElement, path: string, ended: (words: string) => vo
   const fit = new FitAddon();
   terminal.loadAddon(fit);
   whileStyled(() => terminal.open(box));
-  const socket = new WebSocket(`ws://${location.host}${path}`);
+  const socket = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
   socket.binaryType = "arraybuffer";
   const typed = new TextEncoder();
   let told = false;

@@ -147,8 +147,8 @@ export function Chain({ obj }: TabProps) {
           <tr key={link.step + link.name}>
             <th scope="row">{say(`chain.${link.step}` as Word)}</th>
             <td>{kindOf(link.resource)} {link.name}</td>
-            <td>{index ? `${link.within ? "≤ " : ""}+${link.at - links[index - 1].at}` : "0"}</td>
-            <td>{link.within ? "≤ " : ""}{link.at - links[0].at}</td>
+            <td>{index ? `${link.within ? "≤\u00a0" : ""}+${link.at - links[index - 1].at}` : "0"}</td>
+            <td>{link.within ? "≤\u00a0" : ""}{link.at - links[0].at}</td>
             <td class="soft">{link.writer}</td>
           </tr>
         ))}

@@ -82,7 +82,8 @@ function Line({ from, to, rate, label }: { from: [number, number]; to: [number, 
   return (
     <>
       <path class={rate ? "edge busy-edge" : "edge"} stroke-width={thickness(rate)} d={`M${from[0]},${from[1]} C${from[0] + bend},${from[1]} ${to[0] - bend},${to[1]} ${to[0]},${to[1]}`} />
-      {label && <text class="rate" x={to[0] - 8} y={to[1] - 4} text-anchor="end">{label}</text>}
+      {/* On the side from which the line does not come. */}
+      {label && <text class="rate" x={to[0] - 8} y={to[1] + (to[1] > from[1] + 1 ? 13 : -4)} text-anchor="end">{label}</text>}
     </>
   );
 }
@@ -153,7 +154,7 @@ export function Traffic({ choose, namespace }: { choose: Choose; namespace: stri
       {answer && !flows.length && <p class="soft">{say("noTraffic")}</p>}
       {flows.length > 0 && (
         <>
-          <div class="card wide" tabIndex={0} role="region" aria-label={say("traffic")}><Picture flows={flows.slice(0, MOST_SERVICES)} choose={choose} /></div>
+          <div class="card wide" tabIndex={0} role="group" aria-label={say("traffic")}><Picture flows={flows.slice(0, MOST_SERVICES)} choose={choose} /></div>
           <p class="soft">{say("trafficSource", { datapath: answer!.datapath })} {flows.length > MOST_SERVICES && say("andMoreServices", { count: flows.length - MOST_SERVICES })}</p>
         </>
       )}
