@@ -5,7 +5,7 @@ SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo)
 KNARR := $(SUDO) .venv/bin/knarr
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-autoscale test history soak up down status images node ha registry install venv proto lint fix bench clean
+.PHONY: help demo demo-autoscale test history soak screenshots up down status images node ha registry install venv proto lint fix bench clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ history: install ## look for what must not be under faults; `make history SECOND
 
 soak: install ## a node under waves of pods, and what is left of them; `make soak PODS=200 SECONDS=1200`
 	@$(SUDO) $(PYTHON) -m tests.soak.run $(if $(PODS),--pods $(PODS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+screenshots: install ## take the pictures of docs/page.md anew
+	@scripts/install.sh --screenshots
+	@$(SUDO) $(PYTHON) -m tests.web.shots
 
 lint: venv ## formatting, types, layers, contracts
 	@scripts/lint.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Knarr needs and starts a Docker engine where none answers. Each step says what it
-# does and does nothing when there is nothing to do. Usage: scripts/install.sh [--venv | --without-docker | --bench | --tests]
+# does and does nothing when there is nothing to do. Usage: scripts/install.sh [--venv | --without-docker | --bench | --tests | --screenshots]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -138,6 +138,12 @@ if [ "${1:-}" = "--tests" ]; then
     want_browser
     extract_registry
     [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || needed+=(containernetworking-plugins)
+fi
+if [ "${1:-}" = "--screenshots" ]; then
+    install_clients
+    want_browser
+    need pngquant pngquant
+    [ -n "$(fc-list :lang=ko 2>/dev/null)" ] || needed+=(fonts-nanum)
 fi
 need etcd etcd-server
 need etcdctl etcd-client

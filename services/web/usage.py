@@ -63,6 +63,11 @@ class Memory:
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def objects(self) -> Collection[ObjectKey]:
+        """Those of which there are samples: a view that changes with us."""
+        return self._kept.keys()
+
     def take(self, at: float, samples: Iterable[Sample]) -> None:
         """``at`` is in seconds since 1970, a sample has cores and bytes. Objects beyond MOST_OBJECTS are left out."""
         number = self._count

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +37,25 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnarrCluster]:
         made.down()
 
 
+def administrator(whole: KnarrCluster) -> Access:
+    remote = read_remote(Files(whole.data_dir).kubeconfig)
+    return Access(remote.url, remote.context, remote.headers, remote.server_name)
+
+
+@asynccontextmanager
+async def served(whole: KnarrCluster, access: Access, **options: Any) -> AsyncIterator[PageServer]:
+    """The page of a viewer, who has seen what he may."""
+    async with Api(access) as api, PageServer(api, ClusterParts(Files(whole.data_dir), api), **options) as page:
+        await followed(page)
+        yield page
+
+
 @pytest.fixture
 async def screen(whole: KnarrCluster) -> AsyncIterator[Any]:
     """The page as the administrator, in English."""
-    files = Files(whole.data_dir)
-    remote = read_remote(files.kubeconfig)
-    access = Access(remote.url, remote.context, remote.headers, remote.server_name)
-    async with Api(access) as api, PageServer(api, ClusterParts(files, api)) as page, chromium() as browser:
+    async with served(whole, administrator(whole)) as page, chromium() as browser:
         screen = await browser.new_page(locale="en-US")
         screen.set_default_timeout(PATIENT_MS)
-        await followed(page)
         await screen.goto(page.link)
         await screen.wait_for_selector(".state.live")
         yield screen
@@ -86,6 +98,45 @@ async def test_a_node_is_drained_and_takes_pods_again(whole: KnarrCluster, scree
     await screen.click("dialog button:has-text('Do it')")
     await screen.wait_for_selector("dialog button:has-text('Close')")
     assert whole.kubectl("get", "node", whole.node, "-o", "jsonpath={.spec.unschedulable}").stdout == ""
+
+
+async def test_who_may_look_in_one_namespace_sees_plots_of_its_pods_alone(whole: KnarrCluster) -> None:
+    whole.kubectl("create", "namespace", "shop")
+    whole.kubectl("create", "deployment", "till", "--image=web:1", "-n", "shop")
+    whole.kubectl("rollout", "status", "deployment/till", "-n", "shop", "--timeout=60s")
+    whole.kubectl("create", "rolebinding", "clerk", "--clusterrole=view", "--user=clerk", "-n", "shop")
+    admin = administrator(whole)
+    clerk = replace(admin, headers={**admin.headers, "Impersonate-User": "clerk"})
+    async with served(whole, clerk, namespaces=["shop"]) as page, chromium() as browser:
+        screen = await browser.new_page(locale="en-US")
+        screen.set_default_timeout(PATIENT_MS)
+        await screen.goto(page.link)
+        await screen.click("main .pod[aria-label^='shop/till-']")
+        assert await screen.locator("main .pod[aria-label^='default/']").count() == 0
+        await screen.click("aside [role=tab]:text-is('Usage')")
+        await screen.wait_for_selector("aside .plot canvas >> nth=1")
+        assert {key.namespace for key in page.desk.sampler.memory.objects} == {"shop"}
+
+
+async def test_a_page_outlives_its_api_server(whole: KnarrCluster) -> None:
+    """Two tabs, of which each goes on by itself."""
+    async with served(whole, administrator(whole)) as page, chromium() as browser:
+        context = await browser.new_context(locale="en-US")
+        tabs = [await context.new_page() for _ in range(2)]
+        for tab in tabs:
+            tab.set_default_timeout(PATIENT_MS)
+            await tab.goto(page.link)
+            await tab.wait_for_selector("main .pod[aria-label^='default/web-']")
+        await asyncio.to_thread(whole.down)
+        for tab in tabs:
+            await tab.wait_for_selector("main .notice:has-text('does not answer')")
+            # What was there last is shown until it is known better.
+            assert await tab.locator("main .pod[aria-label^='default/web-']").count()
+        await asyncio.to_thread(whole.up)
+        await asyncio.to_thread(whole.kubectl, "create", "deployment", "later", "--image=web:1")
+        for tab in tabs:
+            await tab.wait_for_selector("main .pod[aria-label^='default/later-']")
+            await tab.wait_for_selector("main .notice", state="detached")
 
 
 def replicas(whole: KnarrCluster) -> str:
