@@ -17,6 +17,7 @@ from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, P
 
 LOST_EXIT_CODE = 137
 LOST = "The container could not be located when the pod was deleted.  The container used to be Running"
+NOT_FOUND = "The container could not be located when the pod was terminated"
 
 
 def container_status(view: StatusView, spec: core.Container, *, init: bool) -> core.ContainerStatus:
@@ -71,6 +72,32 @@ def ephemeral_status(view: StatusView, spec: core.Container) -> core.ContainerSt
     return result
 
 
+def end_waiting(pod: core.Pod, status: core.PodStatus) -> None:
+    """Nothing waits in a pod that is over: what never came to start counts as failed. Those of which nobody knows that it was their
+    turn are left as they are: app containers behind init containers, and these behind one another."""
+    inits = status.init_container_statuses
+    tried = max((number for number, found in enumerate(inits) if _was_tried(found)), default=0)
+    waiting = list(inits[: tried + 1])
+    if not inits or _has_initialized(pod, status):
+        waiting += status.container_statuses
+    for found in waiting:
+        if found.state.HasField("waiting"):
+            found.state.CopyFrom(core.ContainerState(terminated=_lost("", NOT_FOUND)))
+
+
+def _was_tried(found: core.ContainerStatus) -> bool:
+    return not found.state.HasField("waiting") or found.last_state.HasField("terminated")
+
+
+def _has_initialized(pod: core.Pod, status: core.PodStatus) -> bool:
+    last = status.init_container_statuses[-1]
+    if is_sidecar(pod.spec.init_containers[-1]):
+        done = last.started
+    else:
+        done = any(state.HasField("terminated") and not state.terminated.exit_code for state in (last.state, last.last_state))
+    return done or any(map(_was_tried, status.container_statuses))
+
+
 def _latest_started(observation: PodObservation, name: str) -> Container | None:
     """One that is made and not started yet is no state of its own: that of its predecessor holds on."""
     return max((c for c in observation.containers if c.name == name and c.state != CREATED), key=lambda c: c.attempt, default=None)
@@ -109,7 +136,7 @@ def _never_seen(view: StatusView, spec: core.Container, previous: core.Container
         result.ready, result.started = False, False
         if previous.state.HasField("running"):
             result.state.Clear()
-            result.state.terminated.CopyFrom(_lost(previous.container_id, "The container could not be located when the pod was terminated"))
+            result.state.terminated.CopyFrom(_lost(previous.container_id, NOT_FOUND))
         return
     if previous is not None and view.starting_anew and not previous.state.HasField("waiting"):
         _removed(previous, result)

@@ -14,7 +14,7 @@ from knarr.objects.pods import container_statuses, ephemeral_containers, is_fini
 from knarr.objects.qos import qos_of
 from knarr.objects.totals import fill, requests_of
 from services.kubelet.pod.conditions import ENDED, set_conditions
-from services.kubelet.pod.container_status import container_status, ephemeral_status
+from services.kubelet.pod.container_status import container_status, end_waiting, ephemeral_status
 from services.kubelet.pod.phase import failed_init, has_finished
 from services.kubelet.pod.view import StatusView
 from services.kubelet.runtime.port import RUNNING
@@ -47,6 +47,8 @@ def pod_status(view: StatusView) -> core.PodStatus:
         status.resources.CopyFrom(pod.spec.resources)
         fill(status.allocated_resources, requests_of(pod.spec))
     _phase(view, status)
+    if status.phase in ENDED and not _runs(view):
+        end_waiting(view.pod, status)
     set_conditions(view, status)
     _hold(view, status)
     return status

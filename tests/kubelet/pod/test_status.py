@@ -12,7 +12,7 @@ from services.kubelet.pod.decide import decide
 from services.kubelet.pod.facts import Failing, PodFacts
 from services.kubelet.pod.status import pod_status
 from services.kubelet.pod.view import StatusView
-from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, PodObservation
+from services.kubelet.runtime.port import CREATED, EXITED, RUNNING, Container, PodObservation
 from tests.kubelet.pod.test_decide import NOW, REF, container, facts, seen
 from tests.kubelet.support import condition, make_pod
 
@@ -26,13 +26,12 @@ def short(pod: core.Pod, observation: PodObservation, known: PodFacts | None = N
     """Phase, Ready, and each container's state."""
     status = status_of(pod, observation, known)
     holder = core.Pod(status=status)
-    states = []
-    for entry in status.container_statuses:
-        state = entry.state
-        states.append(
-            "running" if state.HasField("running") else state.waiting.reason or f"{state.terminated.reason}:{state.terminated.exit_code}"
-        )
-    return status.phase, condition(holder, "Ready"), " ".join(states)
+    return status.phase, condition(holder, "Ready"), " ".join(map(state_of, status.container_statuses))
+
+
+def state_of(found: core.ContainerStatus) -> str:
+    state = found.state
+    return "running" if state.HasField("running") else state.waiting.reason or f"{state.terminated.reason}:{state.terminated.exit_code}"
 
 
 CRASHING = Failing(2, NOW)
@@ -56,6 +55,41 @@ CRASHING = Failing(2, NOW)
 def test_phases(policy: str, a: tuple[str, int] | None, b: tuple[str, int] | None, expected: tuple[str, str, str]) -> None:
     found = [container(name, got[0], exit_code=got[1]) for name, got in (("a", a), ("b", b)) if got]
     assert short(make_pod("web", "a", "b", restart_policy=policy), seen(*found), facts(crash={"a": CRASHING})) == expected
+
+
+LATE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+UNKNOWN = "ContainerStatusUnknown:137"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ((), f"{UNKNOWN} {UNKNOWN}"),
+        ((container("a", EXITED, exit_code=1),), f"Error:1 {UNKNOWN}"),
+        # It still runs, so the pod is not over yet.
+        ((container("a", RUNNING),), "running ContainerCreating"),
+    ],
+)
+def test_nothing_waits_in_a_pod_that_is_over(found: tuple[Container, ...], expected: str) -> None:
+    assert short(make_pod("web", "a", "b"), seen(*found), facts(verdict=LATE))[2] == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "inits", "app"),
+    [
+        ((), f"{UNKNOWN} PodInitializing", "PodInitializing"),
+        ((container("first", EXITED),), "Completed:0 PodInitializing", "PodInitializing"),
+        ((container("first", EXITED), container("second", EXITED, exit_code=1)), "Completed:0 Error:1", "PodInitializing"),
+        ((container("first", EXITED), container("second", EXITED)), "Completed:0 Completed:0", UNKNOWN),
+    ],
+)
+def test_what_never_had_its_turn_waits_on_in_a_pod_that_is_over(found: tuple[Container, ...], inits: str, app: str) -> None:
+    pod = make_pod("web", "app")
+    for name in ("first", "second"):
+        pod.spec.init_containers.add(name=name, image="busybox:1")
+    status = status_of(pod, seen(*found), facts(verdict=LATE))
+    assert " ".join(map(state_of, status.init_container_statuses)) == inits
+    assert state_of(status.container_statuses[0]) == app
 
 
 def test_conditions_and_addresses_of_a_running_pod() -> None:
