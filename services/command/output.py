@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 from knarr.service.errors import CommandError
@@ -31,6 +34,19 @@ def deliver(text: str) -> None:
     outlet = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(outlet, _Outlet) and outlet.loss is not None:
         raise CommandError(f"standard output: {outlet.loss.strerror}")
+
+
+@contextmanager
+def answering(output: str) -> Iterator[dict[str, object]]:
+    """For a command that does something: what it puts here is delivered to a program that asked for JSON, once all is done; what is printed
+    for a person goes beside it then."""
+    facts: dict[str, object] = {}
+    if output != "json":
+        yield facts
+        return
+    with redirect_stdout(sys.stderr):
+        yield facts
+    deliver(json.dumps(facts, indent=2))
 
 
 def outlast_readers() -> None:

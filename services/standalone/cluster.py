@@ -13,16 +13,19 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.client.client import Client
 from knarr.client.clock import SYSTEM_CLOCK, Clock
 from knarr.machinery.errors import StatusError
+from knarr.machinery.times import to_datetime
 from knarr.objects.conditions import is_true
 from knarr.objects.hollow import EVERY_NODE
 from knarr.service.access import ReviewedAccess
@@ -47,6 +50,7 @@ from services.apiserver.settings import AUTHORIZATION_MODES, ApiServerSettings, 
 from services.apiserver.storage.etcd import EtcdSettings
 from services.apiserver.storage.memory import MemoryStore
 from services.apiserver.tokens.keys import SigningKeys
+from services.kubelet.node.lease import LEASE_NAMESPACE
 from services.kubelet.parts.port import NodeParts
 from services.standalone.auditing import auditor
 from services.standalone.component_log import ETCD
@@ -354,11 +358,14 @@ class Cluster:
 
     async def _become_ready(self, apiserver: ApiServer, names: Iterable[str]) -> None:
         """Returns once every component is ready and the node says so too."""
+        begun = self._clock.now()
         for name in names:
             await _until(lambda name=name: self._is_ready(name))  # type: ignore[misc]
             self._progress.step(name)
         await _until(lambda: _node_ready(self._client, self._settings.node))
         for fellow in running_fellows(self._settings):
+            # Of one that was killed a moment ago the Node says what it said then.
+            await _until(lambda name=fellow.name: node_heard(self._client, name, begun))  # type: ignore[misc]
             await _until(lambda name=fellow.name: _node_ready(self._client, name))  # type: ignore[misc]
             self._progress.step(fellow.name)
         await give_role(self._client, await self._client.get(core.Node, self._settings.node))
@@ -409,6 +416,15 @@ async def _node_ready(client: Any, name: str) -> bool:
     except StatusError:
         return False
     return is_true(node.status, "Ready")
+
+
+async def node_heard(client: Any, name: str, since: datetime) -> bool:
+    """Whether a node's kubelet has given a sign of life by then."""
+    try:
+        lease: coordination.Lease = await client.get(coordination.Lease, name, LEASE_NAMESPACE)
+    except StatusError:
+        return False
+    return to_datetime(lease.spec.renew_time) >= since
 
 
 def _first_address(cidr: str) -> str:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 import pytest
 
@@ -319,6 +320,27 @@ def test_clusters_are_listed_with_what_they_do(monkeypatch: pytest.MonkeyPatch, 
         assert told["dev"]["pid"] == running.pid and told["dev"]["current"] and not told["stopped"]["current"]
         (place.data_dir("dev") / "state.json").touch()
         assert run(["list"], monkeypatch, capsys)[1].splitlines()[2].split()[:3] == ["*", "dev", "running"]
+
+
+def test_every_command_answers_programs_but_those_whose_output_is_what_it_is() -> None:
+    """As docs/output.md says."""
+
+    def commands(found: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
+        if isinstance(found, click.Group):
+            for name, command in found.commands.items():
+                yield from commands(command, (*path, name))
+        else:
+            yield " ".join(path), found
+
+    silent = {name for name, command in commands(cli.knarr, ()) if not any("--output" in option.opts for option in command.params)}
+    assert silent == {"logs", "kubeconfig", "ui", "completion"}
+
+
+def test_what_was_done_is_answered_and_words_go_beside_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, beside = run(["down", "-o", "json"], monkeypatch, capsys)
+    assert (code, json.loads(told)["stopped"], beside) == (0, False, "no cluster process was running\n")
+    code, told, complaint = run(["resume", "-o", "json"], monkeypatch, capsys)
+    assert (code, told) == (1, "") and complaint.startswith("error: no cluster runs from")
 
 
 def test_a_paused_cluster_is_frozen_and_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from knarr.api.coordination.v1 import coordination_pb2 as coordination
+from knarr.machinery.errors import not_found
+from knarr.machinery.times import to_micro_time
 from services.proxy.podnetwork.plan import OFF, ROUTES
+from services.standalone.cluster import node_heard
 from services.standalone.datapath import datapath_settings, fellow_datapath_settings
 from services.standalone.fellows.order import Ended, Start, Stop, read, written
 from services.standalone.fellows.plan import (
@@ -89,6 +94,25 @@ def test_messages_are_read_as_they_were_written(message: Stop | Ended) -> None:
 def test_an_order_has_all_that_was_chosen(settings: ClusterSettings) -> None:
     order = read(written(Start(1, OWN_ADDRESS, "c0ffee", 7, str(settings.data_dir), settings.as_dict())))
     assert isinstance(order, Start) and order.cluster == settings
+
+
+async def test_a_node_is_heard_of_once_it_gave_a_sign_of_life_since() -> None:
+    """What its Node says is that of before it was killed."""
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+
+    class Answering:
+        def __init__(self, renewed: datetime | None) -> None:
+            self.renewed = renewed
+
+        async def get(self, kind: type[object], name: str, namespace: str) -> coordination.Lease:
+            if self.renewed is None:
+                raise not_found("leases", name)
+            assert (name, namespace) == ("my-2", "kube-node-lease")
+            return coordination.Lease(spec=coordination.LeaseSpec(renew_time=to_micro_time(self.renewed)))
+
+    second = timedelta(seconds=1)
+    heard = [await node_heard(Answering(renewed), "my-2", start) for renewed in (None, start - second, start, start + second)]
+    assert heard == [False, False, True, True]
 
 
 def test_more_than_there_are_addresses_for_are_refused(settings: ClusterSettings) -> None:

@@ -9,7 +9,7 @@ import click
 
 from services.command.group import Commands
 from services.command.options import data_dir, output_option
-from services.command.output import deliver
+from services.command.output import answering, deliver
 from services.standalone.settings import ClusterSettings
 from services.standalone.signals import undisturbed
 
@@ -22,32 +22,38 @@ def boot_group() -> None:
 @boot_group.command("enable")
 @data_dir
 @click.option("--print", "only_print", is_flag=True, help="print the unit, and do nothing")
-def enable_boot(data_dir: Path, only_print: bool) -> int:
+@output_option
+def enable_boot(data_dir: Path, only_print: bool, output: str) -> int:
     """start the cluster with the machine: by a unit of the system as root, else by one of your own
 
     It starts with the options that it has now.
     """
-    from services.command.boot import boot_of, enable
+    from services.command.boot import boot_of, enable, status
     from services.command.boot_unit import unit_text
 
     settings = ClusterSettings.saved(data_dir)
-    if only_print:
-        deliver(unit_text(boot_of(settings)).rstrip("\n"))
-        return 0
-    with undisturbed():
-        deliver("\n".join(enable(settings)))
+    with answering(output) as facts, undisturbed():
+        if only_print:
+            facts["text"] = unit_text(boot_of(settings))
+            deliver(unit_text(boot_of(settings)).rstrip("\n"))
+        else:
+            deliver("\n".join(enable(settings)))
+            facts |= status(settings).as_dict()
     return 0
 
 
 @boot_group.command("disable")
 @data_dir
-def disable_boot(data_dir: Path) -> int:
+@output_option
+def disable_boot(data_dir: Path, output: str) -> int:
     """start it no longer by itself; one that runs goes on"""
-    from services.command.boot import disable
+    from services.command.boot import disable, status
 
-    with undisturbed():
-        gone = disable(ClusterSettings.salvaged(data_dir)[0])
-    deliver("the cluster no longer starts with the machine" if gone else "it does not start with the machine anyway")
+    with answering(output) as facts, undisturbed():
+        settings = ClusterSettings.salvaged(data_dir)[0]
+        gone = disable(settings)
+        facts |= status(settings).as_dict()
+        deliver("the cluster no longer starts with the machine" if gone else "it does not start with the machine anyway")
     return 0
 
 

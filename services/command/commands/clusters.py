@@ -13,7 +13,7 @@ from services.command.commands.down import take_down
 from services.command.group import Command
 from services.command.named import place
 from services.command.options import cluster_name, data_dir, output_option
-from services.command.output import deliver
+from services.command.output import answering, deliver
 from services.standalone.hollow import HOLLOW
 from services.standalone.settings import MEMORY, ClusterSettings
 from services.standalone.signals import undisturbed
@@ -38,27 +38,31 @@ def list_clusters(output: str) -> int:
 @click.command(cls=Command)
 @data_dir
 @cluster_name(required=True)
-def delete(data_dir: Path) -> int:
+@output_option
+def delete(data_dir: Path, output: str) -> int:
     """stop a named cluster and remove all of it, its state included"""
     from services.command import boot
     from services.command.named.making import discard
 
-    take_down(data_dir)
-    with undisturbed():
-        try:
-            boot.disable(ClusterSettings.salvaged(data_dir)[0])
-        except (CommandError, OSError) as error:
-            # What it would start is not there any more, and it looks for that first.
-            print(f"warning: {error}", file=sys.stderr)
-        discard(data_dir)
-    print(f"removed {data_dir}")
+    with answering(output) as facts:
+        facts["stopped"] = take_down(data_dir)
+        with undisturbed():
+            try:
+                boot.disable(ClusterSettings.salvaged(data_dir)[0])
+            except (CommandError, OSError) as error:
+                # What it would start is not there any more, and it looks for that first.
+                print(f"warning: {error}", file=sys.stderr)
+            discard(data_dir)
+        facts["removed"] = str(data_dir)
+        print(f"removed {data_dir}")
     return 0
 
 
 @click.command(cls=Command)
 @data_dir
 @cluster_name(required=True)
-def switch(data_dir: Path) -> int:
+@output_option
+def switch(data_dir: Path, output: str) -> int:
     """have kubectl ask another named cluster"""
     from services.command.named import contexts
     from services.standalone import process
@@ -66,36 +70,42 @@ def switch(data_dir: Path) -> int:
     files, name = ClusterSettings(data_dir=data_dir).files, place.name_of(data_dir)
     if process.find(files) is None or not files.kubeconfig.exists():
         raise CommandError(f"the cluster {name} does not run; `knarr up --name {name}` starts it")
-    path = contexts.add(name, files.kubeconfig)
-    print(f"the current context of {path} is {contexts.context_of(name)}")
+    with answering(output) as facts:
+        path, context = contexts.add(name, files.kubeconfig), contexts.context_of(name)
+        facts |= {"context": context, "kubeconfig": str(path)}
+        print(f"the current context of {path} is {context}")
     return 0
 
 
 @click.command(cls=Command)
 @data_dir
 @cluster_name()
-def pause(data_dir: Path) -> int:
+@output_option
+def pause(data_dir: Path, output: str) -> int:
     """freeze a cluster where it is: it takes no processor's time, keeps memory and ports, and answers nobody until `resume`"""
     from services.command.named import freezing
 
     settings = ClusterSettings.saved(data_dir)
-    with undisturbed():
+    with answering(output) as facts, undisturbed():
         count = freezing.pause(settings)
-    etcd = ["etcd"] if settings.store != MEMORY else []
-    containers = [f"{count} containers"] if settings.runtime != HOLLOW else []
-    print("frozen: " + ", ".join(["the cluster's process", *etcd, *containers]))
+        facts |= {"state": "paused", "containers": count}
+        etcd = ["etcd"] if settings.store != MEMORY else []
+        containers = [f"{count} containers"] if settings.runtime != HOLLOW else []
+        print("frozen: " + ", ".join(["the cluster's process", *etcd, *containers]))
     return 0
 
 
 @click.command(cls=Command)
 @data_dir
 @cluster_name()
-def resume(data_dir: Path) -> int:
+@output_option
+def resume(data_dir: Path, output: str) -> int:
     """let a paused cluster go on where it was"""
     from services.command.named import freezing
 
-    with undisturbed():
+    with answering(output) as facts, undisturbed():
         if not freezing.resume(ClusterSettings.saved(data_dir)):
             raise CommandError(f"no cluster runs from {data_dir}; there is nothing to resume")
-    print("the cluster goes on")
+        facts["state"] = "running"
+        print("the cluster goes on")
     return 0

@@ -8,7 +8,8 @@ import click
 
 from knarr.service.errors import CommandError
 from services.command.group import Commands
-from services.command.options import data_dir, kubeconfig_option
+from services.command.options import data_dir, kubeconfig_option, output_option
+from services.command.output import answering
 from services.command.working import Working
 from services.standalone.settings import ClusterSettings
 
@@ -23,7 +24,8 @@ def secrets() -> None:
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="the EncryptionConfiguration (default: that of `knarr up`)")
 @kubeconfig_option
 @click.option("--server", multiple=True, metavar="URL", help="an API server, where there are several; repeat for each")
-def rotate(data_dir: Path, config: Path | None, kubeconfig: Path | None, server: tuple[str, ...]) -> int:
+@output_option
+def rotate(data_dir: Path, config: Path | None, kubeconfig: Path | None, server: tuple[str, ...], output: str) -> int:
     """replace the key that Secrets are encrypted with, while the cluster runs
 
     A command that was cut short goes on when it is given again.
@@ -34,6 +36,7 @@ def rotate(data_dir: Path, config: Path | None, kubeconfig: Path | None, server:
     file = config or settings.encryption_file
     if file is None:
         raise CommandError("nothing is encrypted: start the cluster with `knarr up --encryption-provider-config FILE` (docs/security.md)")
-    with Working("writing", "objects") as progress:
+    with answering(output) as facts, Working("writing", "objects") as progress:
         rotate_of(file, kubeconfig or settings.files.kubeconfig, server, lambda line: print(line, flush=True), progress)
+        facts["rotated"] = str(file)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from services.standalone.store import DATA, UNFINISHED, has_state
 MARGIN = 1000
 
 
-def backup(files: Files, path: Path, progress: Progress = silent) -> None:
-    """Writes a snapshot of the running cluster's state; prints what it holds. ``progress`` counts bytes."""
+def backup(files: Files, path: Path, progress: Progress = silent) -> dict[str, object]:
+    """Writes a snapshot of the running cluster's state; prints what it holds, and answers that. ``progress`` counts bytes."""
     if process.find(files) is None:
         raise CommandError(f"no cluster runs from {files.root}; start it (`knarr up`), then take the backup")
     if ClusterSettings.saved(files.root).store == MEMORY:
@@ -33,10 +34,12 @@ def backup(files: Files, path: Path, progress: Progress = silent) -> None:
     facts = asyncio.run(snapshot.take(EtcdProcess(files.etcd).endpoint, path, progress))
     print(f"{path}: {_described(facts)}, in {time.monotonic() - started:.1f} s")
     print(f"  `knarr restore {path}` makes a cluster of it; certificates and tokens are in {files.pki} and are not part of it")
+    return {"file": str(path), **asdict(facts)}
 
 
-def restore(files: Files, path: Path, *, replace: bool, progress: Progress = silent) -> None:
-    """Makes a snapshot the state of a cluster that does not run; what it had is moved aside. ``progress`` counts revisions."""
+def restore(files: Files, path: Path, *, replace: bool, progress: Progress = silent) -> dict[str, object]:
+    """Makes a snapshot the state of a cluster that does not run; what it had is moved aside. Prints what that is, and answers it.
+    ``progress`` counts revisions."""
     if process.find(files) is not None:
         raise CommandError("the cluster runs; stop it first: `knarr down`")
     facts = snapshot.check(path)
@@ -48,6 +51,7 @@ def restore(files: Files, path: Path, *, replace: bool, progress: Progress = sil
         print(f"  what was there is kept in {aside}; remove it when it is no longer needed")
     print(f"  {told}")
     print("  `knarr up` starts the cluster and its workloads")
+    return {"file": str(path), **asdict(facts), "aside": str(aside or "")}
 
 
 def _put_in_place(files: Files, path: Path, facts: snapshot.Facts, replace: bool, progress: Progress) -> tuple[str, Path | None]:

@@ -45,8 +45,8 @@ from services.standalone.lock import Busy, held
 SLICE = ".slice"
 
 
-def remove_leftovers() -> Iterator[str]:
-    """Says of which cluster it has removed what. CommandError tells at the end what stayed.
+def remove_leftovers() -> Iterator[list[Trace]]:
+    """Answers what it has removed of each cluster, and of gateways. CommandError tells at the end what stayed.
 
     Before each cluster it looks again whether that lives; one whose folder is known cannot begin meanwhile.
     """
@@ -65,10 +65,11 @@ def remove_leftovers() -> Iterator[str]:
                     process.forget(Files(folder))
             except (Busy, OSError, RuntimeFailure, NetlinkRefused) as error:
                 unseen.append(f"of the cluster {owner}: {error}")
-        yield f"{owner}: removed {counted(traces)}"
+                continue
+        yield traces
     if folders := forgotten():
         remove_forgotten()
-        yield f"gateways: removed {', '.join(map(str, folders))}"
+        yield [Trace("gateways", "folder with keys", str(folder)) for folder in folders]
     left, _ = leftovers()
     if problems := [*unseen, *(f"{trace.kind} {trace.name} stayed" for trace in left)]:
         raise CommandError(f"{'; '.join(problems)}; mend that, and run this again")
