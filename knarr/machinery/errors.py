@@ -48,6 +48,11 @@ class Cause:
     field: str
 
 
+@dataclass(frozen=True, slots=True)
+class Forgiven(Cause):
+    """What was so before, and has not changed: its writer hears of it, and is not refused."""
+
+
 class StatusError(Exception):
     """An error with a Kubernetes ``Status``; ``warnings`` are what else its receiver should hear."""
 

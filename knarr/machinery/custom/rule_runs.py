@@ -13,7 +13,7 @@ from knarr.machinery.cel.errors import CostExceeded, EvaluationError
 from knarr.machinery.custom.rules import ROOT, Node, Rule, field_of
 from knarr.machinery.custom.schema import ABSENT
 from knarr.machinery.custom.values import by_keys, key_of, same
-from knarr.machinery.errors import Cause
+from knarr.machinery.errors import Cause, Forgiven
 from knarr.machinery.validation import Verbatim, duplicate, forbidden, invalid, required
 
 # Kubernetes' limits, in CEL's units of cost: of one evaluation, of all for one object.
@@ -88,9 +88,10 @@ def _carry_out(rule: Rule, node: Node, value: Any, old: Any, path: str, causes: 
             words = f"{error} evaluating rule: {rule.shown}"
         causes.append(invalid(place, sort, words))
         return
-    if holds is True or (unchanged and not rule.looks_back):
+    if holds is True:
         return
-    causes.append(_cause(rule, node, value, path, _message(rule, variables, budget)))
+    cause = _cause(rule, node, value, path, _message(rule, variables, budget))
+    causes.append(Forgiven(cause.reason, cause.message, cause.field) if unchanged and not rule.looks_back else cause)
 
 
 def _message(rule: Rule, variables: Mapping[str, Any], budget: Budget) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 from knarr.api.core.v1 import core_pb2 as core
-from knarr.machinery.errors import Cause, bad_request, conflict, invalid
+from knarr.machinery.errors import Cause, Forgiven, bad_request, conflict, invalid
 from knarr.machinery.validation import but_kept
 from knarr.objects.pods import ephemeral_containers
 from services.apiserver.entry import Entry
@@ -30,6 +30,14 @@ class Verdict(NamedTuple):
 
     causes: Sequence[Cause]
     warnings: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, causes: Sequence[Cause], warnings: Sequence[str] = ()) -> Verdict:
+        """What is forgiven is among the warnings."""
+        forgiven = [f"{cause.field}: {cause.message}" for cause in causes if isinstance(cause, Forgiven)]
+        if not forgiven:
+            return cls(causes, warnings)
+        return cls([cause for cause in causes if not isinstance(cause, Forgiven)], [*warnings, *forgiven])
 
 
 class Whole:
@@ -63,7 +71,7 @@ class Whole:
         judged = judge(ref, new, old)
         found = but_kept(strategy.validate(new), lambda: strategy.validate(old))
         causes = [*_metadata_causes(strategy, new, old), *found, *strategy.validate_update(new, old)]
-        return Verdict([*causes, *judged.causes], [*strategy.warnings(new), *judged.warnings])
+        return Verdict.of([*causes, *judged.causes], [*strategy.warnings(new), *judged.warnings])
 
 
 class Status(Whole):
@@ -75,7 +83,7 @@ class Status(Whole):
     def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
         strategy.prepare_for_status_update(new, old)
         found = but_kept(strategy.validate_status_update(new, old), lambda: strategy.validate_status_update(old, old))
-        return Verdict([*_metadata_causes(strategy, new, old), *found])
+        return Verdict.of([*_metadata_causes(strategy, new, old), *found])
 
 
 class Approval(Status):

@@ -83,10 +83,29 @@ async def test_what_did_not_change_is_not_judged_again() -> None:
         new = definition(schema=schema(a=inner, b={"type": "string"}))["spec"]["versions"]
         assert (await rest("PATCH", f"{CRDS}/widgets.example.org", {"spec": {"versions": new}}, MERGE)).status == 200
         await _until_refused(rest)
-        assert (await rest("PATCH", f"{WIDGETS}/a", {"spec": {"b": "y"}}, MERGE)).status == 200
-        await rest("PATCH", f"{WIDGETS}/a", {"spec": {"a": "new"}}, MERGE)
+        kept = await rest("PATCH", f"{WIDGETS}/a", {"spec": {"b": "y"}}, MERGE)
+        assert kept.status == 200 and kept.warnings == ['299 - "spec.a: Invalid value: \\"old\\": not old"']
+        assert not (await rest("PATCH", f"{WIDGETS}/a", {"spec": {"a": "new"}}, MERGE)).warnings
         again = await rest("PATCH", f"{WIDGETS}/a", {"spec": {"a": "old"}}, MERGE)
         assert again.causes == ['spec.a: Invalid value: "old": not old']
+
+
+async def test_a_status_is_written_beside_what_was_there_before_a_rule() -> None:
+    async with running() as rest:
+        properties: dict[str, Any] = {
+            "spec": {"type": "object", "properties": {"a": {"type": "string"}}},
+            "status": {"type": "object", "properties": {"n": {"type": "integer"}}},
+        }
+        made = definition(schema={"type": "object", "properties": properties})
+        made["spec"]["versions"][0]["subresources"] = {"status": {}}
+        await rest.define(made)
+        await rest("POST", WIDGETS, widget(spec={"a": "old"}))
+        properties["spec"]["x-kubernetes-validations"] = [{"rule": "self.a != 'old'", "message": "not old"}]
+        versions = made["spec"]["versions"]
+        assert (await rest("PATCH", f"{CRDS}/widgets.example.org", {"spec": {"versions": versions}}, MERGE)).status == 200
+        await _until_refused(rest)
+        written = await rest("PATCH", f"{WIDGETS}/a/status", {"status": {"n": 1}}, MERGE)
+        assert written.status == 200 and written.warnings == ['299 - "spec: Invalid value: not old"']
 
 
 async def _until_refused(rest: Rest) -> None:
