@@ -25,7 +25,7 @@ from services.apiserver.fairness.fairness import Ticket
 from services.apiserver.fairness.rounds import Rounds
 from services.apiserver.identity.anonymous import Anonymous
 from services.apiserver.rest import metrics, representations
-from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude
+from services.apiserver.rest.auditing import GONE, GONE_STATUS, Auditing, conclude, name
 from services.apiserver.rest.authentication import Authenticator
 from services.apiserver.rest.delivery import Delivery
 from services.apiserver.rest.errors import error_response, method_not_allowed, no_such_resource
@@ -132,10 +132,11 @@ class Application:
         return bool(proxy_end(path)) or (self._extensions is not None and self._extensions.at(path) is not None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await self._websocket(Request(scope, receive), receive, send)
-            return
         request = Request(scope, receive)
+        name(request)
+        if scope["type"] == "websocket":
+            await self._websocket(request, receive, send)
+            return
         if self._ordering is None:
             await self._serve(request, send)
             return

@@ -24,6 +24,13 @@ GONE = 499
 GONE_STATUS = meta.Status(status="Failure", message="the client went away before its request was complete")
 
 
+def name(request: Request) -> None:
+    """Gives a request the name by which its answer and the log tell of it, also where none is kept."""
+    named = request.headers.get(AUDIT_ID)
+    request.identity = identity = new_id() if named is None else identity_of(named)
+    request.marks = b"audit-id: %b\r\n" % identity
+
+
 class Auditing:
     """``begin`` sets the event of a request, where anything is kept of it. Most requests come again: what is told of them is put together
     once, and remembered by the caller and the reference, which are the same objects then."""
@@ -48,9 +55,7 @@ class Auditing:
                 self._known[key] = common
         common.count.value += 1
         if common.is_kept:
-            named = headers.get(AUDIT_ID)
-            request.audit = event = AuditEvent(common, new_id() if named is None else identity_of(named))
-            request.marks += b"audit-id: %b\r\n" % event.identity
+            request.audit = AuditEvent(common, request.identity)
 
     def _common(self, request: Request, verb: str, ref: Ref | None, user: User | None) -> Common:
         query = request.scope["query_string"]

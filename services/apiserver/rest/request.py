@@ -115,6 +115,7 @@ class Request:
         "_receive",
         "audit",
         "headers",
+        "identity",
         "is_open",
         "marks",
         "method",
@@ -133,6 +134,8 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._connection: Connection | None = scope.get("state", NOTHING).get(CONNECTION)
         self.user = User.ANONYMOUS
+        # What its client calls it, or the server.
+        self.identity = b""
         # What the audit log keeps of it, and what it is about, for that alone.
         self.audit: AuditEvent | None = None
         self.target: Target | None = None

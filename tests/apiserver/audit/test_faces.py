@@ -343,10 +343,9 @@ async def test_what_strangers_choose_is_bounded() -> None:
     assert len(orjson.dumps(event)) < 20_000
 
 
-async def test_of_what_the_policy_leaves_out_nothing_is_kept_nor_told() -> None:
+async def test_of_what_the_policy_leaves_out_nothing_is_kept() -> None:
     async with world(Rule(Level.NONE, users=("admin",)), Rule(Level.METADATA)) as (api, kept):
-        answer = await RestClient(api).get("/version")
-        assert "audit-id" not in answer.headers
+        await RestClient(api).get("/version")
         await api.client(User("other", groups=("system:authenticated",))).list(core.ConfigMap, "default")
     assert [event["user"]["username"] for event in kept.take()] == ["other"]
 
@@ -362,9 +361,13 @@ async def test_a_review_of_access_says_nothing_about_itself_in_another_request()
     assert event["annotations"]["authorization.k8s.io/decision"] == "allow"
 
 
-async def test_without_an_auditor_there_is_no_log_and_no_name() -> None:
+async def test_each_answer_bears_the_name_of_its_request_also_where_no_log_is_kept() -> None:
     async with ApiInMemory() as api:
-        assert "audit-id" not in (await RestClient(api).get("/version")).headers
+        client = RestClient(api)
+        answers = [await client.get(path) for path in ("/version", CONFIG_MAPS, f"{CONFIG_MAPS}/missing", "/nowhere", "/livez")]
+        assert all(len(answer.headers["audit-id"]) == 1 for answer in answers)
+        assert len({answer.headers["audit-id"][0] for answer in answers}) == len(answers)
+        assert (await client.get(CONFIG_MAPS, audit_id="mine")).headers["audit-id"] == ["mine"]
         assert api.client(ADMIN)
         with pytest.raises(StatusError):
             await api.client().get(core.ConfigMap, "missing", "default")
