@@ -41,15 +41,16 @@ def outline(obj: Any) -> Outline | None:
     """The outline of an object; None for one that is too long."""
     parts: list[Any] = []
     try:
+        adders = _adders_of(obj)
         for descriptor, value in obj.ListFields():
             parts.append(descriptor.number)
             if descriptor.name == "metadata":
                 _add_fields(value, _not_nobodys(value), parts, 1)
-            elif (add := _adders_of(obj)[descriptor]) is not None:
+            elif (add := adders[descriptor]) is not None:
                 add(value, parts, 1)
     except TooLong:
         return None
-    return tuple(parts) if sum(_weight(part) for part in parts if type(part) is tuple) <= MAX_BYTES else None
+    return tuple(parts)
 
 
 def recall(version: Version, unreached: Fields, found: Outline) -> bytes | None:
@@ -59,7 +60,7 @@ def recall(version: Version, unreached: Fields, found: Outline) -> bytes | None:
 
 
 def remember(version: Version, unreached: Fields, found: Outline, raw: bytes) -> None:
-    if len(raw) > MAX_BYTES:
+    if len(raw) > MAX_BYTES or _weight(found) > MAX_BYTES:
         return
     if len(_known) >= MAX_OUTLINES:
         _known.clear()
