@@ -6,10 +6,11 @@ Messages are loaded with the first question, gRPC's library never is.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from knarr.service.errors import CommandError
-from services.command.unary import Failed, Way, trusting, unary
+from services.command.unary import UNIX, Failed, Way, trusting, unary
 from services.standalone.files import Files
 from services.web.api import Api
 from services.web.parts import ANSWER_SECONDS, HEALTH_SECONDS, Health, Unanswered
@@ -39,21 +40,38 @@ class ClusterParts:
 
     async def ask(self, component: str, method: str, question: Message, answer: type[Any]) -> Any:
         await self._permits.check(method)
+        return await self._asked(component, self._way(component), method, question, answer)
+
+    async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
+        """There is one of each, but for proxies: nodes that share the machine have their own."""
+        await self._permits.check(method)
+        own = self._way(component)
+        doors = sorted(self._files.fellows.glob("*/proxy.sock")) if component == "proxy" else []
+        ways = [own, *(replace(own, address=f"{UNIX}:{door}") for door in doors)]
+        asked = (self._asked(component, way, method, question, answer) for way in ways)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        answers: dict[str, Any] = {}
+        for way, one in zip(ways, found, strict=True):
+            if not isinstance(one, BaseException):
+                answers[way.address] = one
+            # A node that was switched off leaves its socket.
+            elif way is own or not isinstance(one, Unanswered):
+                raise one
+        return answers
+
+    def _way(self, component: str) -> Way:
         try:
             address = str(self._files.read_state()["components"][component])
             token, authority = self._files.admin_token.read_text().strip(), (self._files.pki / "ca.crt").read_bytes()
         except (OSError, KeyError, CommandError) as error:
             raise Unanswered(f"{component} is not known here: {error}") from error
-        try:
-            return answer.FromString(
-                await unary(Way(address, trusting(authority), token), method, question.SerializeToString(), ANSWER_SECONDS)
-            )
-        except Failed as error:
-            raise Unanswered(f"{component} at {address}: {error}") from error
+        return Way(address, trusting(authority), token)
 
-    async def ask_each(self, component: str, method: str, question: Message, answer: type[Any]) -> dict[str, Any]:
-        """There is one of each."""
-        return {component: await self.ask(component, method, question, answer)}
+    async def _asked(self, component: str, way: Way, method: str, question: Message, answer: type[Any]) -> Any:
+        try:
+            return answer.FromString(await unary(way, method, question.SerializeToString(), ANSWER_SECONDS))
+        except Failed as error:
+            raise Unanswered(f"{component} at {way.address}: {error}") from error
 
 
 async def _health(component: str, way: Way) -> Health:

@@ -18,6 +18,7 @@ from services.kubelet.runtime.http2 import ALPN, Answer, Http2Error, connected, 
 MOST_BYTES = 4 * 1024 * 1024
 # gRPC's servers do not answer TLS's farewell: it is not waited for.
 CLOSE_SECONDS = 0.01
+UNIX, LOCALHOST = "unix", "localhost"
 PREFIX = struct.Struct("!BI")
 OK, UNKNOWN, UNAVAILABLE, DEADLINE_EXCEEDED = 0, 2, 14, 4
 
@@ -32,7 +33,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """To a component: ``host:port``, whom its certificate must be of, what is shown to it (empty for nothing)."""
+    """To a component: ``host:port`` or ``unix:PATH``, whom its certificate must be of, what is shown to it (empty for nothing)."""
 
     address: str
     trust: ssl.SSLContext
@@ -49,12 +50,14 @@ def trusting(authority: bytes) -> ssl.SSLContext:
 async def unary(way: Way, method: str, message: bytes, seconds: float) -> bytes:
     """The answer to a message, both as they are on the wire. Raises Failed."""
     host, _, port = way.address.rpartition(":")
-    own = [(":method", "POST"), (":scheme", "https"), (":authority", way.address), (":path", method)]
+    socket = port if host == UNIX else ""
+    host, number = (LOCALHOST, 0) if socket else (host, int(port))
+    own = [(":method", "POST"), (":scheme", "https"), (":authority", host if socket else way.address), (":path", method)]
     headers = [*own, ("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", f"{round(seconds * 1000)}m")]
     if way.token:
         headers.append(("authorization", f"Bearer {way.token}"))
     try:
-        async with asyncio.timeout(seconds), connected(host, int(port), way.trust, CLOSE_SECONDS) as connection:
+        async with asyncio.timeout(seconds), connected(host, number, way.trust, CLOSE_SECONDS, socket) as connection:
             body = PREFIX.pack(0, len(message)) + message
             return answered(await exchange(connection, headers, body, MOST_BYTES, window=MOST_BYTES))
     except TimeoutError:

@@ -65,6 +65,16 @@ class Files:
         return self.root / "kubelet"
 
     @property
+    def fellows(self) -> Path:
+        """Folders of the nodes that share the machine, by name. Beside what the kubelet of the cluster's own node keeps: what is mounted
+        below goes with all of it."""
+        return self.kubelet / "nodes"
+
+    def fellow_proxy(self, name: str) -> Path:
+        """A Unix socket at which the proxy of such a node answers who is outside its network."""
+        return self.fellows / name / "proxy.sock"
+
+    @property
     def gateway(self) -> Path:
         """Configurations of the proxy for requests from outside, while they are in force."""
         return self.root / "gateway"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import orjson
 import pytest
 from grpc_health.v1 import health, health_pb2_grpc
 
+from knarr.api.proxy.v1 import proxy_service_pb2 as proxy
+from knarr.api.proxy.v1 import proxy_service_pb2_grpc as proxies
 from knarr.api.scheduler.v1 import explain_pb2
 from knarr.api.scheduler.v1 import scheduler_service_pb2_grpc as faces
 from knarr.service.authentication import TokenTable, User, hash_token
@@ -22,6 +25,7 @@ from services.standalone.files import Files
 from services.web.api import Api
 from services.web.parts import Health, Unanswered
 from services.web.placing import EXPLAIN, placing
+from services.web.reach import NETWORK
 from tests.apiserver.rest.live import LiveServer, running_server
 from tests.web.conftest import access
 
@@ -105,3 +109,49 @@ async def test_a_cluster_that_went_or_is_damaged_does_not_answer(
         if state is None or b"apiserver" not in state:
             with pytest.raises(Unanswered, match="state cannot be read"):
                 await parts.healths()
+
+
+class Proxy(proxies.ProxyServiceServicer):
+    def __init__(self, node: str) -> None:
+        self.node = node
+
+    async def GetPodNetwork(self, request: Any, context: Any) -> proxy.GetPodNetworkResponse:
+        return proxy.GetPodNetworkResponse(node=self.node)
+
+
+@asynccontextmanager
+async def proxying(files: Files, node: str, listen: str) -> AsyncIterator[str]:
+    """The proxy of a node, and where it is."""
+    authority = CertificateAuthority.load_or_create(files.pki)
+    pair = authority.issue("system:kube-proxy", hosts=["127.0.0.1", "localhost"])
+    tokens = TokenTable({hash_token(CLUSTER_TOKEN): User("knarr-admin", "1", ("system:masters",))})
+    server = grpc.aio.server(interceptors=[ServerInterceptor(tokens)])
+    proxies.add_ProxyServiceServicer_to_server(Proxy(node), server)
+    port = server.add_secure_port(listen, grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+async def test_proxies_of_nodes_that_share_the_machine_are_asked_too(cluster: LiveServer, asked: tuple[Files, Scheduler]) -> None:
+    files, _ = asked
+    doors = {name: files.fellow_proxy(name) for name in ("my-2", "my-3", "off")}
+    for door in doors.values():
+        door.parent.mkdir(parents=True)
+    # One whose node was switched off.
+    doors["off"].touch()
+    question, answer = proxy.GetPodNetworkRequest(), proxy.GetPodNetworkResponse
+    async with (
+        proxying(files, "my", "127.0.0.1:0") as own,
+        proxying(files, "my-2", f"unix:{doors['my-2']}"),
+        proxying(files, "my-3", f"unix:{doors['my-3']}"),
+        Api(access(cluster)) as api,
+    ):
+        files.state.write_bytes(orjson.dumps({"components": {"apiserver": own, "proxy": own}}))
+        found = await ClusterParts(files, api).ask_each("proxy", NETWORK, question, answer)
+    assert {address: one.node for address, one in found.items()} == {
+        own: "my", f"unix:{doors['my-2']}": "my-2", f"unix:{doors['my-3']}": "my-3",
+    }  # fmt: skip
+    async with Api(access(cluster)) as api:
+        with pytest.raises(Unanswered, match=f"proxy at {own}"):
+            await ClusterParts(files, api).ask_each("proxy", NETWORK, question, answer)

@@ -51,10 +51,17 @@ class Answer:
 
 
 @asynccontextmanager
-async def connected(host: str, port: int, tls: ssl.SSLContext | None, close_seconds: float = CLOSE_SECONDS) -> AsyncIterator[Connection]:
-    """A connection until the end of the block; raises OSError, and Http2Error where TLS does not end in HTTP/2."""
+async def connected(
+    host: str, port: int, tls: ssl.SSLContext | None, close_seconds: float = CLOSE_SECONDS, socket: str = ""
+) -> AsyncIterator[Connection]:
+    """A connection until the end of the block, to a host's port or a Unix socket, behind which ``host`` is; raises OSError, and Http2Error
+    where TLS does not end in HTTP/2."""
     options: dict[str, Any] = {"ssl": tls, "ssl_shutdown_timeout": close_seconds} if tls is not None else {}
-    reader, writer = await asyncio.open_connection(host, port, **options)
+    if socket:
+        options |= {"server_hostname": host} if tls is not None else {}
+        reader, writer = await asyncio.open_unix_connection(socket, **options)
+    else:
+        reader, writer = await asyncio.open_connection(host, port, **options)
     try:
         session: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
         if session is not None and session.selected_alpn_protocol() != ALPN:

@@ -42,6 +42,9 @@ from services.standalone.settings import ClusterSettings
 
 log = logging.getLogger(__name__)
 
+# What the kernel takes as the path of a Unix socket.
+MOST_SOCKET_BYTES = 108
+
 
 def run(order: Start) -> int:
     """Works until SIGTERM; its exit code. To be called in a process that has one thread, which stays in the fellow's network."""
@@ -82,7 +85,7 @@ async def _work(order: Start, own: Fellow) -> None:
         kubelet = Kubelet(kubelet_client, told, make_runtime(settings.runtime, told), parts=_parts(settings, own, proxy))
         hosts = {
             KUBELET: _host(kubelet, kubelet_client, files, kept, f"{own.address}:{told.port}", kept.tokens),
-            PROXY: _host(proxy, proxy_client, files, kept, f"{LOOPBACK}:{settings.ports.proxy}", files.tokens),
+            PROXY: _host(proxy, proxy_client, files, kept, f"{LOOPBACK}:{settings.ports.proxy}", files.tokens, _door(files, own)),
         }
         for host in hosts.values():
             await host.start()
@@ -109,10 +112,19 @@ def _client(files: Files, kept: FellowFiles, part: str) -> CertifiedRpcClient:
     return CertifiedRpcClient(f"unix:{files.door}", ca, pair, server_name=LOCALHOST)
 
 
-def _host(component: Component, client: RpcClient, files: Files, kept: FellowFiles, listen: str, tokens: Path) -> Host:
+def _door(files: Files, own: Fellow) -> tuple[str, ...]:
+    """Where the page asks its proxy; nowhere in a data directory whose path is too long for a socket's."""
+    path = files.fellow_proxy(own.name)
+    return (f"unix:{path}",) if len(os.fsencode(path)) < MOST_SOCKET_BYTES else ()
+
+
+def _host(
+    component: Component, client: RpcClient, files: Files, kept: FellowFiles, listen: str, tokens: Path, further: tuple[str, ...] = ()
+) -> Host:
     pair = KeptPair(kept.certificate(component.name), kept.key(component.name))
-    access = ReviewedAccess(client, component.right)
-    return Host(component, ServerSettings(listen, pair, TokenTable.load(tokens), access=access, web_client_ca=files.pki / "ca.crt"))
+    access, known = ReviewedAccess(client, component.right), TokenTable.load(tokens)
+    settings = ServerSettings(listen, pair, known, access=access, web_client_ca=files.pki / "ca.crt", further_mutual=further)
+    return Host(component, settings)
 
 
 async def _outlive(pid: int, container: str) -> None:

@@ -98,8 +98,7 @@ def fellow_number(settings: ClusterSettings, name: str) -> int:
 
 
 def fellows_folder(settings: ClusterSettings) -> Path:
-    """Beside what the kubelet of the cluster's own node keeps: what is mounted below goes with all of it."""
-    return settings.files.kubelet / "nodes"
+    return settings.files.fellows
 
 
 def most_fellows(settings: ClusterSettings) -> int:
