@@ -27,7 +27,7 @@ PATCHED = re.compile(r'(patch: \w+: Invalid value: )"(?:[^"\\]|\\.)*"(?=: )', re
 # How Go prints a value that is no scalar; since 1.34 it is JSON.
 VALUE = "^((?:Invalid|Duplicate|Unsupported) value: )"
 GO_NUMBER_OR_STRING = re.compile(VALUE + r'&?intstr\.IntOrString\{Type:(?:0, IntVal:(-?\d+)|1, IntVal:0), StrVal:("(?:[^"\\]|\\.)*")\}')
-GO_VALUE = re.compile(VALUE + r'(?:[&*]?[\w.\[\]*]+(?:\{.*\}|\(nil\))|[{\[].*[}\]]|"?null"?)(?=$|: )', re.DOTALL)
+GO_VALUE = re.compile(VALUE + r'(?:[&*]?[\w.\[\]*]+(?:\{.*\}|\(nil\))|[{\[].*[}\]]|"?null"?|"…")(?=$|: )', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

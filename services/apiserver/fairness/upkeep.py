@@ -16,7 +16,7 @@ from knarr.client.client import Client
 from knarr.machinery.catalog import version_of
 from knarr.machinery.errors import AlreadyExists, Conflict, NotFound
 from knarr.objects.conditions import set_condition
-from knarr.objects.copies import copy_of
+from knarr.objects.copies import copy_field, copy_of
 from services.apiserver.fairness.suggested import (
     AUTO_UPDATE,
     mandatory_levels,
@@ -26,7 +26,7 @@ from services.apiserver.fairness.suggested import (
 )
 from services.apiserver.strategies import strategy_for
 
-DANGLING = "Dangling"
+DANGLING, EXEMPT = "Dangling", "exempt"
 
 
 async def keep_fairness(client: Client) -> None:
@@ -48,6 +48,9 @@ async def _keep(client: Client, wanted: Any, *, mandatory: bool) -> None:
         with suppress(AlreadyExists):  # another API server was faster
             await client.create(wanted)
         return
+    if wanted.metadata.name == EXEMPT and isinstance(wanted, flowcontrol.PriorityLevelConfiguration):
+        # What those who never wait may lend is for the cluster's people to say.
+        copy_field("exempt", wanted.spec, found.spec)
     is_kept = found.metadata.annotations.get(AUTO_UPDATE, "true" if found.metadata.generation == 1 else "") == "true"
     if found.spec == wanted.spec or not (mandatory or is_kept):
         return

@@ -14,7 +14,6 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
     CUT_TEXT,
     Path,
-    Verbatim,
     check_distinct_choices,
     check_immutable,
     duplicate,
@@ -125,8 +124,8 @@ class CertificateSigningRequestStrategy(Strategy):
         for kind in FINAL:
             if len(_of_kind(new, kind)) < len(_of_kind(old, kind)):
                 causes.append(forbidden(STATUS.child("conditions"), f"updates may not remove a condition of type {shown(kind)}"))
-        if old.status.certificate:
-            causes += check_immutable(STATUS.child("certificate"), new.status.certificate, old.status.certificate, CUT_TEXT)
+        if old.status.certificate and new.status.certificate != old.status.certificate:
+            causes.append(forbidden(STATUS.child("certificate"), "updates may not modify existing certificate content"))
         return causes
 
     def selectable_fields(self, obj: certificates.CertificateSigningRequest) -> Mapping[str, str]:
@@ -151,7 +150,7 @@ def request_error(pem: bytes) -> str:
 
 
 def _usages(spec: certificates.CertificateSigningRequestSpec, path: Path) -> list[Cause]:
-    return check_distinct_choices(path, spec.usages, USAGES) if spec.usages else [required(path, "usages must be provided")]
+    return check_distinct_choices(path, spec.usages, USAGES) if spec.usages else [required(path)]
 
 
 def _status(obj: certificates.CertificateSigningRequest) -> list[Cause]:
@@ -168,12 +167,12 @@ def _status(obj: certificates.CertificateSigningRequest) -> list[Cause]:
             causes.append(not_supported(here.child("status"), condition.status, allowed))
         if condition.type in ("Approved", "Denied") and {"Approved", "Denied"} <= seen | {condition.type}:
             words = "Approved and Denied conditions are mutually exclusive"
-            causes.append(invalid(here.child("type"), condition.type, words))
+            causes.append(invalid(STATUS.child("conditions"), condition.type, words))
         if condition.type in seen:
             causes.append(duplicate(here.child("type"), condition.type))
         seen.add(condition.type)
     error = certificates_error(obj.status.certificate)
-    return [*causes, invalid(STATUS.child("certificate"), Verbatim("<certificate data>"), error)] if error else causes
+    return [*causes, invalid(STATUS.child("certificate"), "<certificate data>", error)] if error else causes
 
 
 def certificates_error(pem: bytes) -> str:
@@ -239,7 +238,7 @@ def _trust_bundle(text: str, path: Path) -> list[Cause]:
     for number, block in enumerate([] if wrong else blocks):
         numbers.setdefault(block.data, []).append(number)
     wrong += [f"duplicate trust anchor (indices [{' '.join(map(str, found))}])" for found in numbers.values() if len(found) > 1]
-    return [invalid(path, Verbatim("<value omitted>"), words) for words in wrong]
+    return [invalid(path, "<value omitted>", words) for words in wrong]
 
 
 def _why_no_anchor(block: pem.Block) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from knarr.api.admissionregistration.v1 import admissionregistration_pb2 as admission
 from knarr.machinery.errors import Cause
@@ -19,12 +18,13 @@ from knarr.machinery.validation import (
     invalid,
     not_supported,
     qualified_name,
-    range_error,
     required,
+    too_many,
 )
 from services.apiserver.strategies.selectors import validate_label_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
+from services.apiserver.strategies.webhookclient import validate_client
 
 WEBHOOKS = Path("webhooks")
 FAILURE_POLICIES, MATCH_POLICIES = ("Fail", "Ignore"), ("Equivalent", "Exact")
@@ -33,10 +33,7 @@ OPERATIONS, SCOPES = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE"), ("*", "Clus
 REVIEW_VERSIONS = ("v1", "v1beta1")
 TIMEOUT_SECONDS, MAX_TIMEOUT_SECONDS = 10, 30
 MAX_CONDITIONS = 64
-# Each shows the whole path.
-MAX_SEGMENT_CAUSES = 8
 WILDCARD = "*"
-URL_FORM = "; desired format: https://host[/path]"
 
 
 class WebhookConfigurationStrategy(Strategy):
@@ -105,7 +102,7 @@ def _webhook(webhook: Any, path: Path) -> list[Cause]:
     if isinstance(webhook, admission.MutatingWebhook):
         causes += check_given_choice(path.child("reinvocationPolicy"), webhook, "reinvocation_policy", REINVOCATION)
     causes += validate_conditions(webhook.match_conditions, path.child("matchConditions"))
-    return causes + _client(webhook.client_config, path.child("clientConfig"))
+    return causes + validate_client(webhook.client_config, path.child("clientConfig"))
 
 
 def _qualified(name: str, path: Path) -> list[Cause]:
@@ -114,50 +111,6 @@ def _qualified(name: str, path: Path) -> list[Cause]:
     causes = check_format(path, name, dns1123_subdomain)
     if not causes and name.count(".") < 2:
         causes.append(invalid(path, name, "should be a domain with at least three segments separated by dots"))
-    return causes
-
-
-def _client(client: admission.WebhookClientConfig, path: Path) -> list[Cause]:
-    if client.HasField("url") == client.HasField("service"):
-        return [required(path, "exactly one of url or service is required")]
-    return _url(client.url, path.child("url")) if client.HasField("url") else _service(client.service, path.child("service"))
-
-
-def _url(url: str, path: Path) -> list[Cause]:
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        return [required(path, f"url must be a valid URL: {error}{URL_FORM}")]
-    causes: list[Cause] = []
-    if parts.scheme != "https":
-        causes.append(invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{URL_FORM}"))
-    if not parts.netloc.rpartition("@")[2]:
-        causes.append(invalid(path, "", f"host must be provided{URL_FORM}"))
-    if "@" in parts.netloc:
-        causes.append(invalid(path, parts.netloc.rpartition("@")[0], "user information is not permitted in the URL"))
-    if parts.fragment:
-        causes.append(invalid(path, parts.fragment, "fragments are not permitted in the URL"))
-    if parts.query:
-        causes.append(invalid(path, parts.query, "query parameters are not permitted in the URL"))
-    return causes
-
-
-def _service(service: admission.ServiceReference, path: Path) -> list[Cause]:
-    causes = [required(path.child(field), f"service {field} is required") for field in ("name", "namespace") if not getattr(service, field)]
-    if not 1 <= service.port <= 65535:
-        causes.append(invalid(path.child("port"), service.port, f"port is not valid: {range_error(1, 65535)}"))
-    if service.path in ("", "/"):
-        return causes
-    here = path.child("path")
-    if service.path == "//":
-        return [*causes, invalid(here, service.path, "segment[0] may not be empty")]
-    if not service.path.startswith("/"):
-        causes.append(invalid(here, service.path, "must start with a '/'"))
-    for index, step in enumerate(service.path[1:].removesuffix("/").split("/")):
-        if len(causes) > MAX_SEGMENT_CAUSES:
-            break
-        wrong = [f": {sentence}" for sentence in dns1123_subdomain(step)] if step else [" may not be empty"]
-        causes += [invalid(here, service.path, f"segment[{index}]{sentence}") for sentence in wrong]
     return causes
 
 
@@ -217,7 +170,7 @@ def _resources(resources: Sequence[str], path: Path) -> list[Cause]:
 def validate_conditions(conditions: Sequence[admission.MatchCondition], path: Path, *, params: bool = False) -> list[Cause]:
     """What is asked of a request before it is sent. ``params``: of a policy that has parameters."""
     if len(conditions) > MAX_CONDITIONS:
-        return [invalid(path, len(conditions), f"must have at most {MAX_CONDITIONS} items")]
+        return [too_many(path, len(conditions), MAX_CONDITIONS)]
     causes: list[Cause] = []
     names: set[str] = set()
     for index, condition in enumerate(conditions):

@@ -8,7 +8,7 @@ import pytest
 
 from knarr.api.flowcontrol.v1 import flowcontrol_pb2 as flowcontrol
 from knarr.machinery.catalog import version_of
-from knarr.machinery.errors import NotFound
+from knarr.machinery.errors import Invalid, NotFound
 from knarr.service.authentication import User
 from services.apiserver.fairness.fairness import Fairness
 from services.apiserver.fairness.schemas import Asked, Schema, in_order, shape_of
@@ -91,12 +91,22 @@ async def test_a_cluster_gets_them_and_keeps_them() -> None:
 
         await client.delete(flowcontrol.FlowSchema, "probes")
         for name, own in (("catch-all", False), ("workload-low", False), ("workload-high", True)):
-            level = next(obj for obj in api.all(flowcontrol.PriorityLevelConfiguration) if obj.metadata.name == name)
+            level = await client.get(flowcontrol.PriorityLevelConfiguration, name)
             level.spec.limited.nominal_concurrency_shares = 7
             if own:
                 level.metadata.annotations["apf.kubernetes.io/autoupdate-spec"] = "false"
-            await client.update(level)
+            if name == "catch-all":
+                # Of another version: nobody may change it.
+                with pytest.raises(Invalid):
+                    await client.update(level)
+                api.seed(level, checked=False)
+            else:
+                await client.update(level)
+        exempt = await client.get(flowcontrol.PriorityLevelConfiguration, "exempt")
+        exempt.spec.exempt.lendable_percent = 50
+        await client.update(exempt)
         await keep_fairness(client)
+        assert (await client.get(flowcontrol.PriorityLevelConfiguration, "exempt")).spec.exempt.lendable_percent == 50
         found = {obj.metadata.name: obj.spec.limited.nominal_concurrency_shares for obj in api.all(flowcontrol.PriorityLevelConfiguration)}
         assert (found["catch-all"], found["workload-low"], found["workload-high"]) == (5, 100, 7)
         assert await client.get(flowcontrol.FlowSchema, "probes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from base64 import b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,20 @@ def test_a_schedule_of_old_that_names_a_zone_keeps_it_alone() -> None:
     assert same.strategy.validate_update(same.obj, old.obj) == []
     told = [cause.message.partition(": ")[2] for cause in both.strategy.validate_update(both.obj, old.obj)]
     assert told == ['"TZ=UTC * * * * *": cannot use both timeZone field and TZ or CRON_TZ in schedule']
+
+
+@pytest.mark.parametrize(("established", "before", "is_refused"), [("True", b"", True), ("False", b"", False), ("True", b"no key", False)])
+def test_who_signs_for_a_conversion_can_be_read_once_it_is_served(established: str, before: bytes, is_refused: bool) -> None:
+    """Until then another may write it there, and what could not be read may stay."""
+
+    def definition(bundle: bytes) -> Any:
+        client = {"url": "https://a.example", "caBundle": b64encode(bundle).decode()}
+        spec = {"conversion": {"strategy": "Webhook", "webhook": {"clientConfig": client}}}
+        status = {"conditions": [{"type": "Established", "status": established}]}
+        manifest = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "a.b.c"}}
+        return Subject.of({**manifest, "spec": spec, "status": status})
+
+    old, new = definition(before), definition(b"no certificate")
+    causes = new.strategy.validate_update(new.obj, old.obj)
+    assert [cause.message.partition(": ")[0] for cause in causes] == (["Invalid value"] if is_refused else [])
+    assert all(cause.field == "spec.conversion.webhook.clientConfig.caBundle" for cause in causes)

@@ -28,6 +28,7 @@ from knarr.machinery.validation import (
 )
 from services.apiserver.strategies.customresourcedefinition.schemas import check_schema
 from services.apiserver.strategies.paths import METADATA, SPEC, STATUS
+from services.apiserver.strategies.webhookclient import validate_authorities, validate_client
 
 COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 COLUMN_FORMATS = ("binary", "bool", "byte", "date", "date-time", "double", "float", "int32", "int64", "password")
@@ -68,11 +69,21 @@ def check_change(new: Definition, old: Definition) -> list[Cause]:
     if any(condition.type == "Established" and condition.status == "True" for condition in old.status.conditions):
         causes += check_immutable(SPEC.child("scope"), new.spec.scope, old.spec.scope)
         causes += check_immutable(SPEC.child("names", "kind"), new.spec.names.kind, old.spec.names.kind)
+        causes += _authorities(new, old)
     causes += check_immutable(SPEC.child("group"), new.spec.group, old.spec.group)
     causes += check_immutable(SPEC.child("names", "plural"), new.spec.names.plural, old.spec.names.plural)
     if _approval(new) != _approval(old):
         causes += check_approval(new)
     return causes
+
+
+def _authorities(new: Definition, old: Definition) -> list[Cause]:
+    """Before it is served a definition may wait for those who sign, as cert-manager does; and what could not be read may stay."""
+    path = SPEC.child("conversion", "webhook", "clientConfig", "caBundle")
+    found, known = (definition.spec.conversion.webhook.client_config.ca_bundle for definition in (new, old))
+    if new.spec.conversion.strategy != "Webhook" or not found or (known and validate_authorities(known, path)):
+        return []
+    return validate_authorities(found, path)
 
 
 def check_stored_versions(definition: Definition) -> list[Cause]:
@@ -271,44 +282,9 @@ def _conversion(conversion: apiextensions.CustomResourceConversion, path: Path) 
     place = webhook.child("clientConfig")
     if not conversion.webhook.HasField("client_config"):
         yield required(place, "required when strategy is set to Webhook")
-    elif config.HasField("url") == config.HasField("service"):
-        yield required(place, "exactly one of url or service is required")
-    elif config.HasField("url"):
-        yield from _url(config.url, place.child("url"))
     else:
-        yield from _service(config.service, place.child("service"))
+        yield from validate_client(config, place)
     yield from _review_versions(conversion.webhook.conversion_review_versions, webhook.child("conversionReviewVersions"))
-
-
-def _url(text: str, path: Path) -> Iterable[Cause]:
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError as error:
-        yield required(path, f"url must be a valid URL: {error}")
-        return
-    form = "; desired format: https://host[/path]"
-    if parts.scheme != "https":
-        yield invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{form}")
-    if not parts.hostname:
-        yield invalid(path, "", f"host must be specified{form}")
-    if parts.username is not None:
-        yield invalid(path, parts.username, "user information is not permitted in the URL")
-    if parts.fragment:
-        yield invalid(path, parts.fragment, "fragments are not permitted in the URL")
-    if parts.query:
-        yield invalid(path, parts.query, "query parameters not permitted in the URL")
-
-
-def _service(service: apiextensions.ServiceReference, path: Path) -> Iterable[Cause]:
-    if not service.name:
-        yield required(path.child("name"), "service name is required")
-    if not service.namespace:
-        yield required(path.child("namespace"), "service namespace is required")
-    if service.HasField("port") and not 1 <= service.port <= 65535:
-        yield invalid(path.child("port"), service.port, "port is not valid: must be between 1 and 65535, inclusive")
-    if service.path and not service.path.startswith("/"):
-        yield invalid(path.child("path"), service.path, "must start with a '/'")
 
 
 def _review_versions(versions: RepeatedScalarFieldContainer[str], path: Path) -> Iterable[Cause]:
