@@ -19,6 +19,7 @@ from services.apiserver.fields.judge import Judgement, judge
 from services.apiserver.pipeline import metadata
 from services.apiserver.results import Ref
 from services.apiserver.strategies.metadata import validate_object_meta_update
+from services.apiserver.strategies.namespace import validate_finalizers
 from services.apiserver.strategies.pod.ephemeral import take_ephemeral_containers, validate_ephemeral_containers
 from services.apiserver.strategies.pod.resize import take_containers, validate_resize
 from services.apiserver.strategies.scale import apply_scale, to_scale
@@ -145,7 +146,7 @@ class Finalize(Whole):
         return new
 
     def validate(self, ref: Ref, strategy: Strategy, new: Any, old: Any) -> Verdict:
-        return Verdict(_metadata_causes(strategy, new, old))
+        return Verdict([*_metadata_causes(strategy, new, old), *validate_finalizers(new)])
 
 
 class Section(Whole):

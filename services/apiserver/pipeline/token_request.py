@@ -38,6 +38,9 @@ async def issue_token(pipeline: Pipeline, request: Request, asked: Any) -> authe
         raise status_error("ServiceUnavailable", words)
     account = (await cached(pipeline, request, Ref(ACCOUNTS, ref.namespace, ref.name))).shared_message
     spec = asked.spec
+    if asked.metadata.uid and asked.metadata.uid != account.metadata.uid:
+        told = f"({asked.metadata.uid}) does not match the UID of the service account ({account.metadata.uid})"
+        raise conflict("TokenRequest", ref.name, "authentication.k8s.io", f"the UID in the token request {told}")
     _complete(asked, account, accounts.audiences)
     causes = validate_token_request(asked)
     if causes:

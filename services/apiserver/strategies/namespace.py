@@ -7,7 +7,7 @@ from datetime import datetime
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import check_format, dns1123_label, invalid, qualified_name
+from knarr.machinery.validation import Path, check_format, dns1123_label, invalid, qualified_name
 from services.apiserver.strategies.metadata import check_finalizer_name
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.strategy import Strategy
@@ -15,6 +15,7 @@ from services.apiserver.strategies.table import age, columns
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 FINALIZER = "kubernetes"
+FINALIZERS = SPEC.child("finalizers")
 
 
 class NamespaceStrategy(Strategy):
@@ -40,12 +41,8 @@ class NamespaceStrategy(Strategy):
             obj.spec.finalizers.append(FINALIZER)
 
     def validate_create(self, obj: core.Namespace) -> list[Cause]:
-        here = SPEC.child("finalizers")
-        return [
-            cause
-            for finalizer in obj.spec.finalizers
-            for cause in (*check_format(here, finalizer, qualified_name), *check_finalizer_name(finalizer, here))
-        ]
+        # Kubernetes does not say here which of them.
+        return [cause for finalizer in obj.spec.finalizers for cause in _finalizer(finalizer, FINALIZERS)]
 
     def prepare_for_update(self, new: core.Namespace, old: core.Namespace) -> None:
         super().prepare_for_update(new, old)
@@ -70,3 +67,12 @@ class NamespaceStrategy(Strategy):
 
     def cells(self, obj: core.Namespace, now: datetime) -> list[object]:
         return [obj.metadata.name, obj.status.phase, age(obj, now)]
+
+
+def validate_finalizers(obj: core.Namespace) -> list[Cause]:
+    """Of a namespace that is being let go of."""
+    return [cause for index, name in enumerate(obj.spec.finalizers) for cause in _finalizer(name, FINALIZERS.index(index))]
+
+
+def _finalizer(name: str, path: Path) -> list[Cause]:
+    return check_format(path, name, qualified_name) + check_finalizer_name(name, path)

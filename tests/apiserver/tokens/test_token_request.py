@@ -93,6 +93,15 @@ async def test_a_request_may_not_name_another_account(rest: RestClient) -> None:
     assert (await request(rest, metadata={"namespace": "other"})).status == 400
 
 
+async def test_a_request_may_say_which_account_of_the_name_it_means(rest: RestClient) -> None:
+    account = await uid(rest, "/api/v1/namespaces/shop/serviceaccounts/robot")
+    assert (await request(rest, metadata={"uid": account})).status == 201
+    answer = await request(rest, metadata={"uid": "another"})
+    assert answer.status == 409
+    told = f"the UID in the token request (another) does not match the UID of the service account ({account})"
+    assert answer.json["message"].endswith(told)
+
+
 async def test_a_dry_run_makes_no_token(rest: RestClient) -> None:
     answer = await request(rest, path=f"{PATH}?dryRun=All")
     assert answer.status == 201 and not answer.json["status"]["token"]
