@@ -77,6 +77,21 @@ def test_evictions_wait_as_long_as_each_pod_tolerates() -> None:
     assert len(plan.not_ready) == 4
 
 
+def test_of_several_tolerations_of_a_taint_the_first_counts() -> None:
+    target = node(ready="Unknown")
+    target.spec.taints.extend(taints(target, NOW, executes=True))
+    limits: dict[str, tuple[int | None, ...]] = {"for-ever": (None, 10), "for-a-while": (10, None), "longer": (20, 10)}
+    pods = []
+    for name, given in limits.items():
+        pods.append(pod(name, node="node-1", phase="Running"))
+        for seconds in given:
+            pods[-1].spec.tolerations.add(operator="Exists", effect="NoExecute", toleration_seconds=seconds)
+    later = NOW + timedelta(seconds=15)
+    plan = evictions(target, pods, seen_taints(target, {}, later), later)
+    assert [found.metadata.name for found in plan.now] == ["for-a-while"]
+    assert [found.metadata.name for found in plan.later] == ["longer"] and plan.again_seconds == 5
+
+
 def test_a_pod_that_comes_later_has_its_time_too() -> None:
     target = node()
     target.spec.taints.add(key="full", effect="NoExecute")

@@ -124,12 +124,12 @@ def _seconds_left(pod: core.Pod, executing: Sequence[core.Taint], seen: Seen, no
     """0 when the pod must go now, None when it may stay."""
     left = list[float]()
     for taint in executing:
-        matching = [toleration for toleration in pod.spec.tolerations if tolerates(toleration, taint)]
-        if not matching:
+        # Of several the first one counts, as in Kubernetes.
+        borne = next((toleration for toleration in pod.spec.tolerations if tolerates(toleration, taint)), None)
+        if borne is None:
             return 0.0
-        limits = [toleration.toleration_seconds for toleration in matching if toleration.HasField("toleration_seconds")]
-        if limits:
+        if borne.HasField("toleration_seconds"):
             since = max(seen[taint.key, taint.value], to_datetime(pod.metadata.creation_timestamp))
-            until = seconds_after(since, max(0, min(limits)))
+            until = seconds_after(since, max(0, borne.toleration_seconds))
             left += [max(0.0, (until - now).total_seconds())] if until is not None else []
     return min(left, default=None)
