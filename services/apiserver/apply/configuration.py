@@ -14,6 +14,7 @@ from knarr.machinery.fieldsets.check import problems
 from knarr.machinery.fieldsets.shape import Shape
 from knarr.machinery.json_text import read_json
 from knarr.machinery.yaml_text import yaml_documents
+from services.apiserver.strategies.empty_lists import mark_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ def parse(body: bytes, names: tuple[str, str], shape: Shape, field_validation: s
     """Reads what is to be applied to an object of the apiVersion and kind ``names``; raises BadRequest in Kubernetes' words."""
     value, written = _load(body)
     _check(value, names, shape)
+    mark_empty(value, *names)
     repeated = find_repeated(written) if written is not None and field_validation != "Ignore" else []
     if repeated and field_validation == "Strict":
         raise bad_request("error strict decoding patch: error converting YAML to JSON: " + strict_words(repeated))

@@ -14,9 +14,11 @@ from knarr.machinery.json_text import read_json
 from knarr.machinery.object_forms import ObjectForm
 from knarr.machinery.patches import json_patch, merge, strategic
 from knarr.machinery.schema import fields_of
+from knarr.machinery.type_names import names_of
 from knarr.objects.copies import copy_field
 from services.apiserver.apply.entries import mark_reset
 from services.apiserver.pipeline.strictness import problem_of, refused, strays_of
+from services.apiserver.strategies.empty_lists import mark_empty
 
 ACCEPTED_FOR_JSON = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
 ACCEPTED = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
@@ -110,6 +112,7 @@ def _apply(patch: ParsedPatch, obj: Any, form: ObjectForm, field_validation: str
         # A JSON patch may put anything where the whole object was.
         raise refused(patch.type, patch.body, changed, f"couldn't get version/kind; json parse error: {codec.no_object(changed)}")
     mark_reset(changed)
+    mark_empty(changed, *names_of(type(obj)))
     if patch.type != "strategic":
         _check_sort(patch, original, changed)
     unknown = codec.UnknownFields(field_validation or "Warn")

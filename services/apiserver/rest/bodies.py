@@ -20,6 +20,7 @@ from knarr.machinery.type_names import names_of
 from knarr.machinery.yaml_text import yaml_documents
 from services.apiserver.apply.entries import mark_reset
 from services.apiserver.rest import negotiation
+from services.apiserver.strategies.empty_lists import mark_empty
 
 M = TypeVar("M", bound=Message)
 
@@ -120,6 +121,7 @@ def _understand(parsed: dict[str, Any], names: Names) -> None:
     """What holds for every object that comes as JSON or YAML."""
     _check_type(parsed, names)
     mark_reset(parsed)
+    mark_empty(parsed, names.api_versions[0], names.kind)
 
 
 def _check_type(parsed: dict[str, Any], names: Names) -> None:

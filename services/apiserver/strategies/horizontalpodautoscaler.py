@@ -21,6 +21,7 @@ from knarr.machinery.validation import (
     required,
 )
 from services.apiserver.strategies.amounts import check_amount
+from services.apiserver.strategies.empty_lists import take_mark
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, UNKNOWN, age, columns
 
@@ -114,7 +115,7 @@ def _default_rules(rules: autoscaling.HPAScalingRules, policies: tuple[tuple[str
         rules.stabilization_window_seconds = window_seconds
     if not rules.HasField("select_policy"):
         rules.select_policy = "Max"
-    if not rules.policies:
+    if not take_mark(rules.policies) and not rules.policies:
         for kind, value in policies:
             rules.policies.add(type=kind, value=value, period_seconds=15)
 
