@@ -43,7 +43,7 @@ async def test_policies_that_are_said_to_be_none_are_refused_and_absent_ones_fil
     assert made.status == 201 and made.json["spec"]["behavior"]["scaleDown"]["policies"] == filled_in
     assert refused(await rest.call("PUT", f"{AUTOSCALERS}/a", empty))
     for content_type in (MERGE, STRATEGIC):
-        change = {"spec": {"behavior": {"scaleDown": {"policies": []}}}}
+        change: dict[str, Any] = {"spec": {"behavior": {"scaleDown": {"policies": []}}}}
         assert refused(await rest.call("PATCH", f"{AUTOSCALERS}/a", change, content_type=content_type))
     operations = [{"op": "remove", "path": "/spec/behavior/scaleDown/policies/0"}]
     assert refused(await rest.call("PATCH", f"{AUTOSCALERS}/a", operations, content_type=JSON_PATCH))
