@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from services.command import main as cli
+from services.command.__main__ import main
 from services.command.commands import up
 from services.compose import load as compose_load
 from services.standalone import options, preflight, process
@@ -192,6 +193,20 @@ def test_where_output_leads_is_no_reason_to_fail(redirection: str, tmp_path: Pat
     command = f"{shlex.quote(sys.executable)} -P -c 'from services.command.main import main; main()' down --data-dir {tmp_path}"
     done = subprocess.run(["bash", "-c", f"{command} {redirection}"], capture_output=True, text=True, check=False, timeout=30, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_whoever_interrupts_it_while_it_loads_is_shown_no_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupted:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "services.command.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "services.command.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130 and capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("command", ["completion bash", "simulate tests/simulation/golden/growth.yaml"])
