@@ -100,6 +100,44 @@ async def test_a_node_is_drained_and_takes_pods_again(whole: KnarrCluster, scree
     assert whole.kubectl("get", "node", whole.node, "-o", "jsonpath={.spec.unschedulable}").stdout == ""
 
 
+async def test_a_pod_is_asked_for_more(whole: KnarrCluster, screen: Any) -> None:
+    await screen.click("main .pod[aria-label^='default/web-'] >> nth=0")
+    await screen.click("aside [role=tab]:has-text('What if')")
+    await screen.fill("aside fieldset label:has-text('CPU') input", "100")
+    await screen.click("aside fieldset button")
+    # The scheduler says that no node has so many processors.
+    await screen.wait_for_selector("dialog td:has-text('waits')")
+    await screen.click("dialog button:has-text('Leave it')")
+    await screen.fill("aside fieldset label:has-text('CPU') input", "20m")
+    await screen.click("aside fieldset button")
+    await screen.wait_for_selector("dialog td:has-text('placed')")
+    await screen.wait_for_selector("dialog :text('The API server would take it.')")
+    await screen.click("dialog button:has-text('Do it')")
+    await screen.wait_for_selector("dialog button:has-text('Close')")
+    path = "jsonpath={.spec.template.spec.containers[0].resources.requests.cpu}"
+    assert whole.kubectl("get", "deployment", "web", "-o", path).stdout == "20m"
+    whole.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+
+
+async def test_yaml_is_edited_and_its_managers_stay(whole: KnarrCluster, screen: Any) -> None:
+    await screen.click("main button:has-text('Deployment default/web (')")
+    text = screen.locator("aside textarea")
+    await screen.wait_for_selector("aside button:text-is('Look what would change')")
+    before = await text.input_value()
+    assert "kind: Deployment" in before and "managedFields" not in before
+    await text.fill(
+        before.replace("\nmetadata:\n", "\nmetadata:\n  labels:\n    edited: here\n", 1).replace("\n  labels:\n    app: web\n", "\n", 1)
+    )
+    await screen.click("aside button:text-is('Look what would change')")
+    await screen.wait_for_selector("aside pre .plus:has-text('edited: here')")
+    assert "edited" not in whole.kubectl("get", "deployment", "web", "-o", "yaml").stdout
+    await screen.click("aside button:text-is('Apply')")
+    await screen.wait_for_selector("aside :text('Applied.')")
+    metadata = whole.get("deployment", "web", "--show-managed-fields")["metadata"]
+    assert metadata["labels"] == {"edited": "here"}
+    assert {"knarr-ui", "kubectl-create", "kube-controller-manager"} <= {one["manager"] for one in metadata["managedFields"]}
+
+
 async def test_who_may_look_in_one_namespace_sees_plots_of_its_pods_alone(whole: KnarrCluster) -> None:
     whole.kubectl("create", "namespace", "shop")
     whole.kubectl("create", "deployment", "till", "--image=web:1", "-n", "shop")
