@@ -1,4 +1,4 @@
-"""One object that nobody may delete."""
+"""One object that nobody may delete, or change."""
 
 from __future__ import annotations
 
@@ -21,3 +21,15 @@ def refuse_deletion(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         await real(self, message, asked, namespace, **options)
 
     monkeypatch.setattr(FaultyClient, "delete", delete)
+
+
+def refuse_update(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Of a node, whatever is to be changed."""
+    real = FaultyClient.update
+
+    async def update(self: FaultyClient, obj: Any, **options: Any) -> Any:
+        if isinstance(obj, core.Node) and obj.metadata.name == name:
+            raise status_error("InternalError", "failed calling webhook")
+        return await real(self, obj, **options)
+
+    monkeypatch.setattr(FaultyClient, "update", update)

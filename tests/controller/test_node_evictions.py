@@ -20,8 +20,10 @@ from services.controller.settings import EvictionRates
 from tests.controller.cluster import Cluster, cluster
 from tests.controller.nodes import beat, beating, lease, named, say
 from tests.controller.objects import node, pod
+from tests.controller.refusals import refuse_update
 from tests.support.virtual_time import virtual_time
 
+HERE = {REGION: "here", ZONE: "a"}
 # Longer than any of these tests: nobody is silent in them.
 NEVER_SECONDS = 100_000.0
 
@@ -246,6 +248,18 @@ async def test_a_taint_that_could_not_be_written_is_tried_again_and_costs_one_tu
         assert tainted(c) == numbered(1, 1)
         await asyncio.sleep(6)
         assert tainted(c) == numbered(1, 2)
+
+
+@virtual_time
+async def test_a_node_that_may_not_be_changed_keeps_no_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = EvictionRates(per_second=0.02)
+    async with nodes(*in_zone("a", *numbered(1, 3)), grace_seconds=40.0, eviction_rates=slow) as c, beating(c, *numbered(4, 9), **HERE):
+        await fall(c, numbered(1, 3))
+        await rest()
+        # It waits for its turn, and falls silent before that.
+        refuse_update(monkeypatch, "node-02")
+        await asyncio.sleep(110)
+        assert tainted(c) == ["node-01", "node-03"]
 
 
 @virtual_time

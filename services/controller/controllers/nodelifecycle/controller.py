@@ -94,11 +94,12 @@ class NodeLifecycleController(Controller):
         if node is None:
             return None
         settings = self.context.settings
+        # First of all: one that cannot be written takes its turn all the same, and keeps no others waiting.
+        turn_seconds = self._zones.wait_seconds(key.name, _now())
         left = settings.node_grace_seconds - self._silent_seconds(key.name)
         if left <= 0 and condition_status(node.status, "Ready") != UNKNOWN:
             # The watch brings it back: its zone is to know of it before anything is decided by that.
             return Again(settings.node_grace_seconds if await self._silence(node) else SHORTEST_WAIT_SECONDS)
-        turn_seconds = self._zones.wait_seconds(key.name, _now())
         node = await self._taint(node, executes=turn_seconds == 0)
         now = self.context.clock.now()
         seen = self._seen[key.name] = seen_taints(node, self._seen.get(key.name, {}), now)
