@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from services.gateway.haproxy.process import forgotten
+from services.gateway.haproxy.process import PREFIX, RUN, forgotten
 from services.kubelet.runtime.catalog import bridge_name
 from services.standalone.process import start_time
 from tests.support.engine import ensure_image, leftovers
-from tests.support.knarr_cluster import KnarrCluster
+from tests.support.knarr_cluster import BIN, ROOT, KnarrCluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -48,8 +48,9 @@ def clusters(tmp_path: Path) -> Iterator[list[KnarrCluster]]:
             cluster.kubectl("expose", "deployment/hello", "--port=80", "--target-port=8080", "--type=LoadBalancer")
             cluster.apply(POLICY)
             cluster.kubectl("rollout", "status", "deployment/hello", "--timeout=90s")
-        made[0].apply(INGRESS)
-        made[0].kubectl("wait", "ingress/hello", "--for=jsonpath={.status.loadBalancer.ingress}", "--timeout=30s")
+        for cluster in (made[0], made[2]):
+            cluster.apply(INGRESS)
+            cluster.kubectl("wait", "ingress/hello", "--for=jsonpath={.status.loadBalancer.ingress}", "--timeout=30s")
         yield made
     finally:
         for cluster in made:
@@ -98,9 +99,14 @@ def test_what_killed_clusters_left_is_named_and_taken_away(clusters: list[KnarrC
         assert finding.count("k8s_hello_hello") == 2 and f"10.{150 + cluster.offset}.0.0/16" in finding
     assert not any(names[2] in words for words in check["findings"])
 
+    # As from a container that was given the engine's socket: neither processes nor networks of others are to be seen.
+    apart = ["unshare", "--pid", "--net", "--fork", "--mount-proc", str(BIN / "knarr"), "down", "--leftovers"]
+    done = subprocess.run(apart, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1 and "is not to be seen from here" in done.stderr
+    assert done.stdout == "gateways: removed folder with keys (1)\n"
     before = leftovers(names[2], lives.data_dir)
     printed = lives.knarr("down", "--leftovers").stdout
-    assert [line.split(":")[0] for line in printed.splitlines()] == [*sorted(names[:2]), "gateways"]
+    assert [line.split(":")[0] for line in printed.splitlines()] == sorted(names[:2])
     assert told(lives) == {**check, "state": "pass", "findings": []}
     for name, cluster in zip(names[:2], (gone, kept), strict=True):
         assert leftovers(name, cluster.data_dir) == []
@@ -110,6 +116,7 @@ def test_what_killed_clusters_left_is_named_and_taken_away(clusters: list[KnarrC
 
     assert leftovers(names[2], lives.data_dir) == before
     address = lives.kubectl("get", "service", "hello", "-o", "jsonpath={.spec.clusterIP}").stdout
+    assert list(RUN.glob(f"{PREFIX}{lives.pid}-*")), "a gateway that lives keeps its folder"
     with urllib.request.urlopen(f"http://{address}/", timeout=5) as answer:
         assert answer.read().startswith(b"hello from")
     assert lives.knarr("down", "--leftovers").stdout == "nothing is left of clusters that do not run\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,22 @@ def test_what_is_there_is_of_those_that_do_not_live(tmp_path: Path, monkeypatch:
     ]
     assert unseen == []
     assert {trace.owner for trace in traces.leftovers()[0]} == {locked, dead}
+
+
+def test_an_engine_that_is_not_to_be_seen_here_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from a container that was given its socket: who uses it lives elsewhere, if anybody does."""
+    path = tmp_path / "engine.sock"
+    assert not traces._may_judge(f"unix://{path}")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert not traces._may_judge(f"unix://{path}")
+        listener.listen()
+        assert traces._may_judge(f"unix://{path}")
+        monkeypatch.setattr(traces, "peer_of", lambda _: 0)
+        with pytest.raises(traces.Unseen, match="is not to be seen from here"):
+            traces._may_judge(f"unix://{path}")
+    with pytest.raises(traces.Unseen, match="is not of this machine"):
+        traces._may_judge("tcp://192.0.2.1:2375")
 
 
 def test_a_part_that_cannot_be_looked_at_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

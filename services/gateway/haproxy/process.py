@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import logging
 import os
@@ -73,6 +74,8 @@ class Haproxy:
         if os.geteuid() == 0:
             folder = RUN / f"{PREFIX}{os.getpid()}-{next(COUNT)}"
         self._folder, self._on_restart = folder, on_restart
+        # The folder, open and locked, once it is there.
+        self._held: int | None = None
         self._current: Generation | None = None
         self._number = 0
         self._ending: set[asyncio.Task[None]] = set()
@@ -176,6 +179,7 @@ class Haproxy:
             remove_forgotten()
             self._folder.mkdir(parents=True)
             self._folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            self._hold()
         folder = self._folder / f"run-{self._number}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
@@ -288,6 +292,18 @@ class Haproxy:
                 break
         if self._number:
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._let_go()
+
+    def _hold(self) -> None:
+        """Shows that somebody needs the folder, for as long as this process lives."""
+        self._let_go()
+        self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
 
 def found_program() -> str | None:
@@ -309,9 +325,24 @@ def socket_of(folder: Path) -> str:
 
 
 def forgotten() -> list[Path]:
-    """Folders with configurations and keys that processes have left below /run that could not clean up."""
+    """Folders with configurations and keys that processes have left below /run that could not clean up. One that is held is not left, also
+    where its process is not to be seen from here."""
     numbered = ((found, found.name.removeprefix(PREFIX).partition("-")[0]) for found in RUN.glob(f"{PREFIX}*-*"))
-    return [found for found, pid in numbered if pid.isdigit() and not _lives(pid)]
+    return [found for found, pid in numbered if pid.isdigit() and not _lives(pid) and not _is_held(found)]
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _lives(pid: str) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -27,6 +30,9 @@ from services.standalone.lock import is_held
 TABLE, RULE, INTERFACE, RANGE = "packet-filter table", "rule for Docker's filter", "interface", "closed range of addresses"
 CONTAINER, NETWORK, POD, GROUP, MOUNT, PROCESS = "container", "Docker network", "pod of containerd", "control group", "mount", "process"
 
+ANSWER_SECONDS = 5.0
+# struct ucred of unix(7): process, user, group.
+_CREDENTIALS = struct.Struct("3i")
 # Processes of a cluster work in folders of its own; those of this name outlive it when it is killed.
 WORKPLACES = ("etcd", "gateway")
 
@@ -96,9 +102,7 @@ def _routes() -> list[Trace]:
 
 
 def _containers() -> list[Trace]:
-    path = engine_url().removeprefix("unix://")
-    if path.startswith("/") and not Path(path).exists():
-        # Whoever has none has nothing in it.
+    if not _may_judge(engine_url()):
         return []
     try:
         containers, networks = asyncio.run(docker_owners(engine_url()))
@@ -108,13 +112,38 @@ def _containers() -> list[Trace]:
 
 
 def _pods() -> list[Trace]:
-    if not Path(CONTAINERD.removeprefix("unix://")).exists():
+    if not _may_judge(CONTAINERD):
         return []
     try:
         return _labelled(POD, asyncio.run(cri_owners(CONTAINERD)))
     except RuntimeFailure:
         # One that is there for Docker alone speaks no CRI.
         return []
+
+
+def _may_judge(url: str) -> bool:
+    """False where there is no engine. Raises Unseen for one whose process is not to be seen here, as from a container that was given its
+    socket: clusters that use it may be where that is, with neither process nor mark to be seen."""
+    path = url.removeprefix("unix://")
+    if not path.startswith("/"):
+        raise Unseen(f"the engine at {url} is not of this machine")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(ANSWER_SECONDS)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+                return False
+            raise Unseen(f"the engine at {url} does not answer: {error.strerror or error}") from None
+        if not peer_of(probe):
+            raise Unseen(f"the engine at {url} is not to be seen from here, and so may clusters be that use it; run this where it runs")
+    return True
+
+
+def peer_of(connected: socket.socket) -> int:
+    """The process that listens at a Unix socket; 0 where it is not to be seen from here."""
+    process, _, _ = _CREDENTIALS.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(process)
 
 
 def _labelled(kind: str, found: Iterable[tuple[str, str]]) -> list[Trace]:
