@@ -183,6 +183,10 @@ async def test_the_cluster_as_it_was_is_shown_and_left(crowd: LiveServer, screen
     await screen.wait_for_selector("main .changes td")
     await screen.click("main .changes button:has-text('See the cluster then')")
     await screen.wait_for_selector("main .notice:has-text('as it was at revision')")
+    # What is measured now is not shown beside what was then.
+    await screen.click("header nav button:has-text('Map')")
+    await screen.wait_for_selector("main #nodes")
+    assert await screen.locator("main #control-plane, main #traffic").count() == 0
     await screen.click("main .notice button")
     await screen.wait_for_selector("main .notice", state="detached")
 

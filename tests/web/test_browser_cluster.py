@@ -100,6 +100,27 @@ async def test_a_node_is_drained_and_takes_pods_again(whole: KnarrCluster, scree
     assert whole.kubectl("get", "node", whole.node, "-o", "jsonpath={.spec.unschedulable}").stdout == ""
 
 
+ONE_LINE_PIXELS = 40
+
+
+async def test_a_table_that_is_too_wide_is_scrolled_and_breaks_no_name(whole: KnarrCluster, screen: Any) -> None:
+    # As narrow as the panel becomes beside the map.
+    await screen.set_viewport_size({"width": 970, "height": 800})
+    await screen.click("main .pod[aria-label^='default/web-'] >> nth=0")
+    await screen.wait_for_selector("aside tbody th")
+    # There are more plugins than it has room for.
+    assert await screen.evaluate("document.querySelector('aside .wide').scrollWidth > document.querySelector('aside .wide').clientWidth")
+    assert (await screen.locator("aside tbody th >> nth=0").bounding_box())["height"] < ONE_LINE_PIXELS
+
+
+async def test_on_a_narrow_screen_the_panel_is_below_and_is_gone_to(whole: KnarrCluster, screen: Any) -> None:
+    await screen.set_viewport_size({"width": 460, "height": 800})
+    await screen.click("main .pod[aria-label^='default/web-'] >> nth=0")
+    await screen.wait_for_selector("aside h2:focus")
+    assert (await screen.locator("aside h2").bounding_box())["y"] < 400
+    assert await screen.evaluate("document.documentElement.scrollWidth") == 460
+
+
 async def test_a_pod_is_asked_for_more(whole: KnarrCluster, screen: Any) -> None:
     await screen.click("main .pod[aria-label^='default/web-'] >> nth=0")
     await screen.click("aside [role=tab]:has-text('What if')")

@@ -185,7 +185,11 @@ export function ObjectPanel({ chosen, close }: { chosen: Chosen; close: () => vo
   const [wanted, setWanted] = useState<Word>(tabs[0].name);
   const tab = tabs.find((one) => one.name === wanted) ?? tabs[0];
   const title = useRef<HTMLHeadingElement>(null);
-  useEffect(() => title.current?.focus(), [chosen.resource, chosen.key]);
+  useEffect(() => {
+    title.current?.focus();
+    // Where there is no room beside the map the panel stands below it.
+    if (matchMedia("(max-width: 60rem)").matches) title.current?.scrollIntoView();
+  }, [chosen.resource, chosen.key]);
   return (
     <aside aria-label={say("details")} onKeyDown={(event) => event.key === "Escape" && close()}>
       <div class="bar">
