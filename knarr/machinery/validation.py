@@ -209,11 +209,12 @@ def _form(sentence: str, pattern: str, *examples: str, limit: int | None = None)
 
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.ASCII)
 _NAME_PART = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _NAME_SENTENCE = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
 _NAME_ERROR = regex_error(_NAME_SENTENCE, _NAME_PART, "MyName", "my.name", "123-abc")
 
-dns1123_label = _form(
+_dns1123_label = _form(
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', "
     "and must start and end with an alphanumeric character",
     _LABEL,
@@ -228,6 +229,14 @@ dns1123_subdomain = _form(
     "example.com",
     limit=253,
 )
+
+
+def dns1123_label(value: str) -> list[str]:
+    """One part of a DNS name. Of several it is said shortly."""
+    found = _dns1123_label(value)
+    return found if not found or not _SUBDOMAIN.fullmatch(value) or "." not in value else [*found[:-1], "must not contain dots"]
+
+
 # Services that DNS is asked for (`_sip._udp`) are called so.
 _UNDERSCORED = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 underscored_subdomain = _form(
@@ -302,7 +311,7 @@ def qualified_name(value: str) -> list[str]:
     """A label or annotation key: a name with an optional DNS prefix, ``example.com/name``."""
     prefix, slash, name = value.rpartition("/")
     if "/" in prefix:
-        return [f"a qualified name {_NAME_ERROR} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
+        return [f"a valid label key {_NAME_ERROR} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     found = []
     if slash:
         found = [f"prefix part {text}" for text in (dns1123_subdomain(prefix) if prefix else [EMPTY])]
@@ -360,13 +369,14 @@ def port_name(value: str) -> list[str]:
     return found
 
 
-# Rules about addresses that came later than the fields: what an object says already it may go on saying.
+# Rules that came later than the fields: what an object says already it may go on saying.
 _ZEROS_IN_ADDRESS = "must not have leading 0s"
 _MAPPED_ADDRESS = "must not be an IPv4-mapped IPv6 address"
 _ZEROS_IN_RANGE = "must not have leading 0s in IP or prefix length"
 _MAPPED_RANGE = "must not have an IPv4-mapped IPv6 address"
 _NO_RANGE = "must not have bits set beyond the prefix length"
-TIGHTENED = frozenset({_ZEROS_IN_ADDRESS, _MAPPED_ADDRESS, _ZEROS_IN_RANGE, _MAPPED_RANGE, _NO_RANGE})
+NO_INTEGER = "must be a 32bit integer"
+TIGHTENED = frozenset({_ZEROS_IN_ADDRESS, _MAPPED_ADDRESS, _ZEROS_IN_RANGE, _MAPPED_RANGE, _NO_RANGE, NO_INTEGER})
 # Of an octet, as ``010`` in ``10.9.010.1``: some take it for octal, others do not.
 _LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9]+(?:\.|$))")
 

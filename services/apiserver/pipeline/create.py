@@ -113,7 +113,7 @@ def _judged(ref: Ref, strategy: Strategy, new: Any, now: Callable[[], datetime])
     if causes:
         stored = ref.version.resource.storage
         raise invalid(stored.kind, ref.name, causes, stored.group)
-    return (*repeated, *strategy.warnings(new), *judged.warnings)
+    return (*repeated, *strategy.name_warnings(new.metadata.name), *strategy.warnings(new), *judged.warnings)
 
 
 def check_open(ref: Ref) -> None:

@@ -15,6 +15,7 @@ from services.apiserver.strategies.schedule import schedule_error, zone_error
 from services.apiserver.strategies.selectors import selector_shown
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import NONE, age, columns, template_cells
+from services.apiserver.strategies.workloads import NAMES_OF_PODS
 
 CONCURRENCY = ("Allow", "Forbid", "Replace")
 # The controller adds eleven characters to the name of each Job that it makes.
@@ -41,6 +42,7 @@ class CronJobStrategy(Strategy):
     )
 
     has_generation = True
+    named_after = NAMES_OF_PODS
 
     def default(self, obj: batch.CronJob) -> None:
         spec = obj.spec

@@ -18,6 +18,7 @@ from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
 from services.apiserver.strategies.workloads import (
+    NAMES_OF_PODS,
     check_not_above,
     default_replicas,
     default_template,
@@ -38,6 +39,7 @@ class DeploymentStrategy(Strategy):
     columns = columns("Name", "Ready", "Up-to-date", "Available", "Age", wide=("Containers", "Images", "Selector"))
 
     has_generation = True
+    named_after = NAMES_OF_PODS
     kept_by_status: ClassVar[Fields] = {"f:metadata": {"f:labels": {}}}
 
     def default(self, obj: apps.Deployment) -> None:

@@ -35,7 +35,7 @@ from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.selectors import selector_shown, validate_label_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
-from services.apiserver.strategies.workloads import default_template, not_selected
+from services.apiserver.strategies.workloads import NAMES_OF_PODS, default_template, not_selected
 
 PREFIX = "batch.kubernetes.io/"
 UID, NAME = "controller-uid", "job-name"
@@ -56,6 +56,7 @@ class JobStrategy(Strategy):
     columns = columns("Name", "Status", "Completions", "Duration", "Age", wide=("Containers", "Images", "Selector"))
 
     has_generation = True
+    named_after = NAMES_OF_PODS
     selectable_field_names = ("status.successful",)
     orphans_by_default = True
     orphaning_warning = (

@@ -10,6 +10,7 @@ from services.apiserver.strategies.paths import SPEC
 from services.apiserver.strategies.pod.warnings import pod_spec_warnings
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns, template_cells
+from services.apiserver.strategies.workloads import NAMES_OF_PODS
 
 
 class ReplicatedStrategy(Strategy):
@@ -26,6 +27,7 @@ class ReplicatedStrategy(Strategy):
     )
 
     has_generation = True
+    named_after = NAMES_OF_PODS
     selectable_field_names = ("status.replicas",)
 
     def selectable_fields(self, obj: Any) -> Mapping[str, str]:

@@ -19,7 +19,7 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.fieldsets.fields import EMPTY, Fields, union
 from knarr.machinery.forms import write_seconds
 from knarr.machinery.schema import descriptor_of
-from knarr.machinery.validation import Format, dns1123_subdomain
+from knarr.machinery.validation import Format, dns1123_label, dns1123_subdomain
 from knarr.objects.copies import copy_field
 from knarr.objects.keys import is_deleting
 
@@ -43,6 +43,8 @@ class Strategy:
     columns: Sequence[Column] = (Column("Name", format="name"), Column("Created At", type="date"))
     # What a name of the kind must look like; ``validate_object_meta`` in metadata.py asks it.
     name_format: Format = staticmethod(dns1123_subdomain)
+    # What is called after the object, and should do without dots therefore.
+    named_after: str = ""
     # Whether finalizers besides Kubernetes' own need a domain and a slash; where not, people are warned.
     full_finalizers: bool = True
     # How much more work an object is than others of its size.
@@ -121,6 +123,14 @@ class Strategy:
 
     def validate_approval_update(self, new: Any, old: Any) -> list[Cause]:
         return self.validate_status_update(new, old)
+
+    def name_warnings(self, name: str) -> list[str]:
+        """What a person should hear of the name of a new object."""
+        wrong = dns1123_label(name) if self.named_after else []
+        if not wrong:
+            return []
+        words = f"this is used in {self.named_after}, which can result in surprising behavior; a DNS label is recommended"
+        return [f"metadata.name: {words}: [{' '.join(wrong)}]"]
 
     def warnings(self, obj: Any) -> list[str]:
         """What a person should hear although the object is accepted."""

@@ -12,6 +12,9 @@ from services.apiserver.strategies.pod.defaults import default_pod_spec
 from services.apiserver.strategies.pod.validation import validate_template
 from services.apiserver.strategies.selectors import selector_shown, validate_label_selector
 
+# What is called after workloads.
+NAMES_OF_PODS = "Pod names and hostnames"
+
 
 def default_replicas(spec: Any) -> None:
     if not spec.HasField("replicas"):

@@ -101,3 +101,15 @@ async def test_what_is_said_of_a_binding_by_the_old_path_is_heard() -> None:
         binding = core.Binding(metadata=meta.ObjectMeta(name="p"), target=core.ObjectReference(kind="Node", name="n"))
         written = await world.caller.create(ref(core.Binding), binding, meta.CreateOptions())
         assert list(written.warnings) == ["binding"]
+
+
+@virtual_time
+async def test_a_pod_whose_host_would_have_dots_is_warned_of_once() -> None:
+    async with running() as world:
+        written = await world.caller.create(ref(core.Pod), pod("a.b"), meta.CreateOptions())
+        words = "this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended"
+        assert written.warnings == (f"metadata.name: {words}: [must not contain dots]",)
+        stored: Any = written.message
+        stored.metadata.labels["a"] = "b"
+        again = await world.caller.update(ref(core.Pod, "a.b"), stored, meta.UpdateOptions())
+        assert not again.warnings

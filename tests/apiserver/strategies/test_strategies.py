@@ -195,9 +195,62 @@ def test_probable_mistakes_are_warned_of() -> None:
     where = "spec.template.spec"
     assert STRATEGIES[apps.Deployment].warnings(deployment) == [
         f'{where}.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead',
+        f'{where}.containers[0].resources.limits[memory]: fractional byte value "100m" is invalid, must be an integer',
         f'{where}.containers[0].env[2]: hides previous definition of "A", which may be dropped when using apply',
         f"{where}.containers[0].ports[1]: duplicate port definition with {where}.containers[0].ports[0]",
-        f'{where}.containers[0].resources.limits[memory]: fractional byte value "100m" is invalid, must be an integer',
+    ]
+
+
+def warned(spec: dict[str, Any]) -> list[str]:
+    pod = Subject.of({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
+    return pod.strategy.warnings(pod.obj)
+
+
+def test_a_variable_may_be_built_upon_the_one_before_it() -> None:
+    def warnings(**second: Any) -> int:
+        return len(warned({"containers": [{"name": "c", "env": [{"name": "A", "value": "x"}, {"name": "A", **second}]}]}))
+
+    assert warnings(value="$(A)/y") == 0
+    field = {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert [warnings(value="$(A)"), warnings(value="y"), warnings(valueFrom=field)] == [1, 1, 1]
+
+
+def test_containers_of_a_pod_share_its_ports() -> None:
+    def port(number: int = 80, host: int = 0, ip: str = "") -> dict[str, Any]:
+        return {"containerPort": number, "protocol": "TCP", "hostPort": host, "hostIP": ip}
+
+    def words(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+        found = warned({"containers": [{"name": "a", "ports": [first]}, {"name": "b", "ports": [second]}]})
+        assert all(text.startswith("spec.containers[1].ports[0]: ") for text in found)
+        return [text.partition(": ")[2].partition(" port definition with spec.containers[0].ports[0]")[0] for text in found]
+
+    assert words(port(), port(81)) == words(port(host=1), port(host=2)) == []
+    assert words(port(), port()) == ["duplicate"]
+    assert words(port(), port(host=1)) == ["overlapping"]
+    assert words(port(host=1), port(host=1, ip="10.0.0.1")) == ["dangerously ambiguous"]
+
+
+def test_what_picks_no_pod_or_means_nothing_is_warned_of() -> None:
+    term = {"topologyKey": "zone"}
+    required, preferred = "requiredDuringSchedulingIgnoredDuringExecution", "preferredDuringSchedulingIgnoredDuringExecution"
+    spread = {"topologyKey": "beta.kubernetes.io/os", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
+    spec = {
+        "topologySpreadConstraints": [spread],
+        "hostAliases": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.1"}],
+        "terminationGracePeriodSeconds": -1,
+        "affinity": {"podAffinity": {required: [term]}, "podAntiAffinity": {preferred: [{"weight": 1, "podAffinityTerm": term}]}},
+        "overhead": {"memory": "1m"},
+    }
+    nothing = "a null labelSelector results in matching no pod"
+    renamed = 'beta.kubernetes.io/os is deprecated since v1.14; use "kubernetes.io/os" instead'
+    assert warned(spec) == [
+        f"spec.topologySpreadConstraints[0].topologyKey: {renamed}",
+        f"spec.topologySpreadConstraints[0].labelSelector: {nothing}",
+        'spec.hostAliases[1].ip: duplicate ip "10.0.0.1"',
+        'spec.overhead[memory]: fractional byte value "1m" is invalid, must be an integer',
+        "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
+        f"spec.affinity.podAffinity.{required}[0].labelSelector: {nothing}",
+        f"spec.affinity.podAntiAffinity.{preferred}[0].podAffinityTerm.labelSelector: {nothing}",
     ]
 
 

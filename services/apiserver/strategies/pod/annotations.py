@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, forbidden, invalid
+from knarr.machinery.validation import NO_INTEGER, Path, forbidden, invalid
 from knarr.objects.pods import MIRROR
 
 PATH = Path("metadata").child("annotations")
@@ -22,8 +22,9 @@ def validate_pod_annotations(annotations: Mapping[str, str], spec: core.PodSpec,
     causes: list[Cause] = []
     if MIRROR in annotations and not spec.node_name:
         causes.append(invalid(path.key(MIRROR), annotations[MIRROR], "must set spec.nodeName if mirror pod annotation is set"))
-    if is_unreadable_cost(annotations):
-        causes.append(invalid(path.key(DELETION_COST), annotations[DELETION_COST], "must be a 32bit integer"))
+    cost = annotations.get(DELETION_COST)
+    if cost is not None and not (_COST.fullmatch(cost) and -(2**31) <= int(cost) < 2**31):
+        causes.append(invalid(path.key(DELETION_COST), cost, NO_INTEGER))
     profiled = [key for key in annotations if key.startswith(APP_ARMOR)]
     if profiled:
         # No new pod has ephemeral containers.
@@ -33,12 +34,6 @@ def validate_pod_annotations(annotations: Mapping[str, str], spec: core.PodSpec,
             causes += [] if name in known else [invalid(path.key(key), name, "container not found")]
             causes += _profile(annotations[key], path.key(key))
     return causes
-
-
-def is_unreadable_cost(annotations: Mapping[str, str]) -> bool:
-    """Whether it is said of the pod what it costs to delete it, and that is no number of 32 bits."""
-    text = annotations.get(DELETION_COST)
-    return text is not None and not (_COST.fullmatch(text) and -(2**31) <= int(text) < 2**31)
 
 
 def _profile(profile: str, path: Path) -> list[Cause]:
@@ -51,8 +46,6 @@ def validate_annotation_changes(new: core.Pod, old: core.Pod) -> list[Cause]:
     """Kubelets delete a mirror that shows none of their pods: nobody may make one of a pod that runs."""
     before, after = old.metadata.annotations, new.metadata.annotations
     causes: list[Cause] = []
-    if is_unreadable_cost(after) and not is_unreadable_cost(before):
-        causes.append(invalid(PATH.key(DELETION_COST), after[DELETION_COST], "must be a 32bit integer"))
     for key in sorted({*before, *after}):
         word = "mirror pod annotation" if key == MIRROR else "AppArmor annotations" if key.startswith(APP_ARMOR) else ""
         if not word or (key in before and key in after and before[key] == after[key]):

@@ -36,6 +36,7 @@ class PodStrategy(Strategy):
     returns_deleted = True
     graceful = True
     kept_by_status: ClassVar[Fields] = {"f:metadata": {"f:deletionTimestamp": {}, "f:ownerReferences": {}}}
+    named_after = "the Pod's hostname"
     columns = COLUMNS
 
     selectable_field_names = (
