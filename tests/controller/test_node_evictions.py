@@ -108,6 +108,15 @@ async def test_a_large_zone_that_is_mostly_gone_loses_pods_slowly() -> None:
 
 
 @virtual_time
+async def test_at_a_rate_of_nought_no_node_is_left() -> None:
+    never = EvictionRates(per_second=0.0)
+    async with nodes(*in_zone("a", *numbered(1, 4)), *in_zone("a", "found", ready="Unknown"), eviction_rates=never) as c:
+        await fall(c, numbered(1, 1))
+        await asyncio.sleep(100)
+        assert tainted(c) == [] and len(tainted(c, "NoSchedule")) == 2
+
+
+@virtual_time
 async def test_one_zone_that_is_down_is_left_as_fast_as_any_other() -> None:
     async with nodes(*in_zone("a", *numbered(1, 3)), *in_zone("b", "other")) as c:
         await fall(c, numbered(1, 3))

@@ -20,7 +20,7 @@ class Turns:
     """
 
     def __init__(self, per_second: float, now: float, wake: Callable[[str], None]) -> None:
-        self._bucket = TokenBucket(BURST, per_second, BURST, now)
+        self._bucket = _bucket(per_second, now, free=True)
         self._wake = wake
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._given: set[str] = set()
@@ -52,8 +52,7 @@ class Turns:
     def set_rate(self, per_second: float, now: float) -> None:
         """A turn that is free stays so, unless there are to be none; what has come of the next one is lost, as in Kubernetes."""
         if per_second != self._bucket.per_second:
-            free = per_second > 0 and self._bucket.wait_seconds(now) == 0
-            self._bucket = TokenBucket(BURST, per_second, BURST if free else 0.0, now)
+            self._bucket = _bucket(per_second, now, free=self._bucket.wait_seconds(now) == 0)
             self._wake_first()
 
     def clear(self) -> None:
@@ -74,3 +73,8 @@ class Turns:
         first = self._first()
         if first is not None:
             self._wake(first)
+
+
+def _bucket(per_second: float, now: float, *, free: bool) -> TokenBucket:
+    """One whose turn is ``free`` at once; where there are to be none, that is not either."""
+    return TokenBucket(BURST, per_second, BURST if free and per_second else 0.0, now)
