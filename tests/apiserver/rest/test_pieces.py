@@ -120,10 +120,11 @@ def long(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_is_there_as_a_whole_leaves_in_pieces_too(
     accept: str, client: HttpClient, filled: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = await client.request("GET", LIST, accept=accept)
+    named = "the-same"
+    whole = await client.request("GET", LIST, accept=accept, audit_id=named)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
     for _ in range(2):
-        found = await client.request("GET", LIST, accept=accept)
+        found = await client.request("GET", LIST, accept=accept, audit_id=named)
         assert (found.status, found.body, found.headers) == (200, whole.body, whole.headers)
     assert int(whole.headers["content-length"]) == len(whole.body) > 10_000
 
