@@ -69,8 +69,9 @@ FILES = (
 # What the page's server asks for its viewers, each of whom must be permitted to.
 OF_THE_PAGE = {
     "knarr.api.controller.v1.ControllerService/ListControllers", "knarr.api.controller.v1.ControllerService/ListKeys",
-    "knarr.api.dns.v1.DnsService/Explain", "knarr.api.proxy.v1.ProxyService/ExplainConnection", "knarr.api.proxy.v1.ProxyService/GetPodNetwork",
-    "knarr.api.proxy.v1.ProxyService/GetRoutes", "knarr.api.scheduler.v1.SchedulerService/Explain", "knarr.api.scheduler.v1.SchedulerService/WhatIf",
+    "knarr.api.dns.v1.DnsService/Explain", "knarr.api.proxy.v1.ProxyService/ExplainConnection",
+    "knarr.api.proxy.v1.ProxyService/GetPodNetwork", "knarr.api.proxy.v1.ProxyService/GetRoutes",
+    "knarr.api.scheduler.v1.SchedulerService/Explain", "knarr.api.scheduler.v1.SchedulerService/WhatIf",
 }  # fmt: skip
 # Served by others, who know by themselves whom they serve.
 OF_OTHERS = {"knarr.api.cloud.v1.CloudProviderService", "knarr.api.scheduler.v1.SchedulerPluginService"}
