@@ -84,7 +84,7 @@ export function WhyHere({ obj }: TabProps) {
           <ul>{found.remedies.map((one) => <li key={one.words}>{one.words} ({one.nodes.slice(0, 5).join(", ")}{one.nodes.length > 5 ? ", …" : ""})</li>)}</ul>
         </>
       )}
-      {found.standing && !found.queued && <p>{say("standing")}: {found.standing}</p>}
+      {obj.spec.nodeName ? <p>{say("isOn", { node: obj.spec.nodeName })}</p> : found.standing && !found.queued && <p>{say("standing")}: {found.standing}</p>}
       {found.queued && (
         <>
           <p>{say("attempts", { count: found.queued.attempts, seconds: Math.round(found.queued.retryInSeconds) })}</p>
