@@ -34,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"knarr_{name}", words, default=default)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A mistake is told before anything runs."""
+    _chosen_all(config)
+
+
 def started(flavour: str, store: str, nodes: int) -> AnyCluster:
     """A cluster whose node is ready, and all that it takes to have one. Raises CommandError where it cannot be had.
 
@@ -54,7 +59,7 @@ def started(flavour: str, store: str, nodes: int) -> AnyCluster:
 @pytest.fixture(scope="session")
 def cluster(pytestconfig: pytest.Config) -> Iterator[AnyCluster]:
     """The cluster of this process: each worker of xdist has its own."""
-    made = started(_choice(pytestconfig, "flavour", FLAVOURS), _choice(pytestconfig, "store", STORES), _number(pytestconfig, "nodes"))
+    made = started(*_chosen_all(pytestconfig))
     yield made
     made.stop()
 
@@ -86,7 +91,10 @@ def kubectl(kubeconfig: Path) -> Callable[..., str]:
 
     def call(*arguments: str, stdin: str | None = None) -> str:
         command = [program, "--kubeconfig", str(kubeconfig), *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False)
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=KUBECTL_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"kubectl {' '.join(arguments)}: it did not end within {KUBECTL_SECONDS:.0f} s", pytrace=False)
         if done.returncode:
             pytest.fail(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}", pytrace=False)
         return done.stdout
@@ -125,6 +133,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
         report.sections.append((f"namespace {found['namespace']}", explained(found["cluster"].api, found["namespace"])))
     return report
+
+
+def _chosen_all(config: pytest.Config) -> tuple[str, str, int]:
+    """Flavour, store and number of nodes. Raises UsageError."""
+    return _choice(config, "flavour", FLAVOURS), _choice(config, "store", STORES), _number(config, "nodes")
 
 
 def _chosen(config: pytest.Config, name: str) -> str:

@@ -58,6 +58,11 @@ def test_fixtures_and_faults(runs: pytest.Pytester) -> None:
             with pytest.raises(pytest.fail.Exception, match='pods "none" not found'):
                 kubectl("get", "pod", "none")
 
+        def test_kubectl_fails_where_it_does_not_end(kubectl, monkeypatch):
+            monkeypatch.setattr("knarr.pytest.KUBECTL_SECONDS", 1.0)
+            with pytest.raises(pytest.fail.Exception, match="kubectl get pods -w: it did not end within 1 s"):
+                kubectl("get", "pods", "-w")
+
         def test_a_node_that_is_killed_is_missed_in_the_clusters_time(kubectl, inject):
             inject.kill_node()
             inject.clock.advance(60)
@@ -89,7 +94,7 @@ def test_fixtures_and_faults(runs: pytest.Pytester) -> None:
         """
     )
     result, found = outcomes(runs, "-W", "error")
-    assert found == {"passed": 8}, result.stdout.str()
+    assert found == {"passed": 9}, result.stdout.str()
 
 
 # Each sees what its fault does, by a client that knows nothing of it.
@@ -303,9 +308,8 @@ def test_several_nodes_over_etcd(runs: pytest.Pytester) -> None:
 )
 def test_a_choice_that_is_none_is_told_with_those_there_are(runs: pytest.Pytester, arguments: list[str], words: str) -> None:
     runs.makepyfile("def test_one(cluster): ...")
-    result, found = outcomes(runs, *arguments)
-    assert found == {"errors": 1}
-    assert words in result.stdout.str()
+    result = runs.runpytest_subprocess(*arguments)
+    assert (result.ret, result.stderr.str().strip()) == (pytest.ExitCode.USAGE_ERROR, f"ERROR: {words}")
 
 
 def test_who_wants_no_cluster_loads_none(runs: pytest.Pytester) -> None:
