@@ -16,7 +16,7 @@ from knarr.machinery.resources import Resource
 from services.apiserver.cache.feed import Feed, Place
 from services.apiserver.cache.watch_cache import WatchCache
 from services.apiserver.canonical import canonicalize
-from services.apiserver.deadline import Patience, within
+from services.apiserver.deadline import Patience, TimeIsUp, within
 from services.apiserver.entry import Entry
 from services.apiserver.results import Ref
 from services.apiserver.storage.keys import object_key
@@ -228,17 +228,10 @@ class Backend:
         end = asyncio.get_running_loop().time() + seconds
         if deadline < end:
             return await within(deadline, waiting, what)
-        timer = asyncio.timeout(None)
         try:
-            async with timer:
-                self._patience.watch(timer, end)
-                return await waiting
-        except TimeoutError:
-            if not timer.expired():
-                raise
+            return await self._patience.until(end, waiting)
+        except TimeIsUp:
             raise late() from None
-        finally:
-            self._patience.forget(timer)
 
     def _unwritten(self) -> StatusError:
         seconds = self.waits.write_seconds

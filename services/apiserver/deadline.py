@@ -44,34 +44,67 @@ async def finished(deadline: float, waiting: Coroutine[Any, Any, T], first: Any,
         raise out_of_time(what) from None
 
 
+class TimeIsUp(TimeoutError):
+    """A wait has come to its end."""
+
+
 class Patience:
-    """The timers of those who wait for the store, which is most often for a moment: they are looked at together, now and then. One of the
-    event loop's own for each would cost as much as the rest of the wait."""
+    """Ends the waits of those who wait for the store, which is most often for a moment: their ends are looked at together, now and then. A
+    timer of the event loop's own for each would cost as much as the rest of the wait, and a block of asyncio's that ends half of that."""
 
     def __init__(self) -> None:
-        self._running: dict[asyncio.Timeout, float] = {}
+        self._waits: dict[_Wait, float] = {}
         self._looking = False
 
-    def watch(self, timer: asyncio.Timeout, end: float) -> None:
-        """Lets a timer that was entered, and has no end of its own, expire at the event loop's time ``end`` or a moment later."""
-        self._running[timer] = end
+    async def until(self, end: float, waiting: Coroutine[Any, Any, T]) -> T:
+        """What ``waiting`` answers. Raises TimeIsUp at the event loop's time ``end`` or a moment later; it is ended by then."""
+        task = asyncio.current_task()
+        assert task is not None
+        wait = _Wait(task)
+        self._waits[wait] = end
         if not self._looking:
             self._looking = True
             loop = asyncio.get_running_loop()
             loop.call_at(min(end, loop.time() + LOOK_SECONDS), self._look, loop)
-
-    def forget(self, timer: asyncio.Timeout) -> None:
-        """Nobody waits by it any more."""
-        self._running.pop(timer, None)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            # Somebody else may have ended the task as well: then it ends.
+            if wait.take_back():
+                raise TimeIsUp from None
+            raise
+        finally:
+            self._waits.pop(wait, None)
+            wait.take_back()
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for timer in [timer for timer, end in self._running.items() if end <= now]:
-            del self._running[timer]
-            timer.reschedule(now)
-        self._looking = bool(self._running)
+        for wait in [wait for wait, end in self._waits.items() if end <= now]:
+            del self._waits[wait]
+            wait.over()
+        self._looking = bool(self._waits)
         if self._looking:
-            loop.call_at(min(min(self._running.values()), now + LOOK_SECONDS), self._look, loop)
+            loop.call_at(min(min(self._waits.values()), now + LOOK_SECONDS), self._look, loop)
+
+
+class _Wait:
+    """One of a task that may be ended by its end, as ``asyncio.timeout`` does it."""
+
+    __slots__ = ("_ended_before", "_is_over", "_task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task, self._ended_before, self._is_over = task, task.cancelling(), False
+
+    def over(self) -> None:
+        self._is_over = True
+        self._task.cancel()
+
+    def take_back(self) -> bool:
+        """Of a wait that is over, what ended it; whether nobody else has ended its task meanwhile."""
+        if not self._is_over:
+            return False
+        self._is_over = False
+        return self._task.uncancel() <= self._ended_before
 
 
 def out_of_time(what: str) -> StatusError:

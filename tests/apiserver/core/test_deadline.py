@@ -8,7 +8,7 @@ import math
 import pytest
 
 from knarr.machinery.errors import Timeout
-from services.apiserver.deadline import LOOK_SECONDS, Patience, within
+from services.apiserver.deadline import LOOK_SECONDS, Patience, TimeIsUp, within
 from tests.support.virtual_time import virtual_time
 
 
@@ -84,22 +84,71 @@ async def test_a_cancelled_wait_ends_as_one() -> None:
 
 @virtual_time
 async def test_those_who_wait_together_each_end_at_their_own_time() -> None:
-    """A timer that is looked at together with others expires a moment late at most, and one that is forgotten does not."""
+    """What is looked at together with others ends a moment late at most."""
     loop, patience, ends = asyncio.get_running_loop(), Patience(), []
 
     async def wait(end: float, seconds: float) -> None:
-        timer = asyncio.timeout(None)
         try:
-            async with timer:
-                patience.watch(timer, end)
-                await asyncio.sleep(seconds)
-        except TimeoutError:
+            await patience.until(end, asyncio.sleep(seconds))
+        except TimeIsUp:
             ends.append((end, loop.time()))
-        finally:
-            patience.forget(timer)
 
     await asyncio.gather(*(wait(end, 60) for end in (5.0, 0.1, 3.0, 0.0)), wait(4.0, 1))
     assert sorted(end for end, _ in ends) == [0.0, 0.1, 3.0, 5.0]
     assert all(0 <= at - end <= LOOK_SECONDS for end, at in ends)
     await asyncio.sleep(1)
     assert not patience._looking
+
+
+@virtual_time
+async def test_a_wait_answers_and_fails_as_what_it_waits_for() -> None:
+    patience = Patience()
+
+    async def failing(error: BaseException) -> None:
+        await asyncio.sleep(1)
+        raise error
+
+    assert await patience.until(5, asyncio.sleep(1, "answer")) == "answer"
+    # Its own end of time is not ours.
+    with pytest.raises(TimeoutError) as caught:
+        await patience.until(5, failing(TimeoutError()))
+    assert not isinstance(caught.value, TimeIsUp)
+    task = asyncio.current_task()
+    assert task is not None and task.cancelling() == 0
+
+
+@virtual_time
+@pytest.mark.parametrize("at", [0.5, 1.0, 1.0 + LOOK_SECONDS])
+async def test_who_is_ended_while_they_wait_ends(at: float) -> None:
+    """Before the time is up, at that moment, and behind it, where what is waited for takes its time to end."""
+    patience = Patience()
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(1)
+
+    task = asyncio.create_task(patience.until(1, slow_to_end()))
+    await asyncio.sleep(at)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not patience._waits
+
+
+@virtual_time
+async def test_who_does_not_let_themselves_be_ended_is_not_ended_later() -> None:
+    patience = Patience()
+
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+        return "done"
+
+    assert await patience.until(1, stubborn()) == "done"
+    await asyncio.sleep(1)
+    task = asyncio.current_task()
+    assert task is not None and task.cancelling() == 0
