@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from knarr.machinery import quantity
 from knarr.objects.hollow import LABEL, MOST_NODES, node_number
 from knarr.objects.pods import MIRROR
 from knarr.service.errors import CommandError
@@ -33,6 +34,7 @@ POLL_SECONDS = 0.1
 TURN_SECONDS = 10.0
 GONE_SECONDS = 30.0
 NODES = "/api/v1/nodes"
+MIB = 1 << 20
 ROLE = "node-role.kubernetes.io/"
 CONFLICT, TOO_MANY, NOT_FOUND = 409, 429, 404
 # Hears how many are done, of how many.
@@ -41,13 +43,16 @@ Tell = Callable[[int, int], object]
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One node. ``simulated``: it has no machine; ``pods`` counts those that have not ended."""
+    """One node. ``cpu`` (thousandths of a processor) and ``memory`` (bytes) are what it has; ``simulated``: it has no machine; ``pods``
+    counts those that have not ended."""
 
     name: str
     ready: bool
     schedulable: bool
     roles: list[str]
     simulated: bool
+    cpu: int
+    memory: int
     pods: int
     pod_range: str
 
@@ -67,12 +72,15 @@ def listed(settings: ClusterSettings) -> list[Listed]:
 def _listed(node: Any, counts: dict[str, int], settings: ClusterSettings) -> Listed:
     name, labels = node["metadata"]["name"], node["metadata"].get("labels") or {}
     own = name == settings.node
+    has = node.get("status", {}).get("capacity", {})
     return Listed(
         name=name,
         ready=_is_ready(node),
         schedulable=not node["spec"].get("unschedulable", False),
         roles=sorted(label.removeprefix(ROLE) for label in labels if label.startswith(ROLE)),
         simulated=settings.runtime == HOLLOW if own else LABEL in labels or node_number(name) > 0,
+        cpu=quantity.milli(has.get("cpu", "0")),
+        memory=quantity.value(has.get("memory", "0")),
         pods=counts.get(name, 0),
         pod_range=node["spec"].get("podCIDR", ""),
     )
@@ -84,10 +92,11 @@ def as_dicts(nodes: Sequence[Listed]) -> list[dict[str, object]]:
 
 def as_rows(nodes: Sequence[Listed]) -> list[list[str]]:
     """A table with its head."""
-    rows = [["NAME", "STATUS", "ROLES", "KIND", "PODS", "POD RANGE"]]
+    rows = [["NAME", "STATUS", "ROLES", "KIND", "CPU", "MEMORY", "PODS", "POD RANGE"]]
     for node in nodes:
         status = ("Ready" if node.ready else "NotReady") + ("" if node.schedulable else ",SchedulingDisabled")
-        rows.append([node.name, status, ",".join(node.roles), "simulated" if node.simulated else "machine", str(node.pods), node.pod_range])
+        kind, cpu = "simulated" if node.simulated else "machine", quantity.canonical(f"{node.cpu}m")
+        rows.append([node.name, status, ",".join(node.roles), kind, cpu, f"{node.memory // MIB}Mi", str(node.pods), node.pod_range])
     return rows
 
 

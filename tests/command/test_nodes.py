@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -180,4 +181,5 @@ def test_facts_for_programs(settings: ClusterSettings, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         cli.main()
     (own,) = json.loads(capsys.readouterr().out)
-    assert set(own) == {"name", "ready", "schedulable", "roles", "simulated", "pods", "pod_range"}
+    assert set(own) == {"name", "ready", "schedulable", "roles", "simulated", "cpu", "memory", "pods", "pod_range"}
+    assert own["cpu"] == 1000 * (os.cpu_count() or 1) and own["memory"] > 1 << 30
