@@ -1,5 +1,5 @@
 // One object: what it is in YAML, with a look at what an edit would change; its logs; its events.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { lineDifference, shortened, type Line } from "../difference";
 import { arrows } from "../keys";
 import { eventsOf, useLive, whenOf } from "../live";
@@ -115,7 +115,8 @@ function Logs({ obj }: TabProps) {
       cancelAnimationFrame(frame);
     };
   }, [path]);
-  useEffect(() => void (atEnd.current && box.current?.scrollTo(0, box.current.scrollHeight)), [lines]);
+  // Before the next frame looks where the reader is.
+  useLayoutEffect(() => void (atEnd.current && box.current?.scrollTo(0, box.current.scrollHeight)), [lines]);
   return (
     <>
       <div class="tabs">
