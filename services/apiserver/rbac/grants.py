@@ -76,6 +76,7 @@ class Grants:
         self._seen: list[Entries] = []
         self._has_changed = False
         self._on_change: list[Callable[[], object]] = []
+        cache.registry.subscribe(lambda old, new: self._tell())
         self._known: dict[tuple[User, str], Granted] = {}
         self._reasons: dict[tuple[User, Wish], str] = {}
         # What follows from roles taken together: most callers have the same ones in every namespace.
@@ -97,7 +98,8 @@ class Grants:
         return known
 
     def subscribe(self, callback: Callable[[], object]) -> None:
-        """Calls when a role or a binding may have changed: until then every answer that was given is the same."""
+        """Calls when a role or a binding may have changed, until when every answer that was given is the same; and when what is served
+        has, as whoever remembers what was asked holds a definition that is gone, and all that was made of it."""
         self._on_change.append(callback)
 
     def rules_of(self, role: rbac.RoleRef, namespace: str) -> Sequence[Rule] | None:
@@ -162,6 +164,9 @@ class Grants:
 
     def _change(self) -> None:
         self._has_changed = True
+        self._tell()
+
+    def _tell(self) -> None:
         for callback in self._on_change:
             callback()
 

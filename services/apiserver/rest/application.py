@@ -113,6 +113,8 @@ class Application:
         """Makes anew what follows from the registry; each part works out its answers when they are first asked for."""
         representations.forget()
         self._router = Router(self._registry)
+        if self._auditing is not None:
+            self._auditing.forget()
         self._paths.derive()
         if new is None and old is not None and all(other.plural != old.plural for other in self._registry):
             metrics.forget(old.plural)

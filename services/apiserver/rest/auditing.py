@@ -57,6 +57,10 @@ class Auditing:
         if common.is_kept:
             request.audit = AuditEvent(common, request.identity)
 
+    def forget(self) -> None:
+        """What is served has changed: the references are not to keep what is gone."""
+        self._known.clear()
+
     def _common(self, request: Request, verb: str, ref: Ref | None, user: User | None) -> Common:
         query = request.scope["query_string"]
         uri = f"{request.path}?{query.decode('latin-1')}" if query else request.path

@@ -9,6 +9,16 @@ import tracemalloc
 from itertools import islice
 from typing import Any
 
+from knarr.api.meta.v1 import meta_pb2 as meta
+from knarr.api.rbac.v1 import rbac_pb2 as rbac
+from knarr.machinery.resources import Resource
+from services.apiserver.audit.auditor import Auditor
+from services.apiserver.audit.backlog import Backlog
+from services.apiserver.audit.policy import Policy
+from services.apiserver.in_memory import ApiInMemory
+from services.apiserver.rbac.authorizer import RoleAuthorizer
+from services.apiserver.rbac.grants import Grants
+from services.apiserver.request import Request
 from tests.apiserver.definitions.asgi import CRDS, WIDGETS, Rest, definition, running, widget
 from tests.apiserver.definitions.converted import NAME, V1, V2, convert, converting, v2_widget
 
@@ -99,6 +109,43 @@ async def _cycle(rest: Rest, number: int) -> None:
     await rest("GET", "/openapi/v3/apis/example.org/v1")
     await rest("DELETE", f"{CRDS}/{name}")
     await rest.until_gone(name)
+
+
+class _Roles:
+    """Has roles looked at, whatever they say."""
+
+    def __init__(self) -> None:
+        self.modes: list[RoleAuthorizer] = []
+
+    def authorize(self, request: Request) -> None:
+        for mode in self.modes:
+            mode.decide(request)
+
+
+async def test_nobody_holds_what_is_gone() -> None:
+    """Who decides and who tells the audit log remember what was asked: not the definition that it was about, which has all its schemas."""
+    roles = _Roles()
+    everything = rbac.PolicyRule(verbs=["*"], api_groups=["*"], resources=["*"])
+    role = rbac.ClusterRole(metadata=meta.ObjectMeta(name="all"), rules=[everything])
+    binding = rbac.ClusterRoleBinding(metadata=meta.ObjectMeta(name="all"), subjects=[rbac.Subject(kind="Group", name="system:masters")])
+    binding.role_ref.CopyFrom(rbac.RoleRef(api_group="rbac.authorization.k8s.io", kind="ClusterRole", name="all"))
+    api = ApiInMemory(authorizer=roles, auditor=Auditor(Policy([]), Backlog(_NoSink())))
+    api.seed(role, binding)
+    async with running(api) as rest:
+        roles.modes.append(RoleAuthorizer(Grants(api.server.backend.cache)))
+        # What was done last may still be at hand somewhere.
+        await _cycle(rest, 12345)
+        await _cycle(rest, 54321)
+        gc.collect()
+        assert not [found for found in gc.get_objects() if isinstance(found, Resource) and found.plural == "things12345"]
+
+
+class _NoSink:
+    def write(self, lines: bytes) -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        pass
 
 
 async def test_memory_is_where_it_was() -> None:
