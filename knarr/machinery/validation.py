@@ -376,7 +376,13 @@ _ZEROS_IN_RANGE = "must not have leading 0s in IP or prefix length"
 _MAPPED_RANGE = "must not have an IPv4-mapped IPv6 address"
 _NO_RANGE = "must not have bits set beyond the prefix length"
 NO_INTEGER = "must be a 32bit integer"
-TIGHTENED = frozenset({_ZEROS_IN_ADDRESS, _MAPPED_ADDRESS, _ZEROS_IN_RANGE, _MAPPED_RANGE, _NO_RANGE, NO_INTEGER})
+# As those about where a projected token lies; all other paths were always held to them.
+NOT_RELATIVE = "must be a relative path"
+CLIMBING = "must not contain '..'"
+RESERVED = "must not start with '..'"
+TIGHTENED = frozenset(
+    {_ZEROS_IN_ADDRESS, _MAPPED_ADDRESS, _ZEROS_IN_RANGE, _MAPPED_RANGE, _NO_RANGE, NO_INTEGER, NOT_RELATIVE, CLIMBING, RESERVED}
+)
 # Of an octet, as ``010`` in ``10.9.010.1``: some take it for octal, others do not.
 _LEADING_ZEROS = re.compile(r"(?<![0-9A-Fa-f])0+(?=[0-9]+(?:\.|$))")
 

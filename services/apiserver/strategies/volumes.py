@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from knarr.machinery.errors import Cause
-from knarr.machinery.validation import Path, dns1123_subdomain, forbidden, invalid, required, too_long
+from knarr.machinery.validation import CLIMBING, NOT_RELATIVE, RESERVED, Path, dns1123_subdomain, forbidden, invalid, required, too_long
 
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 VOLUME_MODES = ("Block", "Filesystem")
@@ -28,9 +28,9 @@ def check_driver_name(name: str, path: Path) -> list[Cause]:
 
 def check_relative(value: str, path: Path, *, reserved: bool = False) -> list[Cause]:
     """A path below the volume; ``reserved``: names that start with two dots belong to the volume itself."""
-    causes = [invalid(path, value, "must be a relative path")] if value.startswith("/") else []
+    causes = [invalid(path, value, NOT_RELATIVE)] if value.startswith("/") else []
     if ".." in value.split("/"):
-        causes.append(invalid(path, value, "must not contain '..'"))
+        causes.append(invalid(path, value, CLIMBING))
     elif reserved and value.startswith(".."):
-        causes.append(invalid(path, value, "must not start with '..'"))
+        causes.append(invalid(path, value, RESERVED))
     return causes

@@ -1,4 +1,4 @@
-"""Rules about addresses that came later than the fields: what an object says already it may go on saying."""
+"""Rules about addresses and paths that came later than the fields: what an object says already it may go on saying."""
 
 from __future__ import annotations
 
@@ -74,3 +74,15 @@ def test_another_spelling_is_told(manifest: dict[str, Any], told: list[str]) -> 
     subject = Subject.of(manifest).created()
     assert subject.causes() == []
     assert strategy_for(subject.version).warnings(subject.obj) == told
+
+
+def pod(path: str, label: str) -> Subject:
+    volume = {"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": path}}]}}
+    spec = {"containers": [{"name": "c", "image": "i:1"}], "volumes": [volume]}
+    return Subject.of(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default", "labels": {"a": label}}, "spec": spec}
+    )
+
+
+def test_where_a_token_lay_it_may_lie_on() -> None:
+    assert refused(pod("../token", "before"), pod("../token", "after")) == []

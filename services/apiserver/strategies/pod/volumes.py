@@ -8,6 +8,7 @@ from typing import Any
 from knarr.api.core.v1 import core_pb2 as core
 from knarr.machinery.errors import Cause
 from knarr.machinery.validation import (
+    CLIMBING,
     Path,
     check_choice,
     check_given_choice,
@@ -31,7 +32,7 @@ FOLDER_MODE_SENTENCE = "must be a number between 0 and 01777 (octal), both inclu
 BIND_OPTIONS = ("nodev", "noexec", "nosuid")
 RECURSIVE = ("Disabled", "Enabled", "IfPossible")
 PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
-SHORTEST_TOKEN_SECONDS = 600
+SHORTEST_TOKEN_SECONDS, LONGEST_TOKEN_SECONDS = 600, 1 << 32
 
 
 def validate_volumes(volumes: Iterable[core.Volume], path: Path) -> tuple[list[Cause], set[str]]:
@@ -64,7 +65,7 @@ def _source(source: core.VolumeSource, path: Path) -> list[Cause]:
 def validate_host_path(source: core.HostPathVolumeSource, path: Path) -> list[Cause]:
     if not source.path:
         return [required(path.child("path"))]
-    causes = [invalid(path.child("path"), source.path, "must not contain '..'")] if ".." in source.path.split("/") else []
+    causes = [invalid(path.child("path"), source.path, CLIMBING)] if ".." in source.path.split("/") else []
     return causes + check_choice(path.child("type"), source.type, HOST_PATH_TYPES, optional=True)
 
 
@@ -147,16 +148,23 @@ def _projection(kind: str, source: Any, path: Path) -> list[Cause]:
     if kind == "downward_api":
         return _downward_items(source.items, path)
     if kind == "service_account_token":
-        causes = [] if source.path else [required(path.child("path"))]
-        if source.expiration_seconds < SHORTEST_TOKEN_SECONDS:
-            sentence = "may not specify a duration less than 10 minutes"
-            causes.append(invalid(path.child("expirationSeconds"), source.expiration_seconds, sentence))
-        return causes
+        return _token(source, path)
     if kind == "cluster_trust_bundle":
         return validate_trust_bundle(source, path)
     if kind == "pod_certificate":
         return validate_pod_certificate(source, path)
     return []
+
+
+def _token(source: core.ServiceAccountTokenProjection, path: Path) -> list[Cause]:
+    causes = check_relative(source.path, path.child("path"), reserved=True) if source.path else [required(path.child("path"))]
+    for too, limit in (
+        (source.expiration_seconds < SHORTEST_TOKEN_SECONDS, "less than 10 minutes"),
+        (source.expiration_seconds > LONGEST_TOKEN_SECONDS, "larger than 2^32 seconds"),
+    ):
+        if too:
+            causes.append(invalid(path.child("expirationSeconds"), source.expiration_seconds, f"may not specify a duration {limit}"))
+    return causes
 
 
 def _items(items: Iterable[core.KeyToPath], path: Path) -> list[Cause]:
