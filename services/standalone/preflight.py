@@ -66,9 +66,11 @@ def problems(settings: ClusterSettings) -> Iterator[str]:
 
 
 def disk_problems(settings: ClusterSettings) -> Iterator[str]:
-    if problem := path_problem(settings.files.etcd):
+    """etcd listens in the folder and takes much of it at once; a cluster in memory does neither."""
+    etcd = settings.store != MEMORY
+    if etcd and (problem := path_problem(settings.files.etcd)):
         yield problem
-    root, fresh = settings.files.root, not has_state(settings.files.etcd)
+    root, fresh = settings.files.root, etcd and not has_state(settings.files.etcd)
     free = shutil.disk_usage(root).free if root.exists() else NEW_STORE_BYTES
     if free < (NEW_STORE_BYTES if fresh else LEAST_BYTES):
         needed = f"and a new cluster needs {NEW_STORE_BYTES >> 20}" if fresh else "and nothing can be written"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from services.proxy.datapath.node_network import ROUTE_PROTOCOL
-from services.standalone.preflight import OWN_PROTOCOL, problems, route_problems, size_problems
+from services.standalone.preflight import OWN_PROTOCOL, disk_problems, problems, route_problems, size_problems
 from services.standalone.settings import ClusterSettings, Ports
 
 FREE_PORTS = Ports(**{field.name: 0 for field in dataclasses.fields(Ports)})
@@ -42,6 +43,17 @@ def test_nodes_that_run_containers_are_no_larger_than_the_machine(tmp_path: Path
     told = list(size_problems(ClusterSettings(tmp_path, runtime=runtime, node_cpu="4096", node_memory="1Pi")))
     assert [words in line for words, line in zip(refused, told, strict=True)] == [True] * len(refused)
     assert not list(size_problems(ClusterSettings(tmp_path, node_cpu="10m", node_memory="256Mi")))
+
+
+@pytest.mark.parametrize(("store", "told"), [("etcd", ["too long for a socket", "and a new cluster needs 64"]), ("memory", [])])
+def test_only_etcd_needs_a_short_path_and_room_on_the_disk(
+    store: str, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 108)
+    folder.mkdir()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=8 << 20))
+    found = list(disk_problems(ClusterSettings(folder, store=store)))
+    assert [words in line for words, line in zip(told, found, strict=True)] == [True] * len(told)
 
 
 def test_the_mark_of_our_own_routes_is_the_proxys() -> None:
