@@ -63,7 +63,7 @@ def _range(policy: devices.CapacityRequestPolicy, most: meta.Quantity, path: Pat
     if low > _amount(most):
         causes.append(invalid(path.child("min"), given.min.string, f"min is larger than capacity value: {most.string}"))
     if default < low:
-        causes.append(invalid(path.child("min"), policy.default.string, f"default is less than min: {given.min.string}"))
+        causes.append(invalid(path.child("default"), policy.default.string, f"default is less than min: {given.min.string}"))
     if given.HasField("max"):
         high, here = _amount(given.max), path.child("max")
         if low > high:
@@ -71,7 +71,7 @@ def _range(policy: devices.CapacityRequestPolicy, most: meta.Quantity, path: Pat
         if high > _amount(most):
             causes.append(invalid(here, given.max.string, f"max is larger than capacity value: {most.string}"))
         if default > high:
-            causes.append(invalid(here, policy.default.string, f"default is more than max: {given.max.string}"))
+            causes.append(invalid(path.child("default"), policy.default.string, f"default is more than max: {given.max.string}"))
     return causes + (_step(policy, most, path.child("step")) if given.HasField("step") else [])
 
 

@@ -85,10 +85,11 @@ def check_settings(settings: devices.DeviceConfiguration, path: Path) -> list[Ca
     here = path.child("opaque")
     if not settings.HasField("opaque"):
         return [required(here)]
-    return check_driver_name(settings.opaque.driver, here.child("driver")) + _free(settings.opaque.parameters.raw, here.child("parameters"))
+    causes = check_driver_name(settings.opaque.driver, here.child("driver"))
+    return causes + validate_free(settings.opaque.parameters.raw, here.child("parameters"))
 
 
-def _free(raw: bytes, path: Path) -> list[Cause]:
+def validate_free(raw: bytes, path: Path) -> list[Cause]:
     """An object of JSON that only a driver understands."""
     if not raw:
         return [required(path)]

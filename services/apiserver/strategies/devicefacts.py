@@ -109,4 +109,7 @@ def validate_binding(device: devices.Device | devices.DeviceRequestAllocationRes
         if condition in device.binding_conditions[:MAX_CONDITIONS]:
             here = path.child("bindingFailureConditions").index(index)
             causes.append(invalid(here, condition, "bindingFailureConditions must not overlap with bindingConditions"))
+    for (name, conditions), (other, others) in zip(lists, reversed(lists), strict=True):
+        if others and not conditions:
+            causes.append(invalid(path.child(name), None, f"{name} are required to use {other}"))
     return causes

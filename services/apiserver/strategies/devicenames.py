@@ -9,18 +9,21 @@ from knarr.machinery.errors import Cause
 from knarr.machinery.validation import Path, c_identifier, check_format, dns1123_subdomain, invalid, required, too_long
 from services.apiserver.strategies.volumes import check_driver_name
 
-LONGEST_NAME = 32
+LONGEST_NAME, LONGEST_POOL = 32, 253
 
 
 def validate_pool_name(name: str, path: Path) -> list[Cause]:
-    return [cause for part in name.split("/") for cause in check_format(path, part, dns1123_subdomain)] if name else [required(path)]
+    if not name:
+        return [required(path)]
+    causes = [too_long(path, LONGEST_POOL)] if len(name) > LONGEST_POOL else []
+    return causes + [cause for part in name.split("/") for cause in check_format(path, part, dns1123_subdomain)]
 
 
 def check_fact_name(name: str, path: Path) -> list[Cause]:
     """Of an attribute or a capacity: that of the driver, or of a domain before it."""
     parts = name.split("/")
     if len(parts) > 2:
-        return []  # Kubernetes does not look at these
+        return [invalid(path, name, "must not contain more than one slash")]
     domain, identifier = ("", parts[0]) if len(parts) == 1 else parts
     causes: list[Cause] = []
     if len(parts) == 2:

@@ -35,12 +35,13 @@ from services.apiserver.strategies.deviceclaims import validate_claim_parts, val
 from services.apiserver.strategies.devicefacts import validate_counter_sets, validate_device
 from services.apiserver.strategies.devicenames import validate_pool_name
 from services.apiserver.strategies.deviceplaces import validate_slice_places
-from services.apiserver.strategies.devicestatus import validate_allocated, validate_device_statuses
+from services.apiserver.strategies.devicestatus import validate_allocated, validate_device_conditions, validate_device_statuses
 from services.apiserver.strategies.devicetaints import validate_device_taint
 from services.apiserver.strategies.paths import SPEC, STATUS
 from services.apiserver.strategies.pod.scheduling import validate_node_selector
 from services.apiserver.strategies.strategy import Strategy
 from services.apiserver.strategies.table import age, columns
+from services.apiserver.strategies.volumes import check_driver_name
 
 MODES = (ALL, EXACT_COUNT)
 MAX_REQUESTS, MAX_ALTERNATIVES, MAX_SELECTORS, MAX_DEVICES, MAX_RICH_DEVICES = 32, 8, 32, 128, 64
@@ -130,7 +131,7 @@ def _consumers(new: devices.ResourceClaim, old: devices.ResourceClaim) -> list[C
         here = path.index(index)
         causes += [required(here.child(name)) for name in ("resource", "name", "uid") if not getattr(consumer, name)]
         if consumer.uid in known:
-            causes.append(duplicate(here.child("uid"), consumer.uid))
+            causes.append(duplicate(here, consumer.uid))
         known.add(consumer.uid)
     if known and not status.HasField("allocation"):
         causes.append(forbidden(path, "may not be specified when `allocated` is not set"))
@@ -155,12 +156,12 @@ def _claim(claim: devices.DeviceClaim, path: Path) -> list[Cause]:
     causes: list[Cause] = []
     names: set[str] = set()
     for index, request in enumerate(claim.requests):
-        causes += _request(request, names, here.index(index))
+        causes += _distinct(request.name, names, here.index(index)) + _request(request, here.index(index))
     return causes + validate_claim_parts(claim, path)
 
 
-def _request(request: devices.DeviceRequest, names: set[str], path: Path) -> list[Cause]:
-    causes = _name(request.name, names, path.child("name"))
+def _request(request: devices.DeviceRequest, path: Path) -> list[Cause]:
+    causes = check_named(path.child("name"), request.name, dns1123_label)
     exactly = request.HasField("exactly")
     if exactly and request.first_available:
         return [*causes, invalid(path, None, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set")]
@@ -173,14 +174,14 @@ def _request(request: devices.DeviceRequest, names: set[str], path: Path) -> lis
         return [*causes, too_many(here, len(request.first_available), MAX_ALTERNATIVES)]
     known: set[str] = set()
     for index, one in enumerate(request.first_available):
-        causes += _name(one.name, known, here.index(index).child("name")) + _wanted(one, here.index(index))
+        place = here.index(index)
+        causes += _distinct(one.name, known, place) + check_named(place.child("name"), one.name, dns1123_label) + _wanted(one, place)
     return causes
 
 
-def _name(name: str, names: set[str], path: Path) -> list[Cause]:
-    causes = check_named(path, name, dns1123_label)
-    if name and name in names:
-        causes.append(duplicate(path, name))
+def _distinct(name: str, names: set[str], path: Path) -> list[Cause]:
+    """About the whole that has a name which another has already."""
+    causes = [duplicate(path, name)] if name and name in names else []
     names.add(name)
     return causes
 
@@ -241,8 +242,7 @@ class ResourceSliceStrategy(Strategy):
 
     def validate(self, obj: devices.ResourceSlice) -> list[Cause]:
         spec = obj.spec
-        here = SPEC.child("driver")
-        causes = check_named(here, spec.driver, dns1123_subdomain)
+        causes = check_driver_name(spec.driver, SPEC.child("driver"))
         causes += _pool(spec.pool, SPEC.child("pool"))
         causes += validate_slice_places(spec, SPEC)
         if spec.shared_counters and spec.devices:
@@ -252,7 +252,8 @@ class ResourceSliceStrategy(Strategy):
             return [*causes, too_many(here, len(spec.devices), most)]
         names: set[str] = set()
         for index, device in enumerate(spec.devices):
-            causes += _name(device.name, names, here.index(index).child("name"))
+            causes += _distinct(device.name, names, here.index(index))
+            causes += check_named(here.index(index).child("name"), device.name, dns1123_label)
             causes += validate_device(device, here.index(index), own_nodes=spec.per_device_node_selection)
         return causes + validate_counter_sets(spec.shared_counters, SPEC.child("sharedCounters"))
 
@@ -312,9 +313,14 @@ class DeviceTaintRuleStrategy(Strategy):
     def validate(self, obj: devices.DeviceTaintRule) -> list[Cause]:
         causes = validate_device_taint(obj.spec.taint, SPEC.child("taint"))
         selector, place = obj.spec.device_selector, SPEC.child("deviceSelector")
-        if selector.driver:
-            causes += check_format(place.child("driver"), selector.driver, dns1123_subdomain)
-        return causes + (check_format(place.child("device"), selector.device, dns1123_label) if selector.device else [])
+        if selector.HasField("driver"):
+            causes += check_driver_name(selector.driver, place.child("driver"))
+        if selector.HasField("pool"):
+            causes += validate_pool_name(selector.pool, place.child("pool"))
+        return causes + (check_format(place.child("device"), selector.device, dns1123_label) if selector.HasField("device") else [])
+
+    def validate_status_update(self, new: devices.DeviceTaintRule, old: devices.DeviceTaintRule) -> list[Cause]:
+        return validate_device_conditions(new.status.conditions, STATUS.child("conditions"))
 
     def cells(self, obj: devices.DeviceTaintRule, now: datetime) -> list[object]:
         return [obj.metadata.name, age(obj, now)]
