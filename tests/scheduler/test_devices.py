@@ -189,7 +189,8 @@ async def connected(d: Devices, kind: str) -> None:
     claim = await d.client.get(resource.ResourceClaim, "c", "default")
     for result in claim.status.allocation.devices.results:
         told = claim.status.devices.add(driver=result.driver, pool=result.pool, device=result.device)
-        told.conditions.add(type=kind, status="True", reason="Told", message="by the driver")
+        condition = told.conditions.add(type=kind, status="True", reason="Told", message="by the driver")
+        condition.last_transition_time.seconds = 1
     await d.client.update(claim, subresource="status")
 
 
