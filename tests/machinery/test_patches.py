@@ -83,6 +83,11 @@ def test_primitive_lists_merge_and_lose_elements() -> None:
     assert removed["metadata"] == {"finalizers": ["b"]}
 
 
+def test_what_is_not_retained_may_be_null_beside() -> None:
+    change = {"name": "v", "$retainKeys": ["hostPath", "name"], "emptyDir": None, "hostPath": {"path": "/x"}}
+    assert patched(pod(volumes=[{"name": "v", "emptyDir": {}}]), volumes=[change])["volumes"] == [{"name": "v", "hostPath": {"path": "/x"}}]
+
+
 def test_retained_keys_of_a_volume() -> None:
     before = pod(volumes=[{"name": "v", "emptyDir": {}}, {"name": "w", "emptyDir": {}}])
     change = {"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}

@@ -108,7 +108,8 @@ def _retain(original: JsonObject, patch: JsonObject) -> JsonObject:
     if RETAIN_KEYS not in patch:
         return dict(original)
     kept = _tokens(patch[RETAIN_KEYS]) if isinstance(patch[RETAIN_KEYS], list) else None
-    if kept is None or any(name not in kept for name in patch if not _is_directive(name)):
+    # A null removes what is not retained either way: kubectl apply sends one for the kind of volume that another takes the place of.
+    if kept is None or any(name not in kept for name, value in patch.items() if value is not None and not _is_directive(name)):
         raise bad_request("invalid patch format of retainKeys")
     return {name: value for name, value in original.items() if name in kept}
 
