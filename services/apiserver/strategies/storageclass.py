@@ -90,7 +90,8 @@ class VolumeAttributesClassStrategy(Strategy):
 
 
 def _driver(name: str, path: Path) -> list[Cause]:
-    return check_format(path, name.lower(), qualified_name) if name else [required(path)]
+    """Judged in small letters, shown as it is."""
+    return check_format(path, name, lambda text: qualified_name(text.lower())) if name else [required(path)]
 
 
 def class_name(obj: storage.StorageClass | storage.VolumeAttributesClass, *annotations: str) -> str:
