@@ -65,17 +65,28 @@ def _mallopt(name: int, value: int) -> None:
         choose(name, value)
 
 
+_gone = False
+
+
+def tell_gone() -> None:
+    """Much that is old and in cycles is wanted no more: the next look is through all there is, however much that is."""
+    global _gone
+    _gone = True
+
+
 async def give_back() -> None:
     """Returns what was freed to the system, again and again: the C library does so for the end of its heap alone, and one
     small object that stays behind a burst of large ones holds all of it.
     """
+    global _gone
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     uncounted = 0
     while trim is not None:
         await asyncio.sleep(GIVE_BACK_SECONDS)
         few = not uncounted and len(gc.get_objects(2)) < FEW_OBJECTS
         uncounted = 0 if few else (uncounted or UNCOUNTED_ROUNDS) - 1
-        # A connection that is gone is in a cycle, and so is what was made of a definition that is gone; where little happens nobody looks.
-        gc.collect(2 if few else 1)
+        gone, _gone = _gone, False
+        # A connection that is gone is in a cycle; where little happens nobody looks.
+        gc.collect(2 if few or gone else 1)
         # Milliseconds, during which this thread's lock is free.
         await asyncio.to_thread(trim, 0)

@@ -41,8 +41,10 @@ class Circle:
         self.self = self
 
 
-@pytest.mark.parametrize(("few", "gone"), [(10**9, True), (0, False)])
-async def test_what_is_old_is_looked_through_where_there_is_little_of_it(monkeypatch: pytest.MonkeyPatch, few: int, gone: bool) -> None:
+@pytest.mark.parametrize(("few", "told", "gone"), [(10**9, False, True), (0, False, False), (0, True, True)])
+async def test_what_is_old_is_looked_through_where_there_is_little_of_it_or_much_is_gone(
+    monkeypatch: pytest.MonkeyPatch, few: int, told: bool, gone: bool
+) -> None:
     trimmed = asyncio.Event()
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(collector, "GIVE_BACK_SECONDS", 0.0)
@@ -52,6 +54,8 @@ async def test_what_is_old_is_looked_through_where_there_is_little_of_it(monkeyp
     known = weakref.ref(circle)
     gc.collect()
     gc.disable()
+    if told:
+        collector.tell_gone()
     try:
         del circle
         giving_back = asyncio.create_task(collector.give_back())

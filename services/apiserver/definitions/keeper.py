@@ -22,6 +22,7 @@ from knarr.machinery.resources import Registry, Resource
 from knarr.objects.conditions import is_true, set_condition
 from knarr.objects.copies import copy_of
 from knarr.objects.keys import is_deleting
+from knarr.service.collector import tell_gone
 from services.apiserver.api import Api
 from services.apiserver.aside import aside
 from services.apiserver.bootstrap import USER
@@ -47,6 +48,7 @@ class Definitions:
 
     def __init__(self, api: Api, registry: Registry, clock: Callable[[], datetime]) -> None:
         self._api, self._registry, self._clock = api, registry, clock
+        registry.subscribe(_forget)
         self._cache = api.pipeline.backend.cache
         self._built_in = list(registry)
         # By the name of the definition: what was made of it, and the resource, None where nothing is served.
@@ -254,3 +256,9 @@ def _made(entry: Entry) -> Resource | None:
 def _form(definition: Any) -> Form:
     accepted = definition.status.accepted_names.SerializeToString(deterministic=True) if is_true(definition.status, ESTABLISHED) else b""
     return definition.spec.SerializeToString(deterministic=True), accepted
+
+
+def _forget(old: Resource | None, new: Resource | None) -> None:
+    """A resource and its versions hold one another, and with them a schema of up to megabytes."""
+    if old is not None:
+        tell_gone()

@@ -9,9 +9,13 @@ import tracemalloc
 from itertools import islice
 from typing import Any
 
+import pytest
+
 from knarr.api.meta.v1 import meta_pb2 as meta
 from knarr.api.rbac.v1 import rbac_pb2 as rbac
 from knarr.machinery.resources import Resource
+from knarr.service import collector
+from knarr.service.tasks import cancel
 from services.apiserver.audit.auditor import Auditor
 from services.apiserver.audit.backlog import Backlog
 from services.apiserver.audit.policy import Policy
@@ -146,6 +150,28 @@ class _NoSink:
 
     def close(self) -> None:
         pass
+
+
+async def test_all_there_is_is_looked_through_once_a_definition_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resource and its versions hold one another: they would lie about, with all their schemas, for as long as much else is old."""
+    looked = list[int]()
+    async with running() as rest:
+        monkeypatch.setattr(collector, "_gone", False)
+        await rest.define(definition())
+        assert not collector._gone
+        await rest("DELETE", f"{CRDS}/widgets.example.org")
+        async with asyncio.timeout(10):
+            while not collector._gone:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        monkeypatch.setattr(collector, "GIVE_BACK_SECONDS", 0.0)
+        monkeypatch.setattr(collector, "FEW_OBJECTS", 0)
+        monkeypatch.setattr(gc, "collect", looked.append)
+        giving_back = asyncio.create_task(collector.give_back())
+        async with asyncio.timeout(10):
+            while len(looked) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        await cancel([giving_back])
+    assert looked[:2] == [2, 1]
 
 
 async def test_memory_is_where_it_was() -> None:
