@@ -134,12 +134,12 @@ async def test_a_target_that_is_not_there() -> None:
     async with autoscaled() as (c, _):
         await c.client.create(autoscaler(cpu(50)))
         await c.client.create(autoscaler(cpu(50), name="odd", kind="Gadget", api_version="example.com/v1"))
-        await c.client.create(autoscaler(cpu(50), name="cm", kind="ConfigMap", api_version="v1"))
+        await c.client.create(autoscaler(cpu(50), name="ds", kind="DaemonSet", api_version="apps/v1"))
         await asyncio.sleep(1)
         assert said(c, "AbleToScale")[:2] == ("False", "FailedGetScale")
         assert 'deployments.apps "web" not found' in said(c, "AbleToScale")[2]
         assert 'no matches for kind "Gadget" in version "example.com/v1"' in said(c, "AbleToScale", "odd")[2]
-        assert "configmaps has no scale" in said(c, "AbleToScale", "cm")[2]
+        assert "daemonsets.apps has no scale" in said(c, "AbleToScale", "ds")[2]
         # It is there later.
         await c.client.create(web())
         await asyncio.sleep(SYNC + 1)

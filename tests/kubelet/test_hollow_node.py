@@ -20,6 +20,7 @@ from services.kubelet.eviction import local_storage, signals
 from services.kubelet.eviction.usage import Observation
 from services.kubelet.node.mounts import mounts_below
 from services.kubelet.pod import admission
+from services.kubelet.pod.container_status import LOST_EXIT_CODE
 from services.kubelet.pod.contents import File, Files
 from services.kubelet.pod.decide import decide
 from services.kubelet.pod.directory import PodDirectory
@@ -167,7 +168,9 @@ async def test_a_pod_past_its_deadline_fails(pull: float, sandbox: float, start:
         status = (await cluster.phase("Failed")).status
         state = status.container_statuses[0].state
         assert status.reason == "DeadlineExceeded"
-        assert (state.waiting.reason, state.terminated.exit_code) == (("ContainerCreating", 0) if ends is None else ("", ends))
+        assert (state.waiting.reason, state.terminated.exit_code) == ("", LOST_EXIT_CODE if ends is None else ends)
+        # Of one that never ran nobody can say how it ended.
+        assert (state.terminated.reason == "ContainerStatusUnknown") is (ends is None)
 
 
 async def test_a_lost_sandbox_is_replaced(tmp_path: Path) -> None:
