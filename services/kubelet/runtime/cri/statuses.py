@@ -50,7 +50,8 @@ def container_of(response: cri.ContainerStatusResponse, scheme: str) -> Containe
         sandbox_attempt=int(labels.get(SANDBOX_ATTEMPT, "0")),
         created_at=moment(status.created_at),
         started_at=moment(status.started_at),
-        finished_at=moment(status.finished_at) if ended else None,
+        # An engine may stamp an end before the start that it follows on within microseconds.
+        finished_at=moment(max(status.finished_at, status.started_at)) if ended else None,
         exit_code=status.exit_code if ended else 0,
         oom_killed=ended and status.reason == OOM_KILLED,
         error=status.message if ended and status.reason == START_FAILED else "",

@@ -76,6 +76,8 @@ def test_states_ends_and_reasons() -> None:
     assert (killed.state, killed.exit_code, killed.oom_killed, killed.error, killed.image_id) == (EXITED, 137, True, "", "r@sha256:1")
     failed = container_of(response(state=cri.CONTAINER_EXITED, exit_code=128, reason="StartError", message="no such file"), "c")
     assert (failed.error, failed.oom_killed, failed.started_at) == ("no such file", False, None)
+    swift = container_of(response(state=cri.CONTAINER_EXITED, started_at=2 * 10**9, finished_at=10**9), "c")
+    assert swift.finished_at == swift.started_at
     # What the engine lost sight of has ended, for all that can be known.
     assert container_of(response(state=cri.CONTAINER_UNKNOWN, exit_code=255), "c").state == EXITED
 
