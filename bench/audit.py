@@ -102,7 +102,7 @@ async def audit_overhead() -> list[Result]:
         async with alone() as (without, plain), alone(*options) as (within, audited):
             sides = (without, plain), (within, audited)
             await fill(plain, audited)
-            found = [await compared("audit", kind, *sides, beside="without a log") for kind in KINDS]
+            found = [judged("audit", kind, await compared(kind, *sides), beside="without a log") for kind in KINDS]
             print(f"  {log.stat().st_size / 1e6:.0f} MB of log", flush=True)
     return found
 
@@ -122,17 +122,22 @@ async def fill(*servers: Server, spec: Mapping[str, Any] | None = None) -> None:
             await asyncio.gather(*(server.request("POST", PODS, one) for one in made[first : first + MADE_AT_ONCE]))
 
 
-async def compared(family: str, kind: Kind, without: Asked, within: Asked, *, beside: str) -> Result:
-    """The same asked of two servers in turn; the round of the median ratio, not the best one."""
+async def compared(kind: Kind, without: Asked, within: Asked, rounds: int = ROUNDS) -> list[tuple[float, float]]:
+    """The same asked of two servers in turn: what a request costs the one and the other, by round."""
     costs: list[tuple[float, float]] = []
-    for number in range(ROUNDS):
-        filled = kind.script.format(run=f"{number}", filling="x" * 900) if kind.script else ""
+    for number in range(rounds):
+        filled = kind.script.format(run=f"{time.monotonic_ns()}", filling="x" * 900) if kind.script else ""
         if number % 2:
             own = await _cost(without, kind, filled)
         kept = await _cost(within, kind, filled)
         if not number % 2:
             own = await _cost(without, kind, filled)
         costs.append((own, kept))
+    return costs
+
+
+def judged(family: str, kind: Kind, costs: list[tuple[float, float]], *, beside: str) -> Result:
+    """By the round of the median ratio, not the best one."""
     own, kept = sorted(costs, key=lambda pair: pair[1] / pair[0])[len(costs) // 2]
     name = f"{family}-{kind.name}"
     print(f"  {name}: {' '.join(f'{after / before:.3f}' for before, after in costs)} times the time of its own", flush=True)
