@@ -83,7 +83,11 @@ def test_a_node_that_dies_is_missed_in_its_time_and_welcomed_when_it_comes_back(
     within.advance(30)
     assert not ready(within)
     within.call(_turn(within, on=True))
-    within.advance(10)
+    # What a kubelet does in threads as it starts takes the machine's own time, which may be more than is passed over at once.
+    for _ in range(6):
+        within.advance(10)
+        if ready(within):
+            break
     assert ready(within)
 
 
