@@ -30,7 +30,8 @@ from knarr.objects.keys import Key
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED_KEYS = 10_000
+# Keys whose last sync is remembered, those that went well and those that did not: the latter are what people look for.
+REMEMBERED_KEYS, REMEMBERED_FAILURES = 1_000, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class Reconciler:
         self._queue: WorkQueue[Key] = WorkQueue()
         self._retries: Delays[Key] = Delays(self._queue.add)
         self._planned: Delays[Key] = Delays(self._queue.add)
-        self._keys: OrderedDict[Key, KeyStatus] = OrderedDict()
+        self._well: OrderedDict[Key, KeyStatus] = OrderedDict()
+        self._erred: OrderedDict[Key, KeyStatus] = OrderedDict()
         self._failures: dict[Key, int] = {}
         self._syncs = 0
         self._errors = 0
@@ -129,8 +131,8 @@ class Reconciler:
         return ReconcilerStatus(self.name, len(self._queue), self._queue.running, self._syncs, self._errors)
 
     def key_status(self, key: Key) -> KeyStatus:
-        """What happened to a key last; the oldest are forgotten after ten thousand others."""
-        known = self._keys.get(key, KeyStatus())
+        """What happened to a key last; the oldest are forgotten after a thousand others, or ten thousand that failed."""
+        known = self._erred.get(key) or self._well.get(key, KeyStatus())
         times = [seconds for delays in (self._retries, self._planned) if (seconds := delays.remaining(key)) is not None]
         return replace(known, next_in_seconds=min(times, default=0.0))
 
@@ -141,7 +143,7 @@ class Reconciler:
         for key in (*self._planned, *self._retries):
             states[key] = KeyState.RETRIED if key in self._failures else KeyState.PLANNED
         # Each that failed for good has its error and no further try.
-        states |= {key: KeyState.FAILED for key, known in self._keys.items() if known.last_error and key not in states}
+        states |= {key: KeyState.FAILED for key in self._erred if key not in states}
         states |= dict.fromkeys(self._queue.waiting(), KeyState.QUEUED)
         states |= dict.fromkeys(self._queue.at_work(), KeyState.RUNNING)
         found = [(key, state, self.key_status(key)) for key, state in states.items()]
@@ -185,10 +187,14 @@ class Reconciler:
         self._remember(key, KeyStatus(self._clock.now().timestamp(), str(error) or type(error).__name__, failures))
 
     def _remember(self, key: Key, status: KeyStatus) -> None:
-        self._keys[key] = status
-        self._keys.move_to_end(key)
-        if len(self._keys) > REMEMBERED_KEYS:
-            self._keys.popitem(last=False)
+        kept, other, most = (
+            (self._erred, self._well, REMEMBERED_FAILURES) if status.last_error else (self._well, self._erred, REMEMBERED_KEYS)
+        )
+        other.pop(key, None)
+        kept[key] = status
+        kept.move_to_end(key)
+        if len(kept) > most:
+            kept.popitem(last=False)
 
     def _log_failure(self, key: Key, error: Exception, failures: int, delay: float) -> None:
         is_status = isinstance(error, StatusError | Expected)

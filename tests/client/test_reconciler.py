@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from knarr.client import reconciler as reconciler_module
 from knarr.client.backoff import Backoff
 from knarr.client.reconciler import Again, KeyState, Reconciler, Terminal
 from knarr.machinery.errors import status_error
@@ -184,3 +185,22 @@ async def test_what_wants_something_next_is_told_with_failures_first() -> None:
         ("later", KeyState.PLANNED, "", 30),
     ]
     assert left == ["hopeless", "broken", "later"]
+
+
+async def test_what_went_well_is_forgotten_before_what_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciler_module, "REMEMBERED_KEYS", 2)
+    bad, good = Key("", "bad"), [Key("", f"good-{number}") for number in range(5)]
+
+    async def reconcile(key: Key) -> None:
+        if key == bad:
+            raise Terminal("no")
+
+    reconciler = Reconciler("few", reconcile, workers=1)
+    for key in (bad, *good):
+        reconciler.enqueue(key)
+    async with running(reconciler), asyncio.timeout(10):
+        while reconciler.status().syncs < 6 or reconciler.status().running:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert reconciler.key_status(bad).last_error == "no"
+    assert [bool(reconciler.key_status(key).last_sync_seconds) for key in good] == [False] * 3 + [True] * 2
+    assert [key for key, _, _ in reconciler.active()] == [bad]
