@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from knarr.service.errors import CommandError
 from knarr.service.files import PRIVATE, write_whole
+from knarr.service.processes import ZOMBIE, stat_fields
 from services.standalone.files import Files
 from services.standalone.machine import sudo_caller
 from services.standalone.signals import deferred, undisturbed
@@ -69,11 +70,8 @@ def _may_name(owner: int, pid: int) -> bool:
 
 def start_time(pid: int) -> str:
     """When a process started, in clock ticks since boot; empty when it does not live."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
+    fields = stat_fields(pid)
+    return "" if not fields or fields[0] == ZOMBIE else fields[19]
 
 
 def begun() -> float:

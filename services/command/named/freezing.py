@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 from knarr.service.errors import CommandError
+from knarr.service.processes import stat_fields
 from services.kubelet.cgroups.freezer import Freezer
 from services.kubelet.runtime.catalog import engine_url
 from services.kubelet.runtime.docker.engine import Engine, EngineConflict, EngineNotFound, quoted
@@ -136,20 +137,12 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 def _children(pid: int) -> list[int]:
     """etcd, above all, and further nodes: who was begun by one comes behind it."""
-    own = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _fields(int(entry.name))[1:2] == [str(pid)]]
+    own = [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if stat_fields(int(entry.name))[1:2] == [str(pid)]]
     return [found for child in own for found in (child, *_children(child))]
 
 
 def _state(pid: int) -> str:
-    return "".join(_fields(pid)[:1])
-
-
-def _fields(pid: int) -> list[str]:
-    """Those of /proc/PID/stat behind the name, from the state on; none where there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    return "".join(stat_fields(pid)[:1])
 
 
 # Containers in which something may be beginning, by their status.

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from knarr.client.backoff import Backoff
 from knarr.service.files import PRIVATE, write_whole
+from knarr.service.processes import lives
 from services.gateway.haproxy import mirrors
 from services.gateway.haproxy.admin import Admin, AdminError, commanded
 from services.gateway.haproxy.frontends import INNER
@@ -328,7 +329,7 @@ def forgotten() -> list[Path]:
     """Folders with configurations and keys that processes have left below /run that could not clean up. One that is held is not left, also
     where its process is not to be seen from here."""
     numbered = ((found, found.name.removeprefix(PREFIX).partition("-")[0]) for found in RUN.glob(f"{PREFIX}*-*"))
-    return [found for found, pid in numbered if pid.isdigit() and not _lives(pid) and not _is_held(found)]
+    return [found for found, pid in numbered if pid.isdigit() and not lives(pid) and not _is_held(found)]
 
 
 def _is_held(folder: Path) -> bool:
@@ -343,14 +344,6 @@ def _is_held(folder: Path) -> bool:
     finally:
         os.close(handle)
     return False
-
-
-def _lives(pid: str) -> bool:
-    """One that nobody has asked for yet after its end does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def remove_forgotten() -> None:
