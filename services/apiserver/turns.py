@@ -33,8 +33,8 @@ class Turns:
         finally:
             lock.release()
 
-    def racer(self, key: str) -> Racer:
-        return Racer(self, key)
+    def racer(self, key: str, deadline: float) -> Racer:
+        return Racer(self, key, deadline)
 
     def is_taken(self, key: str) -> bool:
         lock = self._locks.get(key)
@@ -49,38 +49,38 @@ class Turns:
 
 class Racer:
     """Who writes without a turn for as long as nobody was faster, since most are alone; from then on he, and whoever comes after him,
-    waits for one. Else each round of a crowd would have one winner, and some would lose them all."""
+    waits for one. Else each round of a crowd would have one winner, and some would lose them all.
 
-    __slots__ = ("_key", "_lock", "_turns", "_waited")
+    To be entered, and told of each race that was ``lost``; both raise Timeout at the event loop's time ``deadline``.
+    """
 
-    def __init__(self, turns: Turns, key: str) -> None:
-        self._turns, self._key = turns, key
+    __slots__ = ("_deadline", "_key", "_lock", "_turns", "_waited")
+
+    def __init__(self, turns: Turns, key: str, deadline: float) -> None:
+        self._turns, self._key, self._deadline = turns, key, deadline
         self._lock: asyncio.Lock | None = None
         self._waited = False
 
-    def __enter__(self) -> Racer:
+    async def __aenter__(self) -> Racer:
+        if self._turns.is_taken(self._key):
+            await self.lost()
         return self
 
-    async def start(self, deadline: float) -> None:
-        """Raises Timeout at the event loop's time ``deadline``."""
-        if self._turns.is_taken(self._key):
-            await self.lost(deadline)
-
-    async def lost(self, deadline: float) -> bool:
-        """Somebody was faster; whether there was a wait, so that what was known of the object is old. Raises Timeout as ``start`` does."""
+    async def lost(self) -> bool:
+        """Somebody was faster; whether there was a wait, so that what was known of the object is old."""
         if self._waited:
             return False
         self._waited = True
         lock, end = self._turns.lock_of(self._key), asyncio.get_running_loop().time() + PATIENCE_SECONDS
         try:
-            await within(min(deadline, end), lock.acquire(), "other writers of the same object")
+            await within(min(self._deadline, end), lock.acquire(), "other writers of the same object")
         except Timeout:
-            if deadline <= end:
+            if self._deadline <= end:
                 raise
         else:
             self._lock = lock
         return True
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._lock is not None:
             self._lock.release()

@@ -158,8 +158,7 @@ async def remove(
     backend, allocators = pipeline.backend, pipeline.allocators
     check_options(ref, options)
     await backend.synced(request.deadline)
-    with racer_of(pipeline, ref) as racer:
-        await racer.start(request.deadline)
+    async with racer_of(pipeline, request, ref) as racer:
         entry, fresh = await backend.current(ref, request.deadline), False
         for _ in range(ATTEMPTS):
             if entry is None:
@@ -190,7 +189,7 @@ async def remove(
                 return await shown(pipeline, request, written)
             await allocators.stand_back(ref.resource)
             fresh = True
-            if await racer.lost(request.deadline):
+            if await racer.lost():
                 entry = await backend.current(ref, request.deadline)
     raise modified(ref)
 

@@ -48,8 +48,7 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
     proposal on, when another came between. An equal object is not written. ``size_bytes``: of what the request brings.
     """
     ref, backend = request.ref, pipeline.backend
-    with racer_of(pipeline, ref) as racer:
-        await racer.start(request.deadline)
+    async with racer_of(pipeline, request, ref) as racer:
         entry, fresh = await backend.current(ref, request.deadline), False
         for _ in range(ATTEMPTS):
             if entry is None:
@@ -90,14 +89,14 @@ async def rewrite(pipeline: Pipeline, request: Request, propose: Propose, comple
                 return await shown(pipeline, request, written._replace(warnings=change.warnings))
             else:
                 entry, fresh = seen, True
-                if await racer.lost(request.deadline):
+                if await racer.lost():
                     entry = await backend.current(ref, request.deadline)
     raise modified(ref)
 
 
-def racer_of(pipeline: Pipeline, ref: Ref) -> Racer:
+def racer_of(pipeline: Pipeline, request: Request, ref: Ref) -> Racer:
     """Who writes the object that ``ref`` names, among others perhaps."""
-    return pipeline.turns.racer(object_key(ref.resource, ref.namespace, ref.name))
+    return pipeline.turns.racer(object_key(ref.resource, ref.namespace, ref.name), request.deadline)
 
 
 def _without_new_times(new: Any, old: Any, raw: bytes, entry: Entry) -> bytes:
