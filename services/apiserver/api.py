@@ -247,9 +247,8 @@ class Api:
             found = await path(self.pipeline, request, *body)
             if request.warned and isinstance(found, Written):
                 found = found._replace(warnings=(*found.warnings, *request.warned))
-            audit = request.audit
-            if audit is not None and (audit.ends_here or verb == CREATE):
-                audit.concluded(200, None, found)
+            if request.audit is not None:
+                request.audit.concluded(200, None, found)
             return found
         except StatusError as error:
             code, error.warnings = str(error.code), request.warnings

@@ -29,8 +29,6 @@ class Annotated(Protocol):
 
     is_permitted: bool
     reason: str
-    # Whether what the pipeline answers is the end of it. Else it need only hear what was created, and why a request was refused.
-    ends_here: bool
 
     def annotate(self, key: str, value: str) -> None:
         """Notes a value under a qualified name; the first one holds."""

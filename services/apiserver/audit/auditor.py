@@ -69,8 +69,6 @@ class PipelineEvent(AuditEvent):
 
     __slots__ = ()
 
-    ends_here = True
-
     def begun(self) -> None:
         self.started(200)
 

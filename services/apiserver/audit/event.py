@@ -69,8 +69,6 @@ class AuditEvent:
     ``is_permitted`` and ``reason``: whether the authorizer lets it pass, and why it decides as it does.
     """
 
-    ends_here = False
-
     __slots__ = (
         "_annotations",
         "_code",
@@ -130,15 +128,6 @@ class AuditEvent:
         """Of an answer that goes on, its beginning."""
         if STARTED not in self.common.decision.omitted_stages:
             self._tell(STARTED, code, SUCCESS, time_ns())
-
-    def answered(self, code: int) -> None:
-        """The end of one that was not refused, and of which no object that is answered is kept."""
-        if self._request_body is not None:
-            self.complete(code)
-        elif not self._code:
-            self._code, self._ended = code, time_ns()
-            if self.common.tells_completion:
-                self.common.backlog.end(self)
 
     def complete(self, code: int, status: meta.Status = SUCCESS, answer: Body | None = None) -> None:
         """The end, told once. ``status`` is that of a refusal."""

@@ -115,10 +115,10 @@ def stamps(received_ns: int, told_ns: int) -> bytes:
     global _second
     second = _second
     if not second.begin_ns <= received_ns <= told_ns < second.end_ns:
-        second, told = _Second(received_ns // SECOND_NS), told_ns // SECOND_NS
-        if received_ns // SECOND_NS != told or len(str(received_ns)) != DIGITS:
-            received, ended = _micros(received_ns), _micros(told_ns)
-            return f'{second.received}{received}{_Second(told).told}{ended}Z"'.encode()
+        begin, end = received_ns // SECOND_NS, told_ns // SECOND_NS
+        second = _Second(begin)
+        if begin != end or len(str(received_ns)) != DIGITS:
+            return f'{second.received}{_micros(received_ns)}{_Second(end).told}{_micros(told_ns)}Z"'.encode()
         _second = second
     return f'{second.received}{str(received_ns)[MICROS]}{second.told}{str(told_ns)[MICROS]}Z"'.encode()
 

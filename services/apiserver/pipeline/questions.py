@@ -147,7 +147,7 @@ class _Told:
     """Hears by what it was decided, as the audit log would."""
 
     def __init__(self) -> None:
-        self.is_permitted, self.reason, self.ends_here = False, "", False
+        self.is_permitted, self.reason = False, ""
 
     def annotate(self, key: str, value: str) -> None:
         """Nobody asks for more."""

@@ -97,7 +97,7 @@ def conclude(
 ) -> None:
     """Tells what a request is answered with; of what goes on, that it has begun."""
     if refusal is None and isinstance(answer, Response) and not event.common.wants_response:
-        event.answered(answer.status)
+        event.complete(answer.status)
         return
     if isinstance(answer, ONGOING):
         event.started(answer.status)

@@ -34,8 +34,8 @@ def enable_boot(data_dir: Path, only_print: bool, output: str) -> int:
     settings = ClusterSettings.saved(data_dir)
     with answering(output) as facts, undisturbed():
         if only_print:
-            facts["text"] = unit_text(boot_of(settings))
-            deliver(unit_text(boot_of(settings)).rstrip("\n"))
+            facts["text"] = text = unit_text(boot_of(settings))
+            deliver(text.rstrip("\n"))
         else:
             deliver("\n".join(enable(settings)))
             facts |= status(settings).as_dict()

@@ -45,7 +45,7 @@ class Log:
 
     def __init__(self) -> None:
         self.said: dict[str, str] = {}
-        self.is_permitted, self.reason, self.ends_here = False, "", True
+        self.is_permitted, self.reason = False, ""
 
     def annotate(self, key: str, value: str) -> None:
         if not key.startswith("authorization.k8s.io/"):

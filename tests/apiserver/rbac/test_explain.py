@@ -115,7 +115,7 @@ async def test_nothing_in_particular(wanted: Any, explains: Any) -> None:
 
 async def test_the_audit_log_hears_by_which_binding(api: ApiInMemory) -> None:
     class Log:
-        is_permitted, reason, ends_here = False, "", True
+        is_permitted, reason = False, ""
 
         def annotate(self, key: str, value: str) -> None:
             """There is nothing but the reason."""

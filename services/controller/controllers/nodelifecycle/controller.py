@@ -160,8 +160,9 @@ class NodeLifecycleController(Controller):
         del changed.spec.taints[:]
         changed.spec.taints.extend(wanted)
         changed = await self.client.update(changed)
-        if executes and standing(node).waits:
-            metrics.EVICTIONS.labels(metrics.label(standing(node).zone)).inc()
+        before = standing(node)
+        if executes and before.waits:
+            metrics.EVICTIONS.labels(metrics.label(before.zone)).inc()
         return changed
 
     def _tell_cancelled(self, node: str, plan: Evictions) -> None:
